@@ -1,0 +1,84 @@
+# What can be done here; `make` alone lists it. Everything goes into .venv, which `make clean` removes.
+#
+#   PYTHON=python3.13 make test     another interpreter
+#   make test ARGS='-k close -x'    arguments for pytest, or for the conformance runner
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+BIN = $(VENV)/bin
+# A core that cannot be built is an error here; for a user's pip it is not.
+export GEVENTWS_REQUIRE_EXTENSION ?= 1
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+# Stamps: each stands for a step that was done, and is done again only when what it depends on changes.
+MADE = $(VENV)/.made-$(notdir $(PYTHON))
+BUILT = $(VENV)/.built
+TOOLS = $(VENV)/.tools
+PROGRAMS = $(VENV)/.programs
+CORE = _frame_build.py $(filter-out geventws/_frame.c,$(wildcard geventws/*.c geventws/*.h))
+
+.PHONY: help run test build lint types conformance sanitize bench docs wheel clean
+
+help:           ## this list
+	@sed -nE 's/^([a-z]+):.*## */\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+run: $(BUILT)   ## serve the demo page at http://127.0.0.1:8000
+	$(BIN)/python examples/demo.py $(ARGS)
+
+test: $(TOOLS) $(PROGRAMS)  ## set up and run every test, on the C core and on the Python one
+	$(BIN)/python -m pytest $(ARGS)
+	GEVENTWS_PURE_PYTHON=1 $(BIN)/python -m pytest -m "not browser and not nginx" $(ARGS)
+
+build: $(BUILT) ## the environment, and the C core in place
+
+lint: $(TOOLS)  ## the linter
+	$(BIN)/ruff check .
+
+types: $(TOOLS) ## strict types
+	$(BIN)/mypy
+
+conformance: $(TOOLS)  ## the Autobahn test suite (wstest on the PATH, or docker)
+	$(BIN)/python tests/conformance/run.py $(ARGS)
+
+sanitize: $(TOOLS)  ## the C core's tests with address and undefined-behaviour sanitizers
+	$(BIN)/python tests/sanitize.py $(ARGS)
+
+bench: $(BUILT) ## benchmarks against other servers
+	$(BIN)/python -m pip install --quiet 'geventws[bench]'
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+docs: $(BUILT)  ## check README and CHANGES, and render them into docs/_build
+	$(BIN)/python -m pip install --quiet 'geventws[docs]'
+	mkdir -p docs/_build
+	for page in README CHANGES; do \
+	    $(BIN)/python -m docutils --strict $$page.rst docs/_build/$$page.html || exit 1; \
+	done
+
+wheel: $(BUILT) ## the wheel and the source distribution, into dist/
+	$(BIN)/python -m pip install --quiet build
+	$(BIN)/python -m build --outdir dist
+
+clean:          ## remove the environment and everything that was built
+	rm -rf $(VENV) build dist reports docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -f geventws/_frame.c geventws/*.o geventws/_frame.*.so
+	find . -name __pycache__ -type d -exec rm -rf {} +
+
+$(MADE):
+	PYTHON='$(PYTHON)' tools/debian.sh python
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet 'setuptools>=77' 'cffi>=1.16'
+	touch $@
+
+$(BUILT): $(MADE) $(CORE) setup.py pyproject.toml
+	rm -f geventws/_frame.*.so
+	$(BIN)/python -m pip install --quiet --no-build-isolation -e .
+	touch $@
+
+$(TOOLS): $(BUILT) pyproject.toml
+	$(BIN)/python -m pip install --quiet 'geventws[test]'
+	touch $@
+
+$(PROGRAMS): $(MADE) tools/debian.sh
+	tools/debian.sh tests
+	touch $@

@@ -1,0 +1,38 @@
+"""Builds geventws._frame, the C core, through cffi.
+
+setup.py calls it (`cffi_modules`); run by itself it builds in place. The declarations come from the headers
+that the compiler reads too. The extension uses Python's stable ABI, so one build serves every CPython from 3.10.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import cffi
+
+HERE = Path(__file__).resolve().parent
+HEADERS = ["frame.h", "poller.h"]
+SOURCES = ["geventws/frame.c", "geventws/poller.c"]
+
+# Sanitizers and other trials: GEVENTWS_CFLAGS="-fsanitize=address,undefined -g"
+EXTRA = os.environ.get("GEVENTWS_CFLAGS", "").split()
+REQUIRED = os.environ.get("GEVENTWS_REQUIRE_EXTENSION") == "1"
+OPTIMISE = [] if os.name == "nt" else ["-O3"]
+
+ffi = cffi.FFI()
+for header in HEADERS:
+    ffi.cdef((HERE / "geventws" / header).read_text())
+ffi.set_source(
+    "geventws._frame",
+    "".join(f'#include "{header}"\n' for header in HEADERS),
+    sources=SOURCES,
+    depends=[f"geventws/{header}" for header in HEADERS],
+    include_dirs=["geventws"],
+    extra_compile_args=[*OPTIMISE, *EXTRA],
+    extra_link_args=EXTRA,
+    optional=not REQUIRED,
+)
+
+if __name__ == "__main__":
+    ffi.compile(verbose=True, tmpdir=str(HERE))

@@ -1,0 +1,131 @@
+/* The loop: open all connections, at most 64 handshakes at a time; then echo, or shake hands, or hold. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "load_run.h"
+
+enum { EVENTS = 512, AT_A_TIME = 64 };
+
+static uint64_t in_nanoseconds(double seconds) {
+    return (uint64_t)(seconds * 1e9);
+}
+
+/* In the handshake scenario a connection that is open has done its part, and one that is gone is opened again. */
+static void shake_again(struct load *load, struct conn *conn) {
+    if (conn->state == CONN_OPEN) {
+        stats_latency(load->now - conn->began);
+        load->messages++;
+        conn_close(load, conn);
+    }
+    if (conn->state == CONN_FREE)
+        conn_open(load, conn);
+}
+
+/* Wait for events, at most until `deadline`, and handle them; false when the standard input said something. */
+static bool turn(struct load *load, uint64_t deadline) {
+    struct epoll_event events[EVENTS];
+    bool go_on = true;
+    int64_t left = (int64_t)(deadline - load->now) / 1000000 + 1;
+    int count = epoll_wait(load->epoll, events, EVENTS, left < 0 ? 0 : (int)left);
+    load->now = stats_now();
+    for (int i = 0; i < count; i++) {
+        struct conn *conn = events[i].data.ptr;
+        if (conn == NULL) {
+            go_on = false;
+            continue;
+        }
+        load->now = stats_now();
+        conn_ready(load, conn, events[i].events);
+        if (load->options.mode == MODE_HANDSHAKES)
+            shake_again(load, conn);
+    }
+    return go_on;
+}
+
+static void run_until(struct load *load, uint64_t deadline) {
+    while (load->now < deadline && load->lost <= load->options.connections)
+        turn(load, deadline);
+}
+
+/* The active connections are spread evenly over all of them. */
+static bool is_active(const struct options *options, size_t index) {
+    return index * options->active % options->connections < options->active;
+}
+
+static bool prepare_conns(struct load *load) {
+    const struct options *options = &load->options;
+    load->conns = calloc(options->connections, sizeof *load->conns);
+    for (size_t i = 0; load->conns != NULL && i < options->connections; i++) {
+        struct conn *conn = &load->conns[i];
+        conn->fd = -1;
+        conn->active = is_active(options, i);
+        conn->sent = conn->active ? calloc(options->depth, sizeof *conn->sent) : NULL;
+        if (conn->active && conn->sent == NULL)
+            return false;
+    }
+    return load->conns != NULL;
+}
+
+static bool open_all(struct load *load) {
+    uint64_t deadline = load->now + in_nanoseconds(load->options.limit);
+    size_t wanted = load->options.connections, next = 0;
+    while (load->opened < wanted && load->now < deadline && load->lost == 0) {
+        while (next < wanted && load->opening < AT_A_TIME && load->lost == 0)
+            conn_open(load, &load->conns[next++]);
+        turn(load, load->now + in_nanoseconds(0.1));
+    }
+    return load->opened == wanted;
+}
+
+static void measure(struct load *load) {
+    run_until(load, load->now + in_nanoseconds(load->options.warmup));
+    load->messages = load->reply_bytes = load->compressed = 0;
+    stats_begin(load);
+    run_until(load, load->now + in_nanoseconds(load->options.seconds));
+    stats_report(load);
+}
+
+static bool echo(struct load *load) {
+    bool opened = open_all(load);
+    if (!opened && load->errors++ == 0)
+        snprintf(load->error, sizeof load->error, "the connections did not open in time");
+    for (size_t i = 0; opened && i < load->options.connections; i++) {
+        if (load->conns[i].active)
+            conn_send(load, &load->conns[i], load->options.depth);
+    }
+    measure(load);
+    return opened;
+}
+
+static bool shake_hands(struct load *load) {
+    for (size_t i = 0; i < load->options.connections; i++)
+        conn_open(load, &load->conns[i]);
+    measure(load);
+    return load->messages > 0;
+}
+
+static bool hold(struct load *load) {
+    struct epoll_event input = {.events = EPOLLIN, .data.ptr = NULL};
+    bool opened = open_all(load);
+    printf("{\"open\": %zu, \"error\": \"%s\"}\n", load->opened, load->error);
+    fflush(stdout);
+    epoll_ctl(load->epoll, EPOLL_CTL_ADD, STDIN_FILENO, &input);
+    uint64_t deadline = load->now + in_nanoseconds(load->options.seconds);
+    while (opened && load->now < deadline && turn(load, deadline))
+        ;
+    return opened;
+}
+
+bool run(struct load *load) {
+    load->now = stats_now();
+    load->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (load->epoll < 0 || !prepare_conns(load))
+        return false;
+    switch (load->options.mode) {
+    case MODE_ECHO: return echo(load);
+    case MODE_HANDSHAKES: return shake_hands(load);
+    default: return hold(load);
+    }
+}

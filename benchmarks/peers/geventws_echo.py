@@ -1,0 +1,38 @@
+"""geventws: a plain handler with default settings, on gevent's own pywsgi server or on ours.
+
+Usage: geventws_echo.py pywsgi|server. GEVENTWS_PURE_PYTHON=1 in the environment selects the Python core.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from common import CERTIFICATE, HOST, KEY, announce
+from gevent import pywsgi
+
+from geventws import WebSocketWSGI
+
+
+@WebSocketWSGI
+def echo(ws):
+    for message in ws:
+        ws.send(message)
+
+
+def server_class(which: str) -> type[pywsgi.WSGIServer]:
+    if which == "pywsgi":
+        return pywsgi.WSGIServer
+    from geventws.server import WebSocketServer
+
+    return WebSocketServer
+
+
+def main(which: str) -> None:
+    tls = {"certfile": CERTIFICATE, "keyfile": KEY} if CERTIFICATE else {}
+    server = server_class(which)((HOST, 0), echo, log=None, **tls)
+    server.start()
+    announce(server.server_port)
+    server.serve_forever()
+
+
+main(sys.argv[1])

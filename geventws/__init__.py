@@ -1,0 +1,51 @@
+"""WebSockets for gevent: blocking-style handlers on any WSGI server that gives out its socket.
+
+    from gevent import pywsgi
+    from geventws import WebSocketWSGI
+
+    @WebSocketWSGI
+    def echo(ws):
+        for message in ws:
+            ws.send(message)
+
+    pywsgi.WSGIServer(("127.0.0.1", 8000), echo).serve_forever()
+"""
+
+from __future__ import annotations
+
+from .exceptions import (
+    ConcurrencyError,
+    ConnectionClosed,
+    HandshakeError,
+    InvalidData,
+    InvalidStatus,
+    InvalidURI,
+    NoSocket,
+    PayloadTooBig,
+    ProtocolError,
+    WebSocketError,
+)
+from .frames import CloseCode, Opcode
+from .handshake import SAME_ORIGIN
+from .websocket import WebSocket
+from .wsgi import WebSocketWSGI
+
+__version__ = "1.0.0"
+
+__all__ = [
+    "SAME_ORIGIN",
+    "CloseCode",
+    "ConcurrencyError",
+    "ConnectionClosed",
+    "HandshakeError",
+    "InvalidData",
+    "InvalidStatus",
+    "InvalidURI",
+    "NoSocket",
+    "Opcode",
+    "PayloadTooBig",
+    "ProtocolError",
+    "WebSocket",
+    "WebSocketError",
+    "WebSocketWSGI",
+]

@@ -1,0 +1,63 @@
+"""The C core behind the functions of _frame_py: the same names, the same results.
+
+Importing this module fails where the extension was not built.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+from geventws._frame import ffi, lib
+
+from ._frame_py import MAX_FRAMES, PAYLOAD, Buffer, RawFrame, ScanResult
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_frame = struct.Struct("=QQII")  # struct ws_frame
+
+# What a scan writes to. Taken and given back in single list operations, so that threads never share one.
+_scratch: list[tuple[Any, Any, Any]] = []
+
+
+def _new_scratch() -> tuple[Any, Any, Any]:
+    frames = ffi.new("struct ws_frame[]", MAX_FRAMES)
+    return ffi.new("struct ws_scan *"), frames, memoryview(ffi.buffer(frames))
+
+
+def scan(
+    buffer: memoryview | bytearray, max_payload: int, reserved: int, masked: bool, max_frames: int = MAX_FRAMES
+) -> ScanResult:
+    """Scan the buffer for complete frames, and unmask their payloads in place."""
+    scratch = _scratch.pop() if _scratch else _new_scratch()
+    result, array, view = scratch
+    result.max_payload = max_payload
+    result.reserved = reserved
+    result.masked = masked
+    data = ffi.from_buffer("uint8_t[]", buffer)
+    status: int = lib.ws_scan(data, len(buffer), result, array, min(max_frames, MAX_FRAMES))
+    unpacked: Iterator[Any] = _frame.iter_unpack(view[: 24 * result.count])
+    frames: list[RawFrame] = list(unpacked)
+    upcoming = result.next
+    following = (
+        (upcoming.start, upcoming.length, upcoming.mask_key, upcoming.head) if status == PAYLOAD else None
+    )
+    consumed: int = result.consumed
+    _scratch.append(scratch)
+    return status, consumed, frames, following
+
+
+def mask(data: Buffer, mask_key: bytes, offset: int = 0) -> bytes:
+    """Return `data` XORed with the key, where data[0] is byte number `offset` of the payload (5.3)."""
+    size = len(data)
+    masked = bytearray(size)
+    key = ffi.cast("uint32_t *", ffi.from_buffer(mask_key))[0]
+    lib.ws_mask(ffi.from_buffer("uint8_t[]", masked), ffi.from_buffer("uint8_t[]", data), size, key, offset)
+    return bytes(masked)
+
+
+def mask_in_place(buffer: bytearray | memoryview, start: int, end: int, mask_key: int, offset: int = 0) -> None:
+    """XOR buffer[start:end] with the key, given as the number that its four bytes are in memory."""
+    data = ffi.from_buffer("uint8_t[]", buffer) + start
+    lib.ws_mask(data, data, end - start, mask_key, offset)

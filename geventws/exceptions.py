@@ -1,0 +1,125 @@
+"""The errors of geventws, as one tree.
+
+    WebSocketError
+        ConnectionClosed        the connection is over          (also an OSError, errno EPIPE)
+        ConcurrencyError        two greenlets in one wait()     (also a RuntimeError)
+        ProtocolError           the peer broke RFC 6455         (also a ValueError), carries a close code
+            InvalidData         1007
+            PayloadTooBig       1009
+        HandshakeError          an opening handshake failed; carries the HTTP answer
+        InvalidStatus           client: the server answered with something other than 101
+        InvalidURI              client: not a WebSocket URI     (also a ValueError)
+        NoSocket                the WSGI server offers no socket (also a RuntimeError)
+
+An error carries its answer: a handshake error its HTTP status, a protocol error its close code. This module
+imports nothing of the package.
+"""
+
+from __future__ import annotations
+
+import errno
+
+
+class WebSocketError(Exception):
+    """Base of every error that geventws raises of its own."""
+
+
+class ConnectionClosed(WebSocketError, BrokenPipeError):
+    """The connection is over: raised by `send` and `ping`, never by `wait` (which returns None).
+
+    It is an `OSError` with `errno` EPIPE, so code that catches a broken pipe keeps working.
+
+    Attributes:
+        code: the close code of the connection, 1006 when no close frame was received (RFC 6455 7.1.5).
+        reason: the close reason, "" when there is none.
+    """
+
+    def __init__(self, code: int = 1006, reason: str = "") -> None:
+        super().__init__(errno.EPIPE, f"the connection is closed: {describe_close(code, reason)}")
+        self.code = code
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[ConnectionClosed], tuple[int, str]]:
+        return type(self), (self.code, self.reason)
+
+
+class ConcurrencyError(WebSocketError, RuntimeError):
+    """A second greenlet called `wait` while another one is in it."""
+
+
+class ProtocolError(WebSocketError, ValueError):
+    """The peer's bytes break RFC 6455.
+
+    Attributes:
+        close_code: the close code that answers it (RFC 6455 7.4.1).
+    """
+
+    close_code = 1002
+
+    def __init__(self, message: str, close_code: int | None = None) -> None:
+        super().__init__(message)
+        if close_code is not None:
+            self.close_code = close_code
+
+
+class InvalidData(ProtocolError):
+    """Text that is not UTF-8, or compressed data that does not inflate (RFC 6455 8.1)."""
+
+    close_code = 1007
+
+
+class PayloadTooBig(ProtocolError):
+    """A frame or a message over the limit (RFC 6455 10.4)."""
+
+    close_code = 1009
+
+
+class HandshakeError(WebSocketError):
+    """An opening handshake that cannot succeed (RFC 6455 4.2.2 for servers, 4.1 for clients).
+
+    Attributes:
+        status: the HTTP status that answers it; 0 on the client's side, where nothing is answered.
+        headers: further headers of that answer, as pairs.
+        option: the name of the option that decides, or None.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        headers: list[tuple[str, str]] | None = None,
+        option: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers or []
+        self.option = option
+
+
+class InvalidStatus(WebSocketError):
+    """The server answered the opening handshake with a status other than 101.
+
+    Attributes:
+        status: the HTTP status.
+        headers: the answer's headers, as pairs.
+        body: the first bytes of its body (at most 64 KiB).
+    """
+
+    def __init__(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        super().__init__(f"the server answered the handshake with HTTP status {status}, not 101")
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+
+class InvalidURI(WebSocketError, ValueError):
+    """The text is not a WebSocket URI (RFC 6455 3)."""
+
+
+class NoSocket(WebSocketError, RuntimeError):
+    """The WSGI server hands no socket to its application."""
+
+
+def describe_close(code: int, reason: str) -> str:
+    """Return code and reason in one phrase, for messages and logs."""
+    return f"{code} {reason}" if reason else str(code)

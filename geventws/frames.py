@@ -1,0 +1,234 @@
+"""The public codec: frames as values and as bytes (RFC 6455 section 5), without any I/O.
+
+It also picks the core: the C routines where they are built, their Python twin otherwise or when the
+environment says GEVENTWS_PURE_PYTHON=1.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import os
+
+from . import _frame_py
+from .exceptions import PayloadTooBig, ProtocolError
+
+HAVE_C = False
+"""Whether the C core is in use."""
+
+if os.environ.get("GEVENTWS_PURE_PYTHON", "0") in ("", "0"):
+    try:
+        from ._frame_c import mask, mask_in_place, scan
+
+        HAVE_C = True
+    except ImportError:
+        from ._frame_py import mask, mask_in_place, scan
+else:
+    from ._frame_py import mask, mask_in_place, scan
+
+__all__ = ["CloseCode", "Frame", "FrameParser", "Opcode", "encode_close", "encode_header", "mask", "parse_close"]
+
+NO_LIMIT = (1 << 63) - 1
+"""The longest payload that a frame can announce."""
+
+
+class Opcode(enum.IntEnum):
+    """The opcodes of RFC 6455 5.2."""
+
+    CONTINUATION = 0
+    TEXT = 1
+    BINARY = 2
+    CLOSE = 8
+    PING = 9
+    PONG = 10
+
+
+class CloseCode(enum.IntEnum):
+    """The close codes of RFC 6455 7.4.1 and of the registry it founded."""
+
+    NORMAL_CLOSURE = 1000
+    GOING_AWAY = 1001
+    PROTOCOL_ERROR = 1002
+    UNSUPPORTED_DATA = 1003
+    NO_STATUS_RCVD = 1005
+    ABNORMAL_CLOSURE = 1006
+    INVALID_DATA = 1007
+    POLICY_VIOLATION = 1008
+    MESSAGE_TOO_BIG = 1009
+    MANDATORY_EXTENSION = 1010
+    INTERNAL_ERROR = 1011
+    SERVICE_RESTART = 1012
+    TRY_AGAIN_LATER = 1013
+    BAD_GATEWAY = 1014
+    TLS_HANDSHAKE = 1015
+
+
+_NOT_ON_THE_WIRE = {1004, 1005, 1006, 1015}
+
+BREACHES = {
+    _frame_py.RESERVED_BITS: "a reserved bit is set that no extension has claimed",
+    _frame_py.RESERVED_OPCODE: "the opcode is reserved",
+    _frame_py.CONTROL_FRAGMENTED: "a control frame is fragmented",
+    _frame_py.CONTROL_TOO_LONG: "a control frame is longer than 125 bytes",
+    _frame_py.MASK_MISSING: "a client's frame is not masked",
+    _frame_py.MASK_UNEXPECTED: "a server's frame is masked",
+    _frame_py.LENGTH_NOT_MINIMAL: "a length is not encoded in the fewest bytes",
+    _frame_py.LENGTH_TOO_LARGE: "the top bit of a 64-bit length is set",
+}
+"""What each breach that a scan can find is called."""
+
+
+def breach(status: int, max_payload: int) -> ProtocolError:
+    """Return the error for a scan's status."""
+    if status == _frame_py.TOO_BIG:
+        return PayloadTooBig(f"a frame is longer than the limit of {max_payload} bytes")
+    return ProtocolError(BREACHES[status])
+
+
+def valid_close_code(code: int) -> bool:
+    """Whether a close frame may carry the code (RFC 6455 7.4)."""
+    return (1000 <= code < 1015 and code not in _NOT_ON_THE_WIRE) or 3000 <= code < 5000
+
+
+def parse_close(payload: bytes | bytearray | memoryview) -> tuple[int, str]:
+    """Return code and reason of a close frame's payload; (1005, "") for an empty one.
+
+    Raises:
+        ProtocolError: one byte, or a code that may not stand there (1002); a reason that is not UTF-8 (1007).
+    """
+    if not payload:
+        return CloseCode.NO_STATUS_RCVD.value, ""
+    if len(payload) < 2:
+        raise ProtocolError("a close frame holds a single byte")
+    code = int.from_bytes(payload[:2], "big")
+    if not valid_close_code(code):
+        raise ProtocolError(f"close code {code} may not be sent")
+    try:
+        return code, str(payload[2:], "utf-8")
+    except UnicodeDecodeError:
+        raise ProtocolError("a close reason is not UTF-8", CloseCode.INVALID_DATA) from None
+
+
+def encode_close(code: int | None, reason: str = "") -> bytes:
+    """Return the payload of a close frame; empty for code 1005 or None.
+
+    Raises:
+        ValueError: the code may not be sent, or the reason is longer than 123 bytes in UTF-8.
+    """
+    if code is None or code == CloseCode.NO_STATUS_RCVD:
+        return b""
+    if not valid_close_code(code):
+        raise ValueError(f"close code {code} may not be sent")
+    encoded = reason.encode()
+    if len(encoded) > 123:
+        raise ValueError("a close reason is at most 123 bytes in UTF-8")
+    return code.to_bytes(2, "big") + encoded
+
+
+def encode_header(head: int, length: int, mask_key: bytes | None = None) -> bytes:
+    """Return a frame's header (RFC 6455 5.2).
+
+    Args:
+        head: the first byte: FIN 0x80, RSV1 0x40, RSV2 0x20, RSV3 0x10, and the opcode.
+        length: of the payload, in bytes.
+        mask_key: four bytes where the payload is masked.
+    """
+    bit = 0 if mask_key is None else 0x80
+    if length < 126:
+        start = bytes((head, bit | length))
+    elif length < 65536:
+        start = bytes((head, bit | 126, length >> 8, length & 255))
+    else:
+        start = bytes((head, bit | 127)) + length.to_bytes(8, "big")
+    return start if mask_key is None else start + mask_key
+
+
+@dataclasses.dataclass
+class Frame:
+    """One frame (RFC 6455 5.2).
+
+    Attributes:
+        opcode: what the frame is.
+        payload: its unmasked payload.
+        fin: whether it ends its message.
+        rsv1, rsv2, rsv3: the reserved bits.
+    """
+
+    opcode: int
+    payload: bytes = b""
+    fin: bool = True
+    rsv1: bool = False
+    rsv2: bool = False
+    rsv3: bool = False
+
+    @property
+    def head(self) -> int:
+        """The first byte of the frame."""
+        return self.fin << 7 | self.rsv1 << 6 | self.rsv2 << 5 | self.rsv3 << 4 | self.opcode
+
+    @classmethod
+    def from_head(cls, head: int, payload: bytes) -> Frame:
+        """Return the frame with this first byte."""
+        bits = (bool(head & bit) for bit in (0x80, 0x40, 0x20, 0x10))
+        return cls(Opcode(head & 0x0F), payload, *bits)
+
+    def encode(self, mask_key: bytes | None = None) -> bytes:
+        """Return the frame's bytes, masked where a key of four bytes is given."""
+        payload = self.payload if mask_key is None else mask(self.payload, mask_key)
+        return encode_header(self.head, len(self.payload), mask_key) + payload
+
+
+class FrameParser:
+    """Turns bytes into frames, and frames into bytes, for either side, without any I/O.
+
+    It knows the rules about one frame by itself; about the order of frames knows `geventws.protocol`.
+
+    Args:
+        masked_in: whether frames received must be masked, as a client's are.
+        masked_out: whether `encode` masks, as a client does. A server is (True, False), a client (False, True);
+            both may be masked, or neither.
+        max_length: the longest payload of a data frame, in bytes.
+        reserved_bits: the RSV bits (0x40, 0x20, 0x10) that an extension uses.
+    """
+
+    def __init__(
+        self,
+        masked_in: bool = True,
+        masked_out: bool = False,
+        max_length: int = 1 << 20,
+        reserved_bits: int = 0,
+    ) -> None:
+        self.masked_in = masked_in
+        self.masked_out = masked_out
+        self.max_length = max_length
+        self.reserved_bits = reserved_bits
+        self._buffer = bytearray()
+        self._needed = 0
+
+    def feed(self, data: bytes | bytearray | memoryview) -> list[Frame]:
+        """Return the frames that `data` completes, in order; the rest is kept for the next call.
+
+        Raises:
+            ProtocolError: the bytes break RFC 6455. Frames before the breach are lost, and the parser is of no
+                further use.
+        """
+        self._buffer += data
+        frames: list[Frame] = []
+        while len(self._buffer) >= max(self._needed, 1) and self._scan(frames):
+            pass
+        return frames
+
+    def _scan(self, frames: list[Frame]) -> bool:
+        """Take the complete frames off the buffer, and return whether to scan again."""
+        buffer = self._buffer
+        status, consumed, found, following = scan(buffer, self.max_length, self.reserved_bits, self.masked_in)
+        if status > _frame_py.FULL:
+            raise breach(status, self.max_length)
+        frames += [Frame.from_head(head, bytes(buffer[at : at + size])) for at, size, _key, head in found]
+        del buffer[:consumed]
+        self._needed = 0 if following is None else following[0] + following[1] - consumed
+        return status == _frame_py.FULL
+
+    def encode(self, frame: Frame) -> bytes:
+        """Return the frame's bytes, masked with fresh randomness where this side masks."""
+        return frame.encode(os.urandom(4) if self.masked_out else None)

@@ -1,0 +1,224 @@
+"""Readiness: the sockets of one loop in one epoll set, whose descriptor gevent watches.
+
+A batch has two halves. First everything that is ready is received, scanned and put into the inboxes, without
+running anybody's code; then the greenlets that wait for it are run, one after the other. So a message costs a share
+of one C call and one switch, and a handler that closes its neighbour meets no half-processed batch.
+
+Three pollers have the same face: with the C core, one call receives for all ready sockets; with its Python twin,
+each is received for in turn; and where there is no epoll, gevent watches every socket by itself.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakSet
+
+import gevent
+from gevent.monkey import get_original
+
+from .frames import HAVE_C
+
+if TYPE_CHECKING:
+    from collections import deque
+
+if HAVE_C:
+    from geventws._frame import ffi, lib
+
+BUFFER_SIZE = 512 * 1024
+"""Bytes that one batch receives at the most, shared by all connections of a loop."""
+
+CHUNK_SIZE = 128 * 1024
+"""Bytes that one connection receives in a batch at the most."""
+
+MAX_RECORDS = 4096
+
+EPOLLIN, EPOLLOUT = 1, 4
+TEXT, BINARY, DATA, READABLE, WRITABLE, EOF, FAILED = range(1, 8)  # enum ws_kind
+PEER_IS_SERVER = 1 << 31
+
+
+class Channel(Protocol):
+    """What a poller needs of a connection. The callbacks run in the hub, and never block."""
+
+    fd: int
+    inbox: deque[str | bytes]
+
+    def receive_text(self, payload: memoryview) -> None:
+        """Take a whole text message."""
+
+    def receive_data(self, data: memoryview) -> None:
+        """Take bytes as they came; they are the callee's to change until it returns."""
+
+    def readable(self, buffer: memoryview) -> None:
+        """Receive from the socket, through the buffer if need be."""
+
+    def writable(self) -> None:
+        """Send what is left to send."""
+
+    def receive_eof(self, errno: int) -> None:
+        """Take the end of the stream, and the errno it came with, or 0."""
+
+    def run(self) -> None:
+        """Run whoever waits for what came."""
+
+
+class Poller:
+    """The epoll set of one loop, with the Python twin of ws_receive."""
+
+    buffer_size = CHUNK_SIZE
+
+    def __init__(self, hub: Any) -> None:
+        self.hub = hub
+        self.loop = hub.loop
+        self.current: Any = None  # the channel whose greenlet runs now, if we run it
+        self.closed = False
+        self._channels: list[Any] = []
+        self._count = 0
+        self._view = memoryview(bytearray(self.buffer_size))
+        self._set = get_original("select", "epoll")()
+        self._watcher = self.loop.io(self._set.fileno(), 1)
+
+    def register(self, channel: Any) -> None:
+        """Watch a channel's socket for something to receive."""
+        fd = channel.fd
+        if fd >= len(self._channels):
+            self._grow(fd + 64 - fd % 64)
+        self._channels[fd] = channel
+        self._set.register(fd, EPOLLIN)
+        if not self._count:
+            self._watcher.start(self._ready)
+        self._count += 1
+
+    def watch(self, channel: Any, reading: bool, writing: bool) -> None:
+        """Say what a registered channel is watched for."""
+        self._set.modify(channel.fd, EPOLLIN * reading | EPOLLOUT * writing)
+
+    def unregister(self, channel: Any) -> None:
+        """Watch a channel no more; its socket may be closed now."""
+        self._channels[channel.fd] = None
+        self._set.unregister(channel.fd)
+        self._count -= 1
+        if not self._count:
+            self._watcher.stop()
+
+    def set_limit(self, channel: Any, limit: int) -> None:
+        """Say which whole messages may skip the protocol: see ws_receive's limits[]. Only the C core does that."""
+
+    def _grow(self, size: int) -> None:
+        self._channels.extend([None] * (size - len(self._channels)))
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        self.closed = True
+        self._watcher.stop()
+        self._set.close()
+
+    def _ready(self) -> None:
+        """Receive for every ready channel, then run the greenlets that wait for it."""
+        for channel in self._receive():
+            self.current = channel
+            try:
+                channel.run()
+            except BaseException:  # of a greenlet that leaves its errors to the hub
+                self.hub.handle_error(channel, *sys.exc_info())
+        self.current = None
+
+    def _receive(self) -> list[Any]:
+        """Receive for every ready channel, and return those to run."""
+        channels = []
+        for fd, event in self._set.poll(0, 128):
+            channel = self._channels[fd]
+            if event & EPOLLOUT:
+                channel.writable()
+            if event & ~EPOLLOUT and self._channels[fd] is channel:
+                channel.readable(self._view)
+            channels.append(channel)
+        return channels
+
+
+class CorePoller(Poller):
+    """The epoll set of one loop, with ws_receive."""
+
+    buffer_size = BUFFER_SIZE
+
+    def __init__(self, hub: Any) -> None:
+        super().__init__(hub)
+        self._limits = ffi.new("uint32_t[]", 64)
+        records = ffi.new("struct ws_record[]", MAX_RECORDS)
+        self._numbers = ffi.cast("int32_t *", records)
+        buffer = ffi.from_buffer("uint8_t[]", self._view)
+        self._bytes = ffi.buffer(buffer)
+        self._spare = memoryview(bytearray(CHUNK_SIZE))  # the other buffer holds records that wait their turn
+        self._arguments = (buffer, BUFFER_SIZE, CHUNK_SIZE, records, MAX_RECORDS)
+
+    def set_limit(self, channel: Any, limit: int) -> None:
+        """Say which whole messages may skip the protocol."""
+        self._limits[channel.fd] = limit
+
+    def unregister(self, channel: Any) -> None:
+        """Watch a channel no more; its socket may be closed now."""
+        self._limits[channel.fd] = 0
+        super().unregister(channel)
+
+    def _grow(self, size: int) -> None:
+        super()._grow(size)
+        old = self._limits
+        self._limits = ffi.new("uint32_t[]", size)
+        ffi.memmove(self._limits, old, ffi.sizeof(old))
+
+    def _receive(self) -> list[Any]:
+        """Receive for every ready channel in one call, and return those to run."""
+        count = lib.ws_receive(self._set.fileno(), self._limits, len(self._limits), *self._arguments)
+        if count < 0:
+            raise OSError(-count, os.strerror(-count))
+        numbers = iter(ffi.unpack(self._numbers, 4 * count))
+        channels: list[Any] = []
+        channel = None
+        last = -1
+        all_channels, data = self._channels, self._bytes
+        for fd, kind, start, end in zip(numbers, numbers, numbers, numbers):
+            if fd != last:
+                channel = all_channels[last := fd]
+                channels.append(channel)
+            if kind == BINARY:
+                channel.inbox.append(data[start:end])
+            elif kind == TEXT:
+                channel.receive_text(self._view[start:end])
+            elif all_channels[fd] is channel:
+                self._other(channel, kind, start, end)
+        return channels
+
+    def _other(self, channel: Channel, kind: int, start: int, end: int) -> None:
+        """Take a record that is no whole message."""
+        if kind == DATA:
+            channel.receive_data(self._view[start:end])
+        elif kind == READABLE:
+            channel.readable(self._spare)
+        elif kind == WRITABLE:
+            channel.writable()
+        else:
+            channel.receive_eof(start)
+
+
+_pollers: WeakSet[Poller] = WeakSet()
+
+
+def _close_pollers() -> None:
+    """Leave the connections to the parent, whose epoll sets a forked child shares."""
+    for poller in list(_pollers):
+        poller.close()
+
+
+os.register_at_fork(after_in_child=_close_pollers)
+
+
+def get_poller() -> Poller:
+    """Return the poller of this thread's loop, made when first asked for."""
+    hub = gevent.get_hub()
+    poller: Poller | None = getattr(hub, "geventws_poller", None)
+    if poller is None or poller.closed:
+        poller = hub.geventws_poller = (CorePoller if HAVE_C else Poller)(hub)
+        _pollers.add(poller)
+    return poller

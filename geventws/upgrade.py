@@ -1,0 +1,141 @@
+"""The seam to the WSGI server: its socket, the bytes it has read already, and the answers that go through it.
+
+Everything here was observed on gevent.pywsgi and gunicorn:
+
+* The 101 goes through `start_response` and `write`, so the server's access log has a true status, and no error page can
+  land in the stream afterwards.
+* Frames that the client sent right behind its handshake wait in the server's reader, not in the socket.
+* pywsgi ends a connection whose reader is closed when the application returns; that also frees the reader's buffer.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Any
+
+import gevent
+from gevent import socket as gsocket
+
+from .exceptions import HandshakeError, NoSocket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Environ = dict[str, Any]
+    StartResponse = Callable[..., Callable[[bytes], object]]
+
+REASONS = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    426: "Upgrade Required",
+    429: "Too Many Requests",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+}
+
+LINGER = 1.0
+"""Seconds that a refused client has to hang up before unread bytes of its request are dropped."""
+
+
+def find_socket(environ: Environ) -> Any:
+    """Return the cooperative socket of a request.
+
+    Raises:
+        NoSocket: the server gives its application none.
+    """
+    candidates = [environ.get("gunicorn.socket"), environ.get("gunicorn.sock")]
+    reader = _find_reader(environ)
+    candidates.append(getattr(getattr(reader, "raw", None), "_sock", None))
+    for candidate in candidates:
+        if isinstance(candidate, gsocket.socket):
+            return candidate
+    raise NoSocket(
+        f"this WSGI server ({environ.get('SERVER_SOFTWARE', 'unknown')}) gives its application no gevent socket; "
+        "geventws runs on gevent.pywsgi.WSGIServer, on geventws.WebSocketServer, and on gunicorn with "
+        "-k gevent or -k gevent_pywsgi"
+    )
+
+
+def switch_protocols(
+    environ: Environ, start_response: StartResponse, socket: Any, headers: list[tuple[str, str]]
+) -> bytes:
+    """Answer with 101, and return the bytes that came behind the request. The socket is the caller's from here on."""
+    start_response("101 Switching Protocols", headers)(b"")
+    socket.settimeout(0.0)
+    early = _take_read_ahead(environ)
+    handler = getattr(start_response, "__self__", None)
+    if handler is not None and "gunicorn.sock" not in environ:
+        getattr(handler, "__dict__", {}).pop("headers", None)  # the parsed request, 3 KB that nobody reads again
+    return early
+
+
+def _find_reader(environ: Environ) -> Any:
+    """Return pywsgi's buffered reader; for a request that it took for no upgrade, it is inside of its Input."""
+    reader = environ.get("wsgi.input")
+    return getattr(reader, "rfile", reader)
+
+
+def _take_read_ahead(environ: Environ) -> bytes:
+    """Take the bytes that the server has read behind the request, and close its reader."""
+    unreader = getattr(getattr(environ.get("wsgi.input"), "reader", None), "unreader", None)
+    if unreader is not None:  # gunicorn's own parser
+        if hasattr(unreader, "take_buffered"):
+            return bytes(unreader.take_buffered())
+        data: bytes = unreader.buf.getvalue()
+        unreader.buf.seek(0)
+        unreader.buf.truncate()
+        return data
+    reader = _find_reader(environ)
+    try:
+        return reader.read1(65536) or b""
+    except (BlockingIOError, ssl.SSLWantReadError):
+        return b""
+    finally:
+        reader.close()
+
+
+def refuse(environ: Environ, start_response: StartResponse, error: HandshakeError) -> list[bytes] | Refusal:
+    """Answer with an HTTP status, and see to it that nothing behind the request is taken for another one."""
+    body = f"{error}\n".encode()
+    headers = [
+        ("Content-Type", "text/plain; charset=utf-8"),
+        ("Content-Length", str(len(body))),
+        ("Connection", "close"),
+        *error.headers,
+    ]
+    start_response(f"{error.status} {REASONS.get(error.status, 'Refused')}", headers)
+    has_body = environ.get("CONTENT_LENGTH", "") not in ("", "0") or "HTTP_TRANSFER_ENCODING" in environ
+    return Refusal(body, environ) if has_body else [body]
+
+
+class Refusal:
+    """The answer to an upgrade with a body, which nobody will read: it ends the connection behind itself.
+
+    pywsgi would wait for the body, or take the rest of it for a request.
+    """
+
+    def __init__(self, body: bytes, environ: Environ) -> None:
+        self._body = body
+        self._environ = environ
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the body."""
+        yield self._body
+
+    def close(self) -> None:
+        """End our side, give the client a moment to read the answer, and take nothing more."""
+        try:
+            socket = find_socket(self._environ)
+        except NoSocket:
+            return
+        try:
+            socket.shutdown(gsocket.SHUT_WR)
+            with gevent.Timeout(LINGER, False):
+                while socket.recv(16384):
+                    pass
+            socket.shutdown(gsocket.SHUT_RD)
+        except OSError:
+            pass  # it has gone
