@@ -16,6 +16,7 @@ MADE = $(VENV)/.made-$(notdir $(PYTHON))
 BUILT = $(VENV)/.built
 TOOLS = $(VENV)/.tools
 PROGRAMS = $(VENV)/.programs
+PEERS = $(VENV)/.peers
 CORE = _frame_build.py $(filter-out geventws/_frame.c,$(wildcard geventws/*.c geventws/*.h))
 
 .PHONY: help run test build lint types conformance sanitize bench docs wheel clean
@@ -44,8 +45,7 @@ conformance: $(TOOLS)  ## the Autobahn test suite (wstest on the PATH, or docker
 sanitize: $(TOOLS)  ## the C core's tests with address and undefined-behaviour sanitizers
 	$(BIN)/python tests/sanitize.py $(ARGS)
 
-bench: $(BUILT) ## benchmarks against other servers
-	$(BIN)/python -m pip install --quiet 'geventws[bench]'
+bench: $(PEERS) ## benchmarks against other servers
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
 docs: $(BUILT)  ## check README and CHANGES, and render them into docs/_build
@@ -77,6 +77,14 @@ $(BUILT): $(MADE) $(CORE) setup.py pyproject.toml
 
 $(TOOLS): $(BUILT) pyproject.toml
 	$(BIN)/python -m pip install --quiet 'geventws[test]'
+	touch $@
+
+$(PEERS): $(BUILT) benchmarks/requirements.txt benchmarks/package.json
+	PYTHON='$(PYTHON)' tools/debian.sh bench
+	$(BIN)/python -m pip install --quiet -r benchmarks/requirements.txt
+	mkdir -p build/bench
+	cp benchmarks/package.json build/bench
+	-npm install --silent --no-audit --no-fund --prefix build/bench
 	touch $@
 
 $(PROGRAMS): $(MADE) tools/debian.sh

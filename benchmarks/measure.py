@@ -148,9 +148,7 @@ def memory(settings: Settings, scenario: Scenario, server: Server) -> dict[str, 
 def kernels(settings: Settings) -> dict[str, float]:
     """GB/s of masking and scanning; empty when the C core is not built."""
     words = [sys.executable, str(servers.HERE / "kernels.py"), "--json"]
-    done = subprocess.run(
-        words, capture_output=True, text=True, timeout=120, preexec_fn=on_core(settings.server_core)
-    )
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, preexec_fn=on_core(settings.server_core))
     if done.returncode != 0:
         print(f"kernels: left out: {done.stderr.strip().splitlines()[-1]}")
         return {}
@@ -163,12 +161,8 @@ def once(settings: Settings, scenario: Scenario, peer: Peer) -> dict[str, Any]:
         with servers.running(
             peer, settings.build, settings.server_core, tls=scenario.tls, deflate=scenario.deflate
         ) as server:
-            return (
-                memory(settings, scenario, server)
-                if scenario.kind == "memory"
-                else echo(settings, scenario, server)
-            )
-    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+            return memory(settings, scenario, server) if scenario.kind == "memory" else echo(settings, scenario, server)
+    except (RuntimeError, ValueError, OSError, subprocess.SubprocessError) as error:
         return {"error": str(error), "failed": True}
 
 

@@ -40,9 +40,7 @@ def panel(axes: Any, results: Results, scenario: Scenario) -> None:
         0.8,
         color=[COLOURS.get(peer, OTHERS) for peer in values],
     )
-    axes.bar_label(
-        bars, [number(v) + (" →" if v > limit else "") for v in values.values()], fontsize=6.5, padding=2
-    )
+    axes.bar_label(bars, [number(v) + (" →" if v > limit else "") for v in values.values()], fontsize=6.5, padding=2)
     axes.set_xlim(0, limit * 1.22)
     axes.invert_yaxis()
     axes.set_title(f"{scenario.title}   ({unit})", fontsize=8, loc="left")

@@ -23,9 +23,7 @@ class Results:
     def __init__(self, document: dict[str, Any]) -> None:
         self.document = document
         self.rows = {
-            (row["scenario"], row["peer"], row["round"]): row
-            for row in document["results"]
-            if not row.get("failed")
+            (row["scenario"], row["peer"], row["round"]): row for row in document["results"] if not row.get("failed")
         }
         self.rounds = sorted({key[2] for key in self.rows})
         self.peers = list(dict.fromkeys(row["peer"] for row in document["results"]))
@@ -46,6 +44,12 @@ class Results:
             b = self.rows.get((scenario, theirs, number), {}).get(figure)
             if a is not None and b:
                 pairs.append(a / b)
+        return statistics.median(pairs) if pairs else None
+
+    def growth(self, peer: str, few: str, many: str) -> float | None:
+        """The peer's CPU per message in one scenario as a multiple of that in another, round by round."""
+        rows = [(self.rows.get((many, peer, n)), self.rows.get((few, peer, n))) for n in self.rounds]
+        pairs = [a["cpu_us"] / b["cpu_us"] for a, b in rows if a and b]
         return statistics.median(pairs) if pairs else None
 
     def scenarios(self, kinds: Iterable[str]) -> list[Scenario]:
@@ -102,9 +106,7 @@ def warnings(results: Results) -> str:
     for (scenario, peer, _), row in results.rows.items():
         if row.get("load_was_limit") and peer not in limited.setdefault(scenario, []):
             limited[scenario].append(peer)
-    lines = [
-        f"* {SCENARIOS[scenario].title}: {', '.join(peers)}" for scenario, peers in limited.items() if peers
-    ]
+    lines = [f"* {SCENARIOS[scenario].title}: {', '.join(peers)}" for scenario, peers in limited.items() if peers]
     title = "The load was the limit (more than half as busy as the server):"
     text = "\n".join([title, "", *lines, "", ""]) if lines else ""
     bad = [row for row in results.document["results"] if row.get("failed") or row.get("errors")]
@@ -137,12 +139,8 @@ def tables(document: dict[str, Any]) -> str:
             lambda s, p: number(results.ratio(s, OURS, p)),
             others if OURS in results.peers else [],
         ),
-        matrix(
-            "Messages (or handshakes) per second:", timed, figure_cell(results, "per_second"), results.peers
-        ),
-        matrix(
-            "Latency p50/p99, microseconds:", timed, figure_cell(results, "p50_us", "p99_us"), results.peers
-        ),
+        matrix("Messages (or handshakes) per second:", timed, figure_cell(results, "per_second"), results.peers),
+        matrix("Latency p50/p99, microseconds:", timed, figure_cell(results, "p50_us", "p99_us"), results.peers),
         matrix(
             "CPU in user mode per message, microseconds:",
             timed,

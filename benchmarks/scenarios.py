@@ -49,12 +49,8 @@ SCENARIOS = {
         Scenario("open1000", "100 of 1,000 × 32 B", connections=1000, active=100),
         Scenario("open5000", "100 of 5,000 × 32 B", connections=5000, active=100),
         Scenario("tls", "TLS, 100 × 1 KB", connections=100, size=1024, tls=True),
-        Scenario(
-            "deflate1k", "deflate, 20 × 1 KB JSON", connections=20, size=1 << 10, text=True, deflate=True
-        ),
-        Scenario(
-            "deflate16k", "deflate, 20 × 16 KB JSON", connections=20, size=16 << 10, text=True, deflate=True
-        ),
+        Scenario("deflate1k", "deflate, 20 × 1 KB JSON", connections=20, size=1 << 10, text=True, deflate=True),
+        Scenario("deflate16k", "deflate, 20 × 16 KB JSON", connections=20, size=16 << 10, text=True, deflate=True),
         Scenario("handshakes", "handshakes, 64 at a time", kind="handshakes", connections=64),
         Scenario("idle2000", "memory, 2,000 idle", kind="memory", connections=2000),
         Scenario("idle8000", "memory, 8,000 idle", kind="memory", connections=8000),

@@ -71,6 +71,10 @@ class Missing(Exception):
     """The peer is not installed."""
 
 
+class NotStarted(RuntimeError):
+    """The server ended, or did not say in time on which port it listens."""
+
+
 def command(peer: Peer, build: Path) -> list[str]:
     """The peer's command line; raises Missing when the peer is not installed."""
     if peer.name == "floor":
@@ -94,14 +98,17 @@ def command(peer: Peer, build: Path) -> list[str]:
     return [sys.executable, str(HERE / "peers" / script), *arguments]
 
 
+def base(tree: Path) -> Peer:
+    """geventws out of another tree, to see what a change is worth."""
+    return Peer("base", "geventws_echo.py pywsgi", module="geventws", environment={"PYTHONPATH": str(tree.resolve())})
+
+
 def version(peer: Peer, build: Path) -> str:
     """What was measured, for the table."""
     if peer.package:
         return metadata.version(peer.package)
     if peer.name == "ws":
-        node = subprocess.run(
-            ["node", "--version"], capture_output=True, text=True, timeout=20
-        ).stdout.strip()
+        node = subprocess.run(["node", "--version"], capture_output=True, text=True, timeout=20).stdout.strip()
         return f"{npm_version(build / 'node_modules' / 'ws')} on Node {node}"
     if peer.name == "bun":
         return npm_version(next(build.glob("node_modules/@oven/bun-*")))
@@ -114,8 +121,7 @@ def npm_version(package: Path) -> str:
 
 def environment(peer: Peer, build: Path, tls: bool, deflate: bool) -> dict[str, str]:
     """The environment the peer runs in; see peers/common.py."""
-    made = dict(os.environ, **peer.environment)
-    made["PYTHONPATH"] = str(HERE.parent)
+    made = dict(os.environ, PYTHONPATH=str(HERE.parent)) | peer.environment
     made["BENCH_MODULES"] = str(build / "node_modules")
     made["BENCH_DEFLATE"] = "1" if deflate else "0"
     if tls:
@@ -166,10 +172,10 @@ def read_port(process: subprocess.Popen[bytes]) -> int:
     while not text.endswith(b"\n"):
         left = deadline - time.monotonic()
         if left <= 0 or not select.select([process.stdout], [], [], left)[0]:
-            raise RuntimeError("the server did not start in time")
+            raise NotStarted("the server did not start in time")
         piece = os.read(process.stdout.fileno(), 100)
         if not piece:
-            raise RuntimeError("the server ended at once")
+            raise NotStarted("the server ended at once")
         text += piece
     return int(text.split()[1])
 
@@ -189,10 +195,10 @@ def running(peer: Peer, build: Path, core: int, *, tls: bool, deflate: bool) -> 
         )
         try:
             yield Server(process, read_port(process))
-        except (RuntimeError, subprocess.SubprocessError) as error:
+        except NotStarted as error:
             log.seek(0)
             last = log.read().decode(errors="replace").strip().splitlines()[-1:]
-            raise RuntimeError(": ".join([str(error), *last])) from error
+            raise NotStarted(": ".join([str(error), *last])) from error
         finally:
             process.kill()
             process.wait(10)

@@ -19,7 +19,7 @@ from greenlet import getcurrent
 
 from .exceptions import ConnectionClosed, InvalidData, PayloadTooBig, ProtocolError
 from .frames import CloseCode, Opcode
-from .poller import PEER_IS_SERVER, get_poller
+from .poller import PEER_IS_SERVER, get_poller, switch_to
 from .stream import open_stream
 
 if TYPE_CHECKING:
@@ -38,6 +38,9 @@ LINGER = 1.0
 PING_JITTER = 0.1
 """By how much of itself a ping interval varies, so that connections opened together do not ping together."""
 
+
+PLAIN_LIMIT = 4096
+"""The largest payload that may skip the protocol on its way out, if nothing is to be done to it."""
 
 MAX_PINGS = 64
 """Pings that may wait for their pongs; the oldest is forgotten for one more."""
@@ -64,12 +67,15 @@ class Connection:
     """
 
     __slots__ = (
+        "_attention",
         "_clock",
         "_closers",
         "_heard",
         "_limit",
         "_messages",
         "_pings",
+        "_plain_limit",
+        "_poller",
         "_pong_due",
         "_protocol",
         "_reader",
@@ -92,12 +98,15 @@ class Connection:
         self._protocol = protocol
         self._timing = timing
         self._stream = open_stream(socket, self, get_poller(), timing.send_timeout)
+        self._poller = self._stream.poller
         self._reader: Any = None  # the greenlet that waits for a message
+        self._attention = False  # something is to be done before a greenlet may wait
         self._closers: list[Any] = []  # greenlets that wait for the end, each with the question it asks
         self._heard = True  # something came since the clock last looked
         self._pings: dict[bytes, tuple[float, Any]] = {}  # sent and not answered: when, and who wants to know
         self._pong_due: bytes | None = None  # the newest ping that came while sending was blocked
         self._limit = 0  # what the poller has been told
+        self._plain_limit = self._get_plain_limit()  # the largest payload that is sent just as it is; -1 for none
         self._clock: Any = None
 
     def open(self, early: bytes = b"") -> None:
@@ -109,15 +118,18 @@ class Connection:
         if self._timing.ping_interval is not None and not self.over:
             self._set_clock(self._timing.ping_interval * random.uniform(1 - PING_JITTER, 1 + PING_JITTER), self._ping)
 
+    def _get_plain_limit(self) -> int:
+        protocol = self._protocol
+        if protocol.client or protocol.close_sent or self.over:
+            return -1
+        return min(PLAIN_LIMIT, protocol.extension.threshold - 1) if protocol.extension else PLAIN_LIMIT
+
     # What the poller calls, in the hub
 
-    def receive_text(self, payload: memoryview) -> None:
-        """Take a whole text message."""
-        try:
-            self.inbox.append(str(payload, "utf-8"))
-        except UnicodeDecodeError:
-            self._protocol.fail(InvalidData("a text message is not UTF-8"))
-            self._after_receiving()
+    def refuse_text(self) -> None:
+        """Take a whole text message that is not UTF-8."""
+        self._protocol.fail(InvalidData("a text message is not UTF-8"))
+        self._after_receiving()
 
     def receive_data(self, data: memoryview) -> None:
         """Take bytes as they came."""
@@ -159,8 +171,8 @@ class Connection:
         self._stream.close()
         self._finish()
 
-    def run(self) -> None:
-        """Run the greenlets that can go on."""
+    def run(self) -> bool:
+        """Switch to the greenlet that waits for a message, if there is one for it; return whether that was so."""
         self._heard = True
         reader = self._reader
         if reader is None:
@@ -168,16 +180,14 @@ class Connection:
                 self._check_read_ahead()
         elif self._messages or self.over:
             self._reader = None
-            reader.switch()
-        stream = self._stream
-        if stream.pending:
-            stream.flush()
-        if stream.writers:
-            stream.run()
-        for waiter in tuple(self._closers):
-            if waiter in self._closers and waiter[1]():
-                self._closers.remove(waiter)
-                waiter[0].switch()
+            switch_to(reader)
+            return True
+        return False
+
+    def flush(self) -> None:
+        """Send what the handler has left corked."""
+        if self._stream.corked:
+            self._stream.flush()
 
     def send_timed_out(self) -> None:
         """The peer takes nothing: give the connection up."""
@@ -195,6 +205,7 @@ class Connection:
             self._send_replies()
         if protocol.failure is not None and not self.over and self._messages:
             self.inbox = _NOWHERE
+            self._attention = True
             self._set_clock(LINGER, self.end_failed)  # the handler may answer what came before the breach
         elif protocol.failure is not None:
             self.end_failed()
@@ -233,12 +244,12 @@ class Connection:
     def _set_limit(self) -> None:
         """Tell the poller whether whole messages may skip the protocol."""
         protocol = self._protocol
-        limit = protocol.simple_limit
+        limit = 0 if self._stream.opaque else protocol.simple_limit
         if limit and protocol.client:
             limit |= PEER_IS_SERVER
         if limit != self._limit:
             self._limit = limit
-            self._stream.poller.set_limit(self, limit)
+            self._poller.set_limit(self, limit)
 
     def _check_read_ahead(self) -> None:
         """Pause receiving when the handler is too far behind."""
@@ -247,6 +258,7 @@ class Connection:
             return
         if len(inbox) >= READ_AHEAD or sum(map(len, inbox)) >= self._protocol.max_message_size:
             self._stream.pause()
+            self._attention = True
 
     # The end
 
@@ -285,16 +297,26 @@ class Connection:
 
     def _finish(self) -> None:
         """Note that nothing more will come, and wake everybody who waits."""
+        self._plain_limit = -1
         if self._stream.closed:
             self._set_clock(None, None)
         if not self.over:
-            self.over = True
+            self.over = self._attention = True
             for _sent, result in self._pings.values():
                 if result is not None:
                     result.set_exception(self.closed_error())
             self._pings.clear()
             self.inbox = _NOWHERE
-        self._stream.poller.loop.run_callback(self.run)
+        self._poller.loop.run_callback(self.run)
+        if self._closers:
+            self._poller.loop.run_callback(self._wake_closers)
+
+    def _wake_closers(self) -> None:
+        """Run the greenlets that wait for the end and find it."""
+        for waiter in tuple(self._closers):
+            if waiter in self._closers and waiter[1]():
+                self._closers.remove(waiter)
+                waiter[0].switch()
 
     def closed_error(self) -> ConnectionClosed:
         """Return the error that says how the connection ended."""
@@ -308,7 +330,7 @@ class Connection:
             self._clock.close()
             self._clock = None
         if seconds is not None:
-            self._clock = self._stream.poller.loop.timer(seconds)
+            self._clock = self._poller.loop.timer(seconds)
             self._clock.start(callback)
 
     def _ping(self) -> None:
@@ -341,14 +363,19 @@ class Connection:
             del self._pings[next(iter(self._pings))]
         self._pings[payload] = (time.monotonic(), result)
 
+    def begin_close(self, code: int | None, reason: str) -> None:
+        """Send a close frame, after which nothing can be sent. Never blocks."""
+        self._protocol.send_close(code, reason)
+        self._plain_limit = -1
+        if self._protocol.output:
+            self._send_replies()
+
     # What blocks
 
     def finish(self, code: int | None, reason: str, timeout: float | None) -> None:
         """Close, and block until nothing more will come, for `timeout` seconds at the most (RFC 6455 7.1.2)."""
         if not self.over:
-            self._protocol.send_close(code, reason)
-            if self._protocol.output:
-                self._send_replies()
+            self.begin_close(code, reason)
             self.wait_until(lambda: self.over, timeout)
             if not self.over:
                 self._lose("the peer did not answer the close frame (close_timeout)")
@@ -363,7 +390,7 @@ class Connection:
         """Block until `done`, which is asked whenever something happens, or the time is up."""
         if done():
             return
-        hub = self._stream.poller.hub
+        hub = self._poller.hub
         waiter = (getcurrent(), done)
         timer = None if timeout is None else hub.loop.timer(timeout)
 

@@ -1,10 +1,9 @@
 """The head of an HTTP/1 request: where it ends, what it says, and what is wrong with it (RFC 9112 sections 2-6).
 
-Nearly every head is plain: printable ASCII, CRLF after each line, no field twice, no transfer coding. `parse` reads
-just those, in one pass without a regular expression for the fields, and answers None to everything else. What it
-leaves is read by the slow and lenient parser of the standard library, as gevent.pywsgi does, after which
-`check_framing` refuses the heads that two servers on one path could cut at different places: the stuff that request
-smuggling is made of.
+Nearly every head is plain: printable ASCII, CRLF after each line, one space behind each colon, no field twice, no
+transfer coding. `parse` reads just those, in one pass, and answers None to everything else. What it leaves is read by
+the slow and lenient parser of the standard library, as gevent.pywsgi does, after which `check_framing` refuses the
+heads that two servers on one path could cut at different places: the stuff that request smuggling is made of.
 
 So the fast way need not judge anything: what it takes has only one reading.
 """
@@ -19,18 +18,15 @@ MAX_REQUEST_LINE = 8192
 """Bytes of a request line with its line end: at this length it is refused with 414, as gevent.pywsgi does."""
 
 MAX_LINES = 100
-"""Lines of a head without the request line: one more is refused with 400, as the standard library does."""
+"""Lines of a head without its request line: one more is refused with 400, as the standard library does."""
 
-_PLAIN_BYTES = b"\t\r\n" + bytes(range(0x20, 0x7F))
 _REQUEST_LINE = re.compile(r"([A-Z]+) ([!-~]+) (HTTP/1\.[01])")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 5.6.2
+_PRINTABLE = bytes(range(0x20, 0x7F))
 _EMPTY_LINE = re.compile(rb"\n\r?\n")
 
-# How a field's name stands in the environ. Other fields are known under three kinds of nothing:
-_DROPPED = ""  # an underscore could pass for a hyphen, so pywsgi drops the field
-_SPECIAL = "?"  # the field changes how the request is read: left to the slow way
-_names: dict[str, str] = {}
-_MAX_NAMES = 1000  # names come from the network, and may not fill the memory
+_keys: dict[str, str] = {}  # how a field's name stands in the environ, for names that were seen
+_MAX_KEYS = 1000  # names come from the network, and may not fill the memory
 
 
 def find_end(data: bytes | bytearray, start: int = 0) -> int:
@@ -46,48 +42,45 @@ def parse(head: bytes, environ: dict[str, Any]) -> tuple[str, str, str] | None:
 
     Args:
         head: a whole head, from the request line to the empty line.
-        environ: where the fields go, as `HTTP_HOST` and so on; may hold some of them when None is returned.
+        environ: where the fields go, as `HTTP_HOST` and so on; to be thrown away when None is returned.
 
     Returns:
         None for any head that is not plain, right or wrong.
     """
-    if head.translate(None, _PLAIN_BYTES):
-        return None
-    text = head.decode("ascii")
+    text = head.decode("latin-1")
     lines = text.split("\r\n")
-    breaks = len(lines) - 1
+    if head.translate(None, _PRINTABLE) != b"\r\n" * (len(lines) - 1):
+        return None
     match = _REQUEST_LINE.fullmatch(lines[0])
-    if match is None or breaks > MAX_LINES + 1 or text.count("\n") != breaks or text.count("\r") != breaks:
+    if match is None or len(lines) - 2 > MAX_LINES or " \r\n" in text or ":  " in text:
         return None
-    del lines[0], lines[-2:]
-    for line in lines:
-        name, colon, value = line.partition(":")
-        key = _names.get(name)
+    size = len(environ)
+    for line in lines[1:-2]:
+        name, _, value = line.partition(": ")
+        key = _keys.get(name) or _find_key(name)
         if key is None:
-            key = _environ_key(name)
-        stripped = value.strip()
-        if not colon or key == _SPECIAL or key in environ or value[len(value) - 1 :].isspace():
             return None
-        if key:
-            environ[key] = stripped
-    method, target, version = match.groups()
+        environ[key] = value
     length = environ.get("CONTENT_LENGTH")
-    if length is not None and not (length.isdigit() and len(length) < 19):
+    if len(environ) != size + len(lines) - 3 or (length is not None and not (length.isdigit() and len(length) < 19)):
         return None
+    method, target, version = match.groups()
     return method, target, version
 
 
-def _environ_key(name: str) -> str:
-    """Return the environ's key for a field name, and remember it."""
-    if _TOKEN.fullmatch(name) is None or name.lower() in ("transfer-encoding", "expect"):
-        return _SPECIAL
+def _find_key(name: str) -> str | None:
+    """Return the environ's key for a field name and remember it, or None for one that is left to the slow way.
+
+    Those are what is no name, names with an underscore, which pywsgi drops because it could pass for a hyphen, and
+    fields that change how the request is read.
+    """
+    if _TOKEN.fullmatch(name) is None or "_" in name or name.lower() in ("transfer-encoding", "expect"):
+        return None
     key = name.upper().replace("-", "_")
-    if "_" in name:
-        key = _DROPPED
-    elif key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+    if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
         key = "HTTP_" + key
-    if len(_names) < _MAX_NAMES:
-        _names[name] = key
+    if len(_keys) < _MAX_KEYS:
+        _keys[name] = key
     return key
 
 

@@ -20,19 +20,20 @@ from __future__ import annotations
 import functools
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from .exceptions import HandshakeError, InvalidData, PayloadTooBig, ProtocolError
+from .exceptions import HandshakeError, InvalidData, PayloadTooBig
 from .headers import Parameters
 
 if TYPE_CHECKING:
     from zlib import _Compress, _Decompress
 
-isal_zlib: Any
 try:
-    from isal import isal_zlib  # type: ignore[import-not-found, unused-ignore]
+    from isal import isal_zlib as _isal  # type: ignore[import-not-found, unused-ignore]
+
+    isal_zlib: Any = _isal
 except ImportError:
     isal_zlib = None
 
@@ -253,7 +254,7 @@ class Deflate:
 
     def compress(self, payload: Data) -> bytes:
         """Compress one whole message (RFC 7692 7.2.1)."""
-        return self.compress_part(payload, True)
+        return self.compress_part(payload, True) if payload else _EMPTY
 
     def compress_part(self, payload: Data, final: bool) -> bytes:
         """Compress the next part of a message, so that the peer can inflate all of it at once.
@@ -280,40 +281,41 @@ class Deflate:
         return flushed[:-4] or _EMPTY  # a second flush in a row may give nothing
 
     def decompress(self, data: Data, final: bool, limit: int) -> bytes:
-        """Inflate the next piece of a message (RFC 7692 7.2.2).
+        """Inflate the next part of a message (RFC 7692 7.2.2).
 
         Args:
-            data: the piece, cut anywhere.
+            data: the part, cut anywhere.
             final: whether the message ends with it.
-            limit: bytes; how much may come out of it. The caller counts what came out of earlier pieces.
+            limit: bytes; how much may come out of it. The caller counts what came out of earlier parts.
 
         Raises:
             InvalidData: the data is not deflate, or ends within a block.
             PayloadTooBig: more than `limit` would come out.
         """
+        return b"".join(self.inflate(data, final, limit))
+
+    def inflate(self, data: Data, final: bool, limit: int) -> Iterator[bytes]:
+        """Do the same as `decompress`, in pieces of at most 32 KiB, all of which must be taken."""
         if not data and self._inflater is None:
-            return b""
-        forgets = self._inflate_forgets
-        tail = b"" if not final else _ENDED if forgets else _FLUSHED
+            return
+        tail = b"" if not final else _ENDED if self._inflate_forgets else _FLUSHED
         small = len(data) <= _SLICE
-        pieces: list[bytes] = []
+        slices: Iterable[tuple[Data, bytes]]
+        slices = ((b"".join((data, tail)), tail),) if small else _cut(data, tail)
         left = limit if limit > 0 else 0  # zlib takes a length of 0 for none
-        try:
-            for part, end in ((b"".join((data, tail)), tail),) if small else _slices(data, tail):
-                rest: Data | None = part
-                while rest is not None:
-                    piece, rest = self._step(rest, end, left + 1 if left < _STEP else _STEP)
-                    pieces.append(piece)
-                    left -= len(piece)
-                    if left < 0:
-                        raise PayloadTooBig(f"the compressed data inflates to more than {limit} bytes")
-            if final and forgets and self._inflater is not None:
-                raise InvalidData("the compressed data ends within a block")
-        except ProtocolError:
-            pieces.clear()  # or the traceback would hold them
+        for part, end in slices:
+            rest: Data | None = part
+            while rest is not None:
+                piece, rest = self._step(rest, end, left + 1 if left < _STEP else _STEP)
+                left -= len(piece)
+                if left < 0:
+                    self._inflater = None
+                    raise PayloadTooBig(f"the compressed data inflates to more than {limit} bytes")
+                if piece:
+                    yield piece
+        if final and self._inflate_forgets and self._inflater is not None:
             self._inflater = None
-            raise
-        return b"".join(pieces)
+            raise InvalidData("the compressed data ends within a block")
 
     def _step(self, data: Data, tail: bytes, room: int) -> tuple[bytes, bytes | None]:
         """Inflate at most `room` bytes; return them, and what of `data` is left (None: it is done)."""
@@ -321,6 +323,7 @@ class Deflate:
         try:
             inflated = inflater.decompress(data, room)
         except zlib.error as error:
+            self._inflater = None
             raise InvalidData(f"the compressed data is corrupt: {error}") from None
         if not inflater.eof:
             self._inflater = inflater
@@ -332,7 +335,7 @@ class Deflate:
         return inflated, rest if rest and rest != tail else None
 
 
-def _slices(data: Data, tail: bytes) -> Iterator[tuple[Data, bytes]]:
+def _cut(data: Data, tail: bytes) -> Iterator[tuple[Data, bytes]]:
     """Cut up what is to inflate; return each slice with the tail that it has at its end."""
     view = memoryview(data)
     last = (len(view) - 1) // _SLICE * _SLICE  # never empty: see the end of `_step`

@@ -17,6 +17,7 @@ from weakref import WeakSet
 
 import gevent
 from gevent.monkey import get_original
+from greenlet import greenlet
 
 from .frames import HAVE_C
 
@@ -34,6 +35,9 @@ CHUNK_SIZE = 128 * 1024
 
 MAX_RECORDS = 4096
 
+switch_to = greenlet.switch
+"""`hub.switch()` without gevent's hooks, of which the hub alone has one."""
+
 EPOLLIN, EPOLLOUT = 1, 4
 TEXT, BINARY, DATA, READABLE, WRITABLE, EOF, FAILED = range(1, 8)  # enum ws_kind
 PEER_IS_SERVER = 1 << 31
@@ -45,8 +49,8 @@ class Channel(Protocol):
     fd: int
     inbox: deque[str | bytes]
 
-    def receive_text(self, payload: memoryview) -> None:
-        """Take a whole text message."""
+    def refuse_text(self) -> None:
+        """Take a whole text message that is not UTF-8."""
 
     def receive_data(self, data: memoryview) -> None:
         """Take bytes as they came; they are the callee's to change until it returns."""
@@ -60,8 +64,11 @@ class Channel(Protocol):
     def receive_eof(self, errno: int) -> None:
         """Take the end of the stream, and the errno it came with, or 0."""
 
-    def run(self) -> None:
-        """Run whoever waits for what came."""
+    def run(self) -> bool:
+        """Switch to whoever waits for what came, if anybody does; return whether that was so."""
+
+    def flush(self) -> None:
+        """Send what is corked."""
 
 
 class Poller:
@@ -74,6 +81,7 @@ class Poller:
         self.loop = hub.loop
         self.current: Any = None  # the channel whose greenlet runs now, if we run it
         self.closed = False
+        self._due: list[Any] = []  # of the batch at hand, the channels that have not run yet, last first
         self._channels: list[Any] = []
         self._count = 0
         self._view = memoryview(bytearray(self.buffer_size))
@@ -117,13 +125,29 @@ class Poller:
 
     def _ready(self) -> None:
         """Receive for every ready channel, then run the greenlets that wait for it."""
-        for channel in self._receive():
-            self.current = channel
+        ready = self._due = self._receive()
+        ready.reverse()
+        while ready:
+            self.current = channel = ready.pop()
             try:
                 channel.run()
             except BaseException:  # of a greenlet that leaves its errors to the hub
                 self.hub.handle_error(channel, *sys.exc_info())
+            self.current.flush()  # of the last that ran, here or in park()
         self.current = None
+
+    def park(self) -> None:
+        """Block this greenlet until somebody switches to it.
+
+        While a batch is being served, the next greenlet of it runs at once, without a detour through the hub; as the
+        hub is every greenlet's parent, it goes on with what is left of the batch when one of them blocks elsewhere.
+        """
+        due = self._due
+        while due:
+            self.current = channel = due.pop()
+            if channel.run():
+                return
+        switch_to(self.hub)
 
     def _receive(self) -> list[Any]:
         """Receive for every ready channel, and return those to run."""
@@ -185,7 +209,10 @@ class CorePoller(Poller):
             if kind == BINARY:
                 channel.inbox.append(data[start:end])
             elif kind == TEXT:
-                channel.receive_text(self._view[start:end])
+                try:
+                    channel.inbox.append(data[start:end].decode())
+                except UnicodeDecodeError:
+                    channel.refuse_text()
             elif all_channels[fd] is channel:
                 self._other(channel, kind, start, end)
         return channels

@@ -23,9 +23,11 @@ from typing import TYPE_CHECKING, Any, Protocol as Interface
 
 from . import _frame_py
 from .exceptions import InvalidData, PayloadTooBig, ProtocolError
-from .frames import CloseCode, Opcode, breach, encode_close, encode_header, mask, mask_in_place, parse_close, scan
+from .frames import NO_LIMIT, CloseCode, Opcode, breach, encode_close, encode_header, mask, mask_in_place, parse_close, scan
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from ._frame_py import RawFrame
 
 __all__ = ["Extension", "WebSocketProtocol"]
@@ -40,8 +42,30 @@ _text_decoder = codecs.getincrementaldecoder("utf-8")
 class Extension(Interface):
     """What a negotiated per-message extension does to messages (see permessage_deflate)."""
 
+    threshold: int
+
+    def compress(self, payload: bytes | memoryview) -> bytes:
+        """Return what stands for a whole message."""
+
+    def compress_part(self, payload: bytes | memoryview, final: bool) -> bytes:
+        """Return what stands for a part of a message."""
+
     def decompress(self, data: bytes | memoryview, final: bool, limit: int) -> bytes:
         """Return what a part of a message stands for; PayloadTooBig when it is more than `limit` bytes."""
+
+
+class EndOfMessage:
+    """Stands in `messages` behind the pieces of a message, when they are delivered as they come."""
+
+    def __init__(self, empty: str | bytes) -> None:
+        self.empty = empty
+
+    def __len__(self) -> int:
+        return 0
+
+
+END_OF_TEXT = EndOfMessage("")
+END_OF_BINARY = EndOfMessage(b"")
 
 
 class WebSocketProtocol:
@@ -51,6 +75,9 @@ class WebSocketProtocol:
         client: whether this side is the client, whose frames are masked.
         max_message_size: the largest message taken, in bytes, after inflating.
         extension: the negotiated extension, or None.
+        decode_text: whether a text message is delivered as `str`; otherwise as `bytes`, checked but not decoded.
+        streaming: whether messages are delivered in pieces, as they come: each is an `EndOfMessage` behind any number
+            of `str` or `bytes`, and `max_message_size` bounds only what one part inflates to.
     """
 
     __slots__ = (
@@ -68,18 +95,30 @@ class WebSocketProtocol:
         "close_received",
         "close_sent",
         "controls",
+        "decode_text",
         "extension",
         "failure",
         "max_message_size",
         "messages",
         "output",
+        "streaming",
     )
 
-    def __init__(self, *, client: bool = False, max_message_size: int = 1 << 20, extension: Any = None) -> None:
+    def __init__(
+        self,
+        *,
+        client: bool = False,
+        max_message_size: int = 1 << 20,
+        extension: Any = None,
+        decode_text: bool = True,
+        streaming: bool = False,
+    ) -> None:
         self.client = client
         self.max_message_size = max_message_size
-        self.extension = extension
-        self.messages: deque[str | bytes] = deque()  # received, not yet taken
+        self.extension: Extension | None = extension
+        self.decode_text = decode_text
+        self.streaming = streaming
+        self.messages: deque[Any] = deque()  # received, not yet taken
         self.output: list[bytes] = []  # frames to send, in order
         self.controls: list[tuple[int, bytes]] = []  # pings and pongs received, with their payloads
         self.close_sent = False
@@ -105,6 +144,8 @@ class WebSocketProtocol:
         That is so where the next byte begins a message, and nothing has ended.
         """
         if self._opcode or self._frame or self._header or self.close_received or self.failure:
+            return 0
+        if self.streaming or not self.decode_text:
             return 0
         return min(self.max_message_size, SIMPLE_LIMIT)
 
@@ -137,7 +178,9 @@ class WebSocketProtocol:
         if self._header:
             data = memoryview(bytearray(self._header + bytes(data)))
             self._header = b""
-        status, consumed, frames, following = scan(data, self.max_message_size, self._reserved, not self.client)
+        limit = NO_LIMIT if self.streaming else self.max_message_size
+        reserved = 0 if self.extension is None else RSV1
+        status, consumed, frames, following = scan(data, limit, reserved, not self.client)
         for start, length, _key, head in frames:
             self._receive_frame(head, data[start : start + length])
             if self.close_received:
@@ -152,28 +195,28 @@ class WebSocketProtocol:
             return data[consumed:]
         raise breach(status, self.max_message_size)
 
-    @property
-    def _reserved(self) -> int:
-        return RSV1 if self.extension is not None else 0
-
     def _receive_frame(self, head: int, payload: memoryview) -> None:
         """Take a whole frame."""
         if head & 0x08:
             self._receive_control(head & 0x0F, bytes(payload))
             return
         self._check_order(head, len(payload))
-        if head & FIN and not self._opcode and not head & RSV1:
+        if self._is_whole(head):
             self._deliver(head & 0x0F, payload)
         else:
             self._open_message(head)
             self._add(payload, bool(head & FIN))
+
+    def _is_whole(self, head: int) -> bool:
+        """Whether a data frame is a message by itself, as it stands."""
+        return head & FIN != 0 and not self._opcode and not head & RSV1 and not self.streaming
 
     def _begin(self, frame: RawFrame) -> None:
         """Prepare for a frame whose payload is still to come."""
         _start, length, _key, head = frame
         if not head & 0x08:
             self._check_order(head, length)
-        if head & 0x08 or (head & FIN and not self._opcode and not head & RSV1):
+        if head & 0x08 or self._is_whole(head):
             self._target = bytearray(length)
         else:
             self._open_message(head)
@@ -228,7 +271,7 @@ class WebSocketProtocol:
             raise ProtocolError("a continuation frame continues nothing")
         elif head & RSV1:
             raise ProtocolError("a continuation frame has RSV1 set")
-        elif not self._compressed and len(self._body) + length > self.max_message_size:
+        elif not (self._compressed or self.streaming) and len(self._body) + length > self.max_message_size:
             raise self._too_big()
 
     def _too_big(self) -> PayloadTooBig:
@@ -244,34 +287,45 @@ class WebSocketProtocol:
     def _add(self, part: memoryview | bytes, final: bool) -> None:
         """Add a part to the message, and deliver it with the last."""
         if self._compressed:
+            assert self.extension is not None
             try:
                 part = self.extension.decompress(part, final, self.max_message_size - len(self._body))
             except PayloadTooBig:
                 raise self._too_big() from None
-        if self._decoder is not None:
-            self._check_text(part, final)
-        self._body += part
+        text = self._check_text(part, final) if self._decoder is not None else None
+        if self.streaming:
+            piece = bytes(part) if text is None or not self.decode_text else text
+            if piece:
+                self.messages.append(piece)
+        else:
+            self._body += part
         if final:
             opcode, body = self._opcode, self._body
             self._opcode, self._body, self._decoder = 0, bytearray(), None
             self._deliver(opcode, body)
 
-    def _check_text(self, part: memoryview | bytes, final: bool) -> None:
-        """Check a part of a text (RFC 6455 8.1); a character may be split over parts."""
+    def _check_text(self, part: memoryview | bytes, final: bool) -> str:
+        """Check and return a part of a text (RFC 6455 8.1); a character may be split over parts."""
         try:
-            self._decoder.decode(part, final)
+            text: str = self._decoder.decode(part, final)
         except UnicodeDecodeError:
             raise InvalidData("a text message is not UTF-8") from None
+        return text
 
     def _deliver(self, opcode: int, payload: memoryview | bytearray) -> None:
-        """Append a message."""
+        """Append a message, or the end of one whose pieces were delivered."""
+        if self.streaming:
+            as_text = opcode == Opcode.TEXT and self.decode_text
+            self.messages.append(END_OF_TEXT if as_text else END_OF_BINARY)
+            return
         if opcode == Opcode.BINARY:
             self.messages.append(bytes(payload))
             return
         try:
-            self.messages.append(str(payload, "utf-8"))
+            text = str(payload, "utf-8")
         except UnicodeDecodeError:
             raise InvalidData("a text message is not UTF-8") from None
+        self.messages.append(text if self.decode_text else bytes(payload))
 
     def _receive_control(self, opcode: int, payload: bytes) -> None:
         """Take a control frame: a ping is answered, a close is answered unless it is an answer itself (5.5)."""
@@ -320,6 +374,39 @@ class WebSocketProtocol:
             return encode_header(head, len(payload)), payload
         mask_key = os.urandom(4)
         return encode_header(head, len(payload), mask_key), mask(payload, mask_key)
+
+    def encode_message(
+        self, head: int, payload: bytes | memoryview, compress: bool | None
+    ) -> tuple[bytes, bytes | memoryview]:
+        """Return a whole message as header and payload.
+
+        `compress` is whether to compress it where that was negotiated; None leaves it to the extension's threshold.
+        """
+        extension = self.extension
+        if extension is not None and compress is not False and (compress or len(payload) >= extension.threshold):
+            return self.encode(head | RSV1, extension.compress(payload))
+        return self.encode(head, payload)
+
+    def encode_parts(
+        self, parts: Iterable[Any], compress: bool | None
+    ) -> Iterator[tuple[bytes, bytes | memoryview]]:
+        """Yield one message as frames, a fragment for each of its parts and an empty last one (RFC 6455 5.4).
+
+        Raises:
+            TypeError: a part is neither str nor bytes-like, or text follows binary.
+        """
+        opcode: Opcode | None = None
+        deflate = self.extension if compress is not False else None
+        for part in parts:
+            kind = Opcode.TEXT if isinstance(part, str) else Opcode.BINARY
+            if kind is not (opcode or kind):
+                raise TypeError("the parts of a message are all text, or all binary")
+            payload = part.encode() if isinstance(part, str) else bytes(memoryview(part))
+            head = Opcode.CONTINUATION if opcode else kind | RSV1 if deflate else kind
+            yield self.encode(head, deflate.compress_part(payload, False) if deflate else payload)
+            opcode = kind
+        if opcode is not None:
+            yield self.encode(FIN | Opcode.CONTINUATION, deflate.compress_part(b"", True) if deflate else b"")
 
     def _send_control(self, opcode: int, payload: bytes) -> None:
         self.output.append(self.encode_control(opcode, payload))

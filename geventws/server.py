@@ -17,6 +17,8 @@ from gevent.event import Event
 from gevent.pywsgi import WSGIServer
 
 from .http_handler import RequestHandler
+from .http_stream import RawSocket
+from .workers import Workers
 
 SURPLUS = 64
 """Connections over the limit that are read in order to be refused; past them no more are accepted."""
@@ -57,13 +59,19 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
         self,
         listener: Any,
         application: Any = None,
-        *args: Any,
+        backlog: int | None = None,
+        spawn: Any = "default",
+        log: Any = "default",
+        error_log: Any = "default",
+        handler_class: type[RequestHandler] | None = None,
+        environ: dict[str, Any] | None = None,
+        *,
         head_timeout: float = 10.0,
         keepalive_timeout: float = 75.0,
         handshake_timeout: float = 10.0,
         max_head_size: int = 64 * 1024,
         max_connections: int | None = None,
-        **options: Any,
+        **ssl_options: Any,
     ) -> None:
         self.head_timeout = head_timeout
         self.keepalive_timeout = keepalive_timeout
@@ -73,7 +81,9 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
         self._connections: set[RequestHandler] = set()
         self._ended = Event()  # no connection is left
         self._drained = Event()
-        super().__init__(listener, application, *args, **options)
+        self._workers: Workers | None = None  # in place of the default way to spawn
+        self.silent = log is None
+        super().__init__(listener, application, backlog, spawn, log, error_log, handler_class, environ, **ssl_options)
         self.__dict__.pop("full", None)  # the pool's, see below
         if not issubclass(self.handler_class, RequestHandler):
             raise TypeError("handler_class must be derived from geventws.http_handler.RequestHandler")
@@ -86,6 +96,20 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
         self.draining = False
         if self.socket.family in (socket.AF_INET, socket.AF_INET6):
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+        if self._workers is None and self.pool is None and self._spawn == type(self)._spawn:
+            self._workers = Workers()
+
+    def do_read(self) -> tuple[RawSocket, Any] | None:
+        """Accept one connection, if there is one."""
+        listener = self.socket
+        try:
+            descriptor, address = listener._accept()
+        except BlockingIOError:
+            return None
+        sock = RawSocket(listener.family, listener.type, listener.proto, descriptor)
+        sock.setblocking(False)
+        return sock, address
 
     def full(self) -> bool:
         """Whether to accept no more for now."""
@@ -101,7 +125,10 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
         handler.surplus = limit is not None and len(self._connections) >= limit
         self._connections.add(handler)
         try:
-            self._spawn(handler.handle)
+            if self._workers is not None:
+                self._workers.spawn(handler.handle)
+            else:
+                self._spawn(handler.handle)
         except BaseException:
             self.forget(handler)
             sock.close()
@@ -168,3 +195,6 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
             gevent.kill(handler.greenlet, block=False)
         if self._connections:
             self._ended.wait(1.0)
+        if self._workers is not None:
+            self._workers.close()
+            self._workers = None

@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 from greenlet import getcurrent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .poller import Poller
 
-CORK_LIMIT = 64 * 1024
-"""Corked bytes that are sent without waiting for more, and the largest piece that is worth copying to join it."""
+CORK_FRAMES = 128
+"""Frames that are corked at the most; whoever corks by itself keeps each of them small."""
 
 RECORD_SIZE = 16 * 1024 - 64
 """How much of a large payload is copied behind its header into the first TLS record."""
@@ -39,20 +41,23 @@ class Stream:
         send_timeout: seconds without a byte taken by the peer after which the connection is aborted.
     """
 
+    opaque = False  # whether what the socket receives is not what `receive_into` returns
+
     __slots__ = (
         "_alarm",
-        "_blocked",
+        "_backlog",
         "_ended",
-        "_queue",
-        "_queued",
         "_reading",
         "_registered",
         "_send_timeout",
         "_socket",
+        "_writers",
+        "blocked",
         "channel",
+        "corked",
         "error",
         "poller",
-        "writers",
+        "transmit",
     )
 
     def __init__(self, socket: Any, channel: Any, poller: Poller, send_timeout: float | None) -> None:
@@ -60,15 +65,20 @@ class Stream:
         self._send_timeout = send_timeout
         self.channel = channel
         self.poller = poller
+        self.transmit = self._get_transmit()  # sends without blocking, and returns how much was taken
         self.error: OSError | None = None  # why nothing can be sent any more
-        self._queue: list[bytes | memoryview] = []  # what is to be sent, in order
-        self._queued = 0  # its bytes
-        self._blocked = False  # the kernel takes nothing; the poller tells when it does
+        self.corked: list[bytes] = []  # whole frames that wait for company
+        self.blocked = False  # the kernel takes nothing; the poller tells when it does again
+        self._backlog: list[bytes | memoryview] = []  # what it has not taken, in order; only while blocked
         self._alarm: Any = None
-        self.writers: list[Any] = []  # greenlets that wait until the queue is empty
+        self._writers: list[Any] = []  # greenlets that wait until the backlog is empty
         self._reading = True
         self._registered = False
-        self._ended = False  # our side is shut down, or will be behind the queue
+        self._ended = False  # our side is shut down, or will be behind the backlog
+
+    def _get_transmit(self) -> Callable[[bytes | memoryview], int]:
+        transmit: Callable[[bytes | memoryview], int] = self._socket._sock.send
+        return transmit
 
     # Readiness
 
@@ -106,7 +116,7 @@ class Stream:
 
     def _watch(self) -> None:
         if self._registered:
-            self.poller.watch(self.channel, self._reading, self._blocked)
+            self.poller.watch(self.channel, self._reading, self.blocked)
 
     # Receiving
 
@@ -130,13 +140,8 @@ class Stream:
 
     @property
     def pending(self) -> bool:
-        """Whether anything is queued."""
-        return bool(self._queue)
-
-    @property
-    def blocked(self) -> bool:
-        """Whether the peer takes nothing at the moment."""
-        return self._blocked
+        """Whether something is left to send."""
+        return bool(self.corked or self.blocked)
 
     def send(self, data: bytes) -> None:
         """Send whole frames. Blocks while the peer does not take them; any greenlet may call it.
@@ -144,137 +149,124 @@ class Stream:
         Raises:
             OSError: the connection is broken.
         """
-        if self._queue:
-            self._add(data)
-            self.flush()
-        else:
-            try:
-                sent = self._send(data)
-            except OSError as error:
-                self._fail(error)
-                raise
-            if sent == len(data):
-                return
-            self._add(memoryview(data)[sent:])
-            self._block()
-        if self._queue:
+        if self.corked:
+            self.corked.append(data)
+            data = self._uncork()
+        self._put(data)
+        if self.blocked:
             self._wait()
+
+    def send_rest(self, data: bytes | memoryview) -> None:
+        """Send what `transmit` did not take. Blocks, and raises, as `send` does."""
+        self._block(data)
+        self._wait()
 
     def send_large(self, header: bytes, payload: bytes | memoryview) -> None:
         """Send a frame without copying its payload. Blocks, and raises, as `send` does."""
-        if not self._queue and self.error is None:
-            try:
-                sent = self._send_two(header, payload)
-            except OSError as error:
-                self._fail(error)
-                raise
-            if sent < len(header):
-                self._add(header[sent:])
-                sent = len(header)
-            payload = memoryview(payload)[sent - len(header) :]
-            if not payload:
-                return
-            self._add(payload)
-            self._block()
+        self.flush()
+        if self.blocked or self.error is not None:
+            self._put(header)
+            self._put(payload)
         else:
-            self._add(header)
-            self._add(payload)
-            self.flush()
-        if self._queue:
+            sent = self._try(self._transmit_two, header, payload)
+            if sent < len(header):
+                self._block(header[sent:])
+            rest = memoryview(payload)[max(sent - len(header), 0) :]
+            if rest:
+                self._block(rest)
+        if self.blocked:
             self._wait()
 
     def cork(self, data: bytes) -> None:
         """Send whole frames soon: with the next ones, or when the greenlet's turn ends. May block, as `send` does."""
-        queue = self._queue
-        if not queue and self.poller.current is not self.channel:
+        corked = self.corked
+        if not corked and self.poller.current is not self.channel:
             self.poller.loop.run_callback(self.flush)
-        queue.append(data)
-        self._queued += len(data)
-        if self._queued >= CORK_LIMIT:
-            self.flush()
-            if queue:
+        corked.append(data)
+        if len(corked) >= CORK_FRAMES:
+            self._put(self._uncork())
+            if self.blocked:
                 self._wait()
 
     def push(self, data: bytes) -> None:
         """Send whole frames as soon as the peer takes them, without blocking. Never raises."""
         if self.error is None:
-            self._add(data)
+            self.corked.append(data)
             self.flush()
 
     def flush(self) -> None:
-        """Send what is queued, as far as the peer takes it. Never blocks, never raises."""
-        queue = self._queue
-        while queue and not self._blocked:
-            joined = self._queued <= CORK_LIMIT
-            data = b"".join(queue) if joined else queue[0]
+        """Send what is corked, as far as the peer takes it. Never blocks, never raises."""
+        if self.corked:
             try:
-                sent = self._send(data)
-            except OSError as error:
-                self._fail(error)
-                return
-            self._queued -= sent
-            if joined:
-                queue.clear()
-            else:
-                del queue[0]
-            if sent < len(data):
-                queue.insert(0, memoryview(data)[sent:])
-                self._block()
-        if self._ended and not self._queue:
-            self._shut_down()
+                self._put(self._uncork())
+            except OSError:
+                pass  # it is noted; the next send tells
 
     def writable(self) -> None:
         """Go on sending: the poller's word that the kernel takes bytes again. Never blocks, never raises."""
-        self._blocked = False
-        self.flush()
-        if not self._blocked:
-            self._watch()
-            if self._alarm is not None:
-                self._alarm.close()
-                self._alarm = None
-        elif self._alarm is not None:
-            self._alarm.again(self._expire)
-
-    def run(self) -> None:
-        """Run the greenlets that wait until the queue is empty."""
-        while self.writers and (not self._queue or self.error is not None):
-            self.writers.pop(0).switch()
+        backlog = self._backlog
+        if self._alarm is not None:
+            self._alarm.again(self.channel.send_timed_out)
+        try:
+            while backlog:
+                sent = self._try(self.transmit, backlog[0])
+                if sent < len(backlog[0]):
+                    backlog[0] = memoryview(backlog[0])[sent:]
+                    return
+                del backlog[0]
+        except OSError:
+            return
+        self._unblock()
+        self._watch()
+        if self._ended:
+            self._shut_down()
 
     def end(self) -> None:
-        """End our side of the stream, once what is queued is sent. Never blocks. Idempotent."""
+        """End our side of the stream, once what is left is sent. Never blocks. Idempotent."""
         if not self._ended:
             self._ended = True
             self.flush()
+            if not self.blocked:
+                self._shut_down()
 
     def hang_up(self) -> None:
         """End both sides at once; where something is left to send, the peer sees a reset. Idempotent."""
         try:
-            if self._queue:
+            if self.pending:
                 self._socket._sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, _RESET_ON_CLOSE)
             self._socket._sock.shutdown(_socket.SHUT_RDWR)
         except OSError:
             pass  # it is gone already
         self.close()
 
-    def _add(self, data: bytes | memoryview) -> None:
+    def _uncork(self) -> bytes:
+        data = b"".join(self.corked)
+        self.corked.clear()
+        return data
+
+    def _put(self, data: bytes | memoryview) -> None:
+        """Send as much as the kernel takes, and leave the rest to the poller."""
         if self.error is not None:
             raise self.error
-        self._queue.append(data)
-        self._queued += len(data)
+        if self.blocked:
+            self._backlog.append(data)
+            return
+        sent = self._try(self.transmit, data)
+        if sent < len(data):
+            self._block(memoryview(data)[sent:])
 
-    def _send(self, data: bytes | memoryview) -> int:
-        """Send without blocking, and return how much was taken."""
+    def _try(self, transmit: Callable[..., int], *data: bytes | memoryview) -> int:
+        """Send without blocking, and return how much was taken; an error is noted, and raised."""
         try:
-            sent: int = self._socket._sock.send(data)
+            return transmit(*data)
         except BlockingIOError:
             return 0
-        return sent
+        except OSError as error:
+            self._fail(error)
+            raise
 
-    def _send_two(self, header: bytes, payload: bytes | memoryview) -> int:
-        try:
-            sent: int = self._socket._sock.sendmsg((header, payload))
-        except BlockingIOError:
-            return 0
+    def _transmit_two(self, header: bytes, payload: bytes | memoryview) -> int:
+        sent: int = self._socket._sock.sendmsg((header, payload))
         return sent
 
     def _shut_down(self) -> None:
@@ -283,28 +275,42 @@ class Stream:
         except OSError:
             pass  # the peer was faster
 
-    def _block(self) -> None:
-        """Let the poller tell when the kernel takes bytes again, and see to it that this ends."""
-        self._blocked = True
-        self._watch()
-        if self._alarm is None and self._send_timeout is not None:
-            self._alarm = self.poller.loop.timer(self._send_timeout, self._send_timeout)
-            self._alarm.start(self._expire)
+    def _block(self, rest: bytes | memoryview) -> None:
+        """Leave the rest to the poller, and see to it that this ends."""
+        self._backlog.append(rest)
+        if not self.blocked:
+            self.blocked = True
+            self._watch()
+            if self._send_timeout is not None:
+                self._alarm = self.poller.loop.timer(self._send_timeout, self._send_timeout)
+                self._alarm.start(self.channel.send_timed_out)
 
-    def _expire(self) -> None:
-        self.channel.send_timed_out()
+    def _unblock(self) -> None:
+        """Nothing is left: wake who waits for that."""
+        self.blocked = False
+        self._backlog.clear()
+        if self._alarm is not None:
+            self._alarm.close()
+            self._alarm = None
+        if self._writers:
+            self.poller.loop.run_callback(self._wake)
+
+    def _wake(self) -> None:
+        """Run the greenlets that waited, as long as what they send is taken."""
+        while self._writers and not self.blocked:
+            self._writers.pop(0).switch()
 
     def _wait(self) -> None:
-        """Block until the queue is empty."""
+        """Block until nothing is left to send."""
         greenlet = getcurrent()
         if greenlet is self.poller.hub:
             return  # a callback of the loop cannot wait
-        self.writers.append(greenlet)
+        self._writers.append(greenlet)
         try:
             self.poller.hub.switch()
         finally:
-            if greenlet in self.writers:
-                self.writers.remove(greenlet)
+            if greenlet in self._writers:
+                self._writers.remove(greenlet)
         if self.error is not None:
             raise self.error
 
@@ -312,20 +318,15 @@ class Stream:
         """Give up sending, and wake who waits for it."""
         if self.error is None:
             self.error = error
-        self._queue.clear()
-        self._queued = 0
-        self._blocked = False
-        if self._alarm is not None:
-            self._alarm.close()
-            self._alarm = None
-        if self.writers:
-            self.poller.loop.run_callback(self.run)
+        self.corked.clear()
+        self._unblock()
 
 
 class TLSStream(Stream):
     """The same over an SSLSocket. OpenSSL reads and writes in records of 16 KiB, and keeps the rest of one."""
 
     __slots__ = ()
+    opaque = True
 
     def receive_into(self, buffer: memoryview) -> int | None:
         """Receive what one record holds."""
@@ -341,23 +342,25 @@ class TLSStream(Stream):
         """Whether a part of a record is left."""
         return bool(self._socket._sslobj.pending())
 
-    def _send(self, data: bytes | memoryview) -> int:
-        sent = 0
-        view = data
-        try:
-            while True:
-                sent += self._socket._sslobj.write(view)
-                if sent == len(data):
-                    return sent
-                view = memoryview(data)[sent:]
-        except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
-            return sent
+    def _get_transmit(self) -> Callable[[bytes | memoryview], int]:
+        return self._transmit
 
-    def _send_two(self, header: bytes, payload: bytes | memoryview) -> int:
+    def _transmit(self, data: bytes | memoryview) -> int:
+        write = self._socket._sslobj.write
+        sent = 0
+        try:
+            sent = write(data)
+            while sent < len(data):
+                sent += write(memoryview(data)[sent:])
+        except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            pass
+        return sent
+
+    def _transmit_two(self, header: bytes, payload: bytes | memoryview) -> int:
         first = header + bytes(payload[:RECORD_SIZE])
-        sent = self._send(first)
+        sent = self._transmit(first)
         if sent == len(first) and len(payload) > RECORD_SIZE:
-            sent += self._send(memoryview(payload)[RECORD_SIZE:])
+            sent += self._transmit(memoryview(payload)[RECORD_SIZE:])
         return sent
 
     def _shut_down(self) -> None:
@@ -370,5 +373,5 @@ class TLSStream(Stream):
 
 def open_stream(socket: Any, channel: Any, poller: Poller, send_timeout: float | None) -> Stream:
     """Return the stream for a connected gevent socket."""
-    tls = isinstance(socket, ssl.SSLSocket) or getattr(socket, "_sslobj", None) is not None
+    tls = getattr(socket, "_sslobj", None) is not None
     return (TLSStream if tls else Stream)(socket, channel, poller, send_timeout)

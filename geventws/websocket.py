@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+import struct
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from gevent.event import AsyncResult
+from gevent.event import AsyncResult, Event
 from greenlet import getcurrent
 
-from .connection import Connection, Timing
+from .connection import PLAIN_LIMIT, Connection, Timing
 from .exceptions import ConcurrencyError, ConnectionClosed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from types import TracebackType
 
     from .protocol import WebSocketProtocol
@@ -21,10 +22,22 @@ __all__ = ["WebSocket"]
 
 TEXT = 0x81
 BINARY = 0x82
+
 LARGE = 16 * 1024
+"""Payloads beyond this size are sent without copying them behind their header."""
+
+Message: TypeAlias = "str | bytes | bytearray | memoryview"
 
 _TEXT_HEADERS = [bytes((TEXT, size)) for size in range(126)]
 _BINARY_HEADERS = [bytes((BINARY, size)) for size in range(126)]
+_medium_header = struct.Struct("!BBH").pack
+
+
+class _Turn(NamedTuple):
+    """Who sends the parts of a message, and how others learn that it is done."""
+
+    owner: Any
+    done: Event
 
 
 class WebSocket(Connection):
@@ -42,7 +55,7 @@ class WebSocket(Connection):
         latency: seconds that the last answered ping took to come back, 0.0 before.
     """
 
-    __slots__ = ("__weakref__", "environ", "origin", "path", "protocol", "version")
+    __slots__ = ("__weakref__", "_parts", "environ", "origin", "path", "protocol", "version")
 
     def __init__(
         self,
@@ -60,6 +73,7 @@ class WebSocket(Connection):
         self.protocol = subprotocol
         self.origin = origin
         self.version = version
+        self._parts: _Turn | None = None
         super().__init__(socket, protocol, timing, f"{self.environ.get('REMOTE_ADDR', '')} {self.path}")
 
     def __repr__(self) -> str:
@@ -84,54 +98,59 @@ class WebSocket(Connection):
         """
         messages = self._messages
         if not messages:
-            self._wait_for_message(timeout)
+            if self._attention or self._reader is not None:
+                self._prepare_to_wait()
+            if timeout is not None:
+                self._wait_with_timeout(timeout)
+            elif not self.over:
+                self._reader = getcurrent()
+                try:
+                    self._park()  # until there is a message, or none will come
+                except BaseException:
+                    self._reader = None
+                    raise
             if not messages:
                 return None
-        return messages.popleft()
+        message: str | bytes = messages.popleft()
+        return message
 
     def __iter__(self) -> Iterator[str | bytes]:
         """Iterate over the messages, until the connection is over."""
-        while (message := self.wait()) is not None:
-            yield message
+        return iter(self.wait, None)
 
-    def _wait_for_message(self, timeout: float | None) -> None:
-        """Block until there is a message, or none will come."""
+    def _prepare_to_wait(self) -> None:
+        """See to what has to be done before this greenlet may wait."""
         if self._reader is not None:
             raise ConcurrencyError(f"{self._reader!r} is waiting for this connection's messages already")
+        self._attention = self.over
         if self._protocol.failure is not None:
             self.end_failed()
-        if self.over:
-            return
-        stream = self._stream
-        if stream.paused:
-            stream.resume()
-        if stream.pending:
-            stream.flush()
-        if timeout is not None:
-            self._wait_with_timeout(timeout)
-            return
-        self._reader = getcurrent()
-        try:
-            stream.poller.hub.switch()
-        finally:
-            self._reader = None
+        if self._stream.paused:
+            self._stream.resume()
+
+    def _park(self) -> None:
+        """Block until `run` switches back."""
+        if self._stream.corked:
+            self._stream.flush()
+        self._poller.park()
 
     def _wait_with_timeout(self, timeout: float) -> None:
         expired = False
 
         def expire() -> None:
             nonlocal expired
-            if self._reader is greenlet:
+            if self._reader is waiter:
                 expired = True
                 self._reader = None
-                greenlet.switch()
+                waiter.switch()
 
-        greenlet = self._reader = getcurrent()
-        hub = self._stream.poller.hub
-        timer = hub.loop.timer(max(timeout, 0))
+        if self.over:
+            return
+        waiter = self._reader = getcurrent()
+        timer = self._poller.loop.timer(max(timeout, 0))
         timer.start(expire)
         try:
-            hub.switch()
+            self._park()
         finally:
             self._reader = None
             timer.close()
@@ -140,53 +159,101 @@ class WebSocket(Connection):
 
     # Sending
 
-    def send(self, message: str | bytes | bytearray | memoryview) -> None:
+    def send(self, message: Message | Iterable[Message], compress: bool | None = None) -> None:
         """Send a message: `str` as text, bytes-like as binary. Blocks while the peer does not take it.
 
         Messages leave whole, in the order of the calls, whichever greenlets they come from.
 
+        Args:
+            message: the message; or an iterable of its parts, all text or all binary, each of which is sent as it
+                comes (RFC 6455 5.4). When the iterable raises, the connection is closed with 1011.
+            compress: whether to compress it, where that was negotiated; None compresses what is over the threshold.
+
         Raises:
             ConnectionClosed: the connection is over, or has begun to close; it is an `OSError` with errno EPIPE.
             TypeError: `message` is of another type.
+            ConcurrencyError: called while this very greenlet produces the parts of another message.
         """
         kind = type(message)
         if kind is bytes:
-            payload, headers, head = message, _BINARY_HEADERS, BINARY
+            payload, head, headers = message, BINARY, _BINARY_HEADERS
         elif kind is str:
-            payload, headers, head = message.encode(), _TEXT_HEADERS, TEXT  # type: ignore[union-attr]
+            payload, head, headers = message.encode(), TEXT, _TEXT_HEADERS  # type: ignore[union-attr]
         else:
-            payload, headers, head = _convert(message)
-        size = len(payload)
-        protocol = self._protocol
-        if size > 125 or protocol.client:
-            self._send_frame(head, payload)  # type: ignore[arg-type]
+            self._send_other(message, compress)
             return
-        if protocol.close_sent or self.over:
-            raise self.closed_error()
-        frame = headers[size] + payload  # type: ignore[operator]
+        size = len(payload)  # type: ignore[arg-type]
+        if size > self._plain_limit or compress is not None:
+            self._send_message(head, payload, compress)  # type: ignore[arg-type]
+            return
+        frame: bytes = (headers[size] if size < 126 else _medium_header(head, 126, size)) + payload  # type: ignore[operator]
         stream = self._stream
         try:
-            if self._messages:
+            if self._messages:  # the handler will be back for them: send together
                 stream.cork(frame)
-            else:
+            elif stream.corked or stream.blocked:
                 stream.send(frame)
+            elif (sent := stream.transmit(frame)) != len(frame):
+                stream.send_rest(memoryview(frame)[sent:])
+        except BlockingIOError:
+            stream.send_rest(frame)
         except OSError:
             raise self._send_error() from None
 
-    def _send_frame(self, head: int, payload: bytes | memoryview) -> None:
-        """Send one data frame of any size."""
-        if self._protocol.close_sent or self.over:
-            raise self.closed_error()
-        header, payload = self._protocol.encode(head, payload)
+    def _send_other(self, message: Any, compress: bool | None) -> None:
+        """Send what is not exactly str or bytes; a buffer is copied, as it may change while it waits."""
+        if isinstance(message, str):
+            self._send_message(TEXT, message.encode(), compress)
+        elif isinstance(message, (bytes, bytearray, memoryview)):
+            self._send_message(BINARY, bytes(message), compress)
+        elif hasattr(message, "__iter__") and not isinstance(message, dict):
+            self._send_parts(message, compress)
+        else:
+            raise TypeError(f"a message is str or bytes-like, not {type(message).__name__}")
+
+    def _send_message(self, head: int, payload: bytes, compress: bool | None) -> None:
+        """Send one message of any size, on either side."""
+        self._take_turn()
+        self._send_frame(*self._protocol.encode_message(head, payload, compress))
+
+    def _send_frame(self, header: bytes, payload: bytes | memoryview) -> None:
         try:
             if len(payload) > LARGE:
                 self._stream.send_large(header, payload)
-            elif self._messages:
+            elif self._messages and len(payload) <= PLAIN_LIMIT:
                 self._stream.cork(header + payload)
             else:
                 self._stream.send(header + payload)
         except OSError:
             raise self._send_error() from None
+
+    def _take_turn(self) -> None:
+        """Block while another greenlet sends the parts of a message, between which no other message may go."""
+        while self._parts is not None and not self.closed:
+            if self._parts.owner is getcurrent():
+                raise ConcurrencyError("this greenlet is sending the parts of a message")
+            self._parts.done.wait()
+        if self.closed:
+            raise self.closed_error()
+
+    def _send_parts(self, parts: Iterable[Any], compress: bool | None) -> None:
+        """Send one message in fragments, as its parts come."""
+        self._take_turn()
+        self._parts = turn = _Turn(getcurrent(), Event())
+        self._plain_limit = -1
+        finished = False
+        try:
+            for header, payload in self._protocol.encode_parts(parts, compress):
+                if self.closed:
+                    raise self.closed_error()
+                self._send_frame(header, payload)
+            finished = True
+        finally:
+            self._parts = None
+            self._plain_limit = self._get_plain_limit()
+            turn.done.set()
+            if not finished and not self.closed:
+                self.begin_close(1011, "a message was not finished")
 
     def _send_error(self) -> ConnectionClosed:
         """Return the error for a send that failed: the connection is lost."""
@@ -253,12 +320,3 @@ class WebSocket(Connection):
     def close_reason(self) -> str | None:
         """The reason that came with `close_code`; None while the connection lives."""
         return self._protocol.close_reason if self.over else None
-
-
-def _convert(message: Any) -> tuple[bytes, list[bytes], int]:
-    """Return what is to be sent of a message that is not exactly str or bytes; a buffer is copied, as it may change."""
-    if isinstance(message, str):
-        return message.encode(), _TEXT_HEADERS, TEXT
-    if isinstance(message, (bytes, bytearray, memoryview)):
-        return bytes(message), _BINARY_HEADERS, BINARY
-    raise TypeError(f"a message is str or bytes-like, not {type(message).__name__}")

@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
-import trustme
 import websocket
 
 pytestmark = pytest.mark.nginx
@@ -78,7 +77,7 @@ def free_ports(count: int) -> list[int]:
         return [s.getsockname()[1] for s in sockets]
 
 
-def rendered(site: Site, backend: int, folder: pathlib.Path) -> str:
+def rendered(site: Site, backend: int, certificate: dict[str, str]) -> str:
     """deploy/nginx.conf with the ports, the paths and the timeout of this test; each stands there once."""
     text = CONFIG.read_text()
     for there, here in {
@@ -86,25 +85,13 @@ def rendered(site: Site, backend: int, folder: pathlib.Path) -> str:
         "listen 80;": f"listen 127.0.0.1:{site.port};",
         "listen 443 ssl;": f"listen 127.0.0.1:{site.tls_port} ssl;",
         "server_name chat.example;": "server_name localhost chat.example;",
-        "/etc/ssl/chat.example/fullchain.pem": f"{folder}/chain.pem",
-        "/etc/ssl/chat.example/privkey.pem": f"{folder}/key.pem",
+        "/etc/ssl/chat.example/fullchain.pem": certificate["certfile"],
+        "/etc/ssl/chat.example/privkey.pem": certificate["keyfile"],
         "proxy_read_timeout 60s;": "proxy_read_timeout 1s;",
     }.items():
         assert text.count(there) == 1, there
         text = text.replace(there, here)
     return text
-
-
-def certificate(folder: pathlib.Path) -> ssl.SSLContext:
-    """Write a self-signed authority's certificate for localhost, and return a context that trusts it."""
-    authority = trustme.CA()
-    issued = authority.issue_cert("localhost")
-    issued.private_key_pem.write_to_path(folder / "key.pem")
-    for pem in issued.cert_chain_pems:
-        pem.write_to_path(folder / "chain.pem", append=True)
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
 
 
 @contextlib.contextmanager
@@ -134,16 +121,18 @@ def nginx_command(folder: pathlib.Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(
+    tmp_path_factory: pytest.TempPathFactory, certificate: dict[str, str], thread_tls: ssl.SSLContext
+) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("nginx")
-    site = Site(*free_ports(2), certificate(folder))
+    site = Site(*free_ports(2), thread_tls)
     with running([sys.executable, "-c", BACKEND], stdout=subprocess.PIPE) as backend:
         assert backend.stdout is not None
         port = int(backend.stdout.readline())
         # otherwise root's workers are nobody's, and cannot enter the folder
         user = "user root;" if os.getuid() == 0 else ""
         (folder / "main.conf").write_text(MAIN.format(folder=folder, user=user))
-        (folder / "site.conf").write_text(rendered(site, port, folder))
+        (folder / "site.conf").write_text(rendered(site, port, certificate))
         with running(nginx_command(folder)) as nginx:
             wait_until_up(nginx, site.port)
             yield site

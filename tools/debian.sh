@@ -1,7 +1,8 @@
 #!/bin/sh
-# Installs what this Debian machine lacks:   tools/debian.sh python|tests   (PYTHON names the interpreter)
+# Installs what this Debian machine lacks:   tools/debian.sh python|tests|bench   (PYTHON names the interpreter)
 #   python   what a virtual environment and the C core need
 #   tests    the programs that tests drive: Chromium, nginx
+#   bench    what the benchmark's load and its peers on Node need
 # Without root, or without apt-get, it says what is missing and leaves it at that.
 set -eu
 PYTHON=${PYTHON:-python3}
@@ -27,8 +28,13 @@ tests)
     need chromium command -v chromium
     need nginx command -v nginx
     ;;
+bench)
+    need libssl-dev cc -E -include openssl/ssl.h -x c /dev/null
+    need openssl command -v openssl
+    need npm command -v npm
+    ;;
 *)
-    echo "usage: tools/debian.sh python|tests" >&2
+    echo "usage: tools/debian.sh python|tests|bench" >&2
     exit 2
     ;;
 esac

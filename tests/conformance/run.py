@@ -28,7 +28,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 REPORTS = HERE.parent.parent / "reports" / "conformance"
 IMAGE = "crossbario/autobahn-testsuite"
 SERVERS = ["c-tcp", "c-tls", "python-tcp", "python-tls"]
-DEADLINE = 900  # seconds for one server; a loaded machine takes a minute or two
+STALL = 120  # seconds without a new case after which the suite is stuck; the slowest case takes a fraction
 
 Verdicts = dict[str, dict[str, Any]]
 
@@ -77,13 +77,23 @@ def suite(outdir: pathlib.Path) -> tuple[list[str], str]:
     sys.exit(f"neither wstest nor docker (for {IMAGE}) is on the PATH")
 
 
+def empty_folder(name: str) -> pathlib.Path:
+    """The folder of one server's report, empty."""
+    shutil.rmtree(REPORTS / name, ignore_errors=True)
+    (REPORTS / name).mkdir(parents=True)
+    return REPORTS / name
+
+
 @contextlib.contextmanager
-def server(name: str, certificate: list[str]) -> Iterator[str]:
-    """Start the server that `name` stands for, and give its URL."""
+def server(name: str, outdir: pathlib.Path, certificate: list[str]) -> Iterator[str]:
+    """Start the server that `name` stands for, and give its URL; what it logs goes to `outdir`."""
     core, transport = name.split("-")
     environment = os.environ | {"GEVENTWS_PURE_PYTHON": "1" if core == "python" else "0"}
     command = [sys.executable, str(HERE / "server.py"), *(certificate if transport == "tls" else [])]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    with (
+        (outdir / "server.log").open("w") as log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment) as process,
+    ):
         try:
             assert process.stdout is not None
             port = int(process.stdout.readline())
@@ -93,23 +103,30 @@ def server(name: str, certificate: list[str]) -> Iterator[str]:
             process.wait(10)
 
 
-def judge(name: str, url: str, cases: list[str]) -> Verdicts:
+def judge(name: str, outdir: pathlib.Path, url: str, cases: list[str]) -> Verdicts:
     """Let the suite loose on one server, and return its verdict on every case."""
-    outdir = REPORTS / name
-    shutil.rmtree(outdir, ignore_errors=True)
-    outdir.mkdir(parents=True)
     command, inside = suite(outdir)
     spec = {"outdir": inside, "servers": [{"agent": name, "url": url}],
             "cases": cases, "exclude-cases": [], "exclude-agent-cases": {}}
     (outdir / "spec.json").write_text(json.dumps(spec))
-    with (outdir / "wstest.log").open("w") as log:
-        try:
-            subprocess.run(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                           timeout=DEADLINE, env=os.environ | {"PYTHONWARNINGS": "ignore"}, check=False)
-        except subprocess.TimeoutExpired:
-            print(f"{name}: not through within {DEADLINE} s, see {log.name}")
+    run_to_end(command, outdir / "wstest.log")
     index = outdir / "index.json"
     return json.loads(index.read_text())[name] if index.exists() else {}
+
+
+def run_to_end(command: list[str], log: pathlib.Path) -> None:
+    """Run the suite until it is through, or until its log has not grown for too long."""
+    environment = os.environ | {"PYTHONWARNINGS": "ignore", "PYTHONUNBUFFERED": "1"}
+    with log.open("w") as sink, subprocess.Popen(
+        command, stdout=sink, stderr=sink, stdin=subprocess.DEVNULL, env=environment
+    ) as process:
+        size, since = 0, time.monotonic()
+        while process.poll() is None and time.monotonic() - since < STALL:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(1)
+            if log.stat().st_size != size:
+                size, since = log.stat().st_size, time.monotonic()
+        process.terminate()
 
 
 def complaints(verdicts: Verdicts, expected: Expectations) -> Iterator[str]:
@@ -153,9 +170,10 @@ def main() -> int:
     certificate = write_certificate(REPORTS / "tls")
     good = True
     for name in options.servers or SERVERS:
-        with server(name, certificate) as url:
+        outdir = empty_folder(name)
+        with server(name, outdir, certificate) as url:
             started = time.monotonic()
-            verdicts = judge(name, url, options.cases or expected.patterns)
+            verdicts = judge(name, outdir, url, options.cases or expected.patterns)
         good &= report(name, verdicts, expected, 1 if options.cases else expected.count, time.monotonic() - started)
     return 0 if good else 1
 

@@ -1,0 +1,119 @@
+"""What compression costs: backends and settings, on JSON, with no sockets.
+
+    python benchmarks/deflate.py
+
+First each backend by itself: one compressor for all messages, made to forget by Z_FULL_FLUSH after each, and a new
+inflater for each message. Then geventws.permessage_deflate as connections use it, on messages that differ, so that it
+shows what a kept context saves and what an idle connection then holds. Times are CPU microseconds a message, the best
+of five runs; sizes are bytes of the payload on the wire, or held."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import json
+import random
+import time
+import tracemalloc
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+from geventws import permessage_deflate
+from geventws.permessage_deflate import Deflate, PerMessageDeflate
+
+SIZES = (1 << 10, 16 << 10)
+BACKENDS = {"zlib": (1, 2, 3, 6), "zlib_ng.zlib_ng": (1, 2, 3, 6), "isal.isal_zlib": (0, 1, 2, 3)}
+WINDOWS = ((15, 8), (12, 5), (9, 1))
+SETTINGS: dict[str, dict[str, Any]] = {
+    "the default": {},
+    "the client's context kept": {"client_no_context_takeover": False},
+    "both contexts kept": {"server_no_context_takeover": False, "client_no_context_takeover": False},
+}
+
+
+def message(size: int, seed: int) -> bytes:
+    """Return JSON as services send it: rows of a few names, numbers and words."""
+    rng = random.Random(seed)
+    rows: list[dict[str, Any]] = []
+    while len(json.dumps(rows)) < size:
+        user = rng.choice(["alice", "bob", "carol"]) + str(rng.randrange(1000))
+        rows.append({"id": len(rows), "user": user, "price": round(rng.random() * 1000, 2)})
+    return json.dumps(rows).encode()[:size]
+
+
+def cpu(run: Callable[[], object], count: int) -> float:
+    times = [time.process_time()]
+    for _ in range(5):
+        for _ in range(count):
+            run()
+        times.append(time.process_time())
+    return min(after - before for before, after in itertools.pairwise(times)) / count * 1e6
+
+
+def measure_backend(module: Any, size: int, level: int, window: int, memory_level: int) -> str:
+    data, count = message(size, 1), 2_000_000 // (size + 3000)
+    compressor = module.compressobj(level, zlib.DEFLATED, -window, memory_level)
+
+    def compress() -> bytes:
+        return bytes(compressor.compress(data) + compressor.flush(zlib.Z_FULL_FLUSH))
+
+    payload = [compress() for _ in range(2)][1]
+    inflate = cpu(lambda: module.decompressobj(-15).decompress(payload, 1 << 15), count)
+    return f"{len(payload) - 4:10}{cpu(compress, count):10.1f}{inflate:10.1f}"
+
+
+def connection(config: PerMessageDeflate) -> tuple[Deflate, Deflate]:
+    accepted = config.accept([config.offer()])
+    assert accepted is not None
+    return accepted[1], config.check(accepted[0])
+
+
+def measure_setting(config: PerMessageDeflate, size: int) -> str:
+    server, client = connection(config)
+    messages = [message(size, seed) for seed in range(20)]
+    sent = [client.compress(data) for data in messages]
+    size_out = sum(len(server.compress(data)) for data in messages) // 20
+
+    def echo() -> Deflate:
+        server = connection(config)[0]
+        for payload in sent:
+            server.compress(server.decompress(payload, True, 1 << 20))
+        return server
+
+    echo_time = cpu(echo, 250_000 // (size + 3000)) / 20
+    tracemalloc.start()
+    held = [echo() for _ in range(10)]
+    idle = tracemalloc.get_traced_memory()[0] // len(held)
+    tracemalloc.stop()
+    return f"{size_out:10}{echo_time:10.1f}{idle:10}"
+
+
+def print_heads(title: str, *columns: str) -> None:
+    print(f"\n{title:40}" + "".join(f"{name:>10}" for size in SIZES for name in (f"{size >> 10} KB", *columns)))
+
+
+def backends() -> None:
+    for path, levels in BACKENDS.items():
+        if importlib.util.find_spec(path.split(".")[0]) is None:
+            print(f"\n{path}: not installed")
+            continue
+        print_heads(path, "deflate", "inflate")
+        for level, (window, memory) in itertools.product(levels, WINDOWS):
+            figures = [measure_backend(importlib.import_module(path), size, level, window, memory) for size in SIZES]
+            print(f"{f'level {level}, window {window}, memory {memory}':40}" + "".join(figures), flush=True)
+
+
+def settings() -> None:
+    for module in dict.fromkeys((permessage_deflate.isal_zlib, None)):
+        permessage_deflate.isal_zlib = module
+        permessage_deflate._compressors.cache_clear()
+        print_heads(f"geventws, {'isal' if module else 'zlib alone'}", "echo", "idle")
+        for name, options in SETTINGS.items():
+            figures = [measure_setting(PerMessageDeflate(**options), size) for size in SIZES]
+            print(f"{name:40}" + "".join(figures), flush=True)
+
+
+if __name__ == "__main__":
+    backends()
+    settings()

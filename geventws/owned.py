@@ -1,0 +1,155 @@
+"""A WebSocket that owns its socket, for those that no server looks after: see client.py.
+
+The descriptor is closed when the connection has ended, however it ends. And when nobody has a hold of a connection any
+more, it ends: the loop, which would keep it for ever, knows it by a `_Link` alone, and that does not keep it alive. It
+is kept while a greenlet waits in it, for such a greenlet may have nobody else to keep it.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import gevent
+from greenlet import getcurrent
+
+from .websocket import WebSocket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .connection import Timing
+    from .handshake import Upgrade
+    from .protocol import WebSocketProtocol
+
+NEVER = 1e8
+"""Seconds, three years: a send_timeout of None. The timer itself keeps a greenlet that waits to send."""
+
+_waiting: set[Any] = set()  # greenlets; each keeps the connection that it waits in
+_nowhere: deque[Any] = deque(maxlen=0)
+
+
+class _Link:
+    """What the poller holds of a connection, as its channel. Once the connection is gone, it takes what it is given."""
+
+    __slots__ = ("_connection", "fd")
+
+    def __init__(self, connection: Any) -> None:
+        self.fd = connection.fd
+        self._connection = weakref.ref(connection)
+
+    @property
+    def inbox(self) -> deque[Any]:
+        connection = self._connection()
+        inbox: deque[Any] = _nowhere if connection is None else connection.inbox
+        return inbox
+
+    def run(self) -> None:
+        connection = self._connection()
+        if connection is not None:
+            connection.run()
+
+    def __getattr__(self, name: str) -> Any:
+        connection = self._connection()
+        return _ignore if connection is None else getattr(connection, name)
+
+
+def _ignore(*_arguments: Any) -> None:
+    """Stand for any method of a connection that is gone."""
+
+
+class OwnedWebSocket(WebSocket):
+    """A `WebSocket` that closes its socket by itself. Without a reference to it, it is closed with a ResourceWarning.
+
+    Attributes:
+        response_headers: the headers of the server's 101, as pairs.
+    """
+
+    __slots__ = ("_socket", "response_headers")
+
+    def __init__(
+        self, socket: Any, protocol: WebSocketProtocol, timing: Timing, upgrade: Upgrade, name: str, path: str
+    ) -> None:
+        socket.settimeout(0.0)
+        if timing.send_timeout is None:
+            timing = timing._replace(send_timeout=NEVER)
+        super().__init__(
+            socket, protocol, timing, subprotocol=upgrade.protocol, origin=upgrade.origin, version=upgrade.version
+        )
+        self.peer = name
+        self.path = path
+        self.response_headers = upgrade.headers
+        self._stream.channel = _Link(self)
+        self._socket = socket
+
+    def wait(self, timeout: float | None = None) -> str | bytes | None:  # noqa: D102 (the base class says it)
+        if self._messages:
+            return super().wait(timeout)
+        greenlet = getcurrent()
+        _waiting.add(greenlet)
+        try:
+            return super().wait(timeout)
+        finally:
+            _waiting.discard(greenlet)
+
+    def wait_until(self, done: Callable[[], bool], timeout: float | None) -> None:
+        """Block until `done`, which is asked whenever something happens, or the time is up."""
+        greenlet = getcurrent()
+        _waiting.add(greenlet)
+        try:
+            super().wait_until(done, timeout)
+        finally:
+            _waiting.discard(greenlet)
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close the connection (RFC 6455 7.1.2), and its socket.
+
+        Blocks until the server has answered, for `close_timeout` at the most, and has hung up, for another second at
+        the most. All else is as `WebSocket.close` has it.
+        """
+        super().close(code, reason)
+        self.wait_closed()
+
+    def _finish(self) -> None:
+        super()._finish()
+        if self._stream.closed:
+            self._socket.close()
+
+    def _set_clock(self, seconds: float | None, callback: Any) -> None:
+        """The clocks of an open connection do not keep it alive; those of its end do."""
+        if callback is not None and not self._protocol.close_sent:
+            callback = _weakly(callback)
+        super()._set_clock(seconds, callback)
+
+    def __del__(self) -> None:
+        """Close what nobody can reach any more. This runs anywhere, in any thread: the loop does it, in its own."""
+        if not hasattr(self, "_socket") or self._stream.closed or sys.is_finalizing():
+            return
+        if not self.closed:
+            warnings.warn(f"{self!r} was not closed", ResourceWarning, stacklevel=2, source=self)
+        poller = self._stream.poller
+        self._stream.channel = self  # a weak reference may be dead by now
+        try:
+            if poller.closed:
+                self._socket.close()  # we are in a forked child; the connection is the parent's
+            elif poller.hub is gevent.hub.get_hub_if_exists():
+                poller.loop.run_callback(self._lose, "it was not closed")
+            else:
+                poller.loop.run_callback_threadsafe(self._lose, "it was not closed")
+        except Exception:  # the loop is gone
+            self._socket.close()
+
+
+def _weakly(method: Any) -> Callable[[], None]:
+    """Return a callback that calls a method while its object lives."""
+    reference = weakref.WeakMethod(method)
+
+    def call() -> None:
+        target = reference()
+        if target is not None:
+            target()
+
+    return call

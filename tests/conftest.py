@@ -1,0 +1,226 @@
+"""Fixtures of the tests over real sockets.
+
+A server runs in the test's own thread, on gevent; raw clients run beside it. Clients that block a thread are run in
+one of gevent's (`in_thread`). Every test that takes `serve` has a deadline, and must leave nothing behind: no greenlet,
+no watcher of the loop, no descriptor, and no error that went to the hub.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+import ssl
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+import gevent.ssl
+import pytest
+import trustme
+from gevent import pywsgi
+from gevent.event import Event
+from gevent.pool import Pool
+from greenlet import greenlet
+from raw import RawClient
+
+DEADLINE = 20.0
+"""Seconds that one test may take over sockets; only a failing one takes them."""
+
+SETTLE = 3.0
+"""Seconds in which every connection of a test has to be over once its clients are gone."""
+
+
+class Lines(list):
+    """A server's log: the lines, and a way to wait for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._written = Event()
+
+    def write(self, data: str) -> None:
+        """Take what the server logs."""
+        self.extend(line for line in data.splitlines() if line)
+        self._written.set()
+
+    def wait(self, count: int = 1) -> list[str]:
+        """Block until there are that many lines."""
+        while len(self) < count:
+            self._written.clear()
+            assert self._written.wait(SETTLE), f"no line {count} in {self}"
+        return list(self)
+
+
+class Site:
+    """A pywsgi server in this thread: where it is, who is connected, what it logged."""
+
+    def __init__(self, application: Any, *, tls: Any = None, server_class: Any = pywsgi.WSGIServer, **options: Any):
+        self.access, self.errors = Lines(), Lines()
+        self.pool = Pool()
+        self.tls = tls
+        options = {"log": self.access, "error_log": self.errors, "spawn": self.pool, **options}
+        self.server = server_class(("127.0.0.1", 0), application, **options)
+        self.server.start()
+        self.port: int = self.server.server_port
+        self._clients: list[RawClient] = []
+
+    def dial(self, **options: Any) -> RawClient:
+        """Return a client that has said nothing yet."""
+        client = RawClient(self.port, self.tls, **options)
+        self._clients.append(client)
+        return client
+
+    def connect(self, path: str = "/", frames: bytes = b"", receive_buffer: int = 0, **changed: Any) -> RawClient:
+        """Return a client that has shaken hands."""
+        client = self.dial(receive_buffer=receive_buffer)
+        client.open(frames, path, **changed)
+        return client
+
+    def settle(self) -> None:
+        """Block until no connection is left, as far as the server sees it."""
+        assert self.pool.join(SETTLE), f"still running: {list(self.pool)}"
+
+    def close(self) -> None:
+        """Stop. What still runs when the clients are gone is an error, and is killed."""
+        for client in self._clients:
+            client.close()
+        self.server.close()
+        done = self.pool.join(SETTLE)
+        left = list(self.pool)
+        self.pool.kill()
+        assert done, f"left running: {left}"
+
+
+class Traces:
+    """What a test may leave behind in this process."""
+
+    def __init__(self) -> None:
+        self.hub = gevent.get_hub()
+        gc.collect()
+        self._before = self._count()
+
+    def _count(self) -> dict[str, set[Any]]:
+        return {
+            "greenlets": {id(thing) for thing in gc.get_objects() if isinstance(thing, greenlet) and not thing.dead},
+            "watchers": set(range(self.hub.loop.activecnt)),
+            "descriptors": set(os.listdir("/proc/self/fd")),
+        }
+
+    def left(self) -> dict[str, set[Any]]:
+        """Return what there is now and was not at first."""
+        return {name: new for name, now in self._count().items() if (new := now - self._before[name])}
+
+    def check(self) -> None:
+        """Nothing is left, at the latest when the callbacks that are due have run."""
+        gevent.idle()
+        if self.left():
+            gc.collect()
+            gevent.sleep(0.05)
+        assert self.left() == {}
+
+
+@pytest.fixture(scope="session")
+def warm() -> None:
+    """Make what a hub keeps for good: its poller, a thread, and what imports and logs make once."""
+    with contextlib.closing(gevent.socket.socket()) as socket:
+        socket.bind(("127.0.0.1", 0))
+    gevent.get_hub().threadpool.apply(int)
+    import geventws.poller
+
+    geventws.poller.get_poller()
+    gevent.sleep(0)
+    gc.collect()
+    gc.freeze()  # what is there now is no test's, and need not be looked at again and again
+
+
+@pytest.fixture
+def hub_errors(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
+    """The errors that nobody caught; a test that expects some clears the list."""
+    hub = gevent.get_hub()
+    errors: list[BaseException] = []
+    handle_error = hub.handle_error
+
+    def note(context: Any, kind: Any, error: Any, traceback: Any) -> None:
+        if isinstance(error, gevent.GreenletExit):
+            return
+        errors.append(error)
+        if isinstance(error, hub.SYSTEM_ERROR) or isinstance(error, KeyboardInterrupt):
+            handle_error(context, kind, error, traceback)
+
+    monkeypatch.setattr(hub, "handle_error", note, raising=False)
+    return errors
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> Callable[[], list[logging.LogRecord]]:
+    """What geventws logged, from INFO on."""
+    caplog.set_level(logging.INFO, "geventws")
+    return lambda: [record for record in caplog.records if record.name.startswith("geventws")]
+
+
+@pytest.fixture
+def serve(warm: None, hub_errors: list[BaseException]) -> Iterator[Callable[..., Site]]:
+    """Serve a WSGI application; see the module."""
+    traces = Traces()
+    deadline = gevent.Timeout.start_new(DEADLINE)
+    sites: list[Site] = []
+
+    def serve(application: Any, **options: Any) -> Site:
+        site = Site(application, **options)
+        sites.append(site)
+        return site
+
+    try:
+        yield serve
+        for site in sites:
+            site.close()
+        sites.clear()
+    finally:
+        deadline.close()
+    traces.check()
+    assert hub_errors == []
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """A certificate authority for these tests."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def certificate(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """certfile, keyfile and ca_certs for 127.0.0.1, as paths."""
+    folder = tmp_path_factory.mktemp("tls")
+    issued = authority.issue_cert("127.0.0.1", "localhost")
+    paths = {name: str(folder / f"{name}.pem") for name in ("certfile", "keyfile", "ca_certs")}
+    issued.private_key_pem.write_to_path(paths["keyfile"])
+    for blob in issued.cert_chain_pems:
+        blob.write_to_path(paths["certfile"], append=True)
+    authority.cert_pem.write_to_path(paths["ca_certs"])
+    return paths
+
+
+@pytest.fixture(scope="session")
+def tls(certificate: dict[str, str]) -> Any:
+    """A client's context that trusts the certificate, for gevent's sockets."""
+    context = gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(certificate["ca_certs"])
+    return context
+
+
+@pytest.fixture(scope="session")
+def thread_tls(certificate: dict[str, str]) -> ssl.SSLContext:
+    """The same for clients in threads of their own."""
+    return ssl.create_default_context(cafile=certificate["ca_certs"])
+
+
+def in_thread(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Run a function that blocks its thread, and return its result; the loop goes on meanwhile."""
+    return gevent.get_hub().threadpool.apply(function, arguments, options)
+
+
+@pytest.fixture(name="in_thread")
+def in_thread_fixture() -> Callable[..., Any]:
+    """Run a blocking client in a thread: `in_thread(function, *arguments)`."""
+    return in_thread

@@ -1,0 +1,249 @@
+"""A WebSocket client in raw bytes: it sends what it is told to, right or wrong, and reads what is on the wire.
+
+It has its own idea of a frame, written from RFC 6455 5.2 alone, so that it shares no mistake with the server.
+It runs on gevent's sockets, in the server's thread. Nothing here has a deadline of its own: the tests have.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import struct
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from gevent import socket as gsocket
+
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # this key and its answer stand in RFC 6455 1.3
+ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+MASK_KEY = b"\x37\xfa\x21\x3d"
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+RESET = struct.pack("ii", 1, 0)
+
+
+class Frame(NamedTuple):
+    """A frame as it came from the server."""
+
+    opcode: int
+    payload: bytes
+    fin: bool = True
+    rsv: int = 0
+
+
+class Answer(NamedTuple):
+    """The head of an HTTP response, without the Date that pywsgi adds."""
+
+    status: str
+    headers: list[tuple[str, str]]
+
+    def get(self, name: str) -> str | None:
+        """Return the value of a header that is there once, or None."""
+        values = [value for key, value in self.headers if key.lower() == name.lower()]
+        assert len(values) < 2, f"{name} is there {len(values)} times"
+        return values[0] if values else None
+
+
+def handshake(
+    path: str = "/",
+    *,
+    method: str = "GET",
+    version: str = "HTTP/1.1",
+    more: Iterable[tuple[str, str]] = (),
+    **changed: str | None,
+) -> bytes:
+    """Return an opening handshake. `sec_websocket_version="12"` changes a header, None leaves it out."""
+    headers: dict[str, str | None] = {
+        "host": "127.0.0.1",
+        "upgrade": "websocket",
+        "connection": "Upgrade",
+        "sec-websocket-key": KEY,
+        "sec-websocket-version": "13",
+    }
+    headers.update({name.replace("_", "-"): value for name, value in changed.items()})
+    pairs = [(name, value) for name, value in headers.items() if value is not None]
+    lines = [f"{method} {path} {version}", *(f"{name}: {value}" for name, value in [*pairs, *more]), "", ""]
+    return "\r\n".join(lines).encode("latin-1")
+
+
+def apply_mask(payload: bytes, key: bytes) -> bytes:
+    """RFC 6455 5.3, on one big integer."""
+    size = len(payload)
+    repeated = (key * (size // 4 + 1))[:size]
+    return (int.from_bytes(payload, "big") ^ int.from_bytes(repeated, "big")).to_bytes(size, "big")
+
+
+def frame(
+    opcode: int, payload: bytes | str = b"", *, fin: bool = True, rsv: int = 0, key: bytes | None = MASK_KEY
+) -> bytes:
+    """Return a client's frame; `key=None` leaves it unmasked."""
+    if isinstance(payload, str):
+        payload = payload.encode()
+    size, masked = len(payload), 0x80 if key is not None else 0
+    head = bytes((fin << 7 | rsv << 4 | opcode,))
+    if size < 126:
+        head += bytes((masked | size,))
+    elif size < 65536:
+        head += struct.pack("!BH", masked | 126, size)
+    else:
+        head += struct.pack("!BQ", masked | 127, size)
+    return head + (payload if key is None else key + apply_mask(payload, key))
+
+
+def text(message: str) -> bytes:
+    """Return a text message in one frame."""
+    return frame(TEXT, message)
+
+
+def binary(message: bytes) -> bytes:
+    """Return a binary message in one frame."""
+    return frame(BINARY, message)
+
+
+def close(code: int | None = 1000, reason: str = "") -> bytes:
+    """Return a close frame."""
+    return frame(CLOSE, close_payload(code, reason))
+
+
+def close_payload(code: int | None, reason: str = "") -> bytes:
+    """Return the payload of a close frame (RFC 6455 5.5.1)."""
+    return b"" if code is None else struct.pack("!H", code) + reason.encode()
+
+
+class RawClient:
+    """One connection to a server.
+
+    Args:
+        port: where the server listens on 127.0.0.1.
+        tls: a gevent SSLContext, or None for plain TCP.
+        receive_buffer: what the kernel may hold for us, to be a slow reader.
+    """
+
+    def __init__(self, port: int, tls: Any = None, receive_buffer: int = 0) -> None:
+        self.socket = gsocket.socket()
+        if receive_buffer:
+            self.socket.setsockopt(gsocket.SOL_SOCKET, gsocket.SO_RCVBUF, receive_buffer)
+        self.socket.connect(("127.0.0.1", port))
+        self.socket.setsockopt(gsocket.IPPROTO_TCP, gsocket.TCP_NODELAY, 1)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_hostname="127.0.0.1")
+        self._data = bytearray()
+
+    def send(self, data: bytes) -> None:
+        """Send bytes."""
+        self.socket.sendall(data)
+
+    def read(self, size: int) -> bytes:
+        """Return exactly that many bytes; a connection that ends before is an error."""
+        while len(self._data) < size:
+            self._receive()
+        result = bytes(self._data[:size])
+        del self._data[:size]
+        return result
+
+    def _receive(self) -> None:
+        data = self.socket.recv(65536)
+        if not data:
+            raise EOFError(f"the connection ended, after {bytes(self._data[:200])!r}")
+        self._data += data
+
+    def read_some(self) -> bytes:
+        """Return what one recv gives, behind what is at hand."""
+        data = bytes(self._data) + self.socket.recv(1 << 20)
+        self._data.clear()
+        return data
+
+    def rest(self) -> bytes:
+        """Return all bytes up to the end, which must not be a reset."""
+        while data := self.socket.recv(65536):
+            self._data += data
+        result = bytes(self._data)
+        self._data.clear()
+        return result
+
+    def read_head(self) -> Answer:
+        """Return the head of an HTTP response."""
+        while b"\r\n\r\n" not in self._data:
+            self._receive()
+        head, _, self._data = self._data.partition(b"\r\n\r\n")
+        status, *lines = head.decode("latin-1").split("\r\n")
+        pairs = [tuple(line.split(": ", 1)) for line in lines]
+        return Answer(status, [(name, value) for name, value in pairs if name != "Date"])
+
+    def open(self, frames: bytes = b"", path: str = "/", **changed: Any) -> Answer:
+        """Shake hands, with frames right behind it in the same segment, and check the answer."""
+        request = handshake(path, **changed)
+        self.send(request + frames)
+        answer = self.read_head()
+        assert answer.status == "HTTP/1.1 101 Switching Protocols", answer
+        assert answer.get("sec-websocket-accept") == ACCEPT
+        assert answer.get("upgrade") == "websocket"
+        assert answer.get("content-length") is None
+        return answer
+
+    def read_frame(self) -> Frame:
+        """Return the next frame, which must be unmasked and of minimal length (RFC 6455 5.1 and 5.2)."""
+        first, size = self.read(2)
+        assert size < 0x80, "the server masks"
+        if size == 126:
+            (size,) = struct.unpack("!H", self.read(2))
+            assert size >= 126
+        elif size == 127:
+            (size,) = struct.unpack("!Q", self.read(8))
+            assert size >= 65536
+        return Frame(first & 0x0F, self.read(size), bool(first & 0x80), first >> 4 & 7)
+
+    def read_message(self) -> str | bytes:
+        """Return the next data message, which must be one frame."""
+        received = self.read_frame()
+        assert received.opcode in (TEXT, BINARY) and received.fin and not received.rsv, received
+        return received.payload.decode() if received.opcode == TEXT else received.payload
+
+    def expect(self, data: bytes) -> None:
+        """The next bytes are exactly these."""
+        assert self.read(len(data)) == data
+
+    def expect_close(self, code: int | None = 1000, reason: str | None = "", *, answer: bool = True) -> str:
+        """All that is left is one close frame, which we answer, and the end of the stream; return the reason.
+
+        A reason of None is any; without `answer` the close frame is the server's answer, or gets none.
+        """
+        received = self.read_frame()
+        assert received.opcode == CLOSE, received
+        found, why = received.payload[:2], received.payload[2:].decode()
+        assert found == close_payload(code), received
+        assert reason is None or why == reason
+        if answer:
+            self.send(frame(CLOSE, received.payload))
+        assert self.rest() == b""
+        return why
+
+    def leave(self, code: int | None = 1000, reason: str = "") -> None:
+        """Say goodbye as RFC 6455 7.1.2 wants it, see that the server does, too, and hang up."""
+        self.send(close(code, reason))
+        self.expect_close(code, reason, answer=False)
+        self.close()
+
+    def reset(self) -> None:
+        """Hang up with a RST."""
+        self.socket.setsockopt(gsocket.SOL_SOCKET, gsocket.SO_LINGER, RESET)
+        self.close()
+
+    def shut_down(self) -> None:
+        """End our side of the stream alone."""
+        self.socket.shutdown(gsocket.SHUT_WR)
+
+    def close(self) -> None:
+        """Hang up. Idempotent."""
+        self.socket.close()
+
+    def __enter__(self) -> RawClient:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+
+def accept_for(key: str) -> str:
+    """Return the answer to a key, from the RFC's own words (4.2.2)."""
+    digest = hashlib.sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()
+    return base64.b64encode(digest).decode()

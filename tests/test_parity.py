@@ -1,0 +1,341 @@
+"""The C core against its Python twin, and both against the reference in wire.py, over what hypothesis thinks of.
+
+Also ws_receive of poller.c: what it makes of a stream's bytes must be what the protocol makes of them. The core is
+imported directly, so these tests fail where it is not built. Under GEVENTWS_PURE_PYTHON=1, which says that it is not
+wanted, there are none.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import select
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import geventws
+from geventws import _frame_py
+from geventws.exceptions import InvalidData
+from geventws.protocol import WebSocketProtocol
+from wire import BINARY, CLOSE, CONTINUATION, KEY, PING, PONG, TEXT, feed, frame, scan, unmasked, xor
+
+__test__ = os.environ.get("GEVENTWS_PURE_PYTHON", "0") in ("", "0")  # whether pytest collects this module
+
+if __test__:
+    from geventws import _frame_c
+    from geventws._frame import ffi, lib
+
+MAX_FRAMES = _frame_py.MAX_FRAMES
+NAMES = dict(enumerate(
+    "MORE PAYLOAD FULL RESERVED_BITS RESERVED_OPCODE CONTROL_FRAGMENTED CONTROL_TOO_LONG MASK_MISSING "
+    "MASK_UNEXPECTED LENGTH_NOT_MINIMAL LENGTH_TOO_LARGE TOO_BIG".split()
+))  # fmt: skip
+
+examples = settings(max_examples=300, deadline=None)
+
+
+def test_the_core_is_in_use() -> None:
+    program = "import geventws.frames as f; print(f.HAVE_C, f.scan.__module__)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.split() == ["True", "geventws._frame_c"]
+
+
+def test_the_numbers_are_those_of_the_header() -> None:
+    header = (Path(geventws.__file__).parent / "frame.h").read_text()
+    body = re.search(r"enum ws_status \{(.*?)\};", header, re.DOTALL)
+    assert body is not None
+    found = re.findall(r"^\s*WS_(\w+)", body[1], re.MULTILINE)
+    assert dict(enumerate(found)) == NAMES
+    for number, name in NAMES.items():
+        assert getattr(_frame_py, name) == getattr(lib, f"WS_{name}") == number
+
+
+# Scanning
+
+sizes = st.one_of(st.integers(0, 20), st.sampled_from([124, 125, 126, 127, 128, 255, 1023, 1024, 1025, 65535, 65536]))
+good_heads = st.sampled_from([TEXT, BINARY, CONTINUATION, 0, 1, 2, PING, PONG, CLOSE])
+heads = st.one_of(good_heads, good_heads, good_heads, st.integers(0, 255))
+keys = st.binary(min_size=4, max_size=4)
+forms = st.sampled_from([None, None, None, None, 8])
+limits = st.sampled_from([0, 10, 125, 126, 65535, 65536, 1 << 20, 2**32, 2**63 - 1, 2**64 - 1])
+
+
+@st.composite
+def good_frames(draw: Any, masked: bool) -> bytes:
+    """Draw a frame of any kind; most are good."""
+    head, size = draw(heads), draw(sizes)
+    body = (draw(st.binary(max_size=40)) * (size // 40 + 1) + bytes(size))[:size]
+    if head & 0x08:
+        body = body[:125]
+    form = draw(forms) if not head & 0x08 else None
+    return frame(head, body, draw(keys) if masked else None, form)
+
+
+@st.composite
+def streams(draw: Any, masked: bool) -> bytes:
+    """Draw frames that end anywhere, with a byte changed here and there, or any bytes at all."""
+    if draw(st.integers(0, 9)) == 0:
+        return draw(st.binary(max_size=60))
+    data = bytearray(b"".join(draw(st.lists(good_frames(masked), max_size=6))))
+    if data and draw(st.booleans()):
+        data[draw(st.integers(0, min(len(data) - 1, 40)))] = draw(st.integers(0, 255))
+    return bytes(data[: len(data) - draw(st.integers(0, min(len(data), 20)))])
+
+
+def scan_with(core: Any, data: bytes, shift: int, *rules: Any) -> tuple[Any, bytes]:
+    """Return what a core makes of the data at some alignment; the bytes around it must stay as they were."""
+    around = bytes(range(65, 65 + 16))
+    buffer = bytearray(around[:shift] + data + around)
+    result = core.scan(memoryview(buffer)[shift : shift + len(data)], *rules)
+    assert buffer[:shift] == around[:shift] and buffer[shift + len(data) :] == around
+    return result, bytes(buffer[shift : shift + len(data)])
+
+
+def compare_scans(data: bytes, limit: int, reserved: int, masked: bool, count: int, shift: int) -> None:
+    rules = (limit, reserved, masked, count)
+    in_c, in_python = scan_with(_frame_c, data, shift, *rules), scan_with(_frame_py, data, shift, *rules)
+    assert in_c == in_python
+    (status, consumed, frames, following), clear = in_c
+    name, *expected, expected_clear = scan(data, *rules)
+    if following is not None:
+        frames = [*frames, following]
+        expected[1:] = [[*expected[1], expected[2]]]
+    else:
+        expected.pop()
+    named = [(at, size, key.to_bytes(4, sys.byteorder)[: 4 * masked], head) for at, size, key, head in frames]
+    assert (NAMES[status], consumed, named) == (name, *expected)
+    assert clear == expected_clear
+
+
+@examples
+@given(st.data(), limits, st.sampled_from([0, 0x40, 0x20, 0x70]), st.booleans(), st.data())
+def test_scan(data: Any, limit: int, reserved: int, masked: bool, more: Any) -> None:
+    count = more.draw(st.sampled_from([1, 2, 3, MAX_FRAMES]))
+    compare_scans(data.draw(streams(masked)), limit, reserved, masked, count, more.draw(st.integers(0, 8)))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("size", [0, 1, 7, 125, 126, 300])
+def test_scan_at_every_cut(size: int, masked: bool) -> None:
+    key = KEY if masked else None
+    data = frame(PING, b"abc", key) + frame(BINARY, bytes(range(100)) * 3, key)[: size + 20] + frame(TEXT, b"z", key)
+    for cut in range(len(data) + 1):
+        compare_scans(data[:cut], 1 << 20, 0, masked, MAX_FRAMES, cut % 8)
+
+
+@pytest.mark.parametrize("first", range(256))
+def test_scan_every_first_byte(first: int) -> None:
+    for second in (*range(0, 256, 16), 125, 126, 127, 128, 253, 254, 255):
+        for masked in (False, True):
+            for reserved in (0, 0x40):
+                compare_scans(bytes([first, second]) + b"\0\x80" * 7, 1 << 20, reserved, masked, 3, 1)
+
+
+@pytest.mark.parametrize("count", [255, 256, 257, 600])
+def test_scan_more_frames_than_it_returns(count: int) -> None:
+    compare_scans(frame(PING, b"x") * count, 0, 0, True, MAX_FRAMES, 0)
+
+
+# Masking
+
+
+@examples
+@given(st.binary(max_size=200), sizes, keys, st.integers(0, 2**40), st.integers(0, 8))
+@example(b"", 0, KEY, 3, 1)
+def test_mask(part: bytes, size: int, key: bytes, offset: int, shift: int) -> None:
+    data = (part * (size // max(len(part), 1) + 1) + bytes(size))[: size or len(part)]
+    expected = xor(data, key, offset)
+    for core in (_frame_c, _frame_py):
+        for given_data in (data, memoryview(bytearray(shift) + data)[shift:]):
+            assert core.mask(given_data, key, offset) == expected
+        buffer = bytearray(b"[" * shift + data + b"]")
+        core.mask_in_place(buffer, shift, shift + len(data), int.from_bytes(key, sys.byteorder), offset)
+        assert buffer == b"[" * shift + expected + b"]"
+
+
+# Receiving (poller.c)
+
+WS_TEXT, WS_BINARY, WS_DATA, WS_READABLE, WS_WRITABLE, WS_EOF, WS_FAILED = range(1, 8)
+PEER_IS_SERVER = 1 << 31
+
+
+class Receiver:
+    """A pair of sockets, one of them in an epoll set, and the buffers of ws_receive."""
+
+    def __init__(self, size: int = 1 << 18, chunk: int = 1 << 17, max_records: int = 64) -> None:
+        self.far, self.near = socket.socketpair()
+        self.near.setblocking(False)
+        self.epoll = select.epoll()
+        self.epoll.register(self.near, select.EPOLLIN)
+        self.limits = ffi.new("uint32_t[]", self.near.fileno() + 1)
+        self.buffer, self.records = bytearray(size), ffi.new("struct ws_record[]", max_records)
+        self.rules = size, chunk, self.records, max_records
+
+    def receive(self, limit: int) -> list[tuple[int, int, Any]]:
+        """Return the descriptors, kinds and bytes (or numbers) of one call's records."""
+        self.limits[self.near.fileno()] = limit
+        buffer = ffi.from_buffer("uint8_t[]", self.buffer)
+        count = lib.ws_receive(self.epoll.fileno(), self.limits, len(self.limits), buffer, *self.rules)
+        assert count >= 0, errno.errorcode[-count]
+        found = [(record.fd, record.kind, record.start, record.end) for record in self.records[0:count]]
+        return [(fd, kind, bytes(self.buffer[at:end]) if kind <= WS_DATA else at) for fd, kind, at, end in found]
+
+    def close(self) -> None:
+        for thing in (self.far, self.near, self.epoll):
+            thing.close()
+
+
+@contextmanager
+def receiver(**options: Any) -> Iterator[Receiver]:
+    one = Receiver(**options)
+    try:
+        yield one
+    finally:
+        one.close()
+
+
+def follow(one: Receiver, protocol: WebSocketProtocol) -> None:
+    """Take everything that has come, as a connection does."""
+    while True:
+        simple = protocol.simple_limit
+        records = one.receive(simple | PEER_IS_SERVER * (protocol.client and simple > 0))
+        if not records:
+            return
+        for _fd, kind, data in records:
+            if kind == WS_BINARY and not protocol.failure:
+                protocol.messages.append(data)
+            elif kind == WS_TEXT and not protocol.failure:
+                try:
+                    protocol.messages.append(data.decode())
+                except UnicodeDecodeError:
+                    protocol.fail(InvalidData("bad text"))
+            elif kind == WS_READABLE:
+                protocol.receive_data(memoryview(bytearray(one.near.recv(1000))))
+            else:
+                assert kind == WS_DATA
+                protocol.receive_data(memoryview(bytearray(data)))
+
+
+def outcome(protocol: WebSocketProtocol) -> tuple[Any, ...]:
+    failure = protocol.failure and protocol.failure.close_code
+    replies = [len(reply) if protocol.client else reply for reply in protocol.output]
+    return list(protocol.messages), failure, replies, protocol.controls, protocol.close_received, protocol.close_code
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data(), st.booleans(), st.sampled_from([0, 10, 126, 1000, 70000]), st.sampled_from([20, 200, 5000, 1 << 17]))
+def test_receiving_is_what_the_protocol_makes_of_the_bytes(data: Any, client: bool, limit: int, chunk: int) -> None:
+    stream = data.draw(streams(not client))
+    options: Any = {"client": client, "max_message_size": limit}
+    expected, protocol = WebSocketProtocol(**options), WebSocketProtocol(**options)
+    feed(expected, stream)
+    with receiver(chunk=chunk) as one:
+        cut = data.draw(st.integers(0, len(stream)))
+        for part in (stream[:cut], stream[cut:]):
+            one.far.sendall(part)
+            follow(one, protocol)
+    assert outcome(protocol) == outcome(expected)
+
+
+def test_records_of_whole_messages_and_the_rest() -> None:
+    with receiver() as one:
+        fd = one.near.fileno()
+        one.far.sendall(frame(TEXT, b"one") + frame(BINARY) + frame(BINARY, b"x" * 200) + frame(PING) + frame(TEXT))
+        expected = [(WS_TEXT, b"one"), (WS_BINARY, b""), (WS_BINARY, b"x" * 200), (WS_DATA, frame(PING) + frame(TEXT))]
+        assert one.receive(1000) == [(fd, kind, data) for kind, data in expected]
+        one.far.sendall(unmasked(TEXT, b"one") + frame(TEXT, b"two"))
+        assert one.receive(1000 | PEER_IS_SERVER) == [(fd, WS_TEXT, b"one"), (fd, WS_DATA, frame(TEXT, b"two"))]
+        assert one.receive(1000) == []
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536])
+def test_records_up_to_the_limit(size: int) -> None:
+    data = frame(BINARY, b"x" * size)
+    with receiver() as one:
+        for limit in (max(size, 1), max(size, 1) - 1):
+            one.far.sendall(data)
+            records = one.receive(limit)
+            if limit >= size and limit:
+                assert records == [(one.near.fileno(), WS_BINARY, b"x" * size)]
+            elif limit:
+                assert records == [(one.near.fileno(), WS_DATA, data)]
+            else:
+                assert records == [(one.near.fileno(), WS_READABLE, 0)]
+
+
+def test_a_descriptor_without_a_limit_is_only_reported() -> None:
+    with receiver() as one:
+        one.far.sendall(frame(TEXT, b"one"))
+        assert one.receive(0) == one.receive(0) == [(one.near.fileno(), WS_READABLE, 0)]
+        one.limits[one.near.fileno()] = 1000  # which is beyond the one that is told of:
+        count = lib.ws_receive(one.epoll.fileno(), one.limits, 1, ffi.from_buffer("uint8_t[]", one.buffer), *one.rules)
+        assert count == 1 and one.records[0].kind == WS_READABLE
+        assert one.near.recv(100) == frame(TEXT, b"one")
+
+
+def test_the_end_of_a_stream_and_a_broken_one() -> None:
+    with receiver() as one:
+        one.far.sendall(frame(TEXT, b"one"))
+        one.far.shutdown(socket.SHUT_WR)
+        fd = one.near.fileno()
+        assert one.receive(100) == [(fd, WS_TEXT, b"one")]
+        assert one.receive(100) == [(fd, WS_EOF, 0)]
+    listener = socket.create_server(("127.0.0.1", 0))
+    with receiver() as one, listener, socket.create_connection(listener.getsockname()) as near:
+        far, _ = listener.accept()
+        far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        one.epoll.unregister(one.near)
+        one.near.close()
+        one.near = near
+        one.limits = ffi.new("uint32_t[]", near.fileno() + 1)
+        one.epoll.register(near, select.EPOLLIN)
+        far.close()
+        assert one.epoll.poll(10)
+        assert one.receive(100) == [(near.fileno(), WS_FAILED, errno.ECONNRESET)]
+
+
+def test_readiness_to_send_is_told_first() -> None:
+    with receiver() as one:
+        one.epoll.modify(one.near, select.EPOLLIN | select.EPOLLOUT)
+        fd = one.near.fileno()
+        assert one.receive(100) == [(fd, WS_WRITABLE, 0)]
+        one.far.sendall(frame(TEXT, b"one"))
+        assert one.receive(100) == [(fd, WS_WRITABLE, 0), (fd, WS_TEXT, b"one")]
+
+
+@pytest.mark.parametrize("max_records", [4, 5, 6, 10])
+def test_more_messages_than_records(max_records: int) -> None:
+    protocol = WebSocketProtocol()
+    with receiver(max_records=max_records) as one:
+        one.far.sendall(b"".join(frame(TEXT, b"%d" % i) for i in range(500)))
+        follow(one, protocol)
+    assert list(protocol.messages) == [str(i) for i in range(500)]
+
+
+def test_a_descriptor_that_finds_no_room_waits_for_the_next_call() -> None:
+    with receiver(size=100, chunk=60) as one:
+        others = [socket.socketpair() for _ in range(3)]
+        for far, near in others:
+            one.epoll.register(near, select.EPOLLIN)
+            far.sendall(frame(BINARY, b"x" * 40))
+        one.limits = ffi.new("uint32_t[]", [1000] * (max(near.fileno() for _, near in others) + 1))
+        calls = [one.receive(1000) for _ in range(4)]
+        assert [[(kind, data) for _, kind, data in call] for call in calls] == [[(WS_BINARY, b"x" * 40)]] * 3 + [[]]
+        assert {call[0][0] for call in calls[:3]} == {near.fileno() for _, near in others}
+        for pair in others:
+            for one_end in pair:
+                one_end.close()

@@ -1,0 +1,161 @@
+"""Bytes for the tests of the sans-I/O modules, and a reference for the scan, written apart from the package.
+
+The reference reads as RFC 6455 5.2 does and cares for nothing else: one frame at a time, one byte at a time.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+KEY = b"\x37\xfa\x21\x3d"  # the one of RFC 6455 5.7
+
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x80, 0x81, 0x82, 0x88, 0x89, 0x8A
+FIN = 0x80
+
+
+def xor(data: bytes, key: bytes, offset: int = 0) -> bytes:
+    """Return data, masked or unmasked (RFC 6455 5.3)."""
+    return bytes(byte ^ key[(offset + i) % 4] for i, byte in enumerate(data))
+
+
+def lengths(length: int, masked: bool, form: int | None = None) -> bytes:
+    """Return a header from its second byte to the end of the length, in 0, 2 or 8 extended bytes."""
+    if form is None:
+        form = 0 if length < 126 else 2 if length < 65536 else 8
+    bit = 0x80 if masked else 0
+    if form == 0:
+        return bytes([bit | length])
+    if form == 2:
+        return bytes([bit | 126]) + struct.pack(">H", length)
+    return bytes([bit | 127]) + struct.pack(">Q", length)
+
+
+def frame(head: int, payload: bytes = b"", key: bytes | None = KEY, form: int | None = None) -> bytes:
+    """Return one frame; masked with `key` unless that is None."""
+    start = bytes([head]) + lengths(len(payload), key is not None, form)
+    return start + payload if key is None else start + key + xor(payload, key)
+
+
+def unmasked(head: int, payload: bytes = b"") -> bytes:
+    """Return one frame as a server sends it."""
+    return frame(head, payload, None)
+
+
+def read_frames(data: bytes) -> list[tuple[int, bytes]]:
+    """Return the heads and payloads of whole, good frames, masked or not."""
+    found = []
+    while data:
+        masked = bool(data[1] & 0x80)
+        status, consumed, frames, _next, clear = scan(data, 1 << 62, 0x70, masked, 1)
+        assert status in ("MORE", "FULL") and frames, f"no whole frame: {data[:20]!r}"
+        start, length, _key, head = frames[0]
+        found.append((head, clear[start : start + length]))
+        data = data[consumed:]
+    return found
+
+
+class Breach(Exception):
+    """The name of the rule that is broken."""
+
+
+class Short(Exception):
+    """More bytes are needed."""
+
+
+def read_header(data: bytes, limit: int, reserved: int, masked: bool) -> tuple[int, int, bytes, int]:
+    """Return offset and length of the payload, the key and the first byte, or raise Breach or Short."""
+
+    def need(count: int) -> None:
+        if len(data) < count:
+            raise Short
+
+    def rule(kept: bool, name: str) -> None:
+        if not kept:
+            raise Breach(name)
+
+    need(1)
+    control = data[0] & 0x0F in (8, 9, 10)
+    rule(not data[0] & 0x70 & (0x70 ^ reserved), "RESERVED_BITS")
+    rule(data[0] & 0x0F in (0, 1, 2, 8, 9, 10), "RESERVED_OPCODE")
+    rule(not control or data[0] >= 0x80, "CONTROL_FRAGMENTED")
+    need(2)
+    rule(not masked or data[1] >= 0x80, "MASK_MISSING")
+    rule(masked or data[1] < 0x80, "MASK_UNEXPECTED")
+    short = data[1] % 128
+    rule(not control or short <= 125, "CONTROL_TOO_LONG")
+    at = {126: 4, 127: 10}.get(short, 2)
+    need(at)
+    length = {126: int(data[2:4].hex() or "0", 16), 127: int(data[2:10].hex() or "0", 16)}.get(short, short)
+    rule(length < 2**63, "LENGTH_TOO_LARGE")
+    rule(short < 126 or length >= {126: 126, 127: 65536}[short], "LENGTH_NOT_MINIMAL")
+    rule(control or length <= limit, "TOO_BIG")
+    need(at + 4 * masked)
+    return at + 4 * masked, length, data[at : at + 4 * masked], data[0]
+
+
+def scan(data: bytes, limit: int, reserved: int, masked: bool, max_frames: int) -> tuple[str, int, list[Any], Any, bytes]:
+    """Return how a scan ends, the bytes it consumes, its frames, the next one, and the data unmasked."""
+    at, frames, clear = 0, [], b""
+    while at < len(data):
+        if len(frames) == max_frames:
+            return "FULL", at, frames, None, clear + data[at:]
+        try:
+            start, length, key, head = read_header(data[at:], limit, reserved, masked)
+        except Short:
+            break
+        except Breach as breach:
+            return str(breach), at, frames, None, clear + data[at:]
+        found = (at + start, length, key, head)
+        end = at + start + length
+        if end > len(data):
+            return "PAYLOAD", at, frames, found, clear + data[at:]
+        payload = data[at + start : end]
+        clear += data[at : at + start] + (xor(payload, key) if masked else payload)
+        frames.append(found)
+        at = end
+    return "MORE", at, frames, None, clear + data[at:]
+
+
+# Ways to feed a protocol. Each takes the bytes to the last, whatever becomes of them.
+
+PATIENCE = 4000  # bytes; of more, only the first ones are fed in small parts
+
+
+def step(size: int, at: int, total: int) -> int:
+    """Return the size of the part at `at`."""
+    return size if total < PATIENCE or at < 300 else max(size, 997)
+
+
+def feed(protocol: Any, data: bytes, size: int = 1 << 30) -> None:
+    """Feed in parts of `size` bytes."""
+    at = 0
+    while at < len(data):
+        piece = bytearray(data[at : at + step(size, at, len(data))])
+        protocol.receive_data(memoryview(piece))
+        at += len(piece)
+
+
+def receive(protocol: Any, data: bytes, size: int = 1 << 30) -> None:
+    """Feed in parts of at most `size` bytes, into the protocol's own buffer where it offers one."""
+    at = 0
+    while at < len(data):
+        target = protocol.receive_buffer()
+        piece = bytearray(data[at : at + step(size, at, len(data))])
+        if target is None:
+            protocol.receive_data(memoryview(piece))
+        else:
+            piece = piece[: len(target)]
+            target[: len(piece)] = piece
+            protocol.buffer_received(len(piece))
+        at += len(piece)
+
+
+WAYS: dict[str, Callable[[Any, bytes], None]] = {
+    "whole": feed,
+    "byte by byte": lambda protocol, data: feed(protocol, data, 1),
+    "by sevens": lambda protocol, data: feed(protocol, data, 7),
+    "byte by byte, into its buffer": lambda protocol, data: receive(protocol, data, 1),
+    "by sevens, into its buffer": lambda protocol, data: receive(protocol, data, 7),
+}
