@@ -43,7 +43,7 @@ conformance: $(TOOLS)  ## the Autobahn test suite (wstest on the PATH, or docker
 	$(BIN)/python tests/conformance/run.py $(ARGS)
 
 sanitize: $(TOOLS)  ## the C core's tests with address and undefined-behaviour sanitizers
-	$(BIN)/python tests/sanitize.py $(ARGS)
+	$(BIN)/python tests/sanitize/run.py $(ARGS)
 
 bench: $(PEERS) ## benchmarks against other servers
 	$(BIN)/python benchmarks/run.py $(ARGS)

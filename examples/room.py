@@ -67,7 +67,7 @@ class Room:
     def enter(self, ws, message):
         """Admit a websocket whose first message is a hello; ValueError where it is not."""
         hello = parse(message)
-        if hello.get("type") != "hello":
+        if hello["type"] != "hello":
             raise ValueError("say hello first")
         member = Member(ws, text_of(hello, "name", NAME_LENGTH))
         self.members.add(member)
@@ -77,17 +77,18 @@ class Room:
         return member
 
     def leave(self, member):
-        self.members.discard(member)
+        if member not in self.members:
+            return  # let go before
+        self.members.remove(member)
         member.writer.kill(block=False)
         self.broadcast("left", **member.card(), members=self.cards())
 
     def hear(self, member, message):
         """Do what a member's message asks for; ValueError where it asks for nothing we know."""
         event = parse(message)
-        verb = self.verbs.get(event.get("type"))
-        if verb is None:
+        if event["type"] not in self.verbs:
             raise ValueError("unknown type of message")
-        verb(member, event)
+        self.verbs[event["type"]](member, event)
 
     def say(self, member, event):
         text = text_of(event, "text", TEXT_LENGTH)
@@ -109,7 +110,7 @@ class Room:
         text = encode(kind, **fields)
         for member in self.members - {but}:
             if not member.post(text):
-                self.members.discard(member)
+                self.leave(member)
                 # close() waits for the other side's answer, hence a greenlet of its own
                 gevent.spawn(member.ws.close, 1013, "too slow for this room")
 
@@ -119,13 +120,13 @@ def encode(kind, **fields):
 
 
 def parse(message):
-    """The JSON object that a message holds; ValueError where there is none."""
+    """The JSON object with a type that a message holds; ValueError where there is none."""
     try:
         event = json.loads(message) if isinstance(message, str) else None
     except RecursionError:
         event = None
-    if not isinstance(event, dict):
-        raise ValueError("not a JSON object")
+    if not isinstance(event, dict) or not isinstance(event.get("type"), str):
+        raise ValueError("not a JSON object with a type")
     return event
 
 

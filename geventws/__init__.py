@@ -27,6 +27,8 @@ from .exceptions import (
 )
 from .frames import CloseCode, Opcode
 from .handshake import SAME_ORIGIN
+from .permessage_deflate import PerMessageDeflate
+from .streaming import StreamingWebSocket
 from .websocket import WebSocket
 from .wsgi import WebSocketWSGI
 
@@ -44,7 +46,9 @@ __all__ = [
     "NoSocket",
     "Opcode",
     "PayloadTooBig",
+    "PerMessageDeflate",
     "ProtocolError",
+    "StreamingWebSocket",
     "WebSocket",
     "WebSocketError",
     "WebSocketWSGI",

@@ -227,6 +227,10 @@ class Connection:
         for opcode, payload in controls:
             if opcode == Opcode.PONG:
                 self._take_pong(payload)
+            self.receive_control(opcode, payload)
+
+    def receive_control(self, opcode: int, payload: bytes) -> None:
+        """Take note of a ping (answered already) or a pong: for subclasses. Called in the hub, must not block."""
 
     def _take_pong(self, payload: bytes) -> None:
         """A pong answers its ping and all before it (RFC 6455 5.5.3)."""

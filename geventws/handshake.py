@@ -242,7 +242,7 @@ def _choose_extension(header: str | None, extensions: Sequence[Extension]) -> tu
     except ValueError:
         return None, None
     for extension in extensions:
-        offers = [parameters for name, parameters in offered if name == extension.name]
+        offers = [parameters for name, parameters in offered if name.lower() == extension.name]
         agreed = extension.accept(offers) if offers else None
         if agreed is not None:
             return grammar.build_extensions([(extension.name, agreed[0])]), agreed[1]

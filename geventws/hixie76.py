@@ -78,7 +78,7 @@ def accept(
     environ: Environ,
     *,
     target: str | None = None,
-    subprotocols: Collection[str] = (),
+    subprotocols: Collection[str] | None = (),
     origins: Origins = SAME_ORIGIN,
 ) -> LegacyUpgrade:
     """Return the answer to a handshake of draft 75 or 76, or raise the error that refuses it.
@@ -89,7 +89,8 @@ def accept(
         environ: the request, as WSGI (PEP 3333) has it.
         target: the request's target as it came in, path and query; None where the server does not tell. WSGI itself
             cannot say whether a target ended with a lone "?", and the answer has to repeat that.
-        subprotocols: those that the server speaks. In these drafts a client asks for one.
+        subprotocols: those that the server speaks; None for whatever the client asks for, which in these drafts is
+            one.
         origins: which pages may connect, as for `geventws.handshake.accept`.
 
     Raises:
@@ -103,7 +104,7 @@ def accept(
     check_origin(origin, environ, origins)
     prefix = "" if version == 75 else "Sec-"
     asked = environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL" if version == 76 else "HTTP_WEBSOCKET_PROTOCOL")
-    protocol = asked if asked in subprotocols else None
+    protocol = asked if subprotocols is None or asked in subprotocols else None
     headers = [("Upgrade", "WebSocket"), ("Connection", "Upgrade"), (f"{prefix}WebSocket-Origin", origin)]
     if protocol is not None:
         headers.append((f"{prefix}WebSocket-Protocol", protocol))

@@ -31,8 +31,8 @@ _MAX_KEYS = 1000  # names come from the network, and may not fill the memory
 
 def find_end(data: bytes | bytearray, start: int = 0) -> int:
     """Return the index behind the empty line that ends a head, or -1; what is before `start` has been searched."""
-    if data[:1] in (b"\n", b"\r"):
-        return 1  # a request that begins with an empty line is refused for its request line
+    if data.startswith((b"\r\n", b"\n")):
+        return data.index(b"\n") + 1  # a request that begins with an empty line is refused for its request line
     match = _EMPTY_LINE.search(data, max(0, start - 2))
     return match.end() if match else -1
 
@@ -56,9 +56,9 @@ def parse(head: bytes, environ: dict[str, Any]) -> tuple[str, str, str] | None:
         return None
     size = len(environ)
     for line in lines[1:-2]:
-        name, _, value = line.partition(": ")
+        name, colon, value = line.partition(": ")
         key = _keys.get(name) or _find_key(name)
-        if key is None:
+        if key is None or not colon:
             return None
         environ[key] = value
     length = environ.get("CONTENT_LENGTH")

@@ -1,8 +1,8 @@
 """Drafts 75 and 76 on a WSGI server: what `hixie76` needs of the socket and the reader.
 
-A server that speaks them goes through three steps, as it does for RFC 6455: `accept` looks at the request,
-`switch_protocols` answers it, and a `LegacyWebSocket` serves the connection. Draft 76 has 8 bytes behind the head of
-its request, which no header announces: they come from wherever the server keeps what it has read.
+`connect` does all of it, in three steps, as for RFC 6455: `accept` looks at the request, `switch_protocols` answers
+it, and a `LegacyWebSocket` serves the connection. Draft 76 has 8 bytes behind the head of its request, which no header
+announces: they come from wherever the server keeps what it has read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from . import hixie76, upgrade
 from .connection import Timing
 from .exceptions import HandshakeError
 from .handshake import SAME_ORIGIN, Origins
-from .hixie76 import CHALLENGE_SIZE, HixieProtocol, LegacyUpgrade
+from .hixie76 import CHALLENGE_SIZE, HixieProtocol, LegacyUpgrade, is_legacy
+from .streaming import StreamingWebSocket
 from .websocket import WebSocket
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from .upgrade import Environ, StartResponse
 
-__all__ = ["LegacyWebSocket", "accept", "switch_protocols"]
+__all__ = ["LegacyWebSocket", "StreamingLegacyWebSocket", "accept", "connect", "is_legacy", "switch_protocols"]
 
 CHALLENGE_TIMEOUT = 5.0
 """Seconds for the challenge to come in behind the head of its request."""
@@ -70,11 +71,50 @@ class LegacyWebSocket(WebSocket):
             super().finish(code, reason, timeout)
 
 
+class StreamingLegacyWebSocket(LegacyWebSocket, StreamingWebSocket):
+    """The same, as a `StreamingWebSocket`; each message is one piece."""
+
+    __slots__ = ()
+
+
+def connect(
+    environ: Environ,
+    start_response: StartResponse,
+    *,
+    subprotocols: Collection[str],
+    origins: Origins,
+    headers: Callable[[Environ], list[tuple[str, str]]],
+    timing: Timing,
+    max_message_size: int,
+    decode_text: bool,
+    streaming: bool,
+) -> LegacyWebSocket:
+    """Answer a request for draft 75 or 76, and return the connection, which receives from now on.
+
+    Takes the options of `WebSocketWSGI`. Blocks until the challenge is there, for CHALLENGE_TIMEOUT at the most.
+
+    Raises:
+        HandshakeError: the request is to be refused.
+        NoSocket: the server gives its application no socket.
+    """
+    accepted = accept(environ, start_response, subprotocols=subprotocols, origins=origins)
+    more = headers(environ)
+    socket = upgrade.find_socket(environ)
+    early = switch_protocols(environ, start_response, socket, accepted, accepted.headers + more)
+    protocol = HixieProtocol(
+        accepted.version, max_message_size=max_message_size, decode_text=decode_text, streaming=streaming
+    )
+    kind = StreamingLegacyWebSocket if streaming else LegacyWebSocket
+    ws = kind(socket, protocol, timing, environ, accepted)
+    ws.open(early)
+    return ws
+
+
 def accept(
     environ: Environ,
     start_response: StartResponse,
     *,
-    subprotocols: Collection[str] = (),
+    subprotocols: Collection[str] | None = (),
     origins: Origins = SAME_ORIGIN,
 ) -> LegacyUpgrade:
     """Return what answers a request for draft 75 or 76; see `hixie76.accept`, which raises HandshakeError."""

@@ -50,8 +50,8 @@ class Extension(Interface):
     def compress_part(self, payload: bytes | memoryview, final: bool) -> bytes:
         """Return what stands for a part of a message."""
 
-    def decompress(self, data: bytes | memoryview, final: bool, limit: int) -> bytes:
-        """Return what a part of a message stands for; PayloadTooBig when it is more than `limit` bytes."""
+    def inflate(self, data: bytes | memoryview, final: bool, limit: int) -> Iterator[bytes]:
+        """Yield what a part of a message stands for; PayloadTooBig when it is more than `limit` bytes."""
 
 
 class EndOfMessage:
@@ -284,25 +284,31 @@ class WebSocketProtocol:
             self._compressed = bool(head & RSV1)
             self._decoder = _text_decoder() if self._opcode == Opcode.TEXT else None
 
-    def _add(self, part: memoryview | bytes, final: bool) -> None:
+    def _add(self, part: memoryview, final: bool) -> None:
         """Add a part to the message, and deliver it with the last."""
         if self._compressed:
             assert self.extension is not None
+            limit = self.max_message_size - len(self._body)
             try:
-                part = self.extension.decompress(part, final, self.max_message_size - len(self._body))
+                for piece in self.extension.inflate(part, final, limit):
+                    self._add_piece(piece)
             except PayloadTooBig:
                 raise self._too_big() from None
-        text = self._check_text(part, final) if self._decoder is not None else None
-        if self.streaming:
-            piece = bytes(part) if text is None or not self.decode_text else text
-            if piece:
-                self.messages.append(piece)
         else:
-            self._body += part
+            self._add_piece(part)
         if final:
+            if self._decoder is not None:
+                self._check_text(b"", True)
             opcode, body = self._opcode, self._body
             self._opcode, self._body, self._decoder = 0, bytearray(), None
             self._deliver(opcode, body)
+
+    def _add_piece(self, piece: memoryview | bytes) -> None:
+        text = self._check_text(piece, False) if self._decoder is not None else None
+        if not self.streaming:
+            self._body += piece
+        elif delivered := bytes(piece) if text is None or not self.decode_text else text:
+            self.messages.append(delivered)
 
     def _check_text(self, part: memoryview | bytes, final: bool) -> str:
         """Check and return a part of a text (RFC 6455 8.1); a character may be split over parts."""

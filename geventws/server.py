@@ -78,10 +78,10 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
         self.handshake_timeout = handshake_timeout
         self.max_head_size = max_head_size
         self.max_connections = max_connections
+        self._workers: Workers | None = None  # in place of the default way to spawn
         self._connections: set[RequestHandler] = set()
         self._ended = Event()  # no connection is left
         self._drained = Event()
-        self._workers: Workers | None = None  # in place of the default way to spawn
         self.silent = log is None
         super().__init__(listener, application, backlog, spawn, log, error_log, handler_class, environ, **ssl_options)
         self.__dict__.pop("full", None)  # the pool's, see below
@@ -144,6 +144,13 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
 
     # Stopping
 
+    def close(self) -> None:
+        """Stop accepting, and close the listening socket; connections go on. See `stop`."""
+        super().close()
+        if self._workers is not None:
+            self._workers.close()
+            self._workers = None
+
     def serve_forever(self, stop_timeout: float | None = None) -> None:
         """Serve until the server is stopped: by `stop`, by SIGTERM, or by an exception such as KeyboardInterrupt.
 
@@ -192,9 +199,6 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
         if self._connections:
             self._ended.wait(timeout)
         for handler in list(self._connections):
-            gevent.kill(handler.greenlet, block=False)
+            gevent.kill(handler.greenlet)
         if self._connections:
             self._ended.wait(1.0)
-        if self._workers is not None:
-            self._workers.close()
-            self._workers = None

@@ -12,7 +12,9 @@ from gevent import GreenletExit
 from .connection import Timing
 from .exceptions import ConnectionClosed, HandshakeError
 from .handshake import SAME_ORIGIN, Origins, accept
+from .permessage_deflate import PerMessageDeflate
 from .protocol import WebSocketProtocol
+from .streaming import StreamingWebSocket
 from .upgrade import find_socket, refuse, switch_protocols
 from .websocket import WebSocket
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["WebSocketWSGI"]
 
 logger = logging.getLogger("geventws")
+
+DEFAULT_COMPRESSION = PerMessageDeflate()
 
 PEER_GONE = (errno.EPIPE, errno.ECONNRESET, errno.ESHUTDOWN)
 
@@ -58,7 +62,10 @@ class WebSocketWSGI:
             1011; None waits for ever.
         close_timeout: seconds that `close` waits for the peer's answer.
         send_timeout: seconds without a byte taken after which a peer that does not read is given up.
-        compression: reserved for permessage-deflate (RFC 7692).
+        compression: how to compress with clients that offer permessage-deflate (RFC 7692); None never does.
+        decode_text: whether `wait` returns text as `str`; otherwise as `bytes`, checked to be UTF-8 but not decoded.
+        streaming: whether the handler gets a `StreamingWebSocket`, which receives messages piece by piece. Such a
+            route negotiates no compression: a few bytes may stand for a piece of any size.
         headers: further headers of the 101, as pairs or a dict, or a function of environ that returns them. The
             function may raise `HandshakeError` to refuse.
         support_legacy_versions: whether drafts 75 and 76 are spoken, too.
@@ -82,7 +89,9 @@ class WebSocketWSGI:
         ping_timeout: float | None = 20.0,
         close_timeout: float | None = 5.0,
         send_timeout: float | None = 30.0,
-        compression: Any = None,
+        compression: PerMessageDeflate | None = DEFAULT_COMPRESSION,
+        decode_text: bool = True,
+        streaming: bool = False,
         headers: Headers | Callable[[Environ], Headers] = (),
         support_legacy_versions: bool = False,
     ) -> None:
@@ -95,6 +104,8 @@ class WebSocketWSGI:
         self.close_timeout = close_timeout
         self.send_timeout = send_timeout
         self.compression = compression
+        self.decode_text = decode_text
+        self.streaming = streaming
         self.headers = headers
         self.support_legacy_versions = support_legacy_versions
         functools.update_wrapper(self, handler, updated=())
@@ -160,7 +171,10 @@ class WebSocketWSGI:
             NoSocket: the server gives its application no socket.
         """
         try:
-            upgrade = accept(environ, subprotocols=self.subprotocols, origins=self.origins)
+            extensions = () if self.compression is None or self.streaming else (self.compression,)
+            upgrade = accept(
+                environ, subprotocols=self.subprotocols, origins=self.origins, extensions=extensions
+            )
             headers = upgrade.headers + self._extra_headers(environ)
         except HandshakeError as error:
             _log_refusal(environ, error)
@@ -177,9 +191,14 @@ class WebSocketWSGI:
 
     def _open(self, socket: Any, environ: Environ, upgrade: Upgrade, early: bytes) -> WebSocket:
         """Return the connection, which receives from now on."""
-        protocol = WebSocketProtocol(max_message_size=self.max_message_size, extension=upgrade.extension)
+        protocol = WebSocketProtocol(
+            max_message_size=self.max_message_size,
+            extension=upgrade.extension,
+            decode_text=self.decode_text,
+            streaming=self.streaming,
+        )
         timing = Timing(self.ping_interval, self.ping_timeout, self.close_timeout, self.send_timeout)
-        ws = WebSocket(
+        ws = (StreamingWebSocket if self.streaming else WebSocket)(
             socket,
             protocol,
             timing,

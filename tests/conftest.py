@@ -20,16 +20,24 @@ import gevent.ssl
 import pytest
 import trustme
 from gevent import pywsgi
-from gevent.event import Event
+from gevent.event import AsyncResult, Event
 from gevent.pool import Pool
 from greenlet import greenlet
 from raw import RawClient
 
-DEADLINE = 20.0
+from geventws import WebSocketWSGI
+from geventws.poller import get_poller
+
+DEADLINE = 10.0
 """Seconds that one test may take over sockets; only a failing one takes them."""
 
 SETTLE = 3.0
 """Seconds in which every connection of a test has to be over once its clients are gone."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let gevent.pywsgi make its SSL context in the way it does."""
+    config.addinivalue_line("filterwarnings", "ignore:ssl.PROTOCOL_TLS is deprecated:DeprecationWarning")
 
 
 class Lines(list):
@@ -126,9 +134,7 @@ def warm() -> None:
     with contextlib.closing(gevent.socket.socket()) as socket:
         socket.bind(("127.0.0.1", 0))
     gevent.get_hub().threadpool.apply(int)
-    import geventws.poller
-
-    geventws.poller.get_poller()
+    get_poller()
     gevent.sleep(0)
     gc.collect()
     gc.freeze()  # what is there now is no test's, and need not be looked at again and again
@@ -182,6 +188,40 @@ def serve(warm: None, hub_errors: list[BaseException]) -> Iterator[Callable[...,
     assert hub_errors == []
 
 
+@pytest.fixture
+def join(serve: Callable[..., Site]) -> Callable[..., RawClient]:
+    """Serve a handler, shake hands, and return the client, with its site as an attribute."""
+
+    def join(handler, frames=b"", path="/", changed=None, receive_buffer=0, **options) -> RawClient:
+        site = serve(WebSocketWSGI(handler, **options))
+        client = site.connect(path, frames, receive_buffer, **(changed or {}))
+        client.site = site
+        return client
+
+    return join
+
+
+@pytest.fixture
+def inside(join: Callable[..., RawClient]) -> Callable[..., Any]:
+    """Run a function of `ws` as a handler, beside a function of the client; return what the first returns."""
+
+    def inside(handler, client=lambda client: client.leave(), **options):
+        result = AsyncResult()
+
+        def run(ws) -> None:
+            try:
+                result.set(handler(ws))
+            except BaseException as error:
+                result.set_exception(error)
+                raise
+
+        raw_client = join(run, **options)
+        client(raw_client)
+        return result.get()
+
+    return inside
+
+
 @pytest.fixture(scope="session")
 def authority() -> trustme.CA:
     """A certificate authority for these tests."""
@@ -207,6 +247,12 @@ def tls(certificate: dict[str, str]) -> Any:
     context = gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(certificate["ca_certs"])
     return context
+
+
+@pytest.fixture(scope="session")
+def secure(certificate: dict[str, str], tls: Any) -> dict[str, Any]:
+    """What makes a server, and its clients, speak TLS: `serve(application, **secure)`."""
+    return {"tls": tls, "certfile": certificate["certfile"], "keyfile": certificate["keyfile"]}
 
 
 @pytest.fixture(scope="session")

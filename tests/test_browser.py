@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import pathlib
-import re
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
 from browser import Browser, Page
+from demo import demo
 
 pytestmark = pytest.mark.browser
-DEMO = pathlib.Path(__file__).resolve().parent.parent / "examples" / "demo.py"
 CONNECTED = "document.getElementById('chat-state').dataset.state === 'open'"
-
-
-@contextlib.contextmanager
-def demo(port: int = 0) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """The demo as a person starts it; its first line says where it listens."""
-    command = [sys.executable, str(DEMO), "--port", str(port), "--quiet"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield re.search(r"http://\S+", process.stdout.readline()).group(), process
-        finally:
-            process.terminate()
-            process.wait(10)
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with demo() as (url, _):
-        yield url
+    with demo() as site:
+        yield f"http://{site}/"
 
 
 @pytest.fixture(scope="module")
@@ -129,11 +111,11 @@ def test_a_burst_comes_back_whole(url: str, visit) -> None:
 
 
 def test_the_page_comes_back_after_the_server_did(visit) -> None:
-    with demo() as (url, _):
-        page = visit(url, "Ada")
+    with demo() as site:
+        page = visit(f"http://{site}/", "Ada")
     page.wait_for("document.getElementById('chat-state').dataset.state !== 'open'")
     page.wait_for("document.getElementById('send').disabled")
-    with demo(port=int(url.rpartition(":")[2])):
+    with demo(port=int(site.rpartition(":")[2])):
         page.wait_for(CONNECTED)
         page.wait_for("document.getElementById('members').innerText.includes('Ada')")
         page.wait_for("document.getElementById('echo-state').dataset.state === 'open'")

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 import pytest
+from wire import KEY, frame, lengths, xor
 
 from geventws import frames
 from geventws.exceptions import PayloadTooBig, ProtocolError
@@ -21,7 +22,6 @@ from geventws.frames import (
     mask,
     parse_close,
 )
-from wire import KEY, frame, lengths, xor
 
 HELLO = b"Hello"
 

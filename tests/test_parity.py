@@ -23,12 +23,12 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from wire import BINARY, CLOSE, CONTINUATION, KEY, PING, PONG, TEXT, feed, frame, scan, unmasked, xor
 
 import geventws
 from geventws import _frame_py
 from geventws.exceptions import InvalidData
 from geventws.protocol import WebSocketProtocol
-from wire import BINARY, CLOSE, CONTINUATION, KEY, PING, PONG, TEXT, feed, frame, scan, unmasked, xor
 
 __test__ = os.environ.get("GEVENTWS_PURE_PYTHON", "0") in ("", "0")  # whether pytest collects this module
 

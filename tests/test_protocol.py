@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from wire import BINARY, CONTINUATION, KEY, PING, PONG, TEXT, WAYS, feed, frame, lengths, receive, unmasked
 
 from geventws.exceptions import InvalidData, PayloadTooBig
 from geventws.permessage_deflate import PerMessageDeflate
 from geventws.protocol import WebSocketProtocol
-from wire import BINARY, CONTINUATION, KEY, PING, PONG, TEXT, WAYS, feed, frame, lengths, receive, unmasked
 
 MIB = 1 << 20
 FIRST_TEXT, FIRST_BINARY, MIDDLE = 0x01, 0x02, 0x00

@@ -6,10 +6,10 @@ import itertools
 from typing import Any
 
 import pytest
+from wire import BINARY, CLOSE, CONTINUATION, KEY, PING, PONG, TEXT, WAYS, feed, frame, lengths, read_frames, unmasked
 
 from geventws.frames import Opcode
 from geventws.protocol import WebSocketProtocol
-from wire import BINARY, CLOSE, CONTINUATION, KEY, PING, PONG, TEXT, WAYS, feed, frame, lengths, read_frames, unmasked
 
 FIRST_TEXT, FIRST_BINARY, MIDDLE = 0x01, 0x02, 0x00
 
@@ -253,6 +253,7 @@ def test_a_failure_stays_the_first(data: bytes) -> None:
 
 NEW, OPEN, LIMIT = b"", frame(FIRST_BINARY, b"abc"), 1000
 BIG = frame(BINARY, bytes(i % 251 for i in range(900)))
+PART = frame(CONTINUATION, bytes(9))[:-1]
 
 
 @pytest.mark.parametrize(
@@ -326,7 +327,7 @@ def test_the_two_ways_to_receive_take_turns() -> None:
     assert list(protocol.messages) == ["äöü€" * 50]
 
 
-@pytest.mark.parametrize("data", [b"", b"\x81", BIG[:4], BIG[:7], OPEN, frame(CONTINUATION, bytes(9))[:-1], b"\xff", BIG])
+@pytest.mark.parametrize("data", [b"", b"\x81", BIG[:4], BIG[:7], OPEN, OPEN + PART, b"\xff", BIG])
 def test_there_is_no_buffer_where_none_is_due(data: bytes) -> None:
     protocol = WebSocketProtocol()
     feed(protocol, data)

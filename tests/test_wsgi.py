@@ -99,7 +99,8 @@ def test_eventlet_names_are_the_same_attributes(serve):
     assert refused(site, origin="http://a.example").startswith("HTTP/1.1 403")
     assert asked == [("127.0.0.1", "http://a.example")]
     application.origin_checker = lambda host, origin: True
-    assert talk(site, origin="http://a.example", sec_websocket_protocol="one, two").get("sec-websocket-protocol") == "two"
+    answer = talk(site, origin="http://a.example", sec_websocket_protocol="one, two")
+    assert answer.get("sec-websocket-protocol") == "two"
 
 
 def test_many_routes_and_plain_http_in_one_dispatcher(serve):

@@ -95,7 +95,10 @@ def read_header(data: bytes, limit: int, reserved: int, masked: bool) -> tuple[i
     return at + 4 * masked, length, data[at : at + 4 * masked], data[0]
 
 
-def scan(data: bytes, limit: int, reserved: int, masked: bool, max_frames: int) -> tuple[str, int, list[Any], Any, bytes]:
+Scan = tuple[str, int, list[Any], Any, bytes]
+
+
+def scan(data: bytes, limit: int, reserved: int, masked: bool, max_frames: int) -> Scan:
     """Return how a scan ends, the bytes it consumes, its frames, the next one, and the data unmasked."""
     at, frames, clear = 0, [], b""
     while at < len(data):

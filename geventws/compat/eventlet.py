@@ -1,11 +1,10 @@
 """The names of eventlet.websocket, over geventws.
 
-    from geventws.compat import eventlet                            # was: import eventlet
-    from geventws.compat.eventlet import websocket, wsgi            # was: from eventlet import websocket, wsgi
+    from geventws.compat import eventlet                        # was: import eventlet
+    from geventws.compat.eventlet import websocket, wsgi        # was: from eventlet import websocket, wsgi
 
-A handler blocks in `ws.wait()` and `ws.send()` as it did, in greenlets of gevent. docs/migrating-from-eventlet.rst goes
-through eventlet's documentation promise by promise. The servers and sockets of eventlet that its documentation of
-WebSockets uses are in `geventws.compat.eventlet_wsgi`, and have their names here, too.
+A handler blocks in `ws.wait()` and `ws.send()` as it did, now in a greenlet of gevent. Every promise of eventlet's
+documentation, kept or not, is gone through in docs/migrating-from-eventlet.rst.
 """
 
 from __future__ import annotations
@@ -13,25 +12,28 @@ from __future__ import annotations
 import errno
 import functools
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from types import MethodType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gevent import GreenletExit
 
 import geventws
 
-from .. import exceptions, legacy
+from .. import legacy
 from ..connection import Timing
-from ..frames import Opcode, encode_close, parse_close, valid_close_code
-from ..handshake import GUID, Environ, accept, read_origin
-from ..headers import Parameters, parse_extensions
-from ..hixie76 import HixieProtocol, is_legacy
-from ..permessage_deflate import Deflate, PerMessageDeflate
-from ..protocol import FIN, RSV1, WebSocketProtocol
+from ..exceptions import ConnectionClosed, HandshakeError, ProtocolError
+from ..frames import valid_close_code
+from ..handshake import GUID, Environ, accept
+from ..hixie76 import is_legacy
 from ..upgrade import REASONS, Refusal, find_socket, switch_protocols
-from ..wsgi import _log_refusal
-from .eventlet_wsgi import listen, wrap_ssl, wsgi
+from ..wsgi import _as_origins as as_origins
+from ..wsgi import _log_refusal as log_refusal
+from ._eventlet_server import listen, wrap_ssl, wsgi
+from ._eventlet_sockets import DEFAULT_MAX_FRAME_LENGTH, NEGOTIATOR, RFC6455WebSocket, WebSocket, read_extensions
+
+if TYPE_CHECKING:
+    from ..upgrade import StartResponse
 
 __all__ = [
     "ACCEPTABLE_CLIENT_ERRORS",
@@ -54,16 +56,14 @@ __all__ = [
 websocket = sys.modules[__name__]
 
 ACCEPTABLE_CLIENT_ERRORS = {errno.ECONNRESET, errno.EPIPE, errno.ESHUTDOWN}
-DEFAULT_MAX_FRAME_LENGTH = 8 << 20
 PROTOCOL_GUID = GUID.encode()
 VALID_CLOSE_STATUS = frozenset(code for code in range(1000, 5000) if valid_close_code(code))
 
-ConnectionClosedError = exceptions.ConnectionClosed
-ProtocolError = exceptions.ProtocolError
+ConnectionClosedError = ConnectionClosed
 
 
 class BadRequest(Exception):
-    """Refuses a handshake: an `origin_checker` may raise it.
+    """Refuses a handshake; an `origin_checker` may raise it.
 
     Args:
         status: code and reason of the answer.
@@ -72,16 +72,19 @@ class BadRequest(Exception):
     """
 
     def __init__(
-        self, status: str = "400 Bad Request", body: bytes | None = None, headers: list[tuple[str, str]] | None = None
+        self,
+        status: str = "400 Bad Request",
+        body: bytes | None = None,
+        headers: Iterable[tuple[str, str]] | None = None,
     ) -> None:
         super().__init__(status, body, headers)
         self.status = status
         self.body = body
-        self.headers = headers
+        self.headers = list(headers or ())
 
 
 class FailedConnectionError(Exception):
-    """A connection that ends with a close code; nothing here raises it, it is for code that names it."""
+    """A connection that failed with a close code. Nothing here raises it; it is for code that names it."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(status, message)
@@ -89,110 +92,170 @@ class FailedConnectionError(Exception):
         self.message = message
 
 
-# permessage-deflate as eventlet negotiates it
+class WebSocketWSGI(geventws.WebSocketWSGI):
+    """A WSGI application that runs `handler` on WebSocket connections, with eventlet's options and defaults.
 
-
-class _Deflate(PerMessageDeflate):
-    """Compresses all that is not empty, and keeps the context of both sides unless the client does not want that."""
-
-    __slots__ = ()
-
-    def accept(self, offers: list[Parameters]) -> tuple[Parameters, Deflate] | None:
-        """Answer the first valid offer; a window without a value, which RFC 7692 has for one of the two, is 15."""
-        return super().accept([[_with_window(*parameter) for parameter in offer] for offer in offers])
-
-
-_deflate = functools.partial(_Deflate, level=6, memory_level=8, threshold=1)
-_NEGOTIATOR = _deflate(
-    server_no_context_takeover=False,
-    client_no_context_takeover=False,
-    server_max_window_bits=15,
-    client_max_window_bits=15,
-)
-
-
-def _with_window(name: str, value: str | None) -> tuple[str, str | None]:
-    return name, "15" if value is None and name.endswith("_max_window_bits") else value
-
-
-def _make_deflate(extensions: dict[str, Any], client: bool) -> Deflate | None:
-    """Return the compression for `extensions` as eventlet has it: {"permessage-deflate": {parameter: value}}."""
-    if "permessage-deflate" not in extensions:
-        return None
-    asked = {name: value for name, value in extensions["permessage-deflate"].items() if value}
-    flags = {name: name in asked for name in ("server_no_context_takeover", "client_no_context_takeover")}
-    windows = {name: int(asked.get(name, 15)) for name in ("server_max_window_bits", "client_max_window_bits")}
-    parameters: Parameters = [(name, None) for name, is_set in flags.items() if is_set]
-    parameters += [(name, str(bits)) for name, bits in windows.items()]
-    configuration = _deflate(**flags, **windows)
-    if client:
-        return configuration.check(parameters)
-    agreed = configuration.accept([parameters])
-    assert agreed is not None
-    return agreed[1]
-
-
-def _read_extensions(headers: Iterable[tuple[str, str]]) -> dict[str, dict[str, Any]]:
-    """Return the extensions that an answer agrees to, in eventlet's form."""
-    header = dict(headers).get("Sec-WebSocket-Extensions", "")
-    return {
-        name: {key: True if value is None else int(value) for key, value in parameters}
-        for name, parameters in parse_extensions(header)
-    }
-
-
-# Connections
-
-
-class _Protocol(WebSocketProtocol):
-    """RFC 6455 with eventlet's answer to a close frame: its code alone, or 1000 to one without."""
-
-    __slots__ = ()
-
-    def send_close(self, code: int | None = 1000, reason: str = "") -> None:
-        """Put a close frame in `output`, unless one was sent."""
-        if self.close_received and self.failure is None:
-            code, reason = 1000 if code == 1005 else code, ""
-        super().send_close(code, reason)
-
-
-class WebSocket(geventws.WebSocket):
-    """A connection: of draft 75 or 76 where it is of this very class, of RFC 6455 where it is an `RFC6455WebSocket`.
+    The options of `geventws.WebSocketWSGI` that eventlet does not have are attributes, and may be set later, too.
 
     Args:
-        sock: a connected gevent socket. It is closed when the connection is over.
-        environ: the WSGI environ of the handshake, which has been done.
-        version: the draft, 75 or 76.
-        early: bytes that came behind the handshake. With any, also with b"", the socket is its owner's to close.
-        timing: the clocks, which eventlet has none of.
+        handler: called with the `WebSocket`, in the request's greenlet. Its result is ignored. What it raises, but
+            for an OSError in ACCEPTABLE_CLIENT_ERRORS, goes on to the server once the connection is closed.
+        max_frame_length: the largest message taken, in bytes.
     """
 
-    def __init__(
-        self,
-        sock: Any,
-        environ: Environ,
-        version: int = 76,
-        *,
-        early: bytes | None = None,
-        timing: Timing = Timing(),  # noqa: B008
-    ) -> None:
-        protocol = HixieProtocol(version, max_message_size=DEFAULT_MAX_FRAME_LENGTH, strict=True)
-        if timing.ping_interval is not None:
-            legacy.set_keepalive(sock, timing.ping_interval)
-        self._start(
-            sock,
-            protocol,
-            timing._replace(ping_interval=None),
-            environ=environ,
-            subprotocol=environ.get("HTTP_WEBSOCKET_PROTOCOL"),
-            origin=environ.get("HTTP_ORIGIN"),
-            version=version,
+    protocol_version: int | None = None
+
+    def __init__(self, handler: Callable[[Any], object], max_frame_length: int = DEFAULT_MAX_FRAME_LENGTH) -> None:
+        super().__init__(handler, max_frame_length, subprotocols=[], origins=None, support_legacy_versions=True)
+
+    @classmethod
+    def configured(
+        cls,
+        handler: Callable[[Any], object] | None = None,
+        supported_protocols: Collection[str] | None = None,
+        origin_checker: Callable[[str, str], object] | None = None,
+        support_legacy_versions: bool = False,
+        **options: Any,
+    ) -> Any:
+        """Return the application, or a decorator that makes it.
+
+        Args:
+            handler: as for the class; None makes a decorator.
+            supported_protocols: those spoken here; the first of the client's list that is among them is agreed on.
+            origin_checker: a function of the Host and the Origin header ("" without one) that tells whether to go on.
+            support_legacy_versions: whether drafts 75 and 76 are spoken, too.
+            options: attributes to set, such as `max_frame_length`.
+        """
+        if handler is None:
+            return functools.partial(
+                cls.configured,
+                supported_protocols=supported_protocols,
+                origin_checker=origin_checker,
+                support_legacy_versions=support_legacy_versions,
+                **options,
+            )
+        application = cls(handler)
+        if supported_protocols is not None:
+            application.supported_protocols = supported_protocols
+        if origin_checker is not None:
+            application.origin_checker = origin_checker
+        application.support_legacy_versions = support_legacy_versions
+        for name, value in options.items():
+            if not hasattr(application, name):
+                raise TypeError(f"there is no option {name!r}")
+            setattr(application, name, value)
+        return application
+
+    @property
+    def origin_checker(self) -> Callable[[str, str], object] | None:
+        """A function of the Host and the Origin header that tells whether to go on; None for no check."""
+        return super().origin_checker
+
+    @origin_checker.setter
+    def origin_checker(self, value: Callable[[str, str], object] | None) -> None:
+        self.origins = None if value is None else as_origins(value)
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Serve one request (PEP 3333). Blocks until the connection is over.
+
+        Raises:
+            NoSocket: the server gives its application no socket.
+        """
+        try:
+            ws = self._connect(environ, start_response)
+        except HandshakeError as error:
+            log_refusal(environ, error)
+            return _refuse(environ, start_response, _as_bad_request(error))
+        except BadRequest as error:
+            return _refuse(environ, start_response, error)
+        self._run(ws)
+        return []
+
+    def _connect(self, environ: Environ, start_response: StartResponse) -> WebSocket:
+        """Answer the handshake, and return the connection."""
+        timing = Timing(self.ping_interval, self.ping_timeout, self.close_timeout, self.send_timeout)
+        start = _without_date(start_response)
+        if self.support_legacy_versions and is_legacy(environ):
+            return self._connect_legacy(environ, start, timing)
+        offer = environ.get("HTTP_SEC_WEBSOCKET_EXTENSIONS", "").lower()
+        upgrade = accept(
+            {**environ, "HTTP_SEC_WEBSOCKET_EXTENSIONS": offer},
+            subprotocols=self.supported_protocols,
+            origins=self.origins,
+            extensions=(NEGOTIATOR,),
         )
-        self.open(early or b"")
+        extensions = read_extensions(upgrade.headers)
+        socket = find_socket(environ)
+        early = switch_protocols(environ, start, socket, upgrade.headers + self._extra_headers(environ))
+        return RFC6455WebSocket(
+            socket,
+            environ,
+            upgrade.version,
+            upgrade.protocol,
+            extensions=extensions,
+            max_frame_length=self.max_frame_length,
+            early=early,
+            timing=timing,
+        )
 
-    def _start(self, sock: Any, protocol: WebSocketProtocol, timing: Timing, **options: Any) -> None:
-        self.socket = sock
-        self._owns_socket = False
-        geventws.WebSocket.__init__(self, sock, protocol, timing, **options)
-        self.log = self.environ.get("wsgi.errors") or sys.stderr
+    def _connect_legacy(self, environ: Environ, start_response: StartResponse, timing: Timing) -> WebSocket:
+        """The same for drafts 75 and 76, where the client's subprotocol is repeated whatever it is."""
+        accepted = legacy.accept(environ, start_response, subprotocols=None, origins=self.origins)
+        headers = list(accepted.headers)
+        if accepted.version == 76 and accepted.protocol is None:
+            headers.insert(3, ("Sec-WebSocket-Protocol", "default"))
+        socket = find_socket(environ)
+        early = legacy.switch_protocols(
+            environ, start_response, socket, accepted, headers + self._extra_headers(environ)
+        )
+        return WebSocket(socket, environ, accepted.version, early=early, timing=timing)
 
+    def _run(self, ws: geventws.WebSocket) -> None:
+        """Run the handler, then close the connection, whatever became of it."""
+        code: int | None = 1011
+        try:
+            self.handler(ws)
+            code = None
+        except OSError as error:
+            if (error.errno or next(iter(error.args), None)) not in ACCEPTABLE_CLIENT_ERRORS:
+                raise
+            code = None
+        except GreenletExit:
+            code = 1001
+            raise
+        finally:
+            try:
+                ws.finish(code, "", None)
+            finally:
+                ws.wait_closed()
+
+
+def _without_date(start_response: StartResponse) -> StartResponse:
+    """Return a start_response whose answer has no Date, as eventlet's has none, where that is pywsgi's to decide."""
+    handler = getattr(start_response, "__self__", None)
+    if not hasattr(handler, "provided_date"):
+        return start_response
+
+    def start(handler: Any, status: str, headers: list[tuple[str, str]]) -> Callable[[bytes], object]:
+        write = start_response(status, headers)
+        handler.provided_date = True
+        return write
+
+    return MethodType(start, handler)  # so that the handler can be found from it, too
+
+
+def _as_bad_request(error: HandshakeError) -> BadRequest:
+    """Return the refusal that eventlet has for an error."""
+    if error.option == "support_legacy_versions":
+        return BadRequest()
+    headers = [("Sec-WebSocket-Version", "8, 13")] if error.status == 426 else error.headers
+    return BadRequest(f"{error.status} {REASONS.get(error.status, 'Refused')}", headers=headers)
+
+
+def _refuse(environ: Environ, start_response: StartResponse, refusal: BadRequest) -> Iterable[bytes]:
+    """Answer with an HTTP status, and see to it that nothing behind the request is taken for another one."""
+    body = refusal.body or b""
+    headers = [("Connection", "close"), *refusal.headers, ("Content-Length", str(len(body)))]
+    start_response(refusal.status, headers)
+    has_body = environ.get("CONTENT_LENGTH", "") not in ("", "0") or "HTTP_TRANSFER_ENCODING" in environ
+    return Refusal(body, environ) if has_body else [body]

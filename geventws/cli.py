@@ -1,0 +1,248 @@
+"""The command line: `python -m geventws connect URI` and `python -m geventws serve MODULE:APPLICATION`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import ssl
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+import gevent.socket
+import gevent.ssl
+
+from .client import connect
+from .exceptions import InvalidStatus, WebSocketError
+from .server import WebSocketServer
+from .terminal import printable, run_session
+
+LISTENER = "GEVENTWS_LISTENER"
+"""The environment's name for the listening descriptor that a reload passes on."""
+
+POLL = 0.5
+"""Seconds between two looks at the source files."""
+
+SHOWN_BODY = 500
+"""Characters of a refusal's body that are shown."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command and return its exit status: 0 for a good end, 1 for a bad one, 2 for a wrong command line."""
+    options = _make_parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    return command(options)
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m geventws", description="WebSockets on gevent.")
+    commands = parser.add_subparsers(required=True, metavar="connect | serve")
+    _add_connect(commands.add_parser("connect", help="talk to a server from a terminal or a pipe"))
+    _add_serve(commands.add_parser("serve", help="serve a WSGI application"))
+    return parser
+
+
+def _add_connect(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Send lines as text messages, and show what comes. The exit status is 0 for a clean close."
+    parser.set_defaults(command=_connect)
+    add = parser.add_argument
+    add("uri", help="ws://host/path or wss://host/path")
+    add("--header", "-H", action="append", default=[], metavar="'NAME: VALUE'", help="a further header; repeatable")
+    add("--origin", help="the Origin header")
+    add("--subprotocol", action="append", default=[], metavar="NAME", help="offer a subprotocol; repeatable")
+    add("--insecure", action="store_true", help="take any certificate of the server's")
+    add("--no-proxy", action="store_true", help="go straight to the server, whatever the environment says")
+    add("--unix", metavar="PATH", help="connect to a Unix socket")
+    add("--timeout", type=float, default=10.0, metavar="SECONDS", help="for connecting; 10")
+    add(
+        "--wait",
+        type=float,
+        default=1.0,
+        metavar="SECONDS",
+        help="without a message after the end of a pipe's input, before closing; 1",
+    )
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Serve a WSGI application with geventws.WebSocketServer. SIGTERM and SIGINT drain it."
+    parser.epilog = (
+        "Blocking code cooperates when it is monkey-patched first: "
+        "python -m gevent.monkey --module geventws serve MODULE:APPLICATION"
+    )
+    parser.set_defaults(command=_serve)
+    add = parser.add_argument
+    add("application", metavar="MODULE:APPLICATION", help="package.module:name of a WSGI callable")
+    add("--bind", default="127.0.0.1:8000", metavar="HOST:PORT", help="where to listen; 127.0.0.1:8000")
+    add("--certfile", help="the certificate, for TLS")
+    add("--keyfile", help="its key; by default in the same file")
+    add("--reload", action="store_true", help="start anew when a source file changes")
+
+
+# ---- connect
+
+
+def _connect(options: argparse.Namespace) -> int:
+    try:
+        ws = connect(
+            options.uri,
+            headers=[_read_header(header) for header in options.header],
+            origin=options.origin,
+            subprotocols=options.subprotocol,
+            ssl=_make_insecure_context() if options.insecure else None,
+            proxy=not options.no_proxy,
+            unix_path=options.unix,
+            open_timeout=options.timeout,
+            max_message_size=1 << 30,
+        )
+    except (WebSocketError, OSError, ValueError) as error:
+        print(f"cannot connect: {printable(str(error))}", file=sys.stderr)
+        if isinstance(error, InvalidStatus):
+            _show_answer(error)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return run_session(ws, options.wait)
+
+
+def _read_header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise ValueError(f"{text!r} is no header; write 'Name: value'")
+    return name.strip(), value.strip()
+
+
+def _make_insecure_context() -> ssl.SSLContext:
+    context = gevent.ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context  # type: ignore[no-any-return]
+
+
+def _show_answer(error: InvalidStatus) -> None:
+    for name, value in error.headers:
+        print(printable(f"{name}: {value}"), file=sys.stderr)
+    body = error.body.decode(errors="replace").strip()
+    if body:
+        print(f"\n{printable(body[:SHOWN_BODY])}", file=sys.stderr)
+
+
+# ---- serve
+
+
+def _serve(options: argparse.Namespace) -> int:
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        application = _load(options.application)
+    except Exception:
+        if not options.reload:
+            raise
+        traceback.print_exc()
+        _wait_for_change(_list_sources(sys.exc_info()[1]))
+        _restart()
+    server = WebSocketServer(_make_listener(options.bind), application, **_make_tls(options))
+    try:
+        server.start()
+    except OSError as error:
+        print(f"cannot listen on {options.bind}: {error}", file=sys.stderr)
+        return 1
+    _announce(options, server)
+    reloader = gevent.spawn(_reload, server) if options.reload else None
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        return 0
+    if reloader is not None and reloader.value is not None:
+        os.environ[LISTENER] = str(reloader.value)
+        _restart()
+    return 0
+
+
+def _load(name: str) -> Callable[..., Any]:
+    """Return the WSGI application that `name` stands for; SystemExit says what is wrong with the name."""
+    module_name, _, path = name.partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise
+        raise SystemExit(f"there is no module {error.name!r} here") from None
+    for attribute in (path or "application").split("."):
+        if not hasattr(found, attribute):
+            raise SystemExit(f"{module_name} has no {path or 'application'!r}")
+        found = getattr(found, attribute)
+    if not callable(found):
+        raise SystemExit(f"{name} is {type(found).__name__}, not a WSGI application")
+    return found  # type: ignore[no-any-return]
+
+
+def _make_listener(address: str) -> Any:
+    """Return where to listen: the socket that a reload passes on, or the address."""
+    inherited = os.environ.pop(LISTENER, None)
+    if inherited is not None:
+        os.set_inheritable(int(inherited), False)
+        return gevent.socket.socket(fileno=int(inherited))
+    return address
+
+
+def _make_tls(options: argparse.Namespace) -> dict[str, Any]:
+    if options.certfile is None:
+        return {}
+    return {"certfile": options.certfile, "keyfile": options.keyfile or options.certfile}
+
+
+def _announce(options: argparse.Namespace, server: WebSocketServer) -> None:
+    scheme = "http" if options.certfile is None else "https"
+    host, port = server.address[:2]
+    host = f"[{host}]" if ":" in host else host
+    print(f"serving {options.application} on {scheme}://{host}:{port}", flush=True)
+
+
+# ---- reload
+
+
+def _reload(server: WebSocketServer) -> int:
+    """Stop the server when a source file changes; return a descriptor that goes on listening meanwhile."""
+    _wait_for_change(_list_sources())
+    listener = os.dup(server.socket.fileno())
+    os.set_inheritable(listener, True)
+    server.stop(1.0)
+    return listener
+
+
+def _restart() -> None:
+    """Put the same command in the place of this process."""
+    os.execv(sys.executable, sys.orig_argv)
+
+
+def _wait_for_change(paths: set[str]) -> None:
+    before = {path: _stamp(path) for path in paths}
+    while all(_stamp(path) == stamp for path, stamp in before.items()):
+        gevent.sleep(POLL)
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return 0, 0
+    return status.st_mtime_ns, status.st_size
+
+
+def _list_sources(error: BaseException | None = None) -> set[str]:
+    """Return the files of all modules there are, and of those in which an import failed."""
+    modules = list(sys.modules.values())
+    paths = {getattr(module, "__file__", None) for module in modules}
+    if error is not None:
+        paths.update(_list_failed(error))
+    return {path for path in paths if path is not None}
+
+
+def _list_failed(error: BaseException) -> Iterator[str]:
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        yield error.filename
+    for frame in traceback.extract_tb(error.__traceback__):
+        yield frame.filename

@@ -1,0 +1,90 @@
+"""StreamingWebSocket: messages received piece by piece, without holding them whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .exceptions import PayloadTooBig
+from .protocol import EndOfMessage
+from .websocket import WebSocket
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["StreamingWebSocket"]
+
+
+class StreamingWebSocket(WebSocket):
+    """A WebSocket whose messages may be taken in pieces, as they come, and so be of any size.
+
+    A handler gets one where the route has `streaming=True`. `wait` still returns whole messages, and still refuses
+    those over `max_message_size`.
+    """
+
+    __slots__ = ("_collected", "_started")
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._started = False  # a piece of the message at the front was taken
+        self._collected: list[Any] = []  # what `wait` has of it, should it be interrupted
+        super().__init__(*args, **options)
+
+    def wait_pieces(self, timeout: float | None = None) -> Iterator[str | bytes] | None:
+        """Return an iterator over the pieces of the next message. Blocks until its first piece has come.
+
+        The pieces are `str` for a text message and `bytes` for a binary one, of the sizes in which they come; a
+        message without content has one empty one. The iterator blocks for each, and raises `ConnectionClosed` when the
+        connection ends within the message. What is not taken of it is skipped by the next call.
+
+        Args:
+            timeout: seconds to block at the most, here; None for no limit.
+
+        Returns:
+            The iterator; None once the connection is over.
+
+        Raises:
+            TimeoutError: no message began in time; nothing is lost.
+            ConcurrencyError: another greenlet is receiving.
+        """
+        self._collected.clear()
+        while self._started:
+            if self._next(timeout) is None:
+                return None
+        piece = self._next(timeout)
+        return None if piece is None else self._pieces(piece)
+
+    def _pieces(self, piece: Any) -> Iterator[str | bytes]:
+        if isinstance(piece, EndOfMessage):
+            yield piece.empty
+        while not isinstance(piece, EndOfMessage):
+            yield piece
+            piece = self._next(None)
+            if piece is None:
+                raise self.closed_error()
+
+    def wait(self, timeout: float | None = None) -> str | bytes | None:
+        """Return the next message whole: see `WebSocket.wait`. One over `max_message_size` closes with 1009."""
+        size = sum(map(len, self._collected))
+        while not isinstance(piece := self._next(timeout), EndOfMessage):
+            if piece is None:
+                return None
+            self._collected.append(piece)
+            size += len(piece)
+            if size > self._protocol.max_message_size:
+                return self._refuse()
+        message: str | bytes = piece.empty.join(self._collected)  # type: ignore[arg-type]
+        self._collected.clear()
+        return message
+
+    def _refuse(self) -> None:
+        """Fail the connection for a message that is too large to be held whole."""
+        self._collected.clear()
+        self._messages.clear()
+        limit = self._protocol.max_message_size
+        self._protocol.fail(PayloadTooBig(f"a message is longer than the limit of {limit} bytes"))
+        self.end_failed()
+
+    def _next(self, timeout: float | None) -> Any:
+        """Return the next piece or end of a message, or None once the connection is over."""
+        piece: Any = super().wait(timeout)
+        self._started = piece is not None and not isinstance(piece, EndOfMessage)
+        return piece

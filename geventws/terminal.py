@@ -1,0 +1,229 @@
+"""A connection at a terminal, or between two pipes: what `python -m geventws connect` does once it is connected.
+
+Two greenlets: one shows what comes, one sends what is typed. Reading a terminal blocks a thread, so one of the
+pool's does it, with all that readline offers; reading anything else is `os.read` in such a thread. The loop, and
+with it the connection, never waits for the user.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO
+
+import gevent
+from gevent.os import tp_read
+
+from .exceptions import ConnectionClosed, describe_close
+from .websocket import WebSocket
+
+PROMPT = "> "
+GRACEFUL = (1000, 1001, 1005)
+"""Close codes of an exit status of 0: done, going away, and none given."""
+
+HELP = """\
+a line is sent as a text message; one that begins with / is a command:
+/ping [text]           send a ping, and show how long its pong takes
+/binary [hex]          send a binary message
+/close [code [reason]] close the connection; so does the end of the input
+/help                  show this
+//text                 send a text that begins with a slash"""
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """Return a text that does nothing to a terminal but show: control characters are spelled out."""
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def describe(message: str | bytes) -> str:
+    """Return a message as it is shown: text as it is, binary in hex, with its size."""
+    if isinstance(message, str):
+        return printable(message)
+    return f"binary[{len(message)}] {message.hex(' ')}".rstrip()
+
+
+class Screen:
+    """A terminal of which the last line is being edited: what is shown goes above that line.
+
+    Args:
+        output: a terminal.
+    """
+
+    def __init__(self, output: TextIO) -> None:
+        self._output = output
+        self._editing = False
+        self._restore = _prepare_terminal()
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines typed, to the end of the input. Each blocks this greenlet only."""
+        while True:
+            self._editing = True
+            try:
+                line = gevent.get_hub().threadpool.apply(input, (PROMPT,))
+            except EOFError:
+                return
+            finally:
+                self._editing = False
+            yield line
+
+    def show(self, text: str, mark: str = "") -> None:
+        """Show text, and leave the line that is being edited as it is."""
+        width = max(shutil.get_terminal_size().columns - 1, 10)
+        for line in (mark + text).split("\n"):
+            for start in range(0, len(line) or 1, width):
+                self._show_line(line[start : start + width])
+        self._output.flush()
+
+    def _show_line(self, line: str) -> None:
+        # Save the cursor, make room below, go back up, push the edited line down, write, restore, follow it down.
+        above = f"\x1b7\n\x1b[A\r\x1b[L{line}\x1b8\x1b[B"
+        self._output.write(above if self._editing else f"{line}\n")
+
+    def close(self) -> None:
+        """Leave the terminal as it was found; a thread may still be reading a line in its own way."""
+        if self._editing:
+            self._output.write("\n")
+            self._output.flush()
+        self._restore()
+
+
+class Pipe:
+    """Input and output that are no terminal: lines in, messages out."""
+
+    def __init__(self, output: TextIO) -> None:
+        self._output = output
+
+    def lines(self) -> Iterator[str | bytes]:
+        """Yield the lines of the standard input, without their ends; what is not UTF-8 stays bytes."""
+        rest = b""
+        # Not sys.stdin: a thread that is left in there could not be got out of it at the exit.
+        while data := tp_read(0, 65536):
+            *lines, rest = (rest + data).split(b"\n")
+            yield from map(_decode, lines)
+        if rest:
+            yield _decode(rest)
+
+    def show(self, text: str, mark: str = "") -> None:
+        """Write text and an end of line; marks are for people."""
+        self._output.write(f"{text}\n")
+        self._output.flush()
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to restore."""
+
+
+def _decode(line: bytes) -> str | bytes:
+    line = line.removesuffix(b"\r")
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return line
+
+
+def _prepare_terminal() -> Callable[[], None]:
+    """Turn readline on, and return what restores the terminal."""
+    try:
+        readline = importlib.import_module("readline")  # input() uses it from here on
+        termios = importlib.import_module("termios")
+        settings = termios.tcgetattr(0)
+    except (ImportError, OSError):
+        return lambda: None
+    readline.parse_and_bind("set horizontal-scroll-mode on")  # the edited line is one line of the screen
+    readline.parse_and_bind("set enable-bracketed-paste off")
+    return lambda: termios.tcsetattr(0, termios.TCSADRAIN, settings)
+
+
+class Session:
+    """What goes on between a connection and whoever is at the other end of the standard streams.
+
+    Args:
+        ws: the connection.
+        quiet: seconds without a message after the end of a pipe's input behind which the connection is closed.
+    """
+
+    def __init__(self, ws: WebSocket, quiet: float) -> None:
+        self._ws = ws
+        self._quiet = quiet
+        self._interactive = sys.stdin.isatty() and sys.stdout.isatty()
+        self._face: Any = Screen(sys.stdout) if self._interactive else Pipe(sys.stdout)
+        self._heard_at = time.monotonic()
+
+    def run(self) -> int:
+        """Send and show until the connection is over; return the exit status. Blocks."""
+        self._tell(f"connected to {self._ws.peer}" + self._details())
+        feeder = gevent.spawn(self._feed)
+        try:
+            for message in self._ws:
+                self._heard_at = time.monotonic()
+                self._face.show(describe(message), "< ")
+        except (KeyboardInterrupt, BrokenPipeError):  # of the standard output, that is
+            pass
+        finally:
+            feeder.kill(block=False)
+            self._ws.close()
+            self._face.close()
+        self._tell(f"closed: {describe_close(self._ws.close_code or 1006, printable(self._ws.close_reason or ''))}")
+        return 0 if self._ws.close_code in GRACEFUL else 1
+
+    def _details(self) -> str:
+        protocol = f", subprotocol {self._ws.protocol}" if self._ws.protocol else ""
+        return protocol + (" (/help tells the commands)" if self._interactive else "")
+
+    def _tell(self, text: str) -> None:
+        """Say something that is no message."""
+        if self._interactive:
+            self._face.show(text)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def _feed(self) -> None:
+        """Send what is typed, then close."""
+        try:
+            for line in self._face.lines():
+                if self._interactive and line.startswith("/"):
+                    self._command(*line[1:].partition(" ")[::2])
+                else:
+                    self._ws.send(line)
+            while not self._interactive and (left := self._heard_at + self._quiet - time.monotonic()) > 0:
+                gevent.sleep(left)
+            self._ws.close()
+        except ConnectionClosed:
+            pass  # the other greenlet says it
+
+    def _command(self, name: str, argument: str) -> None:
+        """Carry out a command."""
+        try:
+            if name.startswith("/"):
+                self._ws.send(" ".join(filter(None, (name, argument))))
+            elif name == "ping":
+                self._ws.ping(argument.encode() or None).rawlink(self._show_pong)
+            elif name == "binary":
+                self._ws.send(bytes.fromhex(argument))
+            elif name == "close":
+                code, _, reason = argument.partition(" ")
+                self._ws.close(int(code or 1000), reason)
+            else:
+                self._tell(HELP)
+        except ValueError as error:
+            self._tell(f"not sent: {error}")
+
+    def _show_pong(self, result: Any) -> None:
+        if result.successful():
+            self._tell(f"pong after {result.value * 1000:.1f} ms")
+
+
+def run_session(ws: WebSocket, quiet: float) -> int:
+    """Run a connection on the standard streams to its end, and return the exit status."""
+    status = Session(ws, quiet).run()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains at the exit
+    return status

@@ -1,0 +1,336 @@
+/* driver.c - runs frame.c and poller.c against the edges of memory. See run.py, which builds it.
+ *
+ * Every buffer that the core gets begins or ends at a page that may not be touched, so that a single byte too far
+ * is a crash, with the sanitizers and without. What the core returns is checked too: by its own rules (offsets in
+ * order and within the buffer, nothing changed but payloads) and against frames that were built here. Random
+ * numbers have a fixed seed. Says "ok" and how much it did; anything else is a failure. */
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "frame.h"
+#include "poller.h"
+
+#define AREA (1u << 18)
+#define CHECK(condition) \
+    do { if (!(condition)) fail(#condition, __LINE__); } while (0)
+
+static unsigned long checked;
+
+static void fail(const char *condition, int line)
+{
+    fprintf(stderr, "driver.c:%d: not so: %s\n", line, condition);
+    exit(1);
+}
+
+/* AREA bytes between two pages that may not be touched. */
+struct area {
+    uint8_t *start, *end;
+};
+
+static struct area new_area(void)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    uint8_t *memory = mmap(NULL, AREA + 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    struct area area;
+
+    if (memory == MAP_FAILED || mprotect(memory, page, PROT_NONE) || mprotect(memory + page + AREA, page, PROT_NONE)) {
+        perror("mmap");
+        exit(1);
+    }
+    area.start = memory + page;
+    area.end = area.start + AREA;
+    return area;
+}
+
+static struct area input, output, records;
+
+static uint64_t state = 0x9e3779b97f4a7c15u;
+
+static uint32_t pick(uint32_t below)
+{
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return (uint32_t)(state >> 32) % below;
+}
+
+static const uint32_t lengths[] = {0, 1, 2, 3, 4, 7, 8, 9, 31, 33, 124, 125, 126, 127, 128, 300, 65535, 65536, 65601};
+#define LENGTHS (sizeof lengths / sizeof *lengths)
+
+static const uint8_t heads[] = {0x81, 0x82, 0x80, 0x01, 0x02, 0x00, 0x88, 0x89, 0x8a};
+#define HEADS (sizeof heads / sizeof *heads)
+
+/* Writes a frame of random payload, and returns its size. */
+static size_t build_frame(uint8_t *to, uint8_t head, uint64_t length, int form, int masked)
+{
+    size_t at = 2, i;
+
+    to[0] = head;
+    to[1] = (uint8_t)((masked ? 0x80 : 0) | (form == 0 ? length : form == 2 ? 126 : 127));
+    for (i = 0; i < (size_t)form; i++)
+        to[at++] = (uint8_t)(length >> 8 * ((size_t)form - 1 - i));
+    for (i = 0; i < (masked ? 4 : 0) + length; i++)
+        to[at++] = (uint8_t)pick(256);
+    return at;
+}
+
+static int minimal_form(uint64_t length)
+{
+    return length < 126 ? 0 : length < 65536 ? 2 : 8;
+}
+
+/* Whether changed[0..size) is original with these frames' payloads unmasked and nothing else touched. */
+static int unmasks(const uint8_t *changed, const uint8_t *original, size_t size,
+                   const struct ws_frame *frames, size_t count, int masked)
+{
+    size_t at = 0, i;
+    uint64_t k;
+
+    for (i = 0; i < count; i++) {
+        if (memcmp(changed + at, original + at, frames[i].start - at))
+            return 0;
+        for (k = 0; k < frames[i].length; k++) {
+            at = frames[i].start + k;
+            if (changed[at] != (original[at] ^ (masked ? original[frames[i].start - 4 + k % 4] : 0)))
+                return 0;
+        }
+        at = frames[i].start + frames[i].length;
+    }
+    return !memcmp(changed + at, original + at, size - at);
+}
+
+/* Scans a copy of data at one end of the area, with frames[] at the end of another, and checks what comes back. */
+static int scan_at(int at_end, const uint8_t *data, size_t size, struct ws_scan *scan, size_t max_frames)
+{
+    uint8_t *copy = at_end ? input.end - size : input.start;
+    struct ws_frame *frames = (struct ws_frame *)(void *)records.end - max_frames;
+    uint64_t behind = 0;
+    size_t i;
+    int status;
+
+    if (size)
+        memcpy(copy, data, size);
+    status = ws_scan(copy, size, scan, frames, max_frames);
+    checked++;
+    CHECK(status >= WS_MORE && status <= WS_TOO_BIG);
+    CHECK(scan->count <= max_frames && scan->consumed <= size);
+    for (i = 0; i < scan->count; i++) {
+        CHECK(frames[i].start >= behind + 2 && frames[i].start + frames[i].length <= size);
+        CHECK(frames[i].length <= scan->max_payload || (frames[i].head & 0x08));
+        CHECK(frames[i].head == data[behind]);
+        behind = frames[i].start + frames[i].length;
+    }
+    CHECK(behind == scan->consumed);
+    CHECK(status != WS_PAYLOAD || (scan->next.start <= size && scan->next.length > size - scan->next.start));
+    CHECK(status != WS_FULL || scan->count == max_frames);
+    CHECK(unmasks(copy, data, size, frames, scan->count, (int)scan->masked));
+    return status;
+}
+
+/* Two frames, cut after every byte (after some bytes where they are long): what a scan says of each prefix. */
+static void check_prefixes(uint8_t head, uint32_t length, int masked)
+{
+    static uint8_t data[70000];
+    size_t header = 2 + (size_t)minimal_form(length) + (masked ? 4 : 0), cut, first, size;
+    struct ws_scan scan = {.max_payload = 1 << 20, .masked = (uint32_t)masked};
+    int at_end, status;
+
+    first = build_frame(data, head, length, minimal_form(length), masked);
+    size = first + build_frame(data + first, 0x82, 5, 0, masked);
+    for (cut = 0; cut <= size; cut += length < 1000 || cut < 20 || cut + 20 > first ? 1 : 1021) {
+        for (at_end = 0; at_end < 2; at_end++) {
+            status = scan_at(at_end, data, cut, &scan, 4);
+            CHECK(scan.count == (size_t)(cut >= first) + (cut == size));
+            if (cut < first)
+                CHECK(status == (cut < header ? WS_MORE : WS_PAYLOAD));
+            if (status == WS_PAYLOAD && cut < first)
+                CHECK(scan.next.start == header && scan.next.length == length && scan.next.head == head);
+        }
+    }
+}
+
+static void prefixes(void)
+{
+    size_t i, k;
+
+    for (i = 0; i < LENGTHS; i++)
+        for (k = 0; k < HEADS; k++)
+            if (!(heads[k] & 0x08) || lengths[i] < 126) {
+                check_prefixes(heads[k], lengths[i], 0);
+                check_prefixes(heads[k], lengths[i], 1);
+            }
+}
+
+/* Fills data with frames that are good for the most part, or with anything, and returns the size. */
+static size_t build_stream(uint8_t *data, size_t most, int masked)
+{
+    static const uint64_t huge[] = {1u << 31, 1ull << 32, ~0ull >> 1, 1ull << 63, ~0ull - 3, ~0ull};
+    size_t size = 0, i, count = pick(6);
+
+    for (i = 0; i < count && size + 400 < most; i++) {
+        uint32_t length = pick(3) ? pick(130) : lengths[pick(16)];
+        int form = pick(12) ? minimal_form(length) : length < 126 && pick(2) ? 2 : 8;
+        uint8_t head = pick(12) ? heads[pick(HEADS)] : (uint8_t)pick(256);
+
+        size += build_frame(data + size, head, length, form, masked);
+    }
+    if (!pick(6)) {
+        build_frame(data + size, heads[pick(6)], 0, 8, masked);
+        for (i = 0; i < 8; i++)
+            data[size + 2 + i] = (uint8_t)(huge[pick(6)] >> (56 - 8 * i));
+        size += 14;
+    }
+    for (i = pick(3); i && size; i--)
+        data[pick((uint32_t)size)] = (uint8_t)pick(256);
+    return size - (pick(2) && size ? pick((uint32_t)size) : 0);
+}
+
+static void fuzz(void)
+{
+    static const uint64_t limits[] = {0, 5, 125, 126, 65535, 1 << 20, ~0ull >> 1, ~0ull};
+    static uint8_t data[4096];
+    int round, masked, status, early;
+    size_t size, max_frames, cut;
+
+    for (round = 0; round < 60000; round++) {
+        struct ws_scan scan;
+
+        masked = (int)pick(2);
+        size = build_stream(data, sizeof data, masked);
+        max_frames = 1 + pick(8);
+        scan.max_payload = limits[pick(8)];
+        scan.reserved = pick(8) << 4;
+        scan.masked = (uint32_t)masked;
+        status = scan_at((int)pick(2), data, size, &scan, max_frames);
+        cut = size ? pick((uint32_t)size) : 0;   /* what a part of the bytes breaks, all of them break */
+        early = scan_at(1, data, cut, &scan, max_frames);
+        CHECK(early <= WS_FULL || early == status);
+    }
+}
+
+/* Every size at every offset, from the end of one area to the start of another, and in place. */
+static void mask(void)
+{
+    size_t size, i;
+    uint64_t offset;
+
+    for (size = 0; size < 400; size++)
+        for (offset = ~0ull - 3; offset != 9; offset++) {
+            uint8_t *source = input.end - size, *target = size % 2 ? output.start : output.end - size;
+            uint32_t mask_key = pick(~0u);
+            uint8_t key[4];
+
+            memcpy(key, &mask_key, 4);
+            for (i = 0; i < size; i++)
+                source[i] = (uint8_t)pick(256);
+            ws_mask(target, source, size, mask_key, offset);
+            for (i = 0; i < size; i++)
+                CHECK(target[i] == (source[i] ^ key[(offset + i) % 4]));
+            ws_mask(source, source, size, mask_key, offset);
+            CHECK(!size || !memcmp(source, target, size));
+            checked++;
+        }
+}
+
+/* Fills data with messages of one frame, most of them tiny, the last one cut; returns the size. */
+static size_t build_burst(uint8_t *data, size_t most, int masked)
+{
+    size_t size = 0, count = 1 + pick(40);
+
+    while (count-- && size + 400 < most) {
+        uint32_t length = pick(4) ? pick(3) : 120 + pick(200);
+        size += build_frame(data + size, pick(2) ? 0x81 : 0x82, length, pick(9) ? minimal_form(length) : 8, masked);
+    }
+    return size > 3 ? size - pick(4) : size;
+}
+
+/* One call of ws_receive, with every buffer at an edge, and limits for the descriptors up to `most`. */
+static void receive_once(int epoll_fd, uint32_t limit, int32_t size, int32_t chunk, int32_t max_records, int most)
+{
+    uint8_t *buffer = input.end - size;
+    struct ws_record *found = (struct ws_record *)(void *)records.end - max_records;
+    uint32_t *limits = (uint32_t *)(void *)output.end - (most + 1);
+    int32_t behind = 0;
+    int i, count;
+
+    for (i = 0; i <= most; i++)
+        limits[i] = limit;
+    count = ws_receive(epoll_fd, limits, most + 1, buffer, size, chunk, found, max_records);
+    CHECK(count >= 0 && count <= max_records);
+    for (i = 0; i < count; i++) {
+        CHECK(found[i].kind >= WS_TEXT && found[i].kind < WS_EOF);
+        if (found[i].kind > WS_DATA)
+            continue;
+        CHECK(found[i].fd <= most);
+        CHECK(behind <= found[i].start && found[i].start <= found[i].end && found[i].end <= size);
+        CHECK(found[i].kind == WS_DATA || (uint32_t)(found[i].end - found[i].start) <= (limit & 0x7fffffff));
+        behind = found[i].end;
+    }
+    checked++;
+}
+
+static void receive(void)
+{
+    static uint8_t data[4096];
+    int pairs[8][2], epoll_fd = epoll_create1(0), i, round;
+
+    CHECK(epoll_fd >= 0);
+    for (i = 0; i < 8; i++) {
+        struct epoll_event event = {.events = i % 2 ? EPOLLIN : EPOLLIN | EPOLLOUT};
+
+        CHECK(!socketpair(AF_UNIX, SOCK_STREAM, 0, pairs[i]));
+        event.data.fd = pairs[i][1];
+        CHECK(!epoll_ctl(epoll_fd, EPOLL_CTL_ADD, pairs[i][1], &event));
+    }
+    for (round = 0; round < 20000; round++) {
+        int masked = (int)pick(8) != 0;
+        uint32_t limit = (pick(6) ? 1 + pick(400) : pick(2) ? 0x40000000 : 0) | (masked ? 0 : 0x80000000u);
+        int32_t chunk = 1 + (int32_t)pick(600), room = pick(2) ? 0 : (int32_t)pick(2000);
+
+        for (i = (int)pick(4); i; i--) {
+            size_t size = (pick(3) ? build_burst : build_stream)(data, sizeof data, masked);
+
+            if (send(pairs[pick(8)][0], data, size, MSG_DONTWAIT) < 0)
+                CHECK(errno == EAGAIN);
+        }
+        receive_once(epoll_fd, limit, chunk + room, chunk, 1 + (int32_t)pick(20), pairs[pick(4) ? 7 : 3][1]);
+    }
+}
+
+/* The test of these tests: reads the byte behind the input, as a careless scan would. */
+static void overrun(void)
+{
+    volatile uint8_t *end = input.end;
+
+    printf("%d\n", *end);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        void (*run)(void);
+    } parts[] = {{"prefixes", prefixes}, {"fuzz", fuzz}, {"mask", mask}, {"receive", receive}, {"overrun", overrun}};
+    size_t i;
+
+    input = new_area();
+    output = new_area();
+    records = new_area();
+    for (i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (argc == 2 && !strcmp(argv[1], parts[i].name)) {
+            parts[i].run();
+            printf("ok: %s, %lu calls\n", parts[i].name, checked);
+            return 0;
+        }
+    fprintf(stderr, "usage: driver prefixes|fuzz|mask|receive|overrun\n");
+    return 2;
+}
