@@ -15,6 +15,11 @@ from ._frame_py import MAX_FRAMES, PAYLOAD, Buffer, RawFrame, ScanResult
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+LARGEST_BUFFER = (1 << 63) - 1
+"""The longest payload that gets a buffer of its own size before it has come: any, as memory is used when it comes."""
+
+SMALL_BUFFER = 4096
+
 _frame = struct.Struct("=QQII")  # struct ws_frame
 
 # What a scan writes to. Taken and given back in single list operations, so that threads never share one.
@@ -50,6 +55,8 @@ def scan(
 
 def mask(data: Buffer, mask_key: bytes, offset: int = 0) -> bytes:
     """Return `data` XORed with the key, where data[0] is byte number `offset` of the payload (5.3)."""
+    if len(mask_key) != 4:
+        raise ValueError("a mask key is four bytes")
     size = len(data)
     masked = bytearray(size)
     key = ffi.cast("uint32_t *", ffi.from_buffer(mask_key))[0]
@@ -61,3 +68,17 @@ def mask_in_place(buffer: bytearray | memoryview, start: int, end: int, mask_key
     """XOR buffer[start:end] with the key, given as the number that its four bytes are in memory."""
     data = ffi.from_buffer("uint8_t[]", buffer) + start
     lib.ws_mask(data, data, end - start, mask_key, offset)
+
+
+def new_buffer(length: int) -> tuple[bytes | bytearray, memoryview]:
+    """Return a buffer for a payload, and the view through which it is written.
+
+    A large one is the very `bytes` object that the message will be, written to before anybody else has it. Python
+    takes its memory zeroed from the system, which provides each page only when it is written to: so a header that
+    announces much pins little.
+    """
+    if length <= SMALL_BUFFER:
+        small = bytearray(length)
+        return small, memoryview(small)
+    buffer = bytes(length)
+    return buffer, memoryview(ffi.buffer(ffi.from_buffer(buffer), length))

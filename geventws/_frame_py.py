@@ -56,6 +56,8 @@ def _mask_integer(data: Buffer, key: bytes) -> bytes:
 
 def mask(data: Buffer, mask_key: bytes, offset: int = 0) -> bytes:
     """Return `data` XORed with the key, where data[0] is byte number `offset` of the payload (5.3)."""
+    if len(mask_key) != 4:
+        raise ValueError("a mask key is four bytes")
     turn = offset & 3
     key = mask_key[turn:] + mask_key[:turn]
     if len(data) <= _INTEGER_LIMIT:
@@ -69,6 +71,16 @@ def mask(data: Buffer, mask_key: bytes, offset: int = 0) -> bytes:
 def mask_in_place(buffer: bytearray | memoryview, start: int, end: int, mask_key: int, offset: int = 0) -> None:
     """XOR buffer[start:end] with the key, given as the number that its four bytes are in memory."""
     buffer[start:end] = mask(buffer[start:end], mask_key.to_bytes(4, sys.byteorder), offset)
+
+
+LARGEST_BUFFER = 64 * 1024
+"""The longest payload that gets a buffer of its own size before it has come."""
+
+
+def new_buffer(length: int) -> tuple[bytes | bytearray, memoryview]:
+    """Return a buffer for a payload, and the view through which it is written."""
+    buffer = bytearray(length)
+    return buffer, memoryview(buffer)
 
 
 def scan(
@@ -122,7 +134,7 @@ def _check_start(buffer: memoryview | bytearray, at: int, reserved: int, masked:
     """Check the first two bytes, as many as there are."""
     head = buffer[at]
     opcode = head & 0x0F
-    if head & 0x70 & ~reserved:
+    if head & 0x70 & ~(reserved if opcode < 8 else 0):
         return RESERVED_BITS
     if opcode & 7 > 2:
         return RESERVED_OPCODE

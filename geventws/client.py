@@ -26,11 +26,10 @@ from .exceptions import HandshakeError, InvalidStatus, InvalidURI
 from .handshake import Upgrade, check_response, make_key, request_headers
 from .headers import HeaderList, build_extensions, join_headers, quoted
 from .http_response import Response
-from .owned import OwnedWebSocket
+from .owned import OwnedPlainWebSocket, OwnedStreamingWebSocket, OwnedWebSocket
 from .permessage_deflate import PerMessageDeflate
 from .protocol import WebSocketProtocol
 from .uri import URI, basic_auth, parse_proxy, parse_uri, resolve
-from .websocket import WebSocket
 
 __all__ = ["connect", "reconnect"]
 
@@ -58,11 +57,13 @@ def connect(
     max_redirects: int = 10,
     open_timeout: float | None = 10.0,
     max_message_size: int = 1 << 20,
+    decode_text: bool = True,
+    streaming: bool = False,
     ping_interval: float | None = 20.0,
     ping_timeout: float | None = 20.0,
     close_timeout: float | None = 5.0,
     send_timeout: float | None = 30.0,
-) -> WebSocket:
+) -> OwnedWebSocket:
     """Open a connection to a WebSocket server.
 
     Blocks this greenlet only, whether or not the program is monkey-patched. The connection is the caller's to
@@ -88,6 +89,9 @@ def connect(
         max_redirects: redirects to follow. None leads from wss to ws, and credentials stay with their server.
         open_timeout: seconds for all that, from the name lookup to the 101; None for no limit.
         max_message_size: the largest message taken, in bytes, after inflating. A larger one closes with 1009.
+        decode_text: whether `wait` returns text as `str`; otherwise as `bytes`, checked to be UTF-8 but not decoded.
+        streaming: whether the connection is a `StreamingWebSocket`, too, which receives messages piece by piece. It
+            offers no compression.
         ping_interval: seconds between keepalive pings, varied by 10 %; None sends none.
         ping_timeout: seconds after a ping within which anything has to come, or the connection is given up with
             1011; None waits for ever.
@@ -108,14 +112,22 @@ def connect(
         ValueError: an option, such as a header, cannot be sent.
     """
     pairs = list(headers.items() if isinstance(headers, dict) else headers)
+    offered = None if streaming else compression
     opening = _Opening(
-        parse_uri(uri), pairs, subprotocols, origin, compression, ssl, server_hostname, proxy, unix_path, socket
+        parse_uri(uri), pairs, subprotocols, origin, offered, ssl, server_hostname, proxy, unix_path, socket
     )
     opening.check()
     connected, upgrade, early = opening.run(max_redirects, open_timeout)
-    protocol = WebSocketProtocol(client=True, max_message_size=max_message_size, extension=upgrade.extension)
+    protocol = WebSocketProtocol(
+        client=True,
+        max_message_size=max_message_size,
+        extension=upgrade.extension,
+        decode_text=decode_text,
+        streaming=streaming,
+    )
     timing = Timing(ping_interval, ping_timeout, close_timeout, send_timeout)
-    ws = OwnedWebSocket(connected, protocol, timing, upgrade, str(opening.uri), opening.uri.path)
+    kind = OwnedStreamingWebSocket if streaming else OwnedPlainWebSocket
+    ws = kind(connected, protocol, timing, upgrade, str(opening.uri), opening.uri.path)
     ws.open(early)
     return ws
 
@@ -129,7 +141,7 @@ def reconnect(
     reset_after: float = 10.0,
     max_attempts: int | None = None,
     **options: Any,
-) -> Iterator[WebSocket]:
+) -> Iterator[OwnedWebSocket]:
     """Iterate over connections to a server: when one has ended, the next is opened, for as long as it takes.
 
     Each step blocks this greenlet until a connection is open. What may pass with time is waited out: a server

@@ -10,8 +10,6 @@ All callbacks run in the hub and never block; the methods that block say so.
 from __future__ import annotations
 
 import logging
-import random
-import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +17,7 @@ from greenlet import getcurrent
 
 from .exceptions import ConnectionClosed, InvalidData, PayloadTooBig, ProtocolError
 from .frames import CloseCode, Opcode
+from .keepalive import Keepalive
 from .poller import PEER_IS_SERVER, get_poller, switch_to
 from .stream import open_stream
 
@@ -35,15 +34,8 @@ READ_AHEAD = 64
 LINGER = 1.0
 """Seconds that the peer has to hang up once both close frames have passed, or a breach was answered."""
 
-PING_JITTER = 0.1
-"""By how much of itself a ping interval varies, so that connections opened together do not ping together."""
-
-
 PLAIN_LIMIT = 4096
 """The largest payload that may skip the protocol on its way out, if nothing is to be done to it."""
-
-MAX_PINGS = 64
-"""Pings that may wait for their pongs; the oldest is forgotten for one more."""
 
 _NOWHERE: deque[Any] = deque(maxlen=0)
 
@@ -70,10 +62,9 @@ class Connection:
         "_attention",
         "_clock",
         "_closers",
-        "_heard",
+        "_keepalive",
         "_limit",
         "_messages",
-        "_pings",
         "_plain_limit",
         "_poller",
         "_pong_due",
@@ -81,9 +72,9 @@ class Connection:
         "_reader",
         "_stream",
         "_timing",
+        "early",
         "fd",
         "inbox",
-        "latency",
         "over",
         "peer",
     )
@@ -91,10 +82,10 @@ class Connection:
     def __init__(self, socket: Any, protocol: WebSocketProtocol, timing: Timing, peer: str = "") -> None:
         self.fd: int = socket.fileno()
         self.peer = peer  # for log lines
+        self.early = b""  # bytes that came along with the handshake
         self.inbox: deque[str | bytes] = protocol.messages  # where the poller puts messages
         self._messages = protocol.messages
         self.over = False  # nothing more will be received
-        self.latency = 0.0
         self._protocol = protocol
         self._timing = timing
         self._stream = open_stream(socket, self, get_poller(), timing.send_timeout)
@@ -102,8 +93,7 @@ class Connection:
         self._reader: Any = None  # the greenlet that waits for a message
         self._attention = False  # something is to be done before a greenlet may wait
         self._closers: list[Any] = []  # greenlets that wait for the end, each with the question it asks
-        self._heard = True  # something came since the clock last looked
-        self._pings: dict[bytes, tuple[float, Any]] = {}  # sent and not answered: when, and who wants to know
+        self._keepalive = Keepalive(timing)
         self._pong_due: bytes | None = None  # the newest ping that came while sending was blocked
         self._limit = 0  # what the poller has been told
         self._plain_limit = self._get_plain_limit()  # the largest payload that is sent just as it is; -1 for none
@@ -112,11 +102,14 @@ class Connection:
     def open(self, early: bytes = b"") -> None:
         """Begin to receive, with the bytes that came along with the handshake."""
         self._stream.open()
-        self.receive_data(memoryview(bytearray(early)))
-        if self._stream.more():
+        self._set_clock(self._keepalive.start(), self._tick)
+        early, self.early = early or self.early, b""
+        if early:
+            self.receive_data(memoryview(bytearray(early)))
+        elif not self._stream.opaque:
+            self._set_limit()
+        elif self._stream.more():
             self.readable(memoryview(bytearray(16384)))
-        if self._timing.ping_interval is not None and not self.over:
-            self._set_clock(self._timing.ping_interval * random.uniform(1 - PING_JITTER, 1 + PING_JITTER), self._ping)
 
     def _get_plain_limit(self) -> int:
         protocol = self._protocol
@@ -173,7 +166,7 @@ class Connection:
 
     def run(self) -> bool:
         """Switch to the greenlet that waits for a message, if there is one for it; return whether that was so."""
-        self._heard = True
+        self._keepalive.heard = True
         reader = self._reader
         if reader is None:
             if len(self.inbox) > 1:
@@ -226,24 +219,11 @@ class Connection:
         controls, self._protocol.controls = self._protocol.controls, []
         for opcode, payload in controls:
             if opcode == Opcode.PONG:
-                self._take_pong(payload)
+                self._keepalive.take_pong(payload)
             self.receive_control(opcode, payload)
 
     def receive_control(self, opcode: int, payload: bytes) -> None:
         """Take note of a ping (answered already) or a pong: for subclasses. Called in the hub, must not block."""
-
-    def _take_pong(self, payload: bytes) -> None:
-        """A pong answers its ping and all before it (RFC 6455 5.5.3)."""
-        if payload not in self._pings:
-            return
-        now = time.monotonic()
-        for key in list(self._pings):
-            sent, result = self._pings.pop(key)
-            if result is not None:
-                result.set(now - sent)
-            if key == payload:
-                self.latency = now - sent
-                return
 
     def _set_limit(self) -> None:
         """Tell the poller whether whole messages may skip the protocol."""
@@ -280,8 +260,12 @@ class Connection:
         self._end()
 
     def _end(self) -> None:
-        """End our side, and give the peer a moment to end its own (RFC 6455 7.1.1)."""
+        """End the stream (RFC 6455 7.1.1): at once where the peer has nothing more to say; otherwise we end our side,
+        and give it a moment to read why and to end its own."""
         self._stream.end()
+        if self._protocol.close_received and not self._stream.blocked and not self._protocol.client:
+            self._stop()
+            return
         if self._stream.paused:
             self._stream.resume()
         self._set_clock(LINGER, self._stop)
@@ -306,10 +290,7 @@ class Connection:
             self._set_clock(None, None)
         if not self.over:
             self.over = self._attention = True
-            for _sent, result in self._pings.values():
-                if result is not None:
-                    result.set_exception(self.closed_error())
-            self._pings.clear()
+            self._keepalive.end(self.closed_error())
             self.inbox = _NOWHERE
         self._poller.loop.run_callback(self.run)
         if self._closers:
@@ -337,35 +318,30 @@ class Connection:
             self._clock = self._poller.loop.timer(seconds)
             self._clock.start(callback)
 
-    def _ping(self) -> None:
-        """Send a keepalive ping, and look for life later."""
-        if self._protocol.close_sent:
+    def _tick(self) -> None:
+        """Send a keepalive ping, or give a peer up that is gone."""
+        if self.over or self._protocol.close_sent:
             return
-        if not self._stream.pending:
-            self.send_ping(random.randbytes(4))
-        self._heard = False
-        timeout = self._timing.ping_timeout
-        self._set_clock(timeout if timeout is not None else self._next_ping(0), self._check_life)
-
-    def _check_life(self) -> None:
-        """Give a peer up from which nothing came since the ping; what waits unread counts as life."""
-        timing = self._timing
-        if self._heard or self._stream.paused or timing.ping_timeout is None:
-            self._set_clock(self._next_ping(timing.ping_timeout or 0), self._ping)
+        wait = self._keepalive.tick(self._stream.paused, self._push_ping)
+        if wait is not None:
+            self._set_clock(wait, self._tick)
             return
-        logger.info("%s sent nothing for %g s after a ping (ping_timeout): aborted", self.peer, timing.ping_timeout)
+        logger.info("%s sent nothing for %g s after a ping (ping_timeout)", self.peer, self._timing.ping_timeout)
         self._lose("keepalive ping timeout", CloseCode.INTERNAL_ERROR)
 
-    def _next_ping(self, elapsed: float) -> float:
-        interval = self._timing.ping_interval or 0
-        return max(interval * random.uniform(1 - PING_JITTER, 1 + PING_JITTER) - elapsed, interval / 10)
+    def _push_ping(self, payload: bytes) -> None:
+        if not self._stream.blocked:  # behind what the peer does not take it would be no ping
+            self._stream.push(self._protocol.encode_control(Opcode.PING, payload))
 
-    def send_ping(self, payload: bytes, result: Any = None) -> None:
+    def send_ping(self, payload: bytes, result: Any) -> None:
         """Send a ping whose round trip in seconds is set on `result`. Never blocks."""
         self._stream.push(self._protocol.encode_control(Opcode.PING, payload))
-        while len(self._pings) >= MAX_PINGS:
-            del self._pings[next(iter(self._pings))]
-        self._pings[payload] = (time.monotonic(), result)
+        self._keepalive.note(payload, result)
+
+    @property
+    def latency(self) -> float:
+        """Seconds that the last answered ping took to come back, 0.0 before."""
+        return self._keepalive.latency
 
     def begin_close(self, code: int | None, reason: str) -> None:
         """Send a close frame, after which nothing can be sent. Never blocks."""

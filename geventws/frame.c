@@ -61,7 +61,7 @@ static int check_start(const uint8_t *data, size_t size, const struct ws_scan *r
 {
     unsigned opcode = data[0] & 0x0f;
 
-    if (data[0] & 0x70 & ~rules->reserved)
+    if (data[0] & 0x70 & ~(opcode < 8 ? rules->reserved : 0))
         return WS_RESERVED_BITS;
     if ((opcode & 7) > 2)
         return WS_RESERVED_OPCODE;

@@ -32,7 +32,7 @@ struct ws_frame {
 
 struct ws_scan {
     uint64_t max_payload; /* in: the largest payload of a data frame that is taken */
-    uint32_t reserved;    /* in: the RSV bits (0x70) that an extension has claimed */
+    uint32_t reserved;    /* in: the RSV bits (0x70) that an extension has claimed, in data frames */
     uint32_t masked;      /* in: 1 where frames must be masked, 0 where they must not be */
     uint64_t consumed;    /* out: bytes of complete frames */
     uint64_t count;       /* out: complete frames written to frames[] */

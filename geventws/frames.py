@@ -18,13 +18,13 @@ HAVE_C = False
 
 if os.environ.get("GEVENTWS_PURE_PYTHON", "0") in ("", "0"):
     try:
-        from ._frame_c import mask, mask_in_place, scan
+        from ._frame_c import LARGEST_BUFFER, mask, mask_in_place, new_buffer, scan
 
         HAVE_C = True
     except ImportError:
-        from ._frame_py import mask, mask_in_place, scan
+        from ._frame_py import LARGEST_BUFFER, mask, mask_in_place, new_buffer, scan
 else:
-    from ._frame_py import mask, mask_in_place, scan
+    from ._frame_py import LARGEST_BUFFER, mask, mask_in_place, new_buffer, scan
 
 __all__ = ["CloseCode", "Frame", "FrameParser", "Opcode", "encode_close", "encode_header", "mask", "parse_close"]
 
@@ -188,7 +188,7 @@ class FrameParser:
         masked_out: whether `encode` masks, as a client does. A server is (True, False), a client (False, True);
             both may be masked, or neither.
         max_length: the longest payload of a data frame, in bytes.
-        reserved_bits: the RSV bits (0x40, 0x20, 0x10) that an extension uses.
+        reserved_bits: the RSV bits (0x40, 0x20, 0x10) that an extension uses in data frames.
     """
 
     def __init__(

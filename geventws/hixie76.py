@@ -20,11 +20,12 @@ from hashlib import md5
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from .assembler import END_OF_BINARY, END_OF_TEXT
 from .exceptions import HandshakeError, PayloadTooBig, ProtocolError
 from .frames import CloseCode, Opcode
 from .handshake import SAME_ORIGIN, Environ, Origins, _check_request, check_origin, is_upgrade
 from .headers import HeaderList, check_headers, quoted
-from .protocol import END_OF_BINARY, END_OF_TEXT, WebSocketProtocol
+from .protocol import WebSocketProtocol
 
 __all__ = ["CHALLENGE_SIZE", "HixieProtocol", "LegacyUpgrade", "accept", "is_legacy"]
 
@@ -45,19 +46,19 @@ class LegacyUpgrade(NamedTuple):
     """A handshake of draft 75 or 76 that succeeded, but for the challenge.
 
     Attributes:
-        status: code and reason of the answer.
-        headers: its headers, as pairs, in the order of the draft.
+        headers: the headers of the answer, as pairs, in the order of the draft.
         protocol: the subprotocol agreed on, or None.
         origin: the Origin that the client sent.
         version: the draft, 75 or 76.
+        status: code and reason of the answer.
         numbers: the 8 bytes that the two keys stand for; b"" in draft 75, which has no challenge.
     """
 
-    status: str
     headers: HeaderList
     protocol: str | None
     origin: str
     version: int
+    status: str
     numbers: bytes
 
     def respond(self, challenge: bytes) -> bytes:
@@ -113,7 +114,7 @@ def accept(
         check_headers(headers)
     except ValueError as error:
         raise HandshakeError(400, str(error)) from None
-    return LegacyUpgrade(STATUS[version], headers, protocol, origin, version, numbers)
+    return LegacyUpgrade(headers, protocol, origin, version, STATUS[version], numbers)
 
 
 def _read_keys(environ: Environ) -> tuple[int, bytes]:
@@ -165,7 +166,7 @@ class HixieProtocol(WebSocketProtocol):
         streaming: as for `WebSocketProtocol`; a message is one piece, though.
     """
 
-    __slots__ = ("_kind", "_left", "_length_bytes", "strict", "version")
+    __slots__ = ("_body", "_kind", "_left", "_length_bytes", "decode_text", "streaming", "strict", "version")
 
     def __init__(
         self,
@@ -177,14 +178,12 @@ class HixieProtocol(WebSocketProtocol):
         streaming: bool = False,
     ) -> None:
         # As a client's, all its frames go through `encode`: none is sent as RFC 6455 would have it.
-        super().__init__(
-            client=True,
-            max_message_size=max_message_size,
-            decode_text=decode_text,
-            streaming=streaming,
-        )
+        super().__init__(client=True, max_message_size=max_message_size)
         self.version = version
         self.strict = strict
+        self.decode_text = decode_text
+        self.streaming = streaming
+        self._body = bytearray()  # of the frame that is coming, where it ends with FF
         self._kind: int | None = None  # the type of the frame that is coming; None between frames
         self._left = 0  # of a frame with a length: that length as far as it came, then what is left to skip
         self._length_bytes = 0  # how many bytes of the length have come; 0 once all have
@@ -247,7 +246,7 @@ class HixieProtocol(WebSocketProtocol):
         """Take seven bits of a length (5.3): the high bit says that more come."""
         self._left = self._left << 7 | byte & 0x7F
         if self._left > self.max_message_size or self._length_bytes > LENGTH_BYTES:
-            raise PayloadTooBig(f"a frame is longer than the limit of {self.max_message_size} bytes")
+            raise self._too_big()
         self._length_bytes += 1
         if byte & 0x80:
             return
@@ -257,14 +256,25 @@ class HixieProtocol(WebSocketProtocol):
         elif not self._left:
             self._kind = None
 
+    def _too_big(self) -> PayloadTooBig:
+        return PayloadTooBig(f"a frame is longer than the limit of {self.max_message_size} bytes")
+
+    def fail(self, error: ProtocolError) -> None:
+        """Take nothing more."""
+        super().fail(error)
+        self._body = bytearray()
+
     def _receive_close(self) -> None:
         """Take a frame of type FF: the closing frame if it is empty."""
         if not self._left:
-            self.close_received = True
-            self.close_code = CloseCode.NO_STATUS_RCVD.value
+            self._note_close()
             self.send_close()
         elif self.strict:
             raise ProtocolError("a closing frame is not empty")
+
+    def _note_close(self) -> None:
+        self.close_received = True
+        self.close_code = CloseCode.NO_STATUS_RCVD.value
 
     def _deliver_text(self, text: str) -> None:
         message = text if self.decode_text else text.encode()
@@ -278,10 +288,17 @@ class HixieProtocol(WebSocketProtocol):
     # Sending
 
     def send_close(self, code: int | None = 1000, reason: str = "") -> None:
-        """Put a closing frame in `output`, unless one was sent. It carries no code; draft 75 has none at all."""
-        if not self.close_sent and self.version == 76:
-            self.output.append(CLOSING_FRAME)
+        """Put a closing frame in `output`, unless one was sent. It carries no code.
+
+        Draft 75 has no closing frame: there nothing is left to wait for, as if the peer had sent its own.
+        """
+        if self.close_sent:
+            return
         self.close_sent = True
+        if self.version == 76:
+            self.output.append(CLOSING_FRAME)
+        elif not self.close_received:
+            self._note_close()
 
     def encode(self, head: int, payload: bytes | memoryview) -> tuple[bytes, bytes]:
         """Return a text frame as header and payload.

@@ -13,9 +13,9 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-import gevent
 from greenlet import getcurrent
 
+from .streaming import StreamingWebSocket
 from .websocket import WebSocket
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from .connection import Timing
     from .handshake import Upgrade
+    from .headers import HeaderList
     from .protocol import WebSocketProtocol
 
 NEVER = 1e8
@@ -47,10 +48,9 @@ class _Link:
         inbox: deque[Any] = _nowhere if connection is None else connection.inbox
         return inbox
 
-    def run(self) -> None:
+    def run(self) -> bool:
         connection = self._connection()
-        if connection is not None:
-            connection.run()
+        return connection is not None and connection.run()
 
     def __getattr__(self, name: str) -> Any:
         connection = self._connection()
@@ -68,7 +68,10 @@ class OwnedWebSocket(WebSocket):
         response_headers: the headers of the server's 101, as pairs.
     """
 
-    __slots__ = ("_socket", "response_headers")
+    __slots__ = ()  # those of the two kinds stand below
+
+    _socket: Any
+    response_headers: HeaderList
 
     def __init__(
         self, socket: Any, protocol: WebSocketProtocol, timing: Timing, upgrade: Upgrade, name: str, path: str
@@ -81,17 +84,15 @@ class OwnedWebSocket(WebSocket):
         )
         self.peer = name
         self.path = path
-        self.response_headers = upgrade.headers
+        self.response_headers = upgrade.headers  # type: ignore[misc]
         self._stream.channel = _Link(self)
         self._socket = socket
 
-    def wait(self, timeout: float | None = None) -> str | bytes | None:  # noqa: D102 (the base class says it)
-        if self._messages:
-            return super().wait(timeout)
+    def _park(self) -> None:
         greenlet = getcurrent()
         _waiting.add(greenlet)
         try:
-            return super().wait(timeout)
+            super()._park()
         finally:
             _waiting.discard(greenlet)
 
@@ -132,15 +133,28 @@ class OwnedWebSocket(WebSocket):
             warnings.warn(f"{self!r} was not closed", ResourceWarning, stacklevel=2, source=self)
         poller = self._stream.poller
         self._stream.channel = self  # a weak reference may be dead by now
+        if poller.closed:
+            self._socket.close()  # we are in a forked child; the connection is the parent's
+            return
         try:
-            if poller.closed:
-                self._socket.close()  # we are in a forked child; the connection is the parent's
-            elif poller.hub is gevent.hub.get_hub_if_exists():
-                poller.loop.run_callback(self._lose, "it was not closed")
-            else:
-                poller.loop.run_callback_threadsafe(self._lose, "it was not closed")
-        except Exception:  # the loop is gone
-            self._socket.close()
+            poller.loop.run_callback_threadsafe(self._lose, "it was not closed")
+        except ValueError:
+            self._socket._sock.close()  # the loop has been destroyed, and gevent's own close needs it
+
+
+_SLOTS = ("_socket", "response_headers")
+
+
+class OwnedPlainWebSocket(OwnedWebSocket):
+    """One that receives whole messages."""
+
+    __slots__ = _SLOTS
+
+
+class OwnedStreamingWebSocket(OwnedWebSocket, StreamingWebSocket):
+    """One that receives messages piece by piece."""
+
+    __slots__ = _SLOTS
 
 
 def _weakly(method: Any) -> Callable[[], None]:

@@ -4,68 +4,44 @@ Bytes go in through `receive_data`; messages come out in `messages`, replies tha
 what came of pings and pongs in `controls`. Nothing here raises for what the peer does: a breach of the rules ends the
 receiving, and stands in `failure` until `answer_failure` puts the close frame for it in `output`.
 
-A frame is handled in one of three ways:
-
-* whole in the bytes at hand: its payload is unmasked in place by the scan, and turned into a message at once;
-* an unfragmented message of which a part is at hand: a buffer of the message's own size is made, and what comes is
-  unmasked in it (`receive_buffer` hands it out, so that a socket can receive straight into it);
-* any other part, of a fragmented or a compressed message: added to `_body` as it comes.
-
-Text is checked as it comes, so that it fails as early as the bytes allow.
+A frame that is whole in the bytes at hand is unmasked in place by the scan, and handled at once. A control frame, or a
+message in one frame, of which a part is at hand, gets a buffer of its own, and what comes is unmasked in there
+(`receive_buffer` hands it out, so that a socket can receive straight into it). Of any other data frame, each part is
+handed to the assembler as it comes.
 """
 
 from __future__ import annotations
 
-import codecs
 import os
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol as Interface
+from typing import TYPE_CHECKING, Any
 
 from . import _frame_py
-from .exceptions import InvalidData, PayloadTooBig, ProtocolError
-from .frames import NO_LIMIT, CloseCode, Opcode, breach, encode_close, encode_header, mask, mask_in_place, parse_close, scan
+from .assembler import FIN, RSV1, Assembler
+from .exceptions import ProtocolError
+from .frames import (
+    LARGEST_BUFFER,
+    NO_LIMIT,
+    CloseCode,
+    Opcode,
+    breach,
+    encode_close,
+    encode_header,
+    mask,
+    mask_in_place,
+    new_buffer,
+    parse_close,
+    scan,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ._frame_py import RawFrame
 
-__all__ = ["Extension", "WebSocketProtocol"]
+__all__ = ["WebSocketProtocol"]
 
 SIMPLE_LIMIT = 1 << 30
-FIN = 0x80
-RSV1 = 0x40
-
-_text_decoder = codecs.getincrementaldecoder("utf-8")
-
-
-class Extension(Interface):
-    """What a negotiated per-message extension does to messages (see permessage_deflate)."""
-
-    threshold: int
-
-    def compress(self, payload: bytes | memoryview) -> bytes:
-        """Return what stands for a whole message."""
-
-    def compress_part(self, payload: bytes | memoryview, final: bool) -> bytes:
-        """Return what stands for a part of a message."""
-
-    def inflate(self, data: bytes | memoryview, final: bool, limit: int) -> Iterator[bytes]:
-        """Yield what a part of a message stands for; PayloadTooBig when it is more than `limit` bytes."""
-
-
-class EndOfMessage:
-    """Stands in `messages` behind the pieces of a message, when they are delivered as they come."""
-
-    def __init__(self, empty: str | bytes) -> None:
-        self.empty = empty
-
-    def __len__(self) -> int:
-        return 0
-
-
-END_OF_TEXT = EndOfMessage("")
-END_OF_BINARY = EndOfMessage(b"")
 
 
 class WebSocketProtocol:
@@ -81,27 +57,23 @@ class WebSocketProtocol:
     """
 
     __slots__ = (
-        "_body",
-        "_compressed",
-        "_decoder",
+        "_assembler",
         "_filled",
         "_frame",
         "_header",
-        "_opcode",
         "_target",
+        "_view",
         "client",
         "close_code",
         "close_reason",
         "close_received",
         "close_sent",
         "controls",
-        "decode_text",
         "extension",
         "failure",
         "max_message_size",
         "messages",
         "output",
-        "streaming",
     )
 
     def __init__(
@@ -115,10 +87,9 @@ class WebSocketProtocol:
     ) -> None:
         self.client = client
         self.max_message_size = max_message_size
-        self.extension: Extension | None = extension
-        self.decode_text = decode_text
-        self.streaming = streaming
-        self.messages: deque[Any] = deque()  # received, not yet taken
+        self.extension = extension
+        self._assembler = Assembler(max_message_size, extension, decode_text, streaming)
+        self.messages: deque[Any] = self._assembler.messages  # received, not yet taken
         self.output: list[bytes] = []  # frames to send, in order
         self.controls: list[tuple[int, bytes]] = []  # pings and pongs received, with their payloads
         self.close_sent = False
@@ -129,11 +100,8 @@ class WebSocketProtocol:
         self._header = b""  # the bytes of an incomplete header
         self._frame: RawFrame | None = None  # the frame whose payload is incomplete
         self._filled = 0  # how much of its payload has come
-        self._target: bytearray | None = None  # its own buffer, when it is a whole message or a control frame
-        self._opcode = 0  # of the message whose parts are coming, 0 between messages
-        self._compressed = False
-        self._body = bytearray()  # what has come of it
-        self._decoder: Any = None  # checks it, when it is text
+        self._target: bytes | bytearray | None = None  # its own buffer, if it has one
+        self._view: memoryview | None = None  # the same, to be written to
 
     # Receiving
 
@@ -143,9 +111,10 @@ class WebSocketProtocol:
 
         That is so where the next byte begins a message, and nothing has ended.
         """
-        if self._opcode or self._frame or self._header or self.close_received or self.failure:
+        assembler = self._assembler
+        if self._frame or self._header or self.close_received or self.failure or not assembler.idle:
             return 0
-        if self.streaming or not self.decode_text:
+        if assembler.streaming or not assembler.decode_text:
             return 0
         return min(self.max_message_size, SIMPLE_LIMIT)
 
@@ -162,9 +131,9 @@ class WebSocketProtocol:
 
     def receive_buffer(self) -> memoryview | None:
         """Return where the rest of a large frame's payload may be received to; None where `receive_data` is due."""
-        if self._target is None or self.failure or self.close_received:
+        if self._view is None or self.failure or self.close_received:
             return None
-        return memoryview(self._target)[self._filled :]
+        return self._view[self._filled :]
 
     def buffer_received(self, count: int) -> None:
         """Take `count` bytes that were put at the front of `receive_buffer()`."""
@@ -178,7 +147,7 @@ class WebSocketProtocol:
         if self._header:
             data = memoryview(bytearray(self._header + bytes(data)))
             self._header = b""
-        limit = NO_LIMIT if self.streaming else self.max_message_size
+        limit = NO_LIMIT if self._assembler.streaming else self.max_message_size
         reserved = 0 if self.extension is None else RSV1
         status, consumed, frames, following = scan(data, limit, reserved, not self.client)
         for start, length, _key, head in frames:
@@ -200,28 +169,27 @@ class WebSocketProtocol:
         if head & 0x08:
             self._receive_control(head & 0x0F, bytes(payload))
             return
-        self._check_order(head, len(payload))
-        if self._is_whole(head):
-            self._deliver(head & 0x0F, payload)
+        assembler = self._assembler
+        assembler.check_order(head, len(payload))
+        if assembler.is_whole(head):
+            assembler.deliver(head & 0x0F, payload)
         else:
-            self._open_message(head)
-            self._add(payload, bool(head & FIN))
-
-    def _is_whole(self, head: int) -> bool:
-        """Whether a data frame is a message by itself, as it stands."""
-        return head & FIN != 0 and not self._opcode and not head & RSV1 and not self.streaming
+            assembler.begin(head)
+            assembler.add(head, payload, True)
 
     def _begin(self, frame: RawFrame) -> None:
         """Prepare for a frame whose payload is still to come."""
         _start, length, _key, head = frame
+        own = True
         if not head & 0x08:
-            self._check_order(head, length)
-        if head & 0x08 or self._is_whole(head):
-            self._target = bytearray(length)
-        else:
-            self._open_message(head)
-        if head & 0x0F == Opcode.TEXT and not head & RSV1:
-            self._decoder = _text_decoder()
+            self._assembler.check_order(head, length)
+            self._assembler.begin(head)
+            own = length <= LARGEST_BUFFER and self._assembler.is_whole(head)
+        if own:
+            try:
+                self._target, self._view = new_buffer(length)
+            except (MemoryError, OverflowError):
+                raise self._assembler.too_big() from None
         self._frame = frame
         self._filled = 0
 
@@ -230,108 +198,36 @@ class WebSocketProtocol:
         assert self._frame is not None
         _start, length, key, head = self._frame
         part = data[: length - self._filled]
-        if self._target is not None:
-            self._target[self._filled : self._filled + len(part)] = part
+        if self._view is not None:
+            self._view[self._filled : self._filled + len(part)] = part
             self._filled_in(len(part))
         else:
             if not self.client:
                 mask_in_place(part, 0, len(part), key, self._filled)
             self._filled += len(part)
-            ends = self._filled == length
-            if ends:
+            if self._filled == length:
                 self._frame = None
-            self._add(part, ends and bool(head & FIN))
+            self._assembler.add(head, part, self._frame is None)
         return data[len(part) :]
 
     def _filled_in(self, count: int) -> None:
         """Unmask and check `count` more bytes of a frame with a buffer of its own, and finish it with the last."""
-        assert self._frame is not None and self._target is not None
+        assert self._frame is not None and self._target is not None and self._view is not None
         _start, length, key, head = self._frame
-        target = self._target
         start, end = self._filled, self._filled + count
         if not self.client:
-            mask_in_place(target, start, end, key, start)
+            mask_in_place(self._view, start, end, key, start)
         self._filled = end
-        if self._decoder is not None:
-            self._check_text(memoryview(target)[start:end], end == length)
+        if not head & 0x08:
+            self._assembler.check_text(self._view[start:end], end == length)
         if end < length:
             return
-        self._frame = self._target = self._decoder = None
+        target = self._target
+        self._frame = self._target = self._view = None
         if head & 0x08:
             self._receive_control(head & 0x0F, bytes(target))
         else:
-            self._deliver(head & 0x0F, target)
-
-    def _check_order(self, head: int, length: int) -> None:
-        """Check a data frame against the message it belongs to (RFC 6455 5.4; 7692 6.1 for RSV1)."""
-        if head & 0x0F:
-            if self._opcode:
-                raise ProtocolError("a message begins inside of a fragmented one")
-        elif not self._opcode:
-            raise ProtocolError("a continuation frame continues nothing")
-        elif head & RSV1:
-            raise ProtocolError("a continuation frame has RSV1 set")
-        elif not (self._compressed or self.streaming) and len(self._body) + length > self.max_message_size:
-            raise self._too_big()
-
-    def _too_big(self) -> PayloadTooBig:
-        return PayloadTooBig(f"a message is longer than the limit of {self.max_message_size} bytes")
-
-    def _open_message(self, head: int) -> None:
-        """Note the first frame of a message that comes in parts."""
-        if head & 0x0F:
-            self._opcode = head & 0x0F
-            self._compressed = bool(head & RSV1)
-            self._decoder = _text_decoder() if self._opcode == Opcode.TEXT else None
-
-    def _add(self, part: memoryview, final: bool) -> None:
-        """Add a part to the message, and deliver it with the last."""
-        if self._compressed:
-            assert self.extension is not None
-            limit = self.max_message_size - len(self._body)
-            try:
-                for piece in self.extension.inflate(part, final, limit):
-                    self._add_piece(piece)
-            except PayloadTooBig:
-                raise self._too_big() from None
-        else:
-            self._add_piece(part)
-        if final:
-            if self._decoder is not None:
-                self._check_text(b"", True)
-            opcode, body = self._opcode, self._body
-            self._opcode, self._body, self._decoder = 0, bytearray(), None
-            self._deliver(opcode, body)
-
-    def _add_piece(self, piece: memoryview | bytes) -> None:
-        text = self._check_text(piece, False) if self._decoder is not None else None
-        if not self.streaming:
-            self._body += piece
-        elif delivered := bytes(piece) if text is None or not self.decode_text else text:
-            self.messages.append(delivered)
-
-    def _check_text(self, part: memoryview | bytes, final: bool) -> str:
-        """Check and return a part of a text (RFC 6455 8.1); a character may be split over parts."""
-        try:
-            text: str = self._decoder.decode(part, final)
-        except UnicodeDecodeError:
-            raise InvalidData("a text message is not UTF-8") from None
-        return text
-
-    def _deliver(self, opcode: int, payload: memoryview | bytearray) -> None:
-        """Append a message, or the end of one whose pieces were delivered."""
-        if self.streaming:
-            as_text = opcode == Opcode.TEXT and self.decode_text
-            self.messages.append(END_OF_TEXT if as_text else END_OF_BINARY)
-            return
-        if opcode == Opcode.BINARY:
-            self.messages.append(bytes(payload))
-            return
-        try:
-            text = str(payload, "utf-8")
-        except UnicodeDecodeError:
-            raise InvalidData("a text message is not UTF-8") from None
-        self.messages.append(text if self.decode_text else bytes(payload))
+            self._assembler.deliver(head & 0x0F, target)
 
     def _receive_control(self, opcode: int, payload: bytes) -> None:
         """Take a control frame: a ping is answered, a close is answered unless it is an answer itself (5.5)."""
@@ -349,8 +245,8 @@ class WebSocketProtocol:
     def fail(self, error: ProtocolError) -> None:
         """Take nothing more. What came before may still be answered; then `answer_failure` is due."""
         self.failure = error
-        self._frame = self._target = self._decoder = None
-        self._body = bytearray()
+        self._frame = self._target = self._view = None
+        self._assembler.drop()
 
     def answer_failure(self) -> None:
         """Fail the connection (RFC 6455 7.1.7): say why in a close frame, unless one was sent."""

@@ -93,6 +93,7 @@ class Stream:
             self._registered = False
             self.poller.unregister(self.channel)
         self._fail(OSError(errno.EPIPE, "the connection is closed"))
+        self.channel = None  # which refers to us: not for the garbage collector
 
     def pause(self) -> None:
         """Receive no more until `resume`: the kernel's buffers fill, and TCP holds the peer back."""

@@ -11,7 +11,8 @@ Everything here was observed on gevent.pywsgi and gunicorn:
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gevent
 from gevent import socket as gsocket
@@ -19,7 +20,7 @@ from gevent import socket as gsocket
 from .exceptions import HandshakeError, NoSocket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     Environ = dict[str, Any]
     StartResponse = Callable[..., Callable[[bytes], object]]
@@ -36,8 +37,39 @@ REASONS = {
     503: "Service Unavailable",
 }
 
+SEAM = "geventws.upgrade"
+"""Where `WebSocketServer` puts what hands the connection out: see `http_handler.RequestHandler`."""
+
 LINGER = 1.0
 """Seconds that a refused client has to hang up before unread bytes of its request are dropped."""
+
+
+class Connected(NamedTuple):
+    """A connection that was taken over from its server.
+
+    Attributes:
+        socket: a cooperative socket, or a bare one that never blocks; its server closes it.
+        early: the bytes that came behind the request.
+        on_drain: takes a function to call when the server stops; None where the server has no such thing.
+    """
+
+    socket: Any
+    early: bytes
+    on_drain: Callable[[Callable[[], object]], object] | None
+
+
+def take_over(environ: Environ, start_response: StartResponse, headers: list[tuple[str, str]]) -> Connected:
+    """Answer with 101, and take the connection over from the server.
+
+    Raises:
+        NoSocket: the server gives its application none.
+    """
+    server = environ.pop(SEAM, None)
+    if server is not None:
+        start_response("101 Switching Protocols", headers)(b"")
+        return Connected(*server.take(), server.on_drain)
+    socket = find_socket(environ)
+    return Connected(socket, switch_protocols(environ, start_response, socket, headers), None)
 
 
 def find_socket(environ: Environ) -> Any:
@@ -46,7 +78,8 @@ def find_socket(environ: Environ) -> Any:
     Raises:
         NoSocket: the server gives its application none.
     """
-    candidates = [environ.get("gunicorn.socket"), environ.get("gunicorn.sock")]
+    seam = environ.get(SEAM)
+    candidates = [getattr(seam, "socket", None), environ.get("gunicorn.socket"), environ.get("gunicorn.sock")]
     reader = _find_reader(environ)
     candidates.append(getattr(getattr(reader, "raw", None), "_sock", None))
     for candidate in candidates:

@@ -52,7 +52,6 @@ class WebSocket(Connection):
         protocol: the negotiated subprotocol, or None.
         origin: the Origin header of the handshake, or None.
         version: the version of the protocol, 13 or 8.
-        latency: seconds that the last answered ping took to come back, 0.0 before.
     """
 
     __slots__ = ("__weakref__", "_parts", "environ", "origin", "path", "protocol", "version")

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pathlib
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 
-EXAMPLES = pathlib.Path(__file__).resolve().parent.parent / "examples"
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+EXAMPLES = ROOT / "examples"
 
 
 @contextlib.contextmanager
 def demo(port: int = 0) -> Iterator[str]:
     """The demo as a person starts it; its first line says where it listens."""
     command = [sys.executable, str(EXAMPLES / "demo.py"), "--port", str(port), "--quiet"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}  # installed or not
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         try:
             assert process.stdout is not None
             match = re.search(r"http://(\S+)", process.stdout.readline())

@@ -6,8 +6,6 @@ It runs on gevent's sockets, in the server's thread. Nothing here has a deadline
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import struct
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -241,9 +239,3 @@ class RawClient:
 
     def __exit__(self, *_error: object) -> None:
         self.close()
-
-
-def accept_for(key: str) -> str:
-    """Return the answer to a key, from the RFC's own words (4.2.2)."""
-    digest = hashlib.sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()
-    return base64.b64encode(digest).decode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import runpy
 import socket
 import subprocess
@@ -156,7 +157,8 @@ def test_a_plain_request_to_the_room_is_refused(site: str) -> None:
 def test_a_port_that_is_taken_is_said_in_one_line(site: str) -> None:
     port = site.rpartition(":")[2]
     command = [sys.executable, str(EXAMPLES / "demo.py"), "--port", port]
-    second = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    environment = os.environ | {"PYTHONPATH": str(EXAMPLES.parent)}
+    second = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False, env=environment)
     assert second.returncode == 1
     assert second.stderr == f"port {port} is taken; try: python examples/demo.py --port 0\n"
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from wire import WAYS, feed
 
+from geventws.assembler import END_OF_TEXT
 from geventws.exceptions import HandshakeError, PayloadTooBig, ProtocolError
 from geventws.hixie76 import HixieProtocol, LegacyUpgrade, accept, is_legacy
-from geventws.protocol import END_OF_TEXT
 
 every_way = pytest.mark.parametrize("feed", WAYS.values(), ids=WAYS)
 
@@ -55,7 +55,6 @@ def location(environ: dict[str, Any], target: str | None = None) -> str:
 
 def test_draft_75():
     assert accept(request75()) == LegacyUpgrade(
-        "101 Web Socket Protocol Handshake",
         [
             ("Upgrade", "WebSocket"),
             ("Connection", "Upgrade"),
@@ -65,6 +64,7 @@ def test_draft_75():
         None,
         "http://example.com",
         75,
+        "101 Web Socket Protocol Handshake",
         b"",
     )
     assert accept(request75()).respond(b"") == b""
@@ -309,11 +309,12 @@ def test_answer_to_our_closing_frame():
 
 
 def test_draft_75_sends_no_closing_frame():
-    protocol = HixieProtocol(75)
-    protocol.send_close()
-    assert protocol.close_sent and not protocol.output
-    feed(protocol, b"\xff\x00")
-    assert protocol.close_received and not protocol.output
+    ours, theirs = HixieProtocol(75), HixieProtocol(75)
+    ours.send_close()
+    feed(theirs, b"\xff\x00")
+    for protocol in (ours, theirs):
+        assert protocol.close_sent and protocol.close_received and not protocol.output
+        assert protocol.close_code == 1005
 
 
 def test_text_as_bytes_and_in_pieces():

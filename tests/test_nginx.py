@@ -126,7 +126,8 @@ def site(
 ) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("nginx")
     site = Site(*free_ports(2), thread_tls)
-    with running([sys.executable, "-c", BACKEND], stdout=subprocess.PIPE) as backend:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}  # installed or not
+    with running([sys.executable, "-c", BACKEND], stdout=subprocess.PIPE, env=environment) as backend:
         assert backend.stdout is not None
         port = int(backend.stdout.readline())
         # otherwise root's workers are nobody's, and cannot enter the folder

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from wire import BINARY, CLOSE, CONTINUATION, PONG, TEXT, WAYS, feed, frame
 
-from geventws.protocol import END_OF_BINARY, END_OF_TEXT, WebSocketProtocol
+from geventws.assembler import END_OF_BINARY, END_OF_TEXT
+from geventws.protocol import WebSocketProtocol
 
 FIRST_TEXT, FIRST_BINARY, MIDDLE = 0x01, 0x02, 0x00
 WORD = "añ€\U0001f600".encode()

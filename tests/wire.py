@@ -77,7 +77,7 @@ def read_header(data: bytes, limit: int, reserved: int, masked: bool) -> tuple[i
 
     need(1)
     control = data[0] & 0x0F in (8, 9, 10)
-    rule(not data[0] & 0x70 & (0x70 ^ reserved), "RESERVED_BITS")
+    rule(not data[0] & 0x70 & (0x70 ^ (0 if data[0] & 8 else reserved)), "RESERVED_BITS")
     rule(data[0] & 0x0F in (0, 1, 2, 8, 9, 10), "RESERVED_OPCODE")
     rule(not control or data[0] >= 0x80, "CONTROL_FRAGMENTED")
     need(2)

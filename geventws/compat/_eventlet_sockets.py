@@ -10,6 +10,7 @@ from typing import Any
 import geventws
 
 from .. import legacy
+from ..assembler import FIN, RSV1
 from ..connection import Timing
 from ..exceptions import ProtocolError
 from ..frames import Opcode, encode_close, parse_close
@@ -17,7 +18,7 @@ from ..handshake import Environ, read_origin
 from ..headers import Parameters, parse_extensions
 from ..hixie76 import HixieProtocol
 from ..permessage_deflate import Deflate, PerMessageDeflate
-from ..protocol import FIN, RSV1, WebSocketProtocol
+from ..protocol import WebSocketProtocol
 
 DEFAULT_MAX_FRAME_LENGTH = 8 << 20
 """Bytes of a message that are taken unless `max_frame_length` says otherwise."""
@@ -50,7 +51,8 @@ class WebSocket(geventws.WebSocket):
         sock: a connected gevent socket, on which the handshake has been done; `close` closes it.
         environ: the WSGI environ of the handshake.
         version: the draft, 75 or 76.
-        early: bytes that came behind the handshake. Where it is not None, the socket is its owner's to close.
+        early: bytes that came behind the handshake. Where it is not None, the socket is its owner's to close, and the
+            connection is yet to be opened with `open`.
         timing: the clocks, which eventlet has none of.
     """
 
@@ -79,7 +81,7 @@ class WebSocket(geventws.WebSocket):
         early: bytes | None,
         timing: Timing,
     ) -> None:
-        """Set out, and receive from now on."""
+        """Set out, and receive from now on unless that is somebody else's to say."""
         self.socket = sock
         self._owns_socket = early is None
         self.log = environ.get("wsgi.errors") or sys.stderr
@@ -93,7 +95,10 @@ class WebSocket(geventws.WebSocket):
             origin=read_origin(environ, version),
             version=version,
         )
-        self.open(early or b"")
+        if early is None:
+            self.open()
+        else:
+            self.early = early
 
     def send(self, message: object) -> None:  # type: ignore[override]
         """Send a text message: `str` and bytes as they are, anything else as what `str` makes of it.
@@ -266,7 +271,7 @@ class RFC6455WebSocket(WebSocket):
 
     @max_frame_length.setter
     def max_frame_length(self, value: int) -> None:
-        self._protocol.max_message_size = value
+        self._protocol.max_message_size = self._protocol._assembler.max_message_size = value
         self._set_limit()
 
     @property
@@ -277,7 +282,7 @@ class RFC6455WebSocket(WebSocket):
     @extensions.setter
     def extensions(self, value: Extensions) -> None:
         self._extensions = value
-        self._protocol.extension = make_deflate(value, self.client)
+        self._protocol.extension = self._protocol._assembler.extension = make_deflate(value, self.client)
         self._plain_limit = self._get_plain_limit()
 
     @property

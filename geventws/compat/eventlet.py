@@ -21,19 +21,19 @@ from gevent import GreenletExit
 import geventws
 
 from .. import legacy
-from ..connection import Timing
 from ..exceptions import ConnectionClosed, HandshakeError, ProtocolError
 from ..frames import valid_close_code
 from ..handshake import GUID, Environ, accept
 from ..hixie76 import is_legacy
-from ..upgrade import REASONS, Refusal, find_socket, switch_protocols
-from ..wsgi import _as_origins as as_origins
-from ..wsgi import _log_refusal as log_refusal
+from ..route import as_origins, log_refusal
+from ..upgrade import REASONS, Refusal, take_over
 from ._eventlet_server import listen, wrap_ssl, wsgi
 from ._eventlet_sockets import DEFAULT_MAX_FRAME_LENGTH, NEGOTIATOR, RFC6455WebSocket, WebSocket, read_extensions
 
 if TYPE_CHECKING:
     from ..upgrade import StartResponse
+
+    OnDrain = Callable[[Callable[[], object]], object] | None
 
 __all__ = [
     "ACCEPTABLE_CLIENT_ERRORS",
@@ -155,28 +155,26 @@ class WebSocketWSGI(geventws.WebSocketWSGI):
     def origin_checker(self, value: Callable[[str, str], object] | None) -> None:
         self.origins = None if value is None else as_origins(value)
 
-    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Serve one request (PEP 3333). Blocks until the connection is over.
+    def connect(self, environ: Environ, start_response: StartResponse) -> geventws.WebSocket | Iterable[bytes]:
+        """Answer the handshake: return the connection, not yet open, or the body of a refusal.
 
         Raises:
             NoSocket: the server gives its application no socket.
         """
+        start = _without_date(start_response)
+        connect = self._connect_legacy if self.support_legacy_versions and is_legacy(environ) else self._connect
         try:
-            ws = self._connect(environ, start_response)
+            ws, on_drain = connect(environ, start)
         except HandshakeError as error:
             log_refusal(environ, error)
             return _refuse(environ, start_response, _as_bad_request(error))
         except BadRequest as error:
             return _refuse(environ, start_response, error)
-        self._run(ws)
-        return []
+        if on_drain is not None:
+            on_drain(functools.partial(ws.close, 1001))
+        return ws
 
-    def _connect(self, environ: Environ, start_response: StartResponse) -> WebSocket:
-        """Answer the handshake, and return the connection."""
-        timing = Timing(self.ping_interval, self.ping_timeout, self.close_timeout, self.send_timeout)
-        start = _without_date(start_response)
-        if self.support_legacy_versions and is_legacy(environ):
-            return self._connect_legacy(environ, start, timing)
+    def _connect(self, environ: Environ, start_response: StartResponse) -> tuple[WebSocket, OnDrain]:
         offer = environ.get("HTTP_SEC_WEBSOCKET_EXTENSIONS", "").lower()
         upgrade = accept(
             {**environ, "HTTP_SEC_WEBSOCKET_EXTENSIONS": offer},
@@ -185,9 +183,9 @@ class WebSocketWSGI(geventws.WebSocketWSGI):
             extensions=(NEGOTIATOR,),
         )
         extensions = read_extensions(upgrade.headers)
-        socket = find_socket(environ)
-        early = switch_protocols(environ, start, socket, upgrade.headers + self._extra_headers(environ))
-        return RFC6455WebSocket(
+        self.complete_headers(environ, upgrade.headers)
+        socket, early, on_drain = take_over(environ, start_response, upgrade.headers)
+        ws = RFC6455WebSocket(
             socket,
             environ,
             upgrade.version,
@@ -195,22 +193,20 @@ class WebSocketWSGI(geventws.WebSocketWSGI):
             extensions=extensions,
             max_frame_length=self.max_frame_length,
             early=early,
-            timing=timing,
+            timing=self.timing,
         )
+        return ws, on_drain
 
-    def _connect_legacy(self, environ: Environ, start_response: StartResponse, timing: Timing) -> WebSocket:
+    def _connect_legacy(self, environ: Environ, start_response: StartResponse) -> tuple[WebSocket, OnDrain]:
         """The same for drafts 75 and 76, where the client's subprotocol is repeated whatever it is."""
         accepted = legacy.accept(environ, start_response, subprotocols=None, origins=self.origins)
-        headers = list(accepted.headers)
         if accepted.version == 76 and accepted.protocol is None:
-            headers.insert(3, ("Sec-WebSocket-Protocol", "default"))
-        socket = find_socket(environ)
-        early = legacy.switch_protocols(
-            environ, start_response, socket, accepted, headers + self._extra_headers(environ)
-        )
-        return WebSocket(socket, environ, accepted.version, early=early, timing=timing)
+            accepted.headers.insert(3, ("Sec-WebSocket-Protocol", "default"))
+        self.complete_headers(environ, accepted.headers)
+        socket, early, on_drain = legacy.take_over(environ, start_response, accepted)
+        return WebSocket(socket, environ, accepted.version, early=early, timing=self.timing), on_drain
 
-    def _run(self, ws: geventws.WebSocket) -> None:
+    def run(self, ws: geventws.WebSocket) -> None:
         """Run the handler, then close the connection, whatever became of it."""
         code: int | None = 1011
         try:

@@ -25,7 +25,8 @@ from typing import Any, NamedTuple
 import trustme
 
 HERE = pathlib.Path(__file__).resolve().parent
-REPORTS = HERE.parent.parent / "reports" / "conformance"
+ROOT = HERE.parent.parent
+REPORTS = ROOT / "reports" / "conformance"
 IMAGE = "crossbario/autobahn-testsuite"
 SERVERS = ["c-tcp", "c-tls", "python-tcp", "python-tls"]
 STALL = 120  # seconds without a new case after which the suite is stuck; the slowest case takes a fraction
@@ -88,7 +89,7 @@ def empty_folder(name: str) -> pathlib.Path:
 def server(name: str, outdir: pathlib.Path, certificate: list[str]) -> Iterator[str]:
     """Start the server that `name` stands for, and give its URL; what it logs goes to `outdir`."""
     core, transport = name.split("-")
-    environment = os.environ | {"GEVENTWS_PURE_PYTHON": "1" if core == "python" else "0"}
+    environment = os.environ | {"GEVENTWS_PURE_PYTHON": "1" if core == "python" else "0", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(HERE / "server.py"), *(certificate if transport == "tls" else [])]
     with (
         (outdir / "server.log").open("w") as log,

@@ -1,0 +1,129 @@
+"""Pings and pongs among the messages: for systems whose callbacks take them, in the order in which they came.
+
+A `ControlWebSocket` says which of the two it wants. Those stand among the messages until `wait` comes upon them, and
+hands them to `take_control`. A ping that is so handed out has not been answered: whoever wants it answers it. What is
+not wanted is the engine's, which answers pings at once, whatever the handler does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, cast
+
+from ..frames import Opcode
+from ..protocol import WebSocketProtocol
+from ..websocket import WebSocket
+from ..wsgi import WebSocketWSGI
+
+if TYPE_CHECKING:
+    from ..handshake import Environ, Upgrade
+
+MAX_MESSAGE_SIZE = 8 << 20
+"""Bytes of a message that are taken, for systems that had no limit: what eventlet, which had one, allowed."""
+
+
+class Control:
+    """A ping or a pong where it stands among the messages."""
+
+    __slots__ = ("opcode", "payload")
+
+    def __init__(self, opcode: int, payload: bytes) -> None:
+        self.opcode = opcode
+        self.payload = payload
+
+    def __len__(self) -> int:
+        return len(self.payload)  # it counts as read ahead, as messages do
+
+
+class ControlProtocol(WebSocketProtocol):
+    """Delivers pings and pongs among the messages, as `Control`.
+
+    Attributes:
+        wanted: the opcodes that are delivered so.
+    """
+
+    __slots__ = ("wanted",)
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.wanted: Collection[int] = ()
+
+    def _receive_control(self, opcode: int, payload: bytes) -> None:
+        if opcode not in self.wanted:
+            super()._receive_control(opcode, payload)
+            return
+        if opcode == Opcode.PONG:
+            self.controls.append((opcode, payload))  # it may answer a ping of the engine's
+        self.messages.append(Control(opcode, payload))
+
+
+class ControlWebSocket(WebSocket):
+    """A connection with a `ControlProtocol`. Derive from it, call `want`, and override `take_control`."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._keepalives: deque[bytes] = deque(maxlen=4)  # payloads of the engine's own pings
+
+    def want(self, *opcodes: int) -> None:
+        """Say which of PING and PONG go to `take_control`; nothing may have been received yet."""
+        cast(ControlProtocol, self._protocol).wanted = opcodes
+
+    def take_control(self, opcode: int, payload: bytes) -> None:
+        """Take a ping or a pong; called in the greenlet that is in `wait`, and may block."""
+
+    def wait(self, timeout: float | None = None) -> str | bytes | None:
+        """Return the oldest message not yet taken: see `WebSocket.wait`."""
+        end = None if timeout is None else time.monotonic() + timeout
+        message: Any = super().wait(timeout)
+        while isinstance(message, Control):
+            if message.opcode == Opcode.PONG and message.payload in self._keepalives:
+                self._keepalives.remove(message.payload)
+            else:
+                self.take_control(message.opcode, message.payload)
+            message = super().wait(None if end is None else end - time.monotonic())
+        return cast("str | bytes | None", message)
+
+    def _push_ping(self, payload: bytes) -> None:
+        self._keepalives.append(payload)
+        super()._push_ping(payload)
+
+    def send_pong(self, payload: bytes) -> None:
+        """Send a pong. Does not block. ValueError for more than 125 bytes; a connection that is over takes none."""
+        frame = self._protocol.encode_control(Opcode.PONG, payload)
+        if not self.closed:
+            self._stream.push(frame)
+
+    def send_frames(self, data: bytes) -> None:
+        """Send whole frames, encoded already. Blocks while the peer does not take them.
+
+        Raises:
+            ConnectionClosed: the connection is over, or has begun to close.
+        """
+        self._take_turn()
+        self._send_frame(b"", data)
+
+
+class ControlRoute(WebSocketWSGI):
+    """A route whose connections are `ControlWebSocket`s; made by a face, which is the application itself."""
+
+    websocket_class: type[WebSocket] = ControlWebSocket
+
+    def make_websocket(self, socket: Any, environ: Environ, upgrade: Upgrade) -> WebSocket:
+        """Return the connection, not yet open."""
+        protocol = ControlProtocol(max_message_size=self.max_message_size, extension=upgrade.extension)
+        return self.websocket_class(
+            socket,
+            protocol,
+            self.timing,
+            environ=environ,
+            subprotocol=upgrade.protocol,
+            origin=upgrade.origin,
+            version=upgrade.version,
+        )
+
+
+def overrides(thing: object, base: type, name: str) -> bool:
+    """Whether an object has a method of its own in the place of its base class's."""
+    return getattr(getattr(thing, name), "__func__", None) is not getattr(base, name)

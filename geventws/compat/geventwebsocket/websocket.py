@@ -1,0 +1,184 @@
+"""The WebSocket object of gevent-websocket, over geventws.WebSocket."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import geventws
+
+from ...exceptions import ConnectionClosed
+from ...frames import Opcode, parse_close
+from .exceptions import FrameTooLargeException, ProtocolError, WebSocketError
+
+if TYPE_CHECKING:
+    from .handler import WebSocketHandler
+
+__all__ = ["MSG_ALREADY_CLOSED", "MSG_CLOSED", "MSG_SOCKET_DEAD", "Stream", "WebSocket"]
+
+MSG_SOCKET_DEAD = "Socket is dead"
+MSG_ALREADY_CLOSED = "Connection is already closed"
+MSG_CLOSED = "Connection closed"
+
+logger = logging.getLogger("geventws.compat.geventwebsocket")
+
+
+class NoApplication:
+    """What stands for `current_app` where there is none."""
+
+    def on_close(self, *args: Any) -> None:
+        """Do nothing."""
+
+
+class Stream:
+    """The connection below a WebSocket: whose it is, and a way to write to it.
+
+    Args:
+        ws: the WebSocket.
+    """
+
+    def __init__(self, ws: WebSocket) -> None:
+        self._ws = ws
+
+    @property
+    def handler(self) -> WebSocketHandler:
+        """The handler of the request."""
+        return self._ws.handler
+
+    def write(self, data: bytes) -> None:
+        """Write bytes that are whole frames, between those of others. Blocks while the peer does not take them."""
+        self._ws._stream.send(bytes(data))
+
+
+class WebSocket(geventws.WebSocket):
+    """A connection. `send`, `send_frame` and `close` may be called from any greenlet, also at once.
+
+    It has what a `geventws.WebSocket` has, and takes any attribute.
+
+    Attributes:
+        handler: the `WebSocketHandler` of the request.
+        environ, path, origin: as in geventws; they stay when the connection is closed.
+        protocol: the Sec-WebSocket-Protocol header of the request as it came, or None.
+        version: the Sec-WebSocket-Version header of the request.
+    """
+
+    OPCODE_CONTINUATION = 0x00
+    OPCODE_TEXT = 0x01
+    OPCODE_BINARY = 0x02
+    OPCODE_CLOSE = 0x08
+    OPCODE_PING = 0x09
+    OPCODE_PONG = 0x0A
+
+    handler: WebSocketHandler
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.protocol = self.environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL")
+        self.version = self.environ.get("HTTP_SEC_WEBSOCKET_VERSION")  # type: ignore[assignment]
+        self.stream = Stream(self)
+        self._application: Any = None
+        self._ended = False  # `receive` has said so
+
+    @property
+    def current_app(self) -> Any:
+        """The `WebSocketApplication` of a `Resource` that this connection has; else an object with an `on_close`."""
+        if self._application is not None:
+            return self._application
+        return getattr(self.handler.server.application, "current_app", None) or NoApplication()
+
+    @current_app.setter
+    def current_app(self, value: Any) -> None:
+        self._application = value
+
+    @property
+    def logger(self) -> logging.Logger:
+        """The handler's logger."""
+        return self.handler.logger
+
+    def receive(self) -> str | bytearray | None:
+        """Return the oldest message not yet taken: text as `str`, binary as `bytearray`. Blocks until there is one.
+
+        Returns:
+            None, once, when the peer has closed or is lost.
+
+        Raises:
+            WebSocketError: the connection was closed by `close`, or has returned None before.
+        """
+        if self._ended:
+            raise WebSocketError(MSG_ALREADY_CLOSED)
+        message = self.wait()
+        if message is None:
+            self._ended = True
+        return bytearray(message) if isinstance(message, bytes) else message
+
+    def send(self, message: Any, binary: bool | None = None) -> None:  # type: ignore[override]
+        """Send a message. Blocks while the peer does not take it.
+
+        Args:
+            message: `str`, bytes-like, or an iterable of byte values.
+            binary: whether to send it as binary; None sends `str` as text and all else as binary.
+
+        Raises:
+            WebSocketError: the connection is closed.
+            TypeError: the message is of another type.
+        """
+        if binary is None:
+            binary = not isinstance(message, str)
+        try:
+            super().send(as_bytes(message) if binary else as_text(message))
+        except ConnectionClosed as error:
+            raise WebSocketError(MSG_SOCKET_DEAD) from error
+
+    def send_frame(self, message: Any, opcode: int) -> None:
+        """Send one frame: a whole message, a ping, a pong or a close. Blocks while the peer does not take a message.
+
+        Args:
+            message: its payload.
+            opcode: one of OPCODE_*, but for OPCODE_CONTINUATION.
+
+        Raises:
+            WebSocketError: the connection is closed.
+            ProtocolError: the frame may not be sent.
+        """
+        if self.closed:
+            raise WebSocketError(MSG_ALREADY_CLOSED)
+        if opcode in (self.OPCODE_TEXT, self.OPCODE_BINARY):
+            self.send(message, opcode == self.OPCODE_BINARY)
+        elif opcode in (self.OPCODE_CLOSE, self.OPCODE_PING, self.OPCODE_PONG):
+            self._send_control(as_bytes(message), opcode)
+        else:
+            raise ProtocolError(f"a frame with the opcode {opcode} is no message")
+
+    def _send_control(self, payload: bytes, opcode: int) -> None:
+        if len(payload) > 125:
+            raise FrameTooLargeException("the payload of a control frame is at most 125 bytes")
+        if opcode == Opcode.CLOSE:
+            code, reason = parse_close(payload)
+            self.close(code, reason)
+        elif opcode == Opcode.PING:
+            self.ping(payload)
+        else:
+            self._stream.push(self._protocol.encode_control(opcode, payload))
+
+    def close(self, code: int = 1000, message: str | bytes | bytearray | None = b"") -> None:
+        """Close the connection with a code and a reason. Blocks until the peer answers, for five seconds at the most.
+
+        Raises:
+            ValueError: code or reason may not be sent (see `geventws.WebSocket.close`).
+        """
+        self._ended = True
+        super().close(code, as_text(message or ""))
+
+
+def as_bytes(message: Any) -> bytes:
+    """Return a payload as bytes; a number is none, though `bytes` would take it for a length."""
+    if isinstance(message, str):
+        return message.encode()
+    if isinstance(message, int):
+        raise TypeError("a message is str or bytes-like, not int")
+    return bytes(message)
+
+
+def as_text(message: Any) -> str:
+    """Return a payload as text; bytes are UTF-8."""
+    return message if isinstance(message, str) else as_bytes(message).decode()

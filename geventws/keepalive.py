@@ -1,0 +1,100 @@
+"""Keepalive: pings that keep proxies awake, tell how long a round trip takes, and find a peer that is gone.
+
+A ping is sent every interval, whatever else is going on. When nothing at all came for the timeout after a ping, the
+peer is gone; what comes need not be the pong, and what waits unread, because the handler is behind, counts as well.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .connection import Timing
+
+PING_JITTER = 0.1
+"""By how much of itself an interval varies, so that connections opened together do not ping together."""
+
+MAX_PINGS = 64
+"""Pings that may wait for their pongs; the oldest is forgotten for one more."""
+
+
+class Keepalive:
+    """The pings of one connection, and what the clock says about them.
+
+    Attributes:
+        heard: whether something came since `tick` last looked: set by the connection.
+        latency: seconds that the last answered ping took.
+    """
+
+    __slots__ = ("_interval", "_next_ping", "_pinged", "_pings", "_timeout", "heard", "latency")
+
+    def __init__(self, timing: Timing) -> None:
+        self._interval = timing.ping_interval
+        self._timeout = timing.ping_timeout
+        self._next_ping = 0.0
+        self._pinged: float | None = None  # when the first ping since the last sign of life was sent
+        self._pings: dict[bytes, tuple[float, Any]] | None = None  # not answered: when sent, and who wants to know
+        self.heard = False
+        self.latency = 0.0
+
+    def start(self) -> float | None:
+        """Return the seconds until `tick` is due, None for never."""
+        if self._interval is None:
+            return None
+        wait = self._draw_interval()
+        self._next_ping = time.monotonic() + wait
+        return wait
+
+    def tick(self, paused: bool, send: Callable[[bytes], object]) -> float | None:
+        """Send a ping if it is time, and return the seconds until the next tick; None: the peer is gone."""
+        now = time.monotonic()
+        if self.heard or paused:
+            self.heard = False
+            self._pinged = None
+        elif self._pinged is not None and self._timeout is not None and now - self._pinged >= self._timeout:
+            return None
+        if now >= self._next_ping:
+            payload = random.randbytes(4)
+            self.note(payload, None)
+            send(payload)
+            self._pinged = self._pinged or now
+            self._next_ping = now + self._draw_interval()
+        due = self._next_ping
+        if self._pinged is not None and self._timeout is not None:
+            due = min(due, self._pinged + self._timeout)
+        return max(due - now, 0.001)
+
+    def _draw_interval(self) -> float:
+        return (self._interval or 0.0) * random.uniform(1 - PING_JITTER, 1 + PING_JITTER)
+
+    def note(self, payload: bytes, result: Any) -> None:
+        """Note that a ping is sent, whose round trip in seconds is to be set on `result`."""
+        if self._pings is None:
+            self._pings = {}
+        while len(self._pings) >= MAX_PINGS:
+            del self._pings[next(iter(self._pings))]
+        self._pings[payload] = (time.monotonic(), result)
+
+    def take_pong(self, payload: bytes) -> None:
+        """A pong answers its ping and all before it (RFC 6455 5.5.3); one that answers none is nothing."""
+        if not self._pings or payload not in self._pings:
+            return
+        now = time.monotonic()
+        for key in list(self._pings):
+            sent, result = self._pings.pop(key)
+            self.latency = now - sent
+            if result is not None:
+                result.set(self.latency)
+            if key == payload:
+                break
+
+    def end(self, error: Exception) -> None:
+        """The connection is over: tell whoever waits for a pong."""
+        pings, self._pings = self._pings, None
+        for _sent, result in (pings or {}).values():
+            if result is not None:
+                result.set_exception(error)
