@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import ssl
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -26,6 +28,8 @@ LISTENER = "GEVENTWS_LISTENER"
 POLL = 0.5
 """Seconds between two looks at the source files."""
 
+_STARTED = time.time_ns()
+
 SHOWN_BODY = 500
 """Characters of a refusal's body that are shown."""
 
@@ -34,7 +38,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit status: 0 for a good end, 1 for a bad one, 2 for a wrong command line."""
     options = _make_parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
-    return command(options)
+    try:
+        return command(options)
+    except KeyboardInterrupt:
+        return 130
 
 
 def _make_parser() -> argparse.ArgumentParser:
@@ -56,6 +63,7 @@ def _add_connect(parser: argparse.ArgumentParser) -> None:
     add("--insecure", action="store_true", help="take any certificate of the server's")
     add("--no-proxy", action="store_true", help="go straight to the server, whatever the environment says")
     add("--unix", metavar="PATH", help="connect to a Unix socket")
+    add("--pings", action="store_true", help="show the pings and pongs that come")
     add("--timeout", type=float, default=10.0, metavar="SECONDS", help="for connecting; 10")
     add(
         "--wait",
@@ -102,9 +110,7 @@ def _connect(options: argparse.Namespace) -> int:
         if isinstance(error, InvalidStatus):
             _show_answer(error)
         return 1
-    except KeyboardInterrupt:
-        return 130
-    return run_session(ws, options.wait)
+    return run_session(ws, options.wait, options.pings)
 
 
 def _read_header(text: str) -> tuple[str, str]:
@@ -151,10 +157,9 @@ def _serve(options: argparse.Namespace) -> int:
         return 1
     _announce(options, server)
     reloader = gevent.spawn(_reload, server) if options.reload else None
-    try:
-        server.serve_forever()
-    except KeyboardInterrupt:
-        return 0
+    # As SIGTERM, which serve_forever sees to: a KeyboardInterrupt could strike any handler.
+    gevent.signal_handler(signal.SIGINT, signal.raise_signal, signal.SIGTERM)
+    server.serve_forever()
     if reloader is not None and reloader.value is not None:
         os.environ[LISTENER] = str(reloader.value)
         _restart()
@@ -220,8 +225,13 @@ def _restart() -> None:
 
 def _wait_for_change(paths: set[str]) -> None:
     before = {path: _stamp(path) for path in paths}
-    while all(_stamp(path) == stamp for path, stamp in before.items()):
+    while not any(_has_changed(path, stamp) for path, stamp in before.items()):
         gevent.sleep(POLL)
+
+
+def _has_changed(path: str, stamp: tuple[int, int]) -> bool:
+    """Tell whether a file is another one than when we looked, or was written between our start and then."""
+    return _stamp(path) != stamp or _STARTED < stamp[0] < time.time_ns()
 
 
 def _stamp(path: str) -> tuple[int, int]:

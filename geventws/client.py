@@ -26,7 +26,7 @@ from .exceptions import HandshakeError, InvalidStatus, InvalidURI
 from .handshake import Upgrade, check_response, make_key, request_headers
 from .headers import HeaderList, build_extensions, join_headers, quoted
 from .http_response import Response
-from .owned import OwnedPlainWebSocket, OwnedStreamingWebSocket, OwnedWebSocket
+from .owned import OwnedStreamingWebSocket, OwnedWebSocket
 from .permessage_deflate import PerMessageDeflate
 from .protocol import WebSocketProtocol
 from .uri import URI, basic_auth, parse_proxy, parse_uri, resolve
@@ -126,7 +126,7 @@ def connect(
         streaming=streaming,
     )
     timing = Timing(ping_interval, ping_timeout, close_timeout, send_timeout)
-    kind = OwnedStreamingWebSocket if streaming else OwnedPlainWebSocket
+    kind = OwnedStreamingWebSocket if streaming else OwnedWebSocket
     ws = kind(connected, protocol, timing, upgrade, str(opening.uri), opening.uri.path)
     ws.open(early)
     return ws

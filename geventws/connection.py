@@ -62,6 +62,8 @@ class Connection:
         "_attention",
         "_clock",
         "_closers",
+        "_corked",
+        "_heard",
         "_keepalive",
         "_limit",
         "_messages",
@@ -90,10 +92,12 @@ class Connection:
         self._timing = timing
         self._stream = open_stream(socket, self, get_poller(), timing.send_timeout)
         self._poller = self._stream.poller
+        self._corked = self._stream.corked
         self._reader: Any = None  # the greenlet that waits for a message
         self._attention = False  # something is to be done before a greenlet may wait
         self._closers: list[Any] = []  # greenlets that wait for the end, each with the question it asks
         self._keepalive = Keepalive(timing)
+        self._heard = False  # something came since the clock last looked
         self._pong_due: bytes | None = None  # the newest ping that came while sending was blocked
         self._limit = 0  # what the poller has been told
         self._plain_limit = self._get_plain_limit()  # the largest payload that is sent just as it is; -1 for none
@@ -108,7 +112,7 @@ class Connection:
             self.receive_data(memoryview(bytearray(early)))
         elif not self._stream.opaque:
             self._set_limit()
-        elif self._stream.more():
+        if self._stream.more():  # the server's reader may have taken a part of a TLS record
             self.readable(memoryview(bytearray(16384)))
 
     def _get_plain_limit(self) -> int:
@@ -166,7 +170,7 @@ class Connection:
 
     def run(self) -> bool:
         """Switch to the greenlet that waits for a message, if there is one for it; return whether that was so."""
-        self._keepalive.heard = True
+        self._heard = True
         reader = self._reader
         if reader is None:
             if len(self.inbox) > 1:
@@ -179,7 +183,7 @@ class Connection:
 
     def flush(self) -> None:
         """Send what the handler has left corked."""
-        if self._stream.corked:
+        if self._corked:
             self._stream.flush()
 
     def send_timed_out(self) -> None:
@@ -196,13 +200,14 @@ class Connection:
             self._take_controls()
         if protocol.output:
             self._send_replies()
-        if protocol.failure is not None and not self.over and self._messages:
+        if protocol.answer_due and not self.over:
             self.inbox = _NOWHERE
-            self._attention = True
-            self._set_clock(LINGER, self.end_failed)  # the handler may answer what came before the breach
-        elif protocol.failure is not None:
-            self.end_failed()
-        elif protocol.close_received:
+            if self._messages:
+                self._attention = True
+                self._set_clock(LINGER, self.answer)  # the handler may answer what came before
+            else:
+                self.answer()
+        elif protocol.close_received and not self.over:
             self._end()
         self._set_limit()
 
@@ -212,7 +217,8 @@ class Connection:
         if self._stream.blocked and not self._protocol.close_sent:
             self._pong_due = output[-1]
         else:
-            self._stream.push(b"".join(output))
+            self._stream.push(b"".join([self._pong_due or b"", *output]))
+            self._pong_due = None  # it may not come behind a close frame
         output.clear()
 
     def _take_controls(self) -> None:
@@ -227,13 +233,15 @@ class Connection:
 
     def _set_limit(self) -> None:
         """Tell the poller whether whole messages may skip the protocol."""
+        if self._stream.closed:
+            return
         protocol = self._protocol
         limit = 0 if self._stream.opaque else protocol.simple_limit
         if limit and protocol.client:
             limit |= PEER_IS_SERVER
         if limit != self._limit:
             self._limit = limit
-            self._poller.set_limit(self, limit)
+            self._poller.set_limit(self._stream.channel, limit)
 
     def _check_read_ahead(self) -> None:
         """Pause receiving when the handler is too far behind."""
@@ -241,22 +249,25 @@ class Connection:
         if self._stream.paused or self.over:
             return
         if len(inbox) >= READ_AHEAD or sum(map(len, inbox)) >= self._protocol.max_message_size:
-            self._stream.pause()
-            self._attention = True
+            if self._protocol.close_sent:
+                self._discard()
+            else:
+                self._stream.pause()
+                self._attention = True
 
     # The end
 
-    def end_failed(self) -> None:
-        """Answer a breach, and end the connection."""
+    def answer(self) -> None:
+        """Answer the peer's close frame, or its breach of the rules, and end the connection."""
         protocol = self._protocol
-        error = protocol.failure
-        if self.over or error is None:
+        if self.over or not protocol.answer_due:
             return
-        protocol.answer_failure()
-        if protocol.output:
-            self._send_replies()
-        option = " (max_message_size)" if isinstance(error, PayloadTooBig) else ""
-        logger.info("%s: closed with %d: %s%s", self.peer, error.close_code, error, option)
+        protocol.answer()
+        self._send_replies()
+        error = protocol.failure
+        if error is not None:
+            option = " (max_message_size)" if isinstance(error, PayloadTooBig) else ""
+            logger.info("%s: closed with %d: %s%s", self.peer, error.close_code, error, option)
         self._end()
 
     def _end(self) -> None:
@@ -322,7 +333,8 @@ class Connection:
         """Send a keepalive ping, or give a peer up that is gone."""
         if self.over or self._protocol.close_sent:
             return
-        wait = self._keepalive.tick(self._stream.paused, self._push_ping)
+        alive, self._heard = self._heard or self._stream.paused, False
+        wait = self._keepalive.tick(alive, self._push_ping)
         if wait is not None:
             self._set_clock(wait, self._tick)
             return
@@ -349,6 +361,16 @@ class Connection:
         self._plain_limit = -1
         if self._protocol.output:
             self._send_replies()
+        if self._protocol.close_received:
+            self._end()  # draft 75 has no closing frame, and so none to wait for
+        elif self._stream.paused:
+            self._discard()
+            self._stream.resume()
+
+    def _discard(self) -> None:
+        """Drop the messages still to come: the handler has closed, and is too far behind to take them."""
+        self._protocol.discard()
+        self.inbox = _NOWHERE
 
     # What blocks
 
@@ -363,8 +385,10 @@ class Connection:
     def wait_closed(self) -> None:
         """Block until the TCP connection has ended on both sides, which takes LINGER at the most."""
         if not self._stream.closed:
-            self.wait_until(lambda: self._stream.closed, LINGER)
-            self._stop()
+            try:
+                self.wait_until(lambda: self._stream.closed, LINGER)
+            finally:
+                self._stop()  # also when this greenlet is killed: the socket is closed next
 
     def wait_until(self, done: Callable[[], bool], timeout: float | None) -> None:
         """Block until `done`, which is asked whenever something happens, or the time is up."""

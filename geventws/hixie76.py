@@ -17,14 +17,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator
 from hashlib import md5
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 
 from .assembler import END_OF_BINARY, END_OF_TEXT
 from .exceptions import HandshakeError, PayloadTooBig, ProtocolError
 from .frames import CloseCode, Opcode
-from .handshake import SAME_ORIGIN, Environ, Origins, _check_request, check_origin, is_upgrade
-from .headers import HeaderList, check_headers, quoted
+from .handshake import SAME_ORIGIN, Environ, Origins, Upgrade, _check_request, check_origin, is_upgrade
+from .headers import check_headers, quoted
 from .protocol import WebSocketProtocol
 
 __all__ = ["CHALLENGE_SIZE", "HixieProtocol", "LegacyUpgrade", "accept", "is_legacy"]
@@ -42,24 +42,19 @@ _TARGET = re.compile(r"/[!-~]*")  # origin-form, as it may stand in a header
 _NUMBER_DIGITS = 10  # of a 32-bit number
 
 
-class LegacyUpgrade(NamedTuple):
-    """A handshake of draft 75 or 76 that succeeded, but for the challenge.
+class LegacyUpgrade(Upgrade):
+    """A handshake of draft 75 or 76 that succeeded, but for the challenge. `version` is the draft.
 
     Attributes:
-        headers: the headers of the answer, as pairs, in the order of the draft.
-        protocol: the subprotocol agreed on, or None.
-        origin: the Origin that the client sent.
-        version: the draft, 75 or 76.
-        status: code and reason of the answer.
         numbers: the 8 bytes that the two keys stand for; b"" in draft 75, which has no challenge.
     """
 
-    headers: HeaderList
-    protocol: str | None
-    origin: str
-    version: int
-    status: str
-    numbers: bytes
+    numbers = b""
+
+    @property
+    def status(self) -> str:
+        """Code and reason of the answer."""
+        return STATUS[self.version]
 
     def respond(self, challenge: bytes) -> bytes:
         """Return the 16 bytes that answer the challenge (5.2); none in draft 75."""
@@ -114,7 +109,9 @@ def accept(
         check_headers(headers)
     except ValueError as error:
         raise HandshakeError(400, str(error)) from None
-    return LegacyUpgrade(headers, protocol, origin, version, STATUS[version], numbers)
+    accepted = LegacyUpgrade(headers, protocol, origin, version, None)
+    accepted.numbers = numbers
+    return accepted
 
 
 def _read_keys(environ: Environ) -> tuple[int, bytes]:

@@ -1,7 +1,7 @@
 """JSON messages, by orjson where that is installed, and by the standard library otherwise.
 
-`send_json` and `wait_json` are methods of `WebSocket`; they stand here so that what JSON means is said in one place:
-RFC 8259, in text messages, compact, without NaN and infinities on the way in.
+`send_json` and `wait_json` are methods of `WebSocket`, which takes them from here. JSON is that of RFC 8259: sent in
+text messages, compact; received without NaN and infinities, which Python's parser would let in.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .websocket import WebSocket
-
 orjson: Any
 try:
     orjson = importlib.import_module("orjson")
@@ -25,7 +23,7 @@ __all__ = ["decode", "encode", "send_json", "wait_json"]
 
 
 def send_json(
-    self: WebSocket, value: Any, default: Callable[[Any], Any] | None = None, compress: bool | None = None
+    self: Any, value: Any, default: Callable[[Any], Any] | None = None, compress: bool | None = None
 ) -> None:
     """Send a value as JSON, in a text message. Blocks, and may be called, as `send`.
 
@@ -42,7 +40,7 @@ def send_json(
     self.send(encode(value, default), compress)
 
 
-def wait_json(self: WebSocket, timeout: float | None = None) -> Any:
+def wait_json(self: Any, timeout: float | None = None) -> Any:
     """Return what the oldest message not yet taken says in JSON. Blocks as `wait` does.
 
     Args:

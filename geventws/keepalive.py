@@ -11,34 +11,29 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from .connection import Timing
 
 PING_JITTER = 0.1
 """By how much of itself an interval varies, so that connections opened together do not ping together."""
 
-MAX_PINGS = 64
-"""Pings that may wait for their pongs; the oldest is forgotten for one more."""
-
 
 class Keepalive:
     """The pings of one connection, and what the clock says about them.
 
     Attributes:
-        heard: whether something came since `tick` last looked: set by the connection.
         latency: seconds that the last answered ping took.
     """
 
-    __slots__ = ("_interval", "_next_ping", "_pinged", "_pings", "_timeout", "heard", "latency")
+    __slots__ = ("_interval", "_next_ping", "_pinged", "_pings", "_timeout", "latency")
 
     def __init__(self, timing: Timing) -> None:
         self._interval = timing.ping_interval
         self._timeout = timing.ping_timeout
         self._next_ping = 0.0
         self._pinged: float | None = None  # when the first ping since the last sign of life was sent
-        self._pings: dict[bytes, tuple[float, Any]] | None = None  # not answered: when sent, and who wants to know
-        self.heard = False
+        self._pings: Sequence[tuple[bytes, float, Any]] = ()  # not answered: what, when sent, and who wants to know
         self.latency = 0.0
 
     def start(self) -> float | None:
@@ -49,11 +44,13 @@ class Keepalive:
         self._next_ping = time.monotonic() + wait
         return wait
 
-    def tick(self, paused: bool, send: Callable[[bytes], object]) -> float | None:
-        """Send a ping if it is time, and return the seconds until the next tick; None: the peer is gone."""
+    def tick(self, alive: bool, send: Callable[[bytes], object]) -> float | None:
+        """Send a ping if it is time, and return the seconds until the next tick; None: the peer is gone.
+
+        `alive` is whether there was a sign of life since the last tick.
+        """
         now = time.monotonic()
-        if self.heard or paused:
-            self.heard = False
+        if alive:
             self._pinged = None
         elif self._pinged is not None and self._timeout is not None and now - self._pinged >= self._timeout:
             return None
@@ -73,28 +70,26 @@ class Keepalive:
 
     def note(self, payload: bytes, result: Any) -> None:
         """Note that a ping is sent, whose round trip in seconds is to be set on `result`."""
-        if self._pings is None:
-            self._pings = {}
-        while len(self._pings) >= MAX_PINGS:
-            del self._pings[next(iter(self._pings))]
-        self._pings[payload] = (time.monotonic(), result)
+        if result is None:  # a keepalive ping takes the place of one that was not answered
+            self._pings = [ping for ping in self._pings if ping[2] is not None]
+        self._pings = [*self._pings, (payload, time.monotonic(), result)]
 
     def take_pong(self, payload: bytes) -> None:
         """A pong answers its ping and all before it (RFC 6455 5.5.3); one that answers none is nothing."""
-        if not self._pings or payload not in self._pings:
+        payloads = [ping[0] for ping in self._pings]
+        if payload not in payloads:
             return
+        count = payloads.index(payload) + 1
+        answered, self._pings = self._pings[:count], self._pings[count:]
         now = time.monotonic()
-        for key in list(self._pings):
-            sent, result = self._pings.pop(key)
+        for _payload, sent, result in answered:
             self.latency = now - sent
             if result is not None:
                 result.set(self.latency)
-            if key == payload:
-                break
 
     def end(self, error: Exception) -> None:
         """The connection is over: tell whoever waits for a pong."""
-        pings, self._pings = self._pings, None
-        for _sent, result in (pings or {}).values():
+        pings, self._pings = self._pings, ()
+        for _payload, _sent, result in pings:
             if result is not None:
                 result.set_exception(error)

@@ -1,12 +1,13 @@
 """Drafts 75 and 76 on a WSGI server: what `hixie76` needs of the socket and the reader.
 
 `accept` looks at a request, and `take_over` answers it. Draft 76 has 8 bytes behind the head of its request, which no
-header announces: they come from wherever the server keeps what it has read. Neither draft has pings, so `set_keepalive`
+header announces: they come from wherever the server keeps what it has read. Neither draft has pings, so `use_keepalive`
 has the kernel look for dead peers in our place.
 """
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -20,9 +21,10 @@ from .hixie76 import CHALLENGE_SIZE, LegacyUpgrade
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from .connection import Timing
     from .upgrade import Environ, StartResponse
 
-__all__ = ["accept", "set_keepalive", "take_over"]
+__all__ = ["accept", "take_over", "use_keepalive"]
 
 CHALLENGE_TIMEOUT = 5.0
 """Seconds for the challenge to come in behind the head of its request."""
@@ -55,11 +57,12 @@ def take_over(environ: Environ, start_response: StartResponse, accepted: LegacyU
     body = accepted.respond(_read_challenge(environ)) if accepted.version == 76 else b""
 
     def start(_status: str, headers: list[tuple[str, str]]) -> Callable[[bytes], object]:
-        write = start_response(accepted.status, headers)
-        write(body)
-        return write
+        return start_response(accepted.status, headers)
 
-    return upgrade.take_over(environ, start, accepted.headers)
+    connected = upgrade.take_over(environ, start, accepted.headers)
+    with contextlib.suppress(OSError):  # the peer has gone, which the connection will notice
+        connected.socket.sendall(body)  # and not through WSGI: gunicorn drops the body of a 101
+    return connected
 
 
 def _read_challenge(environ: Environ) -> bytes:
@@ -76,11 +79,16 @@ def _read_challenge(environ: Environ) -> bytes:
     return challenge
 
 
-def set_keepalive(socket: Any, interval: float) -> None:
-    """Have the kernel ask a silent peer for a sign of life at this pace, and give it up after three without one."""
+def use_keepalive(socket: Any, timing: Timing) -> Timing:
+    """Have the kernel look for a dead peer at the pace of `ping_interval`; return the clocks without that one.
+
+    A silent peer is asked once for each interval, and given up after three without an answer.
+    """
+    if timing.ping_interval is None:
+        return timing
     socket.setsockopt(gsocket.SOL_SOCKET, gsocket.SO_KEEPALIVE, 1)
-    if socket.family == gsocket.AF_UNIX or not hasattr(gsocket, "TCP_KEEPIDLE"):
-        return
-    seconds = max(1, round(interval))
-    for option, value in (("TCP_KEEPIDLE", seconds), ("TCP_KEEPINTVL", seconds), ("TCP_KEEPCNT", 3)):
-        socket.setsockopt(gsocket.IPPROTO_TCP, getattr(gsocket, option), value)
+    if socket.family != gsocket.AF_UNIX and hasattr(gsocket, "TCP_KEEPIDLE"):
+        seconds = max(1, round(timing.ping_interval))
+        for option, value in (("TCP_KEEPIDLE", seconds), ("TCP_KEEPINTVL", seconds), ("TCP_KEEPCNT", 3)):
+            socket.setsockopt(gsocket.IPPROTO_TCP, getattr(gsocket, option), value)
+    return timing._replace(ping_interval=None)

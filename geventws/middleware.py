@@ -7,15 +7,18 @@ a body, or the end. From the 101 on all that it returns is dropped, for framewor
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from gevent import GreenletExit
 from gevent.lock import BoundedSemaphore
 
+from . import legacy
 from .exceptions import ConnectionClosed, HandshakeError
-from .handshake import accept, is_upgrade
+from .handshake import is_upgrade
+from .hixie76 import LegacyUpgrade
 from .route import Route, log_refusal, logger
-from .upgrade import find_socket, refuse, switch_protocols
+from .upgrade import refuse, take_over
 from .wsgi import is_departure
 
 if TYPE_CHECKING:
@@ -36,8 +39,8 @@ class WebSocketMiddleware(Route):
 
     An opening handshake reaches the application with `environ["wsgi.websocket"]` and, "13" or "8",
     `environ["wsgi.websocket_version"]`; one that is faulty, or from a page that may not connect, is refused before. Any
-    other request passes through as it is. The connection is closed when the application returns or raises, as with
-    `WebSocketWSGI`.
+    other request passes through as it is. The connection is closed when the application is done: with 1000, or with
+    1011 when it raised or its answer has a status of 500 or more.
 
     Args:
         app: the WSGI application. Called in the request's greenlet; it may block.
@@ -53,34 +56,35 @@ class WebSocketMiddleware(Route):
         if not is_upgrade(environ):
             return self.app(environ, start_response)
         try:
-            upgrade = self._accept(environ)
+            upgrade = self._accept(environ, start_response)
+            self.complete_headers(environ, upgrade.headers)
         except HandshakeError as error:
             log_refusal(environ, error)
             return refuse(environ, start_response, error)
         return self._serve(environ, start_response, upgrade)
 
-    def _accept(self, environ: Environ) -> Upgrade:
-        extensions = () if self.compression is None or self.streaming else (self.compression,)
-        upgrade = accept(environ, subprotocols=self.subprotocols, origins=self.origins, extensions=extensions)
-        self.complete_headers(environ, upgrade.headers)
-        return upgrade
-
-    def _connect(self, environ: Environ, start_response: StartResponse, upgrade: Upgrade) -> WebSocket:
-        socket = find_socket(environ)
-        early = switch_protocols(environ, start_response, socket, upgrade.headers)
-        ws = self.make_websocket(socket, environ, upgrade)
-        ws.open(early)
+    def _switch(self, environ: Environ, start_response: StartResponse, upgrade: Upgrade) -> WebSocket:
+        """Answer with 101, and return the connection, which receives from now on."""
+        if isinstance(upgrade, LegacyUpgrade):
+            connected = legacy.take_over(environ, start_response, upgrade)
+        else:
+            connected = take_over(environ, start_response, upgrade.headers)
+        ws = self.make_websocket(connected.socket, environ, upgrade)
+        if connected.on_drain is not None:
+            connected.on_drain(functools.partial(ws.close, 1001))
+        ws.open(connected.early)
         return ws
 
     def _serve(self, environ: Environ, start_response: StartResponse, upgrade: Upgrade) -> Iterator[bytes]:
         """Run the application, and yield its answer if it is a plain one."""
-        ws = RequestWebSocket(environ, upgrade, lambda: self._connect(environ, start_response, upgrade))
+        ws = RequestWebSocket(environ, upgrade, lambda: self._switch(environ, start_response, upgrade))
         environ["wsgi.websocket"] = ws
         environ["wsgi.websocket_version"] = str(upgrade.version)
+        answer = Answer(start_response, ws)
         code = 1011
         try:
-            yield from self._relay(environ, Answer(start_response, ws))
-            code = 1000
+            yield from self._relay(environ, answer)
+            code = 1011 if answer.is_error else 1000
         except GreenletExit:
             code = 1001
             raise
@@ -124,6 +128,11 @@ class Answer:
         self._start_response = start_response
         self._head: tuple[Any, ...] | None = None
         self._write: Callable[[bytes], object] | None = None
+
+    @property
+    def is_error(self) -> bool:
+        """Whether the application says that it failed: a framework may have caught what was raised."""
+        return self._head is not None and self._head[0].startswith("5")
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
         """As in PEP 3333. The connection ends behind the answer: frames may come, and are not to be read as HTTP."""

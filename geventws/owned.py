@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from .connection import Timing
     from .handshake import Upgrade
-    from .headers import HeaderList
     from .protocol import WebSocketProtocol
 
 NEVER = 1e8
@@ -66,12 +65,11 @@ class OwnedWebSocket(WebSocket):
 
     Attributes:
         response_headers: the headers of the server's 101, as pairs.
+        on_control: a function of opcode and payload for the pings and pongs that come, or None. It is called in the
+            hub, and must not block.
     """
 
-    __slots__ = ()  # those of the two kinds stand below
-
-    _socket: Any
-    response_headers: HeaderList
+    # No __slots__, which would let no class be this and a StreamingWebSocket.
 
     def __init__(
         self, socket: Any, protocol: WebSocketProtocol, timing: Timing, upgrade: Upgrade, name: str, path: str
@@ -84,7 +82,8 @@ class OwnedWebSocket(WebSocket):
         )
         self.peer = name
         self.path = path
-        self.response_headers = upgrade.headers  # type: ignore[misc]
+        self.response_headers = upgrade.headers
+        self.on_control: Callable[[int, bytes], object] | None = None
         self._stream.channel = _Link(self)
         self._socket = socket
 
@@ -114,6 +113,11 @@ class OwnedWebSocket(WebSocket):
         super().close(code, reason)
         self.wait_closed()
 
+    def receive_control(self, opcode: int, payload: bytes) -> None:
+        """Take note of a ping or a pong."""
+        if self.on_control is not None:
+            self.on_control(opcode, payload)
+
     def _finish(self) -> None:
         super()._finish()
         if self._stream.closed:
@@ -142,19 +146,8 @@ class OwnedWebSocket(WebSocket):
             self._socket._sock.close()  # the loop has been destroyed, and gevent's own close needs it
 
 
-_SLOTS = ("_socket", "response_headers")
-
-
-class OwnedPlainWebSocket(OwnedWebSocket):
-    """One that receives whole messages."""
-
-    __slots__ = _SLOTS
-
-
 class OwnedStreamingWebSocket(OwnedWebSocket, StreamingWebSocket):
     """One that receives messages piece by piece."""
-
-    __slots__ = _SLOTS
 
 
 def _weakly(method: Any) -> Callable[[], None]:

@@ -104,14 +104,20 @@ static void receive_one(struct batch *batch, int fd, uint32_t limit, int32_t chu
         add(batch, fd, WS_FAILED, errno, 0);
 }
 
-int ws_receive(int epoll_fd, const uint32_t *limits, int32_t limits_count,
+int ws_receive(int epoll_fd, int guess, const uint32_t *limits, int32_t limits_count,
                uint8_t *buffer, int32_t size, int32_t chunk,
                struct ws_record *records, int32_t max_records)
 {
     struct epoll_event events[MAX_EVENTS];
     struct batch batch = {buffer, records, 0, 0, max_records};
-    int i, fd, ready = epoll_wait(epoll_fd, events, MAX_EVENTS, 0);
+    int i, fd, ready;
 
+    if (guess >= 0 && guess < limits_count && limits[guess]) {
+        receive_one(&batch, guess, limits[guess], chunk);
+        if (batch.count)
+            return batch.count;
+    }
+    ready = epoll_wait(epoll_fd, events, MAX_EVENTS, 0);
     if (ready < 0)
         return errno == EINTR ? 0 : -errno;
     for (i = 0; i < ready && batch.count < max_records - 3; i++) {
@@ -130,11 +136,11 @@ int ws_receive(int epoll_fd, const uint32_t *limits, int32_t limits_count,
 
 #else
 
-int ws_receive(int epoll_fd, const uint32_t *limits, int32_t limits_count,
+int ws_receive(int epoll_fd, int guess, const uint32_t *limits, int32_t limits_count,
                uint8_t *buffer, int32_t size, int32_t chunk,
                struct ws_record *records, int32_t max_records)
 {
-    (void)epoll_fd, (void)limits, (void)limits_count, (void)buffer, (void)size, (void)chunk;
+    (void)epoll_fd, (void)guess, (void)limits, (void)limits_count, (void)buffer, (void)size, (void)chunk;
     (void)records, (void)max_records, (void)take;
     return -ENOSYS;
 }

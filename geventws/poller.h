@@ -20,7 +20,8 @@ struct ws_record {
     int32_t end;
 };
 
-/* Receives once, without blocking, for each descriptor that epoll finds ready, into buffer[0..size), at most
+/* Receives once, without blocking, for each descriptor that epoll finds ready, or only for `guess` (-1 for none) where
+ * that has something, which spares asking epoll; into buffer[0..size), at most
  * `chunk` bytes a descriptor, and fills records; returns how many, or -errno. A descriptor that finds no room is
  * left for the next call (the set must be level-triggered).
  *
@@ -28,6 +29,6 @@ struct ws_record {
  * is received for, and unfragmented, uncompressed data frames of at most (limits[fd] & 0x7fffffff) bytes at the
  * front of what came become records of their own; from the first other byte on, it is WS_DATA. The top bit
  * is set where the peer is a server, whose frames are not masked. */
-int ws_receive(int epoll_fd, const uint32_t *limits, int32_t limits_count,
+int ws_receive(int epoll_fd, int guess, const uint32_t *limits, int32_t limits_count,
                uint8_t *buffer, int32_t size, int32_t chunk,
                struct ws_record *records, int32_t max_records);

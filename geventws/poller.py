@@ -10,6 +10,7 @@ each is received for in turn; and where there is no epoll, gevent watches every 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING, Any, Protocol
@@ -34,6 +35,9 @@ CHUNK_SIZE = 128 * 1024
 """Bytes that one connection receives in a batch at the most."""
 
 MAX_RECORDS = 4096
+
+MAX_GUESSES = 8
+"""Batches in a row for which a busy connection may go before others."""
 
 switch_to = greenlet.switch
 """`hub.switch()` without gevent's hooks, of which the hub alone has one."""
@@ -93,20 +97,26 @@ class Poller:
         fd = channel.fd
         if fd >= len(self._channels):
             self._grow(fd + 64 - fd % 64)
-        self._channels[fd] = channel
         self._set.register(fd, EPOLLIN)
         if not self._count:
             self._watcher.start(self._ready)
-        self._count += 1
+        if self._channels[fd] is None:  # else somebody closed that one's socket, and the kernel forgot it
+            self._count += 1
+        self._channels[fd] = channel
 
     def watch(self, channel: Any, reading: bool, writing: bool) -> None:
         """Say what a registered channel is watched for."""
-        self._set.modify(channel.fd, EPOLLIN * reading | EPOLLOUT * writing)
+        if self._channels[channel.fd] is channel:
+            with contextlib.suppress(OSError):  # its socket was closed by somebody else
+                self._set.modify(channel.fd, EPOLLIN * reading | EPOLLOUT * writing)
 
     def unregister(self, channel: Any) -> None:
         """Watch a channel no more; its socket may be closed now."""
+        if self._channels[channel.fd] is not channel:
+            return  # somebody closed its socket, and another connection has the number now
         self._channels[channel.fd] = None
-        self._set.unregister(channel.fd)
+        with contextlib.suppress(OSError):
+            self._set.unregister(channel.fd)
         self._count -= 1
         if not self._count:
             self._watcher.stop()
@@ -144,6 +154,8 @@ class Poller:
         """
         due = self._due
         while due:
+            if self.current is not None:
+                self.current.flush()  # it may be another connection than the one waited for
             self.current = channel = due.pop()
             if channel.run():
                 return
@@ -176,15 +188,29 @@ class CorePoller(Poller):
         self._bytes = ffi.buffer(buffer)
         self._spare = memoryview(bytearray(CHUNK_SIZE))  # the other buffer holds records that wait their turn
         self._arguments = (buffer, BUFFER_SIZE, CHUNK_SIZE, records, MAX_RECORDS)
+        self._epoll_fd = self._set.fileno()
+        self._guess = -1  # the descriptor that is likely to be the only one ready
+        self._guesses = 0  # in a row
 
-    def set_limit(self, channel: Any, limit: int) -> None:
-        """Say which whole messages may skip the protocol."""
-        self._limits[channel.fd] = limit
+    def watch(self, channel: Any, reading: bool, writing: bool) -> None:
+        """Say what a registered channel is watched for."""
+        self._guess = -1  # it may be the one that is not to be received for
+        super().watch(channel, reading, writing)
 
     def unregister(self, channel: Any) -> None:
         """Watch a channel no more; its socket may be closed now."""
-        self._limits[channel.fd] = 0
+        self._guess = -1
         super().unregister(channel)
+
+    def set_limit(self, channel: Any, limit: int) -> None:
+        """Say which whole messages may skip the protocol."""
+        if self._channels[channel.fd] is channel:
+            self._limits[channel.fd] = limit
+
+    def register(self, channel: Any) -> None:
+        """Watch a channel's socket for something to receive."""
+        super().register(channel)
+        self._limits[channel.fd] = 0
 
     def _grow(self, size: int) -> None:
         super()._grow(size)
@@ -194,7 +220,8 @@ class CorePoller(Poller):
 
     def _receive(self) -> list[Any]:
         """Receive for every ready channel in one call, and return those to run."""
-        count = lib.ws_receive(self._set.fileno(), self._limits, len(self._limits), *self._arguments)
+        arguments = self._limits, len(self._channels), *self._arguments
+        count = lib.ws_receive(self._epoll_fd, self._guess, *arguments)
         if count < 0:
             raise OSError(-count, os.strerror(-count))
         numbers = iter(ffi.unpack(self._numbers, 4 * count))
@@ -215,7 +242,13 @@ class CorePoller(Poller):
                     channel.refuse_text()
             elif all_channels[fd] is channel:
                 self._other(channel, kind, start, end)
+        self._set_guess(last if len(channels) == 1 and all_channels[last] is not None else -1)
         return channels
+
+    def _set_guess(self, fd: int) -> None:
+        """Guess that a descriptor that is ready by itself will be so again, but ask epoll now and then."""
+        self._guesses = self._guesses + 1 if fd >= 0 and self._guesses < MAX_GUESSES else 0
+        self._guess = fd if self._guesses else -1
 
     def _other(self, channel: Channel, kind: int, start: int, end: int) -> None:
         """Take a record that is no whole message."""

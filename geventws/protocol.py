@@ -2,7 +2,8 @@
 
 Bytes go in through `receive_data`; messages come out in `messages`, replies that must be sent in `output`, and
 what came of pings and pongs in `controls`. Nothing here raises for what the peer does: a breach of the rules ends the
-receiving, and stands in `failure` until `answer_failure` puts the close frame for it in `output`.
+receiving, and stands in `failure` until `answer` puts the close frame for it in `output`. The peer's own close frame is
+answered at once, unless messages wait in front of it: then, too, `answer` is due when they are taken.
 
 A frame that is whole in the bytes at hand is unmasked in place by the scan, and handled at once. A control frame, or a
 message in one frame, of which a part is at hand, gets a buffer of its own, and what comes is unmasked in there
@@ -235,25 +236,33 @@ class WebSocketProtocol:
             code, reason = parse_close(payload)
             self.close_received = True
             self.close_code, self.close_reason = code, reason
-            if not self.close_sent:
+            if not self.messages:
                 self.send_close(code, reason)
             return
         if opcode == Opcode.PING and not self.close_sent:
             self._send_control(Opcode.PONG, payload)
         self.controls.append((opcode, payload))
 
+    def discard(self) -> None:
+        """Deliver no more messages; those that are there stay with whoever has a hold of them."""
+        self.messages = self._assembler.messages = deque(maxlen=0)
+
     def fail(self, error: ProtocolError) -> None:
-        """Take nothing more. What came before may still be answered; then `answer_failure` is due."""
+        """Take nothing more. What came before may still be answered; then `answer` is due."""
         self.failure = error
         self._frame = self._target = self._view = None
         self._assembler.drop()
 
-    def answer_failure(self) -> None:
-        """Fail the connection (RFC 6455 7.1.7): say why in a close frame, unless one was sent."""
-        assert self.failure is not None
-        if not self.close_received:
+    @property
+    def answer_due(self) -> bool:
+        """Whether a breach, or a close frame behind messages that may still be answered, waits for `answer`."""
+        return (self.close_received or self.failure is not None) and not self.close_sent
+
+    def answer(self) -> None:
+        """Answer the peer's close frame with its own code (RFC 6455 5.5.1), or say why the connection fails (7.1.7)."""
+        if self.failure is not None and not self.close_received:
             self.close_code, self.close_reason = int(self.failure.close_code), str(self.failure)
-        self.send_close(int(self.failure.close_code), str(self.failure))
+        self.send_close(self.close_code, self.close_reason)
 
     # Sending
 

@@ -6,9 +6,11 @@ import functools
 import logging
 from typing import TYPE_CHECKING, Any
 
+from . import legacy
 from .connection import Timing
 from .exceptions import HandshakeError
 from .handshake import SAME_ORIGIN, Origins, accept
+from .hixie76 import HixieProtocol, LegacyUpgrade, is_legacy
 from .permessage_deflate import PerMessageDeflate
 from .protocol import WebSocketProtocol
 from .streaming import StreamingWebSocket
@@ -117,18 +119,26 @@ class Route:
             NoSocket: the server gives its application no socket.
         """
         try:
-            extensions = () if self.compression is None or self.streaming else (self.compression,)
-            upgrade = accept(environ, subprotocols=self.subprotocols, origins=self.origins, extensions=extensions)
+            upgrade = self._accept(environ, start_response)
             self.complete_headers(environ, upgrade.headers)
+            if isinstance(upgrade, LegacyUpgrade):
+                connected = legacy.take_over(environ, start_response, upgrade)
+            else:
+                connected = take_over(environ, start_response, upgrade.headers)
         except HandshakeError as error:
             log_refusal(environ, error)
             return refuse(environ, start_response, error)
-        connected = take_over(environ, start_response, upgrade.headers)
         ws = self.make_websocket(connected.socket, environ, upgrade)
         ws.early = connected.early
         if connected.on_drain is not None:
             connected.on_drain(functools.partial(ws.close, 1001))
         return ws
+
+    def _accept(self, environ: Environ, start_response: Any) -> Upgrade:
+        if self.support_legacy_versions and is_legacy(environ):
+            return legacy.accept(environ, start_response, subprotocols=self.subprotocols, origins=self.origins)
+        extensions = () if self.compression is None or self.streaming else (self.compression,)
+        return accept(environ, subprotocols=self.subprotocols, origins=self.origins, extensions=extensions)
 
     def complete_headers(self, environ: Environ, headers: list[tuple[str, str]]) -> None:
         """Add to the headers of a 101, or raise HandshakeError to refuse."""
@@ -138,20 +148,28 @@ class Route:
     def make_websocket(self, socket: Any, environ: Environ, upgrade: Upgrade) -> WebSocket:
         """Return the connection, not yet open."""
         kind = StreamingWebSocket if self.streaming else self.websocket_class
+        timing = self.timing
+        if isinstance(upgrade, LegacyUpgrade):
+            timing = legacy.use_keepalive(socket, timing)
         return kind(
             socket,
-            WebSocketProtocol(
-                max_message_size=self.max_message_size,
-                extension=upgrade.extension,
-                decode_text=self.decode_text,
-                streaming=self.streaming,
-            ),
-            self.timing,
+            self._make_protocol(upgrade),
+            timing,
             environ=environ,
             subprotocol=upgrade.protocol,
             origin=upgrade.origin,
             version=upgrade.version,
         )
+
+    def _make_protocol(self, upgrade: Upgrade) -> WebSocketProtocol:
+        options: dict[str, Any] = {
+            "max_message_size": self.max_message_size,
+            "decode_text": self.decode_text,
+            "streaming": self.streaming,
+        }
+        if isinstance(upgrade, LegacyUpgrade):
+            return HixieProtocol(upgrade.version, **options)
+        return WebSocketProtocol(extension=upgrade.extension, **options)
 
     websocket_class: type[WebSocket] = WebSocket
 

@@ -13,9 +13,14 @@ import errno
 import socket as _socket
 import ssl
 import struct
+import sys
 from typing import TYPE_CHECKING, Any
 
 from greenlet import getcurrent
+
+if sys.platform != "win32":
+    import fcntl
+    import termios
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +56,7 @@ class Stream:
         "_registered",
         "_send_timeout",
         "_socket",
+        "_unacknowledged",
         "_writers",
         "blocked",
         "channel",
@@ -71,6 +77,7 @@ class Stream:
         self.blocked = False  # the kernel takes nothing; the poller tells when it does again
         self._backlog: list[bytes | memoryview] = []  # what it has not taken, in order; only while blocked
         self._alarm: Any = None
+        self._unacknowledged = 0
         self._writers: list[Any] = []  # greenlets that wait until the backlog is empty
         self._reading = True
         self._registered = False
@@ -207,7 +214,7 @@ class Stream:
         """Go on sending: the poller's word that the kernel takes bytes again. Never blocks, never raises."""
         backlog = self._backlog
         if self._alarm is not None:
-            self._alarm.again(self.channel.send_timed_out)
+            self._alarm.again(self._check_progress)
         try:
             while backlog:
                 sent = self._try(self.transmit, backlog[0])
@@ -284,7 +291,23 @@ class Stream:
             self._watch()
             if self._send_timeout is not None:
                 self._alarm = self.poller.loop.timer(self._send_timeout, self._send_timeout)
-                self._alarm.start(self.channel.send_timed_out)
+                self._alarm.start(self._check_progress)
+                self._unacknowledged = self._count_unacknowledged()
+
+    def _check_progress(self) -> None:
+        """Give up a peer that took nothing; the kernel calls a socket writable only with a third of its buffer free."""
+        before, self._unacknowledged = self._unacknowledged, self._count_unacknowledged()
+        if self._unacknowledged >= before:
+            self.channel.send_timed_out()
+
+    def _count_unacknowledged(self) -> int:
+        """Return how many bytes the kernel holds that the peer has not taken; 0 where it does not tell."""
+        if sys.platform == "win32":
+            return 0
+        try:
+            return int.from_bytes(fcntl.ioctl(self.channel.fd, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+        except OSError:
+            return 0
 
     def _unblock(self) -> None:
         """Nothing is left: wake who waits for that."""
@@ -357,11 +380,17 @@ class TLSStream(Stream):
             pass
         return sent
 
+    def send_large(self, header: bytes, payload: bytes | memoryview) -> None:
+        """Send a frame, its header in a record with the first of its payload. Blocks, and raises, as `send` does.
+
+        They stay one piece: OpenSSL wants a write that did not go through again, and no shorter.
+        """
+        super().send_large(header + bytes(payload[:RECORD_SIZE]), memoryview(payload)[RECORD_SIZE:])
+
     def _transmit_two(self, header: bytes, payload: bytes | memoryview) -> int:
-        first = header + bytes(payload[:RECORD_SIZE])
-        sent = self._transmit(first)
-        if sent == len(first) and len(payload) > RECORD_SIZE:
-            sent += self._transmit(memoryview(payload)[RECORD_SIZE:])
+        sent = self._transmit(header)
+        if sent == len(header) and payload:
+            sent += self._transmit(payload)
         return sent
 
     def _shut_down(self) -> None:

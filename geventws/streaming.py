@@ -81,7 +81,7 @@ class StreamingWebSocket(WebSocket):
         self._messages.clear()
         limit = self._protocol.max_message_size
         self._protocol.fail(PayloadTooBig(f"a message is longer than the limit of {limit} bytes"))
-        self.end_failed()
+        self.answer()
 
     def _next(self, timeout: float | None) -> Any:
         """Return the next piece or end of a message, or None once the connection is over."""

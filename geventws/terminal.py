@@ -20,7 +20,8 @@ import gevent
 from gevent.os import tp_read
 
 from .exceptions import ConnectionClosed, describe_close
-from .websocket import WebSocket
+from .frames import Opcode
+from .owned import OwnedWebSocket
 
 PROMPT = "> "
 GRACEFUL = (1000, 1001, 1005)
@@ -146,10 +147,12 @@ class Session:
     Args:
         ws: the connection.
         quiet: seconds without a message after the end of a pipe's input behind which the connection is closed.
+        pings: whether the pings and pongs that come are shown.
     """
 
-    def __init__(self, ws: WebSocket, quiet: float) -> None:
+    def __init__(self, ws: OwnedWebSocket, quiet: float, pings: bool) -> None:
         self._ws = ws
+        ws.on_control = self._show_control if pings else None
         self._quiet = quiet
         self._interactive = sys.stdin.isatty() and sys.stdout.isatty()
         self._face: Any = Screen(sys.stdout) if self._interactive else Pipe(sys.stdout)
@@ -214,14 +217,18 @@ class Session:
         except ValueError as error:
             self._tell(f"not sent: {error}")
 
+    def _show_control(self, opcode: int, payload: bytes) -> None:
+        name = "ping" if opcode == Opcode.PING else "pong"
+        self._tell(f"{name} {printable(repr(payload)[1:])}")
+
     def _show_pong(self, result: Any) -> None:
         if result.successful():
             self._tell(f"pong after {result.value * 1000:.1f} ms")
 
 
-def run_session(ws: WebSocket, quiet: float) -> int:
+def run_session(ws: OwnedWebSocket, quiet: float, pings: bool) -> int:
     """Run a connection on the standard streams to its end, and return the exit status."""
-    status = Session(ws, quiet).run()
+    status = Session(ws, quiet, pings).run()
     try:
         sys.stdout.flush()
     except BrokenPipeError:

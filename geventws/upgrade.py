@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gevent
 from gevent import socket as gsocket
+from gevent.pywsgi import WSGIHandler
 
 from .exceptions import HandshakeError, NoSocket
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     Environ = dict[str, Any]
     StartResponse = Callable[..., Callable[[bytes], object]]
 
@@ -100,8 +99,8 @@ def switch_protocols(
     socket.settimeout(0.0)
     early = _take_read_ahead(environ)
     handler = getattr(start_response, "__self__", None)
-    if handler is not None and "gunicorn.sock" not in environ:
-        getattr(handler, "__dict__", {}).pop("headers", None)  # the parsed request, 3 KB that nobody reads again
+    if isinstance(handler, WSGIHandler) and "gunicorn.sock" not in environ:
+        handler.__dict__.pop("headers", None)  # the parsed request, 3 KB that nobody reads again
     return early
 
 
@@ -113,14 +112,9 @@ def _find_reader(environ: Environ) -> Any:
 
 def _take_read_ahead(environ: Environ) -> bytes:
     """Take the bytes that the server has read behind the request, and close its reader."""
-    unreader = getattr(getattr(environ.get("wsgi.input"), "reader", None), "unreader", None)
-    if unreader is not None:  # gunicorn's own parser
-        if hasattr(unreader, "take_buffered"):
-            return bytes(unreader.take_buffered())
-        data: bytes = unreader.buf.getvalue()
-        unreader.buf.seek(0)
-        unreader.buf.truncate()
-        return data
+    unreader = _find_unreader(environ)
+    if unreader is not None:
+        return _take_unread(unreader)
     reader = _find_reader(environ)
     try:
         return reader.read1(65536) or b""
@@ -130,7 +124,23 @@ def _take_read_ahead(environ: Environ) -> bytes:
         reader.close()
 
 
-def refuse(environ: Environ, start_response: StartResponse, error: HandshakeError) -> list[bytes] | Refusal:
+def _find_unreader(environ: Environ) -> Any:
+    """Return what gunicorn's own parser reads from; None on another server."""
+    reader = getattr(environ.get("wsgi.input"), "reader", None)
+    return getattr(getattr(reader, "req", reader), "unreader", None)  # a chunked body's reader has it in its request
+
+
+def _take_unread(unreader: Any) -> bytes:
+    """Take the bytes that gunicorn has read and not parsed."""
+    if hasattr(unreader, "take_buffered"):
+        return bytes(unreader.take_buffered())
+    data: bytes = unreader.buf.getvalue()
+    unreader.buf.seek(0)
+    unreader.buf.truncate()
+    return data
+
+
+def refuse(environ: Environ, start_response: StartResponse, error: HandshakeError) -> list[bytes]:
     """Answer with an HTTP status, and see to it that nothing behind the request is taken for another one."""
     body = f"{error}\n".encode()
     headers = [
@@ -139,36 +149,35 @@ def refuse(environ: Environ, start_response: StartResponse, error: HandshakeErro
         ("Connection", "close"),
         *error.headers,
     ]
-    start_response(f"{error.status} {REASONS.get(error.status, 'Refused')}", headers)
-    has_body = environ.get("CONTENT_LENGTH", "") not in ("", "0") or "HTTP_TRANSFER_ENCODING" in environ
-    return Refusal(body, environ) if has_body else [body]
+    return answer(environ, start_response, f"{error.status} {REASONS.get(error.status, 'Refused')}", headers, body)
 
 
-class Refusal:
-    """The answer to an upgrade with a body, which nobody will read: it ends the connection behind itself.
+def answer(
+    environ: Environ, start_response: StartResponse, status: str, headers: list[tuple[str, str]], body: bytes
+) -> list[bytes]:
+    """Answer a request in plain HTTP, and end the connection if there is a body that nobody reads."""
+    write = start_response(status, headers)
+    if environ.get("CONTENT_LENGTH", "") in ("", "0") and "HTTP_TRANSFER_ENCODING" not in environ:
+        return [body]
+    write(body)  # at once: middleware may take the result for itself, and never close it
+    _end_behind_answer(environ)
+    return []
+
+
+def _end_behind_answer(environ: Environ) -> None:
+    """End a connection on which there is a body that nobody will read, and give the client a moment for the answer.
 
     pywsgi would wait for the body, or take the rest of it for a request.
     """
-
-    def __init__(self, body: bytes, environ: Environ) -> None:
-        self._body = body
-        self._environ = environ
-
-    def __iter__(self) -> Iterator[bytes]:
-        """Yield the body."""
-        yield self._body
-
-    def close(self) -> None:
-        """End our side, give the client a moment to read the answer, and take nothing more."""
-        try:
-            socket = find_socket(self._environ)
-        except NoSocket:
-            return
-        try:
-            socket.shutdown(gsocket.SHUT_WR)
-            with gevent.Timeout(LINGER, False):
-                while socket.recv(16384):
-                    pass
-            socket.shutdown(gsocket.SHUT_RD)
-        except OSError:
-            pass  # it has gone
+    try:
+        socket = find_socket(environ)
+        unreader = _find_unreader(environ)
+        if unreader is not None:
+            _take_unread(unreader)  # gunicorn would go on with the next request in it
+        socket.shutdown(gsocket.SHUT_WR)
+        with gevent.Timeout(LINGER, False):
+            while socket.recv(16384):
+                pass
+        socket.shutdown(gsocket.SHUT_RD)
+    except (NoSocket, OSError):
+        pass  # there is none, or it has gone

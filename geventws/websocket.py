@@ -11,6 +11,7 @@ from greenlet import getcurrent
 
 from .connection import PLAIN_LIMIT, Connection, Timing
 from .exceptions import ConcurrencyError, ConnectionClosed
+from .stream import CORK_FRAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -102,9 +103,11 @@ class WebSocket(Connection):
             if timeout is not None:
                 self._wait_with_timeout(timeout)
             elif not self.over:
+                if self._corked:
+                    self._stream.flush()
                 self._reader = getcurrent()
                 try:
-                    self._park()  # until there is a message, or none will come
+                    self._poller.park()  # until there is a message, or none will come
                 except BaseException:
                     self._reader = None
                     raise
@@ -122,16 +125,10 @@ class WebSocket(Connection):
         if self._reader is not None:
             raise ConcurrencyError(f"{self._reader!r} is waiting for this connection's messages already")
         self._attention = self.over
-        if self._protocol.failure is not None:
-            self.end_failed()
+        if self._protocol.answer_due:
+            self.answer()
         if self._stream.paused:
             self._stream.resume()
-
-    def _park(self) -> None:
-        """Block until `run` switches back."""
-        if self._stream.corked:
-            self._stream.flush()
-        self._poller.park()
 
     def _wait_with_timeout(self, timeout: float) -> None:
         expired = False
@@ -145,11 +142,12 @@ class WebSocket(Connection):
 
         if self.over:
             return
+        self._stream.flush()
         waiter = self._reader = getcurrent()
         timer = self._poller.loop.timer(max(timeout, 0))
         timer.start(expire)
         try:
-            self._park()
+            self._poller.park()
         finally:
             self._reader = None
             timer.close()
@@ -189,8 +187,11 @@ class WebSocket(Connection):
         stream = self._stream
         try:
             if self._messages:  # the handler will be back for them: send together
-                stream.cork(frame)
-            elif stream.corked or stream.blocked:
+                if 0 < len(self._corked) < CORK_FRAMES:
+                    self._corked.append(frame)
+                else:
+                    stream.cork(frame)
+            elif self._corked or stream.blocked:
                 stream.send(frame)
             elif (sent := stream.transmit(frame)) != len(frame):
                 stream.send_rest(memoryview(frame)[sent:])

@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import gevent
 import pytest
 
 from geventws import cli
@@ -27,7 +26,7 @@ from geventws.terminal import describe, printable
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 COMMAND = [sys.executable, "-m", "geventws"]
 DEADLINE = 20.0
-UP, DOWN, LEFT, HOME, END_OF_INPUT, INTERRUPT = b"\x1b[A", b"\x1b[B", b"\x1b[D", b"\x01", b"\x04", b"\x03"
+UP, LEFT, HOME, END_OF_INPUT, INTERRUPT = b"\x1b[A", b"\x1b[D", b"\x01", b"\x04", b"\x03"
 APPLICATION = """\
 from geventws import WebSocketWSGI
 
@@ -39,6 +38,8 @@ def serve(ws):
         return ws.close(4001, "as you wish")
     if ws.path == "/headers":
         return ws.send("%(HTTP_X_TEST)s %(HTTP_ORIGIN)s " % ws.environ + str(ws.protocol))
+    if ws.path == "/ping" and ws.wait():
+        ws.ping(b"are you\\x07 there?")
     if ws.path == "/bytes":
         ws.send(b"\\x00\\xffa")
         ws.send("\\x1b[31mred\\nnext")
@@ -165,6 +166,12 @@ def test_what_is_not_utf8_is_sent_as_binary(site: Served) -> None:
 
 def test_output_does_nothing_to_a_terminal(site: Served) -> None:
     assert run(site.uri("/bytes"), "--wait", "0.3")[:2] == (0, "binary[3] 00 ff 61\n\\x1b[31mred\nnext\n")
+
+
+def test_pings_are_shown_when_asked_for(site: Served) -> None:
+    status, output, said = run(site.uri("/ping"), "--pings", "--wait", "0.3", lines="now")
+    assert (status, output) == (0, "")
+    assert "ping 'are you\\x07 there?'\n" in said
 
 
 def test_exit_status_tells_an_unclean_close(site: Served) -> None:
@@ -390,13 +397,3 @@ def test_an_address_in_use_is_one_line(site: Served) -> None:
         assert process.stderr is not None
         said = process.stderr.read().decode()
     assert said.startswith(f"cannot listen on {address}: ") and said.count("\n") == 1
-
-
-def test_help_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
-    for command, options in (("connect", "--header --insecure"), ("serve", "--bind --certfile --reload")):
-        with pytest.raises(SystemExit) as exited:
-            cli.main([command, "--help"])
-        assert exited.value.code == 0
-        told = capsys.readouterr().out
-        assert all(option in told for option in options.split())
-    gevent.idle()

@@ -1,4 +1,4 @@
-"""A connection over time: its clocks, what it holds for a peer or a handler that is slow, and what it sends together."""
+"""A connection over time: its clocks, what it holds for a peer or a handler that is slow, what it sends together."""
 
 from __future__ import annotations
 

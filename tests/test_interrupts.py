@@ -13,7 +13,6 @@ import gevent
 import pytest
 import raw
 from gevent.event import Event
-from gevent.hub import Waiter
 
 from geventws import ConnectionClosed, WebSocketWSGI
 
@@ -253,9 +252,3 @@ def test_handlers_of_a_batch_that_end_block_fail_or_close_each_other(serve, hub_
     for client in clients:
         client.close()
     assert len(log()) == 1  # of the one that failed
-
-
-def test_waiter_and_loop_work_after_all_this():
-    waiter = Waiter()
-    gevent.get_hub().loop.run_callback(waiter.switch, 1)
-    assert waiter.get() == 1

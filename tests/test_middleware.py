@@ -1,4 +1,4 @@
-"""WebSocketMiddleware: when it connects, when it answers with plain HTTP, and how a connection ends."""
+"""WebSocketMiddleware: when it connects, and how a connection ends."""
 
 from __future__ import annotations
 
@@ -6,45 +6,11 @@ import gevent
 import pytest
 import raw
 from gevent.event import AsyncResult, Event
+from middleware_site import answer_page, application, echo, request
 
-import geventws
-from geventws import ConnectionClosed, HandshakeError
+from geventws import ConnectionClosed
 from geventws.middleware import WebSocketMiddleware
-
-PAGE = [("Content-Type", "text/plain"), ("Content-Length", "4")]
-
-
-def answer_page(environ, start_response):
-    """Answer with a page, without looking at the socket."""
-    start_response("403 Forbidden", PAGE)
-    return [b"page"]
-
-
-def application(use, *, status: str = "200 OK", body=(b"a body",)):
-    """Return an application that calls `use(ws)` and then answers, as frameworks do."""
-
-    def app(environ, start_response):
-        use(environ["wsgi.websocket"])
-        start_response(status, [("Content-Type", "text/plain")])
-        return list(body)
-
-    return app
-
-
-def echo(ws) -> None:
-    while (message := ws.receive()) is not None:
-        ws.send(message)
-
-
-def request(site, data: bytes) -> tuple[raw.Answer, bytes]:
-    """Return the answer to a request that gets no 101, and its body; the connection must end."""
-    client = site.dial()
-    client.send(data)
-    answer = client.read_head()
-    body = client.rest()
-    if answer.get("transfer-encoding") == "chunked":
-        body = b"".join(body.split(b"\r\n")[1::2])
-    return answer, body
+from geventws.server import WebSocketServer
 
 
 def tracebacks(records):
@@ -170,6 +136,36 @@ def test_streaming(serve):
     client.expect_close()
 
 
+def test_on_the_server_of_geventws(serve):
+    site = serve(WebSocketMiddleware(application(echo)), server_class=WebSocketServer)
+    client = site.connect(frames=raw.text("a"))
+    client.expect(b"\x81\x01a")
+    client.leave()
+    site = serve(WebSocketMiddleware(answer_page), server_class=WebSocketServer)
+    assert request(site, raw.handshake() + raw.text("early"))[1] == b"page"
+
+
+def test_drained_with_its_server(serve):
+    site = serve(WebSocketMiddleware(application(echo)), server_class=WebSocketServer)
+    client = site.connect()
+    stopping = gevent.spawn(site.server.stop)
+    client.expect_close(1001)
+    stopping.get()
+
+
+def test_legacy_drafts(serve):
+    site = serve(WebSocketMiddleware(application(echo), support_legacy_versions=True))
+    client = site.dial()
+    more = [("Sec-WebSocket-Key1", "4 @1  46546xW%0l 1 5"), ("Sec-WebSocket-Key2", "12998 5 Y3 1  .P00")]
+    changed = {"sec_websocket_key": None, "sec_websocket_version": None, "origin": "http://127.0.0.1"}
+    client.send(raw.handshake(upgrade="WebSocket", host="127.0.0.1", more=more, **changed) + b"^n:ds[4U\x00hello\xff")
+    assert " 101 " in client.read_head().status
+    client.read(16)
+    client.expect(b"\x00hello\xff")
+    client.send(b"\xff\x00")
+    client.expect(b"\xff\x00")
+
+
 def test_over_tls(serve, secure):
     site = serve(WebSocketMiddleware(application(echo)), **secure)
     client = site.connect(frames=raw.text("a"))
@@ -177,138 +173,6 @@ def test_over_tls(serve, secure):
     client.leave()
     answer, body = request(serve(WebSocketMiddleware(answer_page), **secure), raw.handshake())
     assert (answer.status, body) == ("HTTP/1.1 403 Forbidden", b"page")
-
-
-# Plain answers
-
-
-def test_other_requests_pass_through(serve):
-    def app(environ, start_response):
-        assert not [key for key in environ if key.startswith("wsgi.websocket")]
-        return answer_page(environ, start_response)
-
-    wrapped = WebSocketMiddleware(app)
-    environ = {"REQUEST_METHOD": "POST", "wsgi.input": None}
-    assert wrapped(environ, lambda *_: None) == [b"page"]
-    client = serve(wrapped).dial()
-    for _ in range(2):  # kept alive
-        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert client.read_head().headers == PAGE
-        assert client.read(4) == b"page"
-
-
-def by_write(environ, start_response):
-    start_response("403 Forbidden", PAGE)(b"page")
-    return []
-
-
-def by_parts(environ, start_response):
-    start_response("200 OK", PAGE)
-    yield b""
-    start_response("403 Forbidden", PAGE, (None, None, None))
-    yield b"pa"
-    yield b"ge"
-
-
-@pytest.mark.parametrize("app", [answer_page, by_write, by_parts])
-def test_plain_answer_to_a_handshake(serve, app):
-    site = serve(WebSocketMiddleware(app))
-    answer, body = request(site, raw.handshake() + raw.text("early"))
-    assert (answer.status, body) == ("HTTP/1.1 403 Forbidden", b"page")
-    assert answer.headers == [*PAGE, ("Connection", "close")]
-    assert len(site.access) == 1 and site.errors == []
-
-
-def test_plain_answer_without_a_body(serve):
-    def app(environ, start_response):
-        start_response("204 No Content", [("Connection", "close")])
-        return []
-
-    answer, body = request(serve(WebSocketMiddleware(app)), raw.handshake())
-    assert (answer.status, answer.headers, body) == ("HTTP/1.1 204 No Content", [("Connection", "close")], b"")
-
-
-def test_connection_is_not_to_be_had_after_a_plain_answer(serve):
-    kept, raised = [], []
-
-    def app(environ, start_response):
-        kept.append(environ["wsgi.websocket"])
-        start_response("200 OK", [])
-        yield b"page"
-        try:
-            kept[0].send("a")
-        except ConnectionClosed as error:
-            raised.append(error.code)
-
-    answer, body = request(serve(WebSocketMiddleware(app)), raw.handshake())
-    assert (answer.status, body, raised) == ("HTTP/1.1 200 OK", b"page", [1006])
-    assert kept[0].closed
-    with pytest.raises(ConnectionClosed, match="answered"):
-        kept[0].wait()
-
-
-def test_result_is_closed(serve):
-    closed = []
-
-    class Body(list):
-        def close(self):
-            closed.append(self)
-
-    def app(environ, start_response):
-        if environ["PATH_INFO"] == "/ws":
-            environ["wsgi.websocket"].send("a")
-        start_response("200 OK", [])
-        return Body([b"page"])
-
-    site = serve(WebSocketMiddleware(app))
-    request(site, raw.handshake("/"))
-    client = site.connect("/ws")
-    client.expect(b"\x81\x01a")
-    client.expect_close()
-    site.settle()
-    assert closed == [[b"page"], [b"page"]]
-
-
-def test_bad_handshake_never_reaches_the_application(serve, log):
-    site = serve(WebSocketMiddleware(application(echo)))
-    answer, _ = request(site, raw.handshake(origin="http://evil.example"))
-    assert answer.status == "HTTP/1.1 403 Forbidden"
-    answer, _ = request(site, raw.handshake(sec_websocket_version="12"))
-    assert answer.status == "HTTP/1.1 426 Upgrade Required"
-    assert [record.exc_info for record in log()] == [None, None]
-
-
-def test_error_before_the_first_use_is_the_servers(serve, hub_errors):
-    def app(environ, start_response):
-        raise LookupError("before")
-
-    answer, _ = request(serve(WebSocketMiddleware(app)), raw.handshake())
-    assert answer.status == "HTTP/1.1 500 Internal Server Error"
-    assert isinstance(hub_errors.pop(), LookupError)
-
-
-def test_application_may_refuse_by_raising(serve, log):
-    def app(environ, start_response):
-        raise HandshakeError(401, "who are you?")
-
-    answer, body = request(serve(WebSocketMiddleware(app)), raw.handshake())
-    assert (answer.status, body) == ("HTTP/1.1 401 Unauthorized", b"who are you?\n")
-
-
-def test_no_socket(serve):
-    result = AsyncResult()
-
-    def app(environ, start_response):
-        with pytest.raises(geventws.NoSocket) as caught:
-            environ["wsgi.websocket"].wait()
-        result.set(str(caught.value))
-        return answer_page(environ, start_response)
-
-    def hide(environ, start_response):
-        return WebSocketMiddleware(app)({**environ, "wsgi.input": None}, start_response)
-
-    answer, _ = request(serve(hide), raw.handshake())
-    assert answer.status == "HTTP/1.1 403 Forbidden" and "gives its application no gevent socket" in result.get()
 
 
 # The end
@@ -336,7 +200,7 @@ def by_write_too_late(environ, start_response):
     write = start_response("200 OK", [])
     environ["wsgi.websocket"].send("a")
     write(b"a body")
-    start_response("500 Internal Server Error", [], (None, None, None))
+    start_response("404 Not Found", [], (None, None, None))
     return [b"a body"]
 
 
@@ -359,6 +223,13 @@ def test_error_closes_with_1011_and_one_traceback(serve, log):
     client.expect_close(1011)
     site.settle()
     assert len(tracebacks(log())) == 1 and site.errors == []
+
+
+def test_error_that_a_framework_made_an_answer_closes_with_1011(serve):
+    use = application(lambda ws: ws.send("a"), status="500 Internal Server Error")
+    client = serve(WebSocketMiddleware(use)).connect()
+    client.expect(b"\x81\x01a")
+    client.expect_close(1011)
 
 
 def test_peer_that_left_is_no_error(serve, log):

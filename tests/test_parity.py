@@ -189,7 +189,7 @@ class Receiver:
         """Return the descriptors, kinds and bytes (or numbers) of one call's records."""
         self.limits[self.near.fileno()] = limit
         buffer = ffi.from_buffer("uint8_t[]", self.buffer)
-        count = lib.ws_receive(self.epoll.fileno(), self.limits, len(self.limits), buffer, *self.rules)
+        count = lib.ws_receive(self.epoll.fileno(), -1, self.limits, len(self.limits), buffer, *self.rules)
         assert count >= 0, errno.errorcode[-count]
         found = [(record.fd, record.kind, record.start, record.end) for record in self.records[0:count]]
         return [(fd, kind, bytes(self.buffer[at:end]) if kind <= WS_DATA else at) for fd, kind, at, end in found]
@@ -282,7 +282,7 @@ def test_a_descriptor_without_a_limit_is_only_reported() -> None:
         one.far.sendall(frame(TEXT, b"one"))
         assert one.receive(0) == one.receive(0) == [(one.near.fileno(), WS_READABLE, 0)]
         one.limits[one.near.fileno()] = 1000  # which is beyond the one that is told of:
-        count = lib.ws_receive(one.epoll.fileno(), one.limits, 1, ffi.from_buffer("uint8_t[]", one.buffer), *one.rules)
+        count = lib.ws_receive(one.epoll.fileno(), -1, one.limits, 1, ffi.from_buffer("uint8_t[]", one.buffer), *one.rules)
         assert count == 1 and one.records[0].kind == WS_READABLE
         assert one.near.recv(100) == frame(TEXT, b"one")
 

@@ -101,11 +101,21 @@ def test_a_close_is_answered_with_the_same(payload: bytes, client: bool, way: An
     protocol = WebSocketProtocol(client=client)
     key = None if client else KEY
     way(protocol, frame(TEXT, b"last", key) + frame(CLOSE, payload, key) + frame(TEXT, b"late", key) + b"\xff\xff")
+    assert protocol.close_received and protocol.answer_due and not protocol.output  # the last message comes first
+    assert list(protocol.messages) == ["last"]
+    protocol.answer()
     assert sent(protocol) == [(CLOSE, payload)]
-    assert protocol.close_received and protocol.close_sent and protocol.failure is None
+    assert protocol.close_sent and not protocol.answer_due and protocol.failure is None
     assert protocol.close_code == (int.from_bytes(payload[:2], "big") or 1005)
     assert protocol.close_reason == payload[2:].decode()
-    assert list(protocol.messages) == ["last"]
+
+
+@every_way
+def test_a_close_with_no_message_in_front_is_answered_at_once(way: Any) -> None:
+    protocol = WebSocketProtocol()
+    way(protocol, frame(CLOSE, close(1000, b"bye")) + frame(TEXT, b"late"))
+    assert sent(protocol) == [(CLOSE, close(1000, b"bye"))]
+    assert not protocol.answer_due and not protocol.messages
 
 
 @every_way
@@ -115,7 +125,7 @@ def test_a_close_that_breaks_a_rule(payload: bytes, code: int, way: Any) -> None
     way(protocol, frame(TEXT, b"last") + frame(CLOSE, payload) + frame(TEXT, b"late"))
     assert protocol.failure is not None and protocol.failure.close_code == code
     assert not protocol.close_received and protocol.output == []
-    protocol.answer_failure()
+    protocol.answer()
     assert [(head, body[:2]) for head, body in sent(protocol)] == [(CLOSE, code.to_bytes(2, "big"))]
     assert protocol.close_code == code and list(protocol.messages) == ["last"]
 
@@ -224,7 +234,7 @@ def test_a_failure_is_answered_behind_the_replies_that_are_due(data: bytes, code
     way(protocol, frame(PING, b"1") + data + frame(PING, b"2") + frame(CLOSE))
     assert sent(protocol) == [(PONG, b"1")] and not protocol.close_sent
     assert protocol.simple_limit == 0 and protocol.receive_buffer() is None
-    protocol.answer_failure()
+    protocol.answer()
     pong, (head, payload) = sent(protocol)
     assert (head, payload[:2]) == (CLOSE, code.to_bytes(2, "big"))
     assert protocol.close_sent and not protocol.close_received and protocol.close_code == code
@@ -235,7 +245,7 @@ def test_a_failure_behind_our_close_is_not_answered() -> None:
     protocol = WebSocketProtocol()
     protocol.send_close(1000)
     feed(protocol, b"\xff")
-    protocol.answer_failure()
+    protocol.answer()
     assert sent(protocol) == [(CLOSE, close(1000))]
     assert protocol.close_code == 1002
 

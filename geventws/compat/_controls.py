@@ -110,6 +110,10 @@ class ControlRoute(WebSocketWSGI):
 
     websocket_class: type[WebSocket] = ControlWebSocket
 
+    def __new__(cls, *_args: Any, **_options: Any) -> Any:
+        """Return the route; it is never a decorator."""
+        return object.__new__(cls)
+
     def make_websocket(self, socket: Any, environ: Environ, upgrade: Upgrade) -> WebSocket:
         """Return the connection, not yet open."""
         protocol = ControlProtocol(max_message_size=self.max_message_size, extension=upgrade.extension)

@@ -65,11 +65,9 @@ class WebSocket(geventws.WebSocket):
         early: bytes | None = None,
         timing: Timing = DEFAULT_TIMING,
     ) -> None:
-        if timing.ping_interval is not None:
-            legacy.set_keepalive(sock, timing.ping_interval)
         protocol = HixieProtocol(version, max_message_size=DEFAULT_MAX_FRAME_LENGTH, strict=True)
         subprotocol = environ.get("HTTP_WEBSOCKET_PROTOCOL")
-        self._start(sock, environ, protocol, version, subprotocol, early, timing._replace(ping_interval=None))
+        self._start(sock, environ, protocol, version, subprotocol, early, legacy.use_keepalive(sock, timing))
 
     def _start(
         self,

@@ -92,9 +92,9 @@ def decode_body(head: int, payload: bytes) -> str | bytes:
 
 
 def encode_body(message: Message) -> bytes:
-    """Return the bytes of a message, or of a `Frame.body`."""
+    """Return the bytes of a message."""
     if isinstance(message, str):
-        return message.encode("utf-8", "surrogateescape")
+        return message.encode()
     return bytes(memoryview(message)) if message is not None else b""
 
 
@@ -107,16 +107,19 @@ class Frame:
         body: its payload, `str` for text and bytes for the rest. Of a text's first fragment, the bytes of a character
             that goes on in the next one are escaped (Python's "surrogateescape").
         masking_key: the key that it was masked with, or b"".
+        payload_length: bytes of its payload.
     """
 
     __slots__ = ("body", "final", "masking_key", "opcode", "payload_length")
 
-    def __init__(self, opcode: int, final: bool, body: str | bytes, masking_key: bytes = b"") -> None:
+    def __init__(
+        self, opcode: int, final: bool, body: str | bytes, masking_key: bytes, payload_length: int
+    ) -> None:
         self.opcode = opcode
         self.final = final
         self.body = body
         self.masking_key = masking_key
-        self.payload_length = len(encode_body(body))
+        self.payload_length = payload_length
 
     @property
     def is_message(self) -> bool:
@@ -196,7 +199,7 @@ class FrameParser:
         if found is None:
             return None
         head, key, payload = found
-        return Frame(head & 0x0F, bool(head & 0x80), decode_body(head, payload), key)
+        return Frame(head & 0x0F, bool(head & 0x80), decode_body(head, payload), key, len(payload))
 
     def encode(
         self,

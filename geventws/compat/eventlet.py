@@ -26,7 +26,7 @@ from ..frames import valid_close_code
 from ..handshake import GUID, Environ, accept
 from ..hixie76 import is_legacy
 from ..route import as_origins, log_refusal
-from ..upgrade import REASONS, Refusal, take_over
+from ..upgrade import REASONS, answer, take_over
 from ._eventlet_server import listen, wrap_ssl, wsgi
 from ._eventlet_sockets import DEFAULT_MAX_FRAME_LENGTH, NEGOTIATOR, RFC6455WebSocket, WebSocket, read_extensions
 
@@ -252,6 +252,4 @@ def _refuse(environ: Environ, start_response: StartResponse, refusal: BadRequest
     """Answer with an HTTP status, and see to it that nothing behind the request is taken for another one."""
     body = refusal.body or b""
     headers = [("Connection", "close"), *refusal.headers, ("Content-Length", str(len(body)))]
-    start_response(refusal.status, headers)
-    has_body = environ.get("CONTENT_LENGTH", "") not in ("", "0") or "HTTP_TRANSFER_ENCODING" in environ
-    return Refusal(body, environ) if has_body else [body]
+    return answer(environ, start_response, refusal.status, headers, body)

@@ -264,7 +264,7 @@ static void receive_once(int epoll_fd, uint32_t limit, int32_t size, int32_t chu
 
     for (i = 0; i <= most; i++)
         limits[i] = limit;
-    count = ws_receive(epoll_fd, limits, most + 1, buffer, size, chunk, found, max_records);
+    count = ws_receive(epoll_fd, -1, limits, most + 1, buffer, size, chunk, found, max_records);
     CHECK(count >= 0 && count <= max_records);
     for (i = 0; i < count; i++) {
         CHECK(found[i].kind >= WS_TEXT && found[i].kind < WS_EOF);

@@ -12,6 +12,7 @@ import geventws
 
 from ...exceptions import HandshakeError
 from ...handshake import Environ, is_upgrade
+from ...route import Route
 from ...wsgi import WebSocketWSGI
 from .resource import Resource
 from .websocket import WebSocket, logger
@@ -41,7 +42,7 @@ class WebSocketHandler(WSGIHandler):  # type: ignore[misc]
     Attributes:
         websocket: the `WebSocket`, while there is one.
         websocket_class: its class.
-        websocket_options: options for `geventws.WebSocketWSGI`, such as `max_message_size`.
+        websocket_options: options for `geventws.WebSocketWSGI`, such as `max_message_size`; 16 MiB here.
         prevent_wsgi_call: whether to leave the application uncalled, for handlers that do that themselves; the
             connection then ends with the request.
     """
@@ -84,8 +85,7 @@ class WebSocketHandler(WSGIHandler):  # type: ignore[misc]
 
     def upgrade_websocket(self) -> Iterable[bytes] | None:
         """Answer the handshake: return None, and `websocket` is there; or the body of a refusal."""
-        route = self._make_route()
-        ws = route.connect(self.environ, self.start_response)
+        ws = self._make_route().connect(self.environ, self.start_response)
         if not isinstance(ws, geventws.WebSocket):
             return ws
         assert isinstance(ws, WebSocket)
@@ -96,15 +96,11 @@ class WebSocketHandler(WSGIHandler):  # type: ignore[misc]
         ws.open()
         return None
 
-    def _make_route(self) -> WebSocketWSGI:
+    def _make_route(self) -> Route:
         app_protocol = getattr(self.application, "app_protocol", None)
         protocol = app_protocol(self.environ["PATH_INFO"]) if app_protocol else ""
-        route: WebSocketWSGI = WebSocketWSGI(
-            self._call_application,
-            subprotocols=[protocol] if protocol else (),
-            headers=self._check_path,
-            **self.websocket_options,
-        )
+        subprotocols = [protocol] if protocol else []
+        route = Route(subprotocols=subprotocols, headers=self._check_path, **self.websocket_options)
         route.websocket_class = self.websocket_class
         return route
 
@@ -123,9 +119,9 @@ class WebSocketHandler(WSGIHandler):  # type: ignore[misc]
         key = self._client_key()
         clients[key] = Client(key, ws)
         try:
-            self._make_route().run(ws)
+            WebSocketWSGI(self._call_application).run(ws)
         finally:
-            del clients[key]
+            clients.pop(key, None)
             self.environ["wsgi.websocket"] = None
 
     def _call_application(self, _ws: geventws.WebSocket) -> None:

@@ -111,7 +111,7 @@ class WebSocket(geventws.WebSocket):
             self._ended = True
         return bytearray(message) if isinstance(message, bytes) else message
 
-    def send(self, message: Any, binary: bool | None = None) -> None:  # type: ignore[override]
+    def send(self, message: Any, binary: bool | None = None) -> None:
         """Send a message. Blocks while the peer does not take it.
 
         Args:

@@ -1,0 +1,67 @@
+"""WebSockets in Django, through its WSGI handler; a whole project in one file.
+
+    python examples/frameworks/django_app.py [PORT]
+    gunicorn -k gevent --chdir examples/frameworks django_app:application
+
+In a project of several files, this is what changes, in its wsgi.py:
+
+    application = WebSocketMiddleware(get_wsgi_application())
+"""
+
+import sys
+
+if __name__ == "__main__":
+    from gevent import monkey
+
+    monkey.patch_all()
+
+from django.conf import settings
+from django.core.exceptions import PermissionDenied
+from django.core.wsgi import get_wsgi_application
+from django.http import HttpResponse, HttpResponseBadRequest
+from django.urls import path
+from gevent import pywsgi
+
+from geventws import ConnectionClosed
+from geventws.middleware import WebSocketMiddleware
+
+settings.configure(
+    ROOT_URLCONF=__name__,
+    ALLOWED_HOSTS=["127.0.0.1", "localhost"],
+    SECRET_KEY="not for production",
+    MIDDLEWARE=["django.middleware.common.CommonMiddleware", "django.middleware.csrf.CsrfViewMiddleware"],
+    USE_TZ=True,
+)
+
+
+def index(request):
+    return HttpResponse("a page")
+
+
+def echo(request):
+    ws = request.environ.get("wsgi.websocket")
+    if ws is None:
+        return HttpResponseBadRequest("this path wants a WebSocket")
+    try:
+        while (message := ws.receive()) is not None:
+            ws.send(message)
+    except ConnectionClosed:
+        pass  # the peer left while something was sent
+    return HttpResponse()
+
+
+def private(request):
+    if request.GET.get("key") != "open sesame":
+        raise PermissionDenied  # the handshake is not answered yet: this is a plain HTTP response
+    return echo(request)
+
+
+urlpatterns = [path("", index), path("echo", echo), path("private", private)]
+application = WebSocketMiddleware(get_wsgi_application(), max_message_size=1 << 22)
+
+
+if __name__ == "__main__":
+    server = pywsgi.WSGIServer(("127.0.0.1", int(sys.argv[1]) if len(sys.argv) > 1 else 8000), application)
+    server.start()
+    print(f"Listening at: http://127.0.0.1:{server.server_port}", flush=True)
+    server.serve_forever()

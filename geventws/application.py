@@ -1,0 +1,294 @@
+"""WebSocketApplication: WebSockets in callbacks, without a greenlet for a connection that has nothing to do.
+
+A blocking handler costs its connection a greenlet, and the server's objects below it. Here the handshake runs in the
+request's greenlet, as ever; then the socket is taken away from the server, so that the request ends, and the connection
+lives on in the poller alone. When messages come, `CallbackWebSocket.run` makes a greenlet, which runs the callbacks
+until nothing is left, and ends. So callbacks may block, and those of one connection run one after the other.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from greenlet import GreenletExit, greenlet
+
+from .frames import Opcode
+from .json import encode
+from .poller import switch_to
+from .route import Route
+from .upgrade import SEAM, detach
+from .websocket import WebSocket
+from .wsgi import is_departure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from .handshake import Upgrade
+    from .route import Environ
+
+__all__ = ["CallbackWebSocket", "WebSocketApplication"]
+
+logger = logging.getLogger("geventws")
+
+
+class _Ping(bytes):
+    """A ping in the queue of messages."""
+
+
+class _Pong(bytes):
+    """A pong in the queue of messages."""
+
+
+class CallbackWebSocket(WebSocket):
+    """The connection that callbacks are given: a `WebSocket` that calls back instead of being waited for.
+
+    `send`, `send_json`, `ping` and `close` may be called from any greenlet of the connection's thread, at any time.
+
+    Attributes:
+        data: yours: whatever belongs to this connection; None at first.
+        environ: the WSGI environment of the handshake, until `on_open` has returned. It is large, and then gone.
+    """
+
+    __slots__ = ("_application", "_closing", "_serving", "_socket", "_told", "data")
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._application: WebSocketApplication
+        self._socket: Any = None  # ours to close; None where the server closes it
+        self._serving = True  # callbacks run, or are about to
+        self._closing = False  # the application has closed the connection: it wants no more messages
+        self._told = False  # on_close was called
+        self.data: Any = None
+        super().__init__(*arguments, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        """Say what became of the environ."""
+        if name == "environ":
+            raise AttributeError("a connection has its environ until on_open has returned: keep what you need in data")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+
+    def wait(self, timeout: float | None = None) -> str | bytes | None:
+        """Raise TypeError: the messages go to the application's `on_message` and `on_bytes`."""
+        raise TypeError("a WebSocketApplication's messages go to on_message and on_bytes")
+
+    def __iter__(self) -> Iterator[str | bytes]:
+        """Raise TypeError, as `wait` does."""
+        return iter((self.wait() or "",))
+
+    def begin(self, application: WebSocketApplication, socket: Any) -> None:
+        """Receive, and run `on_open`. Blocks as long as that does; without a socket, until the connection is over.
+
+        Args:
+            application: whose callbacks are to be called.
+            socket: the connection's, to be closed at its end; None leaves that to the server.
+        """
+        self._application = application
+        if socket is not None:
+            self._socket = self._stream._socket = socket  # the same C socket, in another wrapper
+        try:
+            self.open()
+            self._call(application.on_open)
+        finally:
+            del self.environ
+            self._rest()
+        if socket is None:
+            self.wait_until(lambda: self.over, None)
+            self.wait_closed()
+
+    # What the engine calls, in the hub
+
+    def run(self) -> bool:
+        """Switch to a new greenlet if there is something to call back for; return whether that was so."""
+        self._heard = True
+        if self._serving:
+            if len(self.inbox) > 1:
+                self._check_read_ahead()
+            return False
+        if not self._due:
+            return False
+        self._serving = True
+        switch_to(greenlet(self._serve, self._poller.hub))
+        return True
+
+    @property
+    def _due(self) -> bool:
+        """Whether there is something to call back for, or to see to."""
+        return bool(self._messages) or self._attention and not self._told
+
+    def receive_control(self, opcode: int, payload: bytes) -> None:
+        """Queue a ping or a pong behind the messages, if the application has a callback for it."""
+        application, mine = self._application, WebSocketApplication
+        name = "on_ping" if opcode == Opcode.PING else "on_pong"
+        if getattr(getattr(application, name), "__func__", None) is not getattr(mine, name):
+            self._messages.append((_Ping if opcode == Opcode.PING else _Pong)(payload))
+
+    def begin_close(self, code: int | None, reason: str) -> None:
+        """Send a close frame; with that, the application wants no more messages. Never blocks."""
+        super().begin_close(code, reason)
+        self._closing = True
+        self._messages.clear()
+
+    def _finish(self) -> None:
+        super()._finish()
+        if self._stream.closed and self._socket is not None:
+            socket, self._socket = self._socket, None
+            socket.close()
+
+    # What runs in a greenlet, one at a time
+
+    def _serve(self) -> None:
+        """Call back until nothing is left to call back for."""
+        try:
+            while self._due:
+                if self._messages:
+                    self._serve_messages()
+                elif not self.over:
+                    self._prepare_to_wait()
+                else:
+                    self._told = True
+                    self._call(self._application.on_close, self._protocol.close_code, self._protocol.close_reason)
+        finally:
+            self._rest()
+
+    def _rest(self) -> None:
+        """No callback runs any more; see to what came meanwhile."""
+        self._serving = False
+        if self._corked:
+            self._stream.flush()
+        if self._due:
+            self._poller.loop.run_callback(self.run)
+
+    def _serve_messages(self) -> None:
+        application, messages = self._application, self._messages
+        while messages:
+            message = messages.popleft()
+            kind = type(message)
+            if self._closing:
+                pass
+            elif kind is str:
+                self._call(application.on_message, message)
+            elif kind is bytes:
+                self._call(application.on_bytes, message)
+            else:
+                self._call(application.on_ping if kind is _Ping else application.on_pong, bytes(message))
+
+    def _call(self, callback: Callable[..., Any], *arguments: Any) -> None:
+        """Run one callback, send what it returns, and see to its errors."""
+        try:
+            reply = callback(self, *arguments)
+            if reply is not None and not self._told:
+                self.send(encode(reply) if isinstance(reply, (dict, list)) else reply)
+        except Exception as error:
+            if not is_departure(self, error):
+                self._report(error)
+        except BaseException as error:  # a kill, for one
+            self.close(1001 if isinstance(error, GreenletExit) else 1011)
+            raise
+
+    def _report(self, error: Exception) -> None:
+        """Tell the application of a callback's error; should that fail, too, close."""
+        try:
+            self._application.on_error(self, error)
+        except Exception as another:
+            if not is_departure(self, another):
+                logger.exception("%s: on_error failed", self.peer)
+            self.close(1011)
+
+
+class WebSocketApplication(Route):
+    """A WSGI application that speaks WebSocket in callbacks. Subclass it, and override what you want to hear of::
+
+        class Echo(WebSocketApplication):
+            def on_message(self, ws, message):
+                return message
+
+        pywsgi.WSGIServer(("127.0.0.1", 8000), Echo(origins=["https://example.org"])).serve_forever()
+
+    One instance serves all connections; what belongs to one of them goes to `ws.data`. Callbacks may block. Those of
+    one connection run in order, one at a time; those of different connections run concurrently, each burst in a
+    greenlet of its own. A connection that has nothing to do has no greenlet.
+
+    What `on_open`, `on_message`, `on_bytes`, `on_ping` and `on_pong` return is sent, unless it is None: str, bytes, or
+    an iterable of them as `WebSocket.send` has it, dict and list as JSON. An exception goes to `on_error`; but that the
+    peer has left is none.
+
+    Args:
+        options: see `Route`; all but `streaming`. With `decode_text=False`, text goes to `on_bytes`, too.
+
+    Raises:
+        TypeError: `streaming` is set.
+    """
+
+    websocket_class = CallbackWebSocket
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        if self.streaming:
+            raise TypeError("a callback gets a whole message: streaming is for handlers that wait")
+
+    # To be overridden
+
+    def on_handshake(self, environ: Environ, headers: list[tuple[str, str]]) -> None:
+        """Called before the handshake is answered. May block.
+
+        Args:
+            environ: the request's WSGI environment.
+            headers: those of the 101, as pairs; the list may be changed.
+
+        Raises:
+            HandshakeError: to refuse, with an HTTP status.
+        """
+
+    def on_open(self, ws: CallbackWebSocket) -> Any:
+        """Called first, in the request's greenlet, with `ws.environ` at hand for the last time."""
+
+    def on_message(self, ws: CallbackWebSocket, message: str) -> Any:
+        """Called for every text message."""
+
+    def on_bytes(self, ws: CallbackWebSocket, data: bytes) -> Any:
+        """Called for every binary message."""
+
+    def on_ping(self, ws: CallbackWebSocket, payload: bytes) -> Any:
+        """Called for every ping, which has been answered already."""
+
+    def on_pong(self, ws: CallbackWebSocket, payload: bytes) -> Any:
+        """Called for every pong, also those that answer keepalive pings."""
+
+    def on_close(self, ws: CallbackWebSocket, code: int, reason: str) -> None:
+        """Called last, once for every connection for which `on_open` was called; nothing can be sent any more.
+
+        Args:
+            code: the close code: the peer's, or ours where we failed the connection; 1006 when it was lost.
+            reason: the reason that came with it.
+        """
+
+    def on_error(self, ws: CallbackWebSocket, error: Exception) -> None:
+        """Called when a callback has raised. This one logs a traceback, and closes with 1011.
+
+        An override that does not close the connection lets it go on.
+        """
+        logger.error("%s: a callback failed", ws.peer, exc_info=error)
+        ws.close(1011)
+
+    # The request
+
+    def complete_headers(self, environ: Environ, headers: list[tuple[str, str]]) -> None:
+        """Add to the headers of a 101, or raise HandshakeError to refuse."""
+        super().complete_headers(environ, headers)
+        self.on_handshake(environ, headers)
+
+    def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
+        """Serve one request (PEP 3333). Blocks for the handshake and `on_open`.
+
+        Where a middleware hides gunicorn's reader, it blocks until the connection is over.
+
+        Raises:
+            NoSocket: the server gives its application no socket.
+        """
+        server = environ.get(SEAM)
+        ws = self.connect(environ, start_response)
+        if not isinstance(ws, CallbackWebSocket):
+            return ws
+        socket = ws.take_socket()
+        ws.begin(self, detach(environ, ws.socket) if server is None else server.give_away())
+        return []
