@@ -42,6 +42,7 @@ PEERS = {
     for peer in (
         Peer("geventws", "geventws_echo.py pywsgi", module="geventws"),
         Peer("geventws-server", "geventws_echo.py server", module="geventws"),
+        Peer("geventws-callbacks", "geventws_echo.py pywsgi callbacks", module="geventws"),
         Peer(
             "geventws-python",
             "geventws_echo.py pywsgi",

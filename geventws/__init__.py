@@ -13,6 +13,8 @@
 
 from __future__ import annotations
 
+from .application import WebSocketApplication
+from .client import connect, reconnect
 from .exceptions import (
     ConcurrencyError,
     ConnectionClosed,
@@ -27,7 +29,9 @@ from .exceptions import (
 )
 from .frames import CloseCode, Opcode
 from .handshake import SAME_ORIGIN
+from .middleware import WebSocketMiddleware
 from .permessage_deflate import PerMessageDeflate
+from .server import WebSocketServer
 from .streaming import StreamingWebSocket
 from .websocket import WebSocket
 from .wsgi import WebSocketWSGI
@@ -50,6 +54,11 @@ __all__ = [
     "ProtocolError",
     "StreamingWebSocket",
     "WebSocket",
+    "WebSocketApplication",
     "WebSocketError",
+    "WebSocketMiddleware",
+    "WebSocketServer",
     "WebSocketWSGI",
+    "connect",
+    "reconnect",
 ]

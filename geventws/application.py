@@ -22,9 +22,8 @@ from .websocket import WebSocket
 from .wsgi import is_departure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
-    from .handshake import Upgrade
     from .route import Environ
 
 __all__ = ["CallbackWebSocket", "WebSocketApplication"]
@@ -50,11 +49,11 @@ class CallbackWebSocket(WebSocket):
         environ: the WSGI environment of the handshake, until `on_open` has returned. It is large, and then gone.
     """
 
-    __slots__ = ("_application", "_closing", "_serving", "_socket", "_told", "data")
+    __slots__ = ("_application", "_closing", "_owned", "_serving", "_told", "data")
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._application: WebSocketApplication
-        self._socket: Any = None  # ours to close; None where the server closes it
+        self._owned: Any = None  # the socket, where it is ours to close
         self._serving = True  # callbacks run, or are about to
         self._closing = False  # the application has closed the connection: it wants no more messages
         self._told = False  # on_close was called
@@ -71,9 +70,10 @@ class CallbackWebSocket(WebSocket):
         """Raise TypeError: the messages go to the application's `on_message` and `on_bytes`."""
         raise TypeError("a WebSocketApplication's messages go to on_message and on_bytes")
 
-    def __iter__(self) -> Iterator[str | bytes]:
-        """Raise TypeError, as `wait` does."""
-        return iter((self.wait() or "",))
+    @property
+    def socket(self) -> Any:
+        """The socket, or what stands for it."""
+        return self._stream._socket
 
     def begin(self, application: WebSocketApplication, socket: Any) -> None:
         """Receive, and run `on_open`. Blocks as long as that does; without a socket, until the connection is over.
@@ -84,7 +84,7 @@ class CallbackWebSocket(WebSocket):
         """
         self._application = application
         if socket is not None:
-            self._socket = self._stream._socket = socket  # the same C socket, in another wrapper
+            self._owned = self._stream._socket = socket  # the same C socket, without what was around it
         try:
             self.open()
             self._call(application.on_open)
@@ -130,9 +130,8 @@ class CallbackWebSocket(WebSocket):
 
     def _finish(self) -> None:
         super()._finish()
-        if self._stream.closed and self._socket is not None:
-            socket, self._socket = self._socket, None
-            socket.close()
+        if self._stream.closed and self._owned is not None:
+            self._owned.close()
 
     # What runs in a greenlet, one at a time
 
@@ -287,8 +286,8 @@ class WebSocketApplication(Route):
         """
         server = environ.get(SEAM)
         ws = self.connect(environ, start_response)
-        if not isinstance(ws, CallbackWebSocket):
+        if not isinstance(ws, WebSocket):
             return ws
-        socket = ws.take_socket()
+        assert isinstance(ws, CallbackWebSocket)
         ws.begin(self, detach(environ, ws.socket) if server is None else server.give_away())
         return []

@@ -20,12 +20,12 @@ from typing import Any, NoReturn, TypeAlias
 import gevent
 
 from .backoff import Backoff, retry_after
-from .connection import Timing
 from .dial import adopt, connect_proxy, connect_tcp, connect_unix, exchange, find_proxy, read_body, start_tls
 from .exceptions import HandshakeError, InvalidStatus, InvalidURI
 from .handshake import Upgrade, check_response, make_key, request_headers
 from .headers import HeaderList, build_extensions, join_headers, quoted
 from .http_response import Response
+from .keepalive import Timing
 from .owned import OwnedStreamingWebSocket, OwnedWebSocket
 from .permessage_deflate import PerMessageDeflate
 from .protocol import WebSocketProtocol

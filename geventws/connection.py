@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from greenlet import getcurrent
-
-from .exceptions import ConnectionClosed, InvalidData, PayloadTooBig, ProtocolError
+from .exceptions import ConnectionClosed, InvalidData, PayloadTooBig
 from .frames import CloseCode, Opcode
-from .keepalive import Keepalive
+from .keepalive import Keepalive, Timing
 from .poller import PEER_IS_SERVER, get_poller, switch_to
-from .stream import open_stream
+from .tls_stream import open_stream
+from .waiters import wait_until, wake
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,15 +37,6 @@ PLAIN_LIMIT = 4096
 """The largest payload that may skip the protocol on its way out, if nothing is to be done to it."""
 
 _NOWHERE: deque[Any] = deque(maxlen=0)
-
-
-class Timing(NamedTuple):
-    """The clocks of a connection, in seconds; None turns one off."""
-
-    ping_interval: float | None = 20.0
-    ping_timeout: float | None = 20.0
-    close_timeout: float | None = 5.0
-    send_timeout: float | None = 30.0
 
 
 class Connection:
@@ -195,7 +185,7 @@ class Connection:
 
     def _after_receiving(self) -> None:
         """Send the replies, tell what the control frames said, and see whether it is the end."""
-        protocol, stream = self._protocol, self._stream
+        protocol = self._protocol
         if protocol.controls:
             self._take_controls()
         if protocol.output:
@@ -305,14 +295,7 @@ class Connection:
             self.inbox = _NOWHERE
         self._poller.loop.run_callback(self.run)
         if self._closers:
-            self._poller.loop.run_callback(self._wake_closers)
-
-    def _wake_closers(self) -> None:
-        """Run the greenlets that wait for the end and find it."""
-        for waiter in tuple(self._closers):
-            if waiter in self._closers and waiter[1]():
-                self._closers.remove(waiter)
-                waiter[0].switch()
+            self._poller.loop.run_callback(wake, self._closers)
 
     def closed_error(self) -> ConnectionClosed:
         """Return the error that says how the connection ended."""
@@ -392,24 +375,4 @@ class Connection:
 
     def wait_until(self, done: Callable[[], bool], timeout: float | None) -> None:
         """Block until `done`, which is asked whenever something happens, or the time is up."""
-        if done():
-            return
-        hub = self._poller.hub
-        waiter = (getcurrent(), done)
-        timer = None if timeout is None else hub.loop.timer(timeout)
-
-        def expire() -> None:
-            if waiter in self._closers:
-                self._closers.remove(waiter)
-                waiter[0].switch()
-
-        self._closers.append(waiter)
-        if timer is not None:
-            timer.start(expire)
-        try:
-            hub.switch()
-        finally:
-            if timer is not None:
-                timer.close()
-            if waiter in self._closers:
-                self._closers.remove(waiter)
+        wait_until(self._closers, self._poller, done, timeout)

@@ -1,8 +1,4 @@
-"""The public codec: frames as values and as bytes (RFC 6455 section 5), without any I/O.
-
-It also picks the core: the C routines where they are built, their Python twin otherwise or when the
-environment says GEVENTWS_PURE_PYTHON=1.
-"""
+"""The public codec: frames as values and as bytes (RFC 6455 section 5), without any I/O."""
 
 from __future__ import annotations
 
@@ -11,20 +7,8 @@ import enum
 import os
 
 from . import _frame_py
+from ._core import mask, scan
 from .exceptions import PayloadTooBig, ProtocolError
-
-HAVE_C = False
-"""Whether the C core is in use."""
-
-if os.environ.get("GEVENTWS_PURE_PYTHON", "0") in ("", "0"):
-    try:
-        from ._frame_c import LARGEST_BUFFER, mask, mask_in_place, new_buffer, scan
-
-        HAVE_C = True
-    except ImportError:
-        from ._frame_py import LARGEST_BUFFER, mask, mask_in_place, new_buffer, scan
-else:
-    from ._frame_py import LARGEST_BUFFER, mask, mask_in_place, new_buffer, scan
 
 __all__ = ["CloseCode", "Frame", "FrameParser", "Opcode", "encode_close", "encode_header", "mask", "parse_close"]
 

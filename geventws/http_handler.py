@@ -10,6 +10,7 @@ application took the socket, nothing of the request but its environ stays in mem
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import ssl
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from http.client import HTTPException
+from socket import SHUT_RDWR
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -26,6 +28,7 @@ from gevent.pywsgi import Input, WSGIHandler
 
 from . import http_head
 from .http_stream import HeadError, HTTPStream, LateReader, RawSocket
+from .upgrade import Detached, detach_socket
 
 if TYPE_CHECKING:
     from .server import WebSocketServer
@@ -127,6 +130,20 @@ class RequestHandler(WSGIHandler):  # type: ignore[misc]
         self._taken = True
         self.environ["wsgi.input"] = self.wsgi_input = _EMPTY
         return self.stream.bare, received
+
+    def give_away(self) -> GivenSocket:
+        """Let the connection, which was taken, live longer than its request. To be called once.
+
+        The server still counts it against `max_connections`, and drains it, until the socket is closed.
+
+        Returns:
+            the socket, which never blocks, and is the caller's to close.
+        """
+        sock = self.stream.give_away()
+        detached = Detached(sock) if isinstance(sock, RawSocket) else detach_socket(sock)
+        given = GivenSocket(detached, self.server, self._on_drain)
+        self.server.forget(self)
+        return given
 
     def on_drain(self, callback: Callable[[], object]) -> None:
         """Have a function called, in a greenlet of its own, when the server begins to stop. It may block."""
@@ -287,6 +304,43 @@ class RequestHandler(WSGIHandler):  # type: ignore[misc]
         elapsed = f"{self.time_finish - self.time_start:.6f}" if self.time_finish else "-"
         length = self.response_length or "-"
         return f'{address or "-"} - - [{_log_time(int(self.time_finish))}] "{line}" {status} {length} {elapsed}'
+
+
+class GivenSocket(Detached):
+    """The socket of a connection that outlives its request, and what the server knows of that connection.
+
+    Attributes:
+        greenlet: the one that drains the connection; to kill it ends the connection at once.
+    """
+
+    __slots__ = ("_on_drain", "_server", "greenlet")
+
+    def __init__(self, detached: Detached, server: Any, on_drain: Callable[[], object] | None) -> None:
+        super().__init__(detached._sock, detached._sslobj)
+        self._server = server
+        self._on_drain = on_drain
+        self.greenlet: Any = None
+        server._connections.add(self)
+        if server.draining:
+            self.drain()
+
+    def drain(self) -> None:
+        """End the connection politely. Does not block."""
+        self.greenlet = gevent.spawn(self._drain)
+
+    def _drain(self) -> None:
+        try:
+            if self._on_drain is not None:
+                self._on_drain()
+        except gevent.GreenletExit:
+            with contextlib.suppress(OSError):  # it has gone
+                self._sock.shutdown(SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the socket. Idempotent."""
+        super().close()
+        self._on_drain = None  # which has a hold of the connection, and so of this
+        self._server.forget(self)
 
 
 def _as_method(application: Any) -> Any:

@@ -191,6 +191,12 @@ class HTTPStream:
 
     # The end
 
+    def give_away(self) -> Any:
+        """Return the socket, which is the caller's to close from here on: the bare one, or a gevent socket."""
+        sock = self.bare
+        self._socket = self._raw = None
+        return sock
+
     def interrupt(self) -> None:
         """Have the greenlet that waits for the peer see the end of the connection. Does not block."""
         try:
@@ -207,12 +213,14 @@ class HTTPStream:
                 pass
 
     def close(self, drop_input: bool) -> None:
-        """Close the socket. Idempotent; never raises.
+        """Close the socket, unless it was given away. Idempotent; never raises.
 
         Args:
             drop_input: take what came in and was not read, up to a limit, lest the close resets the connection.
         """
         sock = self._socket or self._raw
+        if sock is None:
+            return
         try:
             if drop_input:
                 sock._sock.recv(2 * CHUNK)

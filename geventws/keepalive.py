@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import random
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .connection import Timing
-
 PING_JITTER = 0.1
 """By how much of itself an interval varies, so that connections opened together do not ping together."""
+
+
+class Timing(NamedTuple):
+    """The clocks of a connection, in seconds; None turns one off."""
+
+    ping_interval: float | None = 20.0
+    ping_timeout: float | None = 20.0
+    close_timeout: float | None = 5.0
+    send_timeout: float | None = 30.0
 
 
 class Keepalive:

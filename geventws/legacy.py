@@ -21,7 +21,7 @@ from .hixie76 import CHALLENGE_SIZE, LegacyUpgrade
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from .connection import Timing
+    from .keepalive import Timing
     from .upgrade import Environ, StartResponse
 
 __all__ = ["accept", "take_over", "use_keepalive"]

@@ -15,20 +15,22 @@ from typing import TYPE_CHECKING, Any
 
 from greenlet import getcurrent
 
+from .connection import Connection
 from .streaming import StreamingWebSocket
 from .websocket import WebSocket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .connection import Timing
     from .handshake import Upgrade
+    from .keepalive import Timing
     from .protocol import WebSocketProtocol
 
 NEVER = 1e8
 """Seconds, three years: a send_timeout of None. The timer itself keeps a greenlet that waits to send."""
 
-_waiting: set[Any] = set()  # greenlets; each keeps the connection that it waits in
+_waiting: dict[int, Any] = {}  # greenlets, each of which keeps the connection that it waits in
+_reader_slot: Any = Connection.__dict__["_reader"]
 _nowhere: deque[Any] = deque(maxlen=0)
 
 
@@ -87,22 +89,27 @@ class OwnedWebSocket(WebSocket):
         self._stream.channel = _Link(self)
         self._socket = socket
 
-    def _park(self) -> None:
-        greenlet = getcurrent()
-        _waiting.add(greenlet)
-        try:
-            super()._park()
-        finally:
-            _waiting.discard(greenlet)
+    @property
+    def _reader(self) -> Any:
+        """The greenlet that waits for a message."""
+        return _reader_slot.__get__(self)
+
+    @_reader.setter
+    def _reader(self, greenlet: Any) -> None:
+        _reader_slot.__set__(self, greenlet)
+        if greenlet is None:
+            _waiting.pop(id(self), None)
+        else:
+            _waiting[id(self)] = greenlet
 
     def wait_until(self, done: Callable[[], bool], timeout: float | None) -> None:
         """Block until `done`, which is asked whenever something happens, or the time is up."""
         greenlet = getcurrent()
-        _waiting.add(greenlet)
+        _waiting[id(greenlet)] = greenlet
         try:
             super().wait_until(done, timeout)
         finally:
-            _waiting.discard(greenlet)
+            del _waiting[id(greenlet)]
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Close the connection (RFC 6455 7.1.2), and its socket.
@@ -136,7 +143,6 @@ class OwnedWebSocket(WebSocket):
         if not self.closed:
             warnings.warn(f"{self!r} was not closed", ResourceWarning, stacklevel=2, source=self)
         poller = self._stream.poller
-        self._stream.channel = self  # a weak reference may be dead by now
         if poller.closed:
             self._socket.close()  # we are in a forked child; the connection is the parent's
             return

@@ -20,7 +20,7 @@ import gevent
 from gevent.monkey import get_original
 from greenlet import greenlet
 
-from .frames import HAVE_C
+from ._core import HAVE_C
 
 if TYPE_CHECKING:
     from collections import deque
@@ -226,10 +226,10 @@ class CorePoller(Poller):
             raise OSError(-count, os.strerror(-count))
         numbers = iter(ffi.unpack(self._numbers, 4 * count))
         channels: list[Any] = []
-        channel = None
+        channel: Any = None
         last = -1
         all_channels, data = self._channels, self._bytes
-        for fd, kind, start, end in zip(numbers, numbers, numbers, numbers):
+        for fd, kind, start, end in zip(numbers, numbers, numbers, numbers, strict=False):
             if fd != last:
                 channel = all_channels[last := fd]
                 channels.append(channel)

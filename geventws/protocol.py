@@ -18,22 +18,10 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from . import _frame_py
+from ._core import LARGEST_BUFFER, mask, mask_in_place, new_buffer, scan
 from .assembler import FIN, RSV1, Assembler
 from .exceptions import ProtocolError
-from .frames import (
-    LARGEST_BUFFER,
-    NO_LIMIT,
-    CloseCode,
-    Opcode,
-    breach,
-    encode_close,
-    encode_header,
-    mask,
-    mask_in_place,
-    new_buffer,
-    parse_close,
-    scan,
-)
+from .frames import NO_LIMIT, CloseCode, Opcode, breach, encode_close, encode_header, parse_close
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

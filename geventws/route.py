@@ -7,10 +7,10 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from . import legacy
-from .connection import Timing
 from .exceptions import HandshakeError
 from .handshake import SAME_ORIGIN, Origins, accept
 from .hixie76 import HixieProtocol, LegacyUpgrade, is_legacy
+from .keepalive import Timing
 from .permessage_deflate import PerMessageDeflate
 from .protocol import WebSocketProtocol
 from .streaming import StreamingWebSocket
@@ -35,8 +35,8 @@ class Route:
 
     Args:
         subprotocols: those spoken here; the first of the client's list that is among them is agreed on.
-        origins: which pages may connect: `SAME_ORIGIN`; a list of origins such as "https://example.org", with None in it
-            for clients that are no browsers; a function of (origin, environ); None for no check.
+        origins: which pages may connect: `SAME_ORIGIN`; a list of origins such as "https://example.org", with None
+            in it for clients that are no browsers; a function of (origin, environ); None for no check.
         max_message_size: the largest message taken, in bytes, after inflating. A larger one closes with 1009.
         ping_interval: seconds between keepalive pings, varied by 10 %; None sends none.
         ping_timeout: seconds after a ping within which anything has to come, or the connection is given up with

@@ -70,8 +70,9 @@ class StreamingWebSocket(WebSocket):
             self._collected.append(piece)
             size += len(piece)
             if size > self._protocol.max_message_size:
-                return self._refuse()
-        message: str | bytes = piece.empty.join(self._collected)  # type: ignore[arg-type]
+                self._refuse()
+                return None
+        message: str | bytes = piece.empty.join(self._collected)
         self._collected.clear()
         return message
 

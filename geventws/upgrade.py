@@ -66,7 +66,8 @@ def take_over(environ: Environ, start_response: StartResponse, headers: list[tup
     server = environ.pop(SEAM, None)
     if server is not None:
         start_response("101 Switching Protocols", headers)(b"")
-        return Connected(*server.take(), server.on_drain)
+        socket, early = server.take()
+        return Connected(socket, early, server.on_drain)
     socket = find_socket(environ)
     return Connected(socket, switch_protocols(environ, start_response, socket, headers), None)
 
@@ -138,6 +139,62 @@ def _take_unread(unreader: Any) -> bytes:
     unreader.buf.seek(0)
     unreader.buf.truncate()
     return data
+
+
+class Detached:
+    """A socket without a loop and without a server: whoever has it closes it. It never blocks."""
+
+    __slots__ = ("_sock", "_sslobj")
+
+    def __init__(self, sock: Any, sslobj: Any = None) -> None:
+        self._sock = sock  # the C library's
+        self._sslobj = sslobj  # OpenSSL's, which needs that very socket
+
+    def fileno(self) -> int:
+        """Return the descriptor, -1 once it is closed."""
+        descriptor: int = self._sock.fileno()
+        return descriptor
+
+    def close(self) -> None:
+        """Close the socket. Idempotent."""
+        self._sslobj = None
+        self._sock.close()
+
+
+def detach(environ: Environ, socket: Any) -> Detached | None:
+    """Take a connection's socket away from its server, which takes the connection for ended when its application
+    returns.
+
+    Args:
+        environ: that of the request.
+        socket: the gevent socket that `take_over` gave. It is closed then, but the connection is not.
+
+    Returns:
+        the same connection's bare socket; None where the server would go on to read from it, so that its application
+        must not return before the end.
+    """
+    unreader = _find_unreader(environ)
+    if unreader is not None:
+        unreader.sock = _Ended()
+    elif "gunicorn.socket" in environ:
+        return None
+    return detach_socket(socket)
+
+
+def detach_socket(socket: Any) -> Detached:
+    """Take the C library's socket, and OpenSSL's if there is one, out of a gevent socket, which is closed with that."""
+    detached = Detached(socket._sock, getattr(socket, "_sslobj", None))
+    socket._detach_socket("detached")  # and not detach(), which would leave OpenSSL without its socket
+    socket.close()
+    return detached
+
+
+class _Ended:
+    """What gunicorn reads from in place of a socket that was taken away: nothing."""
+
+    def recv(self, _size: int) -> bytes:
+        """Return that there is nothing more."""
+        return b""
 
 
 def refuse(environ: Environ, start_response: StartResponse, error: HandshakeError) -> list[bytes]:

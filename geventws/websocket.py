@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from gevent.event import AsyncResult, Event
 from greenlet import getcurrent
 
-from .connection import PLAIN_LIMIT, Connection, Timing
+from .connection import PLAIN_LIMIT, Connection
 from .exceptions import ConcurrencyError, ConnectionClosed
+from .json import send_json, wait_json
+from .keepalive import Timing
 from .stream import CORK_FRAMES
 
 if TYPE_CHECKING:
@@ -279,6 +281,9 @@ class WebSocket(Connection):
         result = AsyncResult()
         self.send_ping(os.urandom(4) if payload is None else bytes(payload), result)
         return result
+
+    send_json = send_json
+    wait_json = wait_json
 
     # The end
 

@@ -92,7 +92,7 @@ class WebSocketWSGI(Route):
         if origin_checker is not None:
             options["origins"] = as_origins(origin_checker)
         options["support_legacy_versions"] = support_legacy_versions
-        return cls(handler, **options)
+        return cls(handler, **options)  # type: ignore[arg-type]
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """Serve one request (PEP 3333). Blocks until the connection is over.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 import re
 import socket
+import ssl
 from typing import Any
 
 import pytest
@@ -20,13 +21,14 @@ class Place:
         self.port = port
         self.host = host
 
-    def connect(self, path: str = "/", **options: Any) -> Any:
+    def connect(self, path: str = "/", tls: ssl.SSLContext | None = None, **options: Any) -> Any:
         """Return a client; `with` closes it."""
-        return connect(f"ws://127.0.0.1:{self.port}{path}", proxy=None, open_timeout=5, **options)
+        url = f"{'wss' if tls else 'ws'}://127.0.0.1:{self.port}{path}"
+        return connect(url, ssl=tls, proxy=None, open_timeout=5, **options)
 
-    def asks(self, messages: dict[Any, Any], path: str = "/") -> None:
+    def asks(self, messages: dict[Any, Any], path: str = "/", **options: Any) -> None:
         """Send each message, and compare its answer."""
-        with self.connect(path) as client:
+        with self.connect(path, **options) as client:
             for message, answer in messages.items():
                 client.send(message)
                 assert client.recv(timeout=5) == answer
@@ -53,8 +55,17 @@ def refusal(place: Place, **options: Any) -> Any:
     return caught.value.response
 
 
-def echoes(place: Place, path: str = "/") -> None:
-    place.asks({"hello": "hello", b"\x00\xff": b"\x00\xff", "": ""}, path)
+def echoes(place: Place, path: str = "/", **options: Any) -> None:
+    place.asks({"hello": "hello", b"\x00\xff": b"\x00\xff", "": ""}, path, **options)
+
+
+def is_drained(place: Place) -> None:
+    with place.connect() as client:
+        client.send("hello")
+        assert client.recv(timeout=5) == "hello"
+        place.host.terminate()
+        assert close_of(client) == (1001, "")
+    assert place.host.wait() == 0
 
 
 def echoes_beside_a_page(place: Place) -> None:

@@ -7,11 +7,13 @@ a line of a shell is run with this interpreter. What is said to what is served s
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pathlib
 import re
 import shlex
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -20,11 +22,13 @@ from typing import NamedTuple
 
 import docutils.core
 import docutils.nodes
-from document_talks import Place, echoes
+import trustme
+from document_talks import Place, echoes, is_drained
 from hosts import Host
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 STRICT = {"report_level": 2, "halt_level": 2, "syntax_highlight": "none", "_disable_config": True}
+GUNICORN = [sys.executable, "-m", "gunicorn", "--bind"]
 START = 15.0
 """Seconds for a program to listen, on a busy machine."""
 
@@ -43,6 +47,8 @@ server.serve_forever()
 """
 ECHO = """\
 from geventws import WebSocketWSGI
+
+print("loaded", flush=True)
 
 @WebSocketWSGI(subprotocols=["chat"])
 def application(ws):
@@ -99,23 +105,28 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def wait_until_up(host: Host, port: int) -> None:
-    """Block until somebody listens on a port."""
+def wait_until_up(host: Host, port: int, workers: int) -> None:
+    """Block until somebody listens on a port, and so many workers have loaded `ECHO`.
+
+    A worker of gunicorn's that is told to end before it loads its application may miss that.
+    """
     deadline = time.monotonic() + START
     while time.monotonic() < deadline:
         with contextlib.suppress(ConnectionRefusedError):
-            return socket.create_connection(("127.0.0.1", port)).close()
+            socket.create_connection(("127.0.0.1", port)).close()
+            if host.lines.count("loaded") >= workers:
+                return
         time.sleep(0.02)
-    raise AssertionError("it does not listen; it says\n" + "\n".join(host.lines))
+    raise AssertionError("it is not up; it says\n" + "\n".join(host.lines))
 
 
 @contextlib.contextmanager
-def running(command: list[str], port: int = 0) -> Iterator[Place]:
+def running(command: list[str], port: int = 0, workers: int = 0) -> Iterator[Place]:
     """Run a command that serves, on a port, or on the one that it tells."""
     host = Host(command)
     try:
         if port:
-            wait_until_up(host, port)
+            wait_until_up(host, port, workers)
         yield Place(port or host.listening().port, host)
     finally:
         host.terminate()
@@ -139,7 +150,7 @@ def program(talk: Callable[[Place], None], before: str = "") -> Callable[[Block]
 
 
 def handler(talk: Callable[[Place], None], **changed: str) -> Callable[[Block], None]:
-    """Serve the handler of a block, and talk to it. `changed` are options or arguments, set to what a test can wait for."""
+    """Serve the handler of a block, and talk to it; `changed` are numbers in it, set to what a test can wait for."""
 
     def run(block: Block) -> None:
         text = block.text
@@ -196,7 +207,8 @@ def serve_commands(block: Block) -> None:
     for line in lines:
         if line not in talks:
             port = free_port()
-            with running([sys.executable, *arguments_of(line, port)], port) as place:
+            workers = int((re.search(r"--workers (\d+)", line) or [0, 1])[1])
+            with running([sys.executable, *arguments_of(line, port)], port, workers) as place:
                 echoes(place)
                 for other in talks:
                     assert execute(arguments_of(other, port), "hello\n") == "hello\n"
@@ -231,6 +243,40 @@ def pip_install(block: Block) -> None:
 def nginx(block: Block) -> None:
     """It is the file that test_nginx.py runs."""
     assert block.text == (ROOT / "deploy" / "nginx.conf").read_text().rstrip("\n")
+
+
+def drained_by_hook(block: Block) -> None:
+    """Run gunicorn with the hook and the application above it, and end it as a supervisor does."""
+    pathlib.Path("gunicorn.conf.py").write_text(block.text)
+    pathlib.Path("package").mkdir()
+    application = [other.text for other in read_blocks(block.page) if "connections = set()" in other.text]
+    pathlib.Path("package/module.py").write_text("\n".join([*application, 'print("loaded", flush=True)']))
+    port = free_port()
+    with running([*GUNICORN, f"127.0.0.1:{port}", "package.module:application"], port, 1) as place:
+        is_drained(place)
+
+
+def docker_command(block: Block) -> None:
+    """Run what the image runs, and end it as Docker does."""
+    pathlib.Path("package").mkdir()
+    pathlib.Path("package/module.py").write_text(ECHO)
+    port = free_port()
+    python, *arguments = json.loads(block.text.partition("\nCMD ")[2])
+    assert python == "python"
+    changed = [argument.replace("0.0.0.0:8000", f"127.0.0.1:{port}") for argument in arguments]
+    assert changed != arguments
+    with running([sys.executable, *changed], port) as place:
+        is_drained(place)
+
+
+def tls_program(block: Block) -> None:
+    """Run a block beside the certificate that it names."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    issued.private_key_pem.write_to_path("privkey.pem")
+    issued.cert_chain_pems[0].write_to_path("fullchain.pem")
+    authority.cert_pem.write_to_path("authority.pem")
+    program(lambda place: echoes(place, tls=ssl.create_default_context(cafile="authority.pem")))(block)
 
 
 def reconnects(block: Block) -> None:

@@ -18,13 +18,13 @@ PACKAGE = Path(geventws.__file__).parent
 PROJECT = Path(__file__).parents[1]
 
 SANS_IO = [
-    "exceptions", "_frame_py", "_frame_c", "frames", "headers", "uri", "http_head", "http_response", "backoff",
-    "handshake", "permessage_deflate", "assembler", "protocol", "hixie76",
+    "exceptions", "_frame_py", "_frame_c", "_core", "frames", "headers", "uri", "http_head", "http_response", "backoff",
+    "json", "handshake", "permessage_deflate", "assembler", "protocol", "hixie76",
 ]  # fmt: skip
 """Above the line: bytes in, messages out."""
 
 ON_SOCKETS = [
-    "poller", "stream", "keepalive", "connection", "websocket", "streaming", "upgrade", "legacy", "route", "wsgi", "application",
+    "poller", "waiters", "stream", "tls_stream", "keepalive", "connection", "websocket", "streaming", "upgrade", "legacy", "route", "wsgi", "application",
     "middleware", "owned", "dial", "client", "pubsub", "pubsub_redis", "http_stream", "http_handler", "workers",
     "server", "terminal", "metrics", "__init__", "gunicorn", "testing", "cli",
 ]  # fmt: skip

@@ -46,7 +46,7 @@ examples = settings(max_examples=300, deadline=None)
 
 
 def test_the_core_is_in_use() -> None:
-    program = "import geventws.frames as f; print(f.HAVE_C, f.scan.__module__)"
+    program = "import geventws._core as f; print(f.HAVE_C, f.scan.__module__)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60, check=True

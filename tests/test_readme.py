@@ -21,6 +21,8 @@ from documents import (
     ROOT,
     Block,
     connect_command,
+    docker_command,
+    drained_by_hook,
     execute,
     handler,
     make_targets,
@@ -32,6 +34,7 @@ from documents import (
     reconnects,
     script,
     serve_commands,
+    tls_program,
 )
 
 import geventws
@@ -44,13 +47,14 @@ README = (ROOT / "README.rst").read_text()
 
 RUNS: dict[str, dict[str, Callable[[Block], None]]] = {
     "README.rst": {
-        "from gevent import pywsgi": program(echoes),
+        "@WebSocketWSGI\n": program(echoes),
         "pip install geventws": pip_install,
         "pip install 'geventws[": pip_install,
         "make run": make_targets,
         "geventws connect": serve_commands,
         "eventlet.listen(": program(echoes, HANDLER),
         "geventwebsocket.handler": program(echoes, GEVENT_WEBSOCKET),
+        "class Echo(": program(echoes),
         "import Flask": program(lambda place: echoes(place, "/echo")),
         "geventws.connect(": script("hello\n"),
         "gunicorn -k gevent --bind": serve_commands,
@@ -79,6 +83,16 @@ RUNS: dict[str, dict[str, Callable[[Block], None]]] = {
         "InvalidStatus": script(),
         "reconnect(": reconnects,
         "geventws connect": connect_command,
+    },
+    "docs/deployment.rst": {
+        "max_connections=10_000": program(talks.is_drained),
+        "geventws serve": serve_commands,
+        "gunicorn -k": serve_commands,
+        "connections = set()": handler(echoes),
+        "def post_worker_init(": drained_by_hook,
+        "proxy_pass": nginx,
+        "certfile=": tls_program,
+        "FROM python": docker_command,
     },
     "docs/codec.rst": {
         "Opcode.PING": script(),
@@ -119,7 +133,7 @@ def test_a_page_has_no_warning_and_its_links_lead_somewhere(page: pathlib.Path) 
 
 def test_the_readme_becomes_a_page() -> None:
     html = execute(["-m", "docutils", "--strict", str(ROOT / "README.rst")])
-    assert "system-message" not in html and '"code python' in html
+    assert '<pre class="code python literal-block">' in html
 
 
 def test_all_pages_stand_in_the_index() -> None:

@@ -1,6 +1,6 @@
-"""geventws: a plain handler with default settings, on gevent's own pywsgi server or on ours.
+"""geventws: a plain handler, or callbacks, with default settings, on gevent's own pywsgi server or on ours.
 
-Usage: geventws_echo.py pywsgi|server. GEVENTWS_PURE_PYTHON=1 in the environment selects the Python core.
+Usage: geventws_echo.py pywsgi|server [callbacks]. GEVENTWS_PURE_PYTHON=1 in the environment selects the Python core.
 """
 
 from __future__ import annotations
@@ -10,13 +10,20 @@ import sys
 from common import CERTIFICATE, HOST, KEY, announce
 from gevent import pywsgi
 
-from geventws import WebSocketWSGI
+from geventws import WebSocketApplication, WebSocketWSGI
 
 
 @WebSocketWSGI
 def echo(ws):
     for message in ws:
         ws.send(message)
+
+
+class Echo(WebSocketApplication):
+    def on_message(self, ws, message):
+        return message
+
+    on_bytes = on_message
 
 
 def server_class(which: str) -> type[pywsgi.WSGIServer]:
@@ -27,12 +34,13 @@ def server_class(which: str) -> type[pywsgi.WSGIServer]:
     return WebSocketServer
 
 
-def main(which: str) -> None:
+def main(which: str, style: str = "handler") -> None:
+    application = Echo() if style == "callbacks" else echo
     tls = {"certfile": CERTIFICATE, "keyfile": KEY} if CERTIFICATE else {}
-    server = server_class(which)((HOST, 0), echo, log=None, **tls)
+    server = server_class(which)((HOST, 0), application, log=None, **tls)
     server.start()
     announce(server.server_port)
     server.serve_forever()
 
 
-main(sys.argv[1])
+main(*sys.argv[1:])

@@ -7,6 +7,7 @@ not wanted is the engine's, which answers pings at once, whatever the handler do
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections import deque
 from collections.abc import Collection
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ..frames import Opcode
 from ..protocol import WebSocketProtocol
+from ..route import Route
 from ..websocket import WebSocket
 from ..wsgi import WebSocketWSGI
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 MAX_MESSAGE_SIZE = 8 << 20
 """Bytes of a message that are taken, for systems that had no limit: what eventlet, which had one, allowed."""
+
+OPTIONS = frozenset(inspect.signature(Route).parameters)
 
 
 class Control:
@@ -131,3 +135,9 @@ class ControlRoute(WebSocketWSGI):
 def overrides(thing: object, base: type, name: str) -> bool:
     """Whether an object has a method of its own in the place of its base class's."""
     return getattr(getattr(thing, name), "__func__", None) is not getattr(base, name)
+
+
+def pick_options(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that are options of a route, with the defaults of systems that had none of these options."""
+    options = {name: value for name, value in settings.items() if name in OPTIONS}
+    return {"origins": None, "compression": None, "max_message_size": MAX_MESSAGE_SIZE, **options}

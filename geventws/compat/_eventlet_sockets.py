@@ -11,12 +11,12 @@ import geventws
 
 from .. import legacy
 from ..assembler import FIN, RSV1
-from ..connection import Timing
 from ..exceptions import ProtocolError
 from ..frames import Opcode, encode_close, parse_close
 from ..handshake import Environ, read_origin
 from ..headers import Parameters, parse_extensions
 from ..hixie76 import HixieProtocol
+from ..keepalive import Timing
 from ..permessage_deflate import Deflate, PerMessageDeflate
 from ..protocol import WebSocketProtocol
 

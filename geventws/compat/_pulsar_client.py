@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import gevent
 
 from ..client import _Opening
-from ..connection import Timing
 from ..owned import OwnedWebSocket
 from ..uri import parse_uri
-from ._controls import MAX_MESSAGE_SIZE, ControlProtocol
+from ._controls import ControlProtocol, pick_options
 from ._pulsar_frames import FrameParser, frame_parser
 from ._pulsar_protocol import WS, CallbackRoute, Connection, WebSocketProtocol
 from ._pulsar_wsgi import Config
@@ -68,13 +67,14 @@ class HttpClient:
     """Opens WebSockets.
 
     Args:
-        settings: kept in the `cfg` of connections. `ssl`, `proxy`, `compression`, `open_timeout`, `max_message_size`,
-            `ping_interval`, `ping_timeout`, `close_timeout` and `send_timeout` mean what they do for
-            `geventws.connect`; as in pulsar, nothing is compressed unless that is asked for.
+        settings: kept in the `cfg` of connections. `subprotocols`, `origin`, `ssl`, `proxy`, `compression`,
+            `open_timeout`, `max_message_size`, `ping_interval`, `ping_timeout`, `close_timeout` and `send_timeout` mean
+            what they do for `geventws.connect`; as in pulsar, nothing is compressed unless that is asked for.
     """
 
     def __init__(self, **settings: Any) -> None:
         self.cfg = Config(settings)
+        self._route = CallbackRoute(**pick_options(settings))
 
     def get(
         self,
@@ -101,20 +101,20 @@ class HttpClient:
         consumer.parser = frame_parser(version=upgrade.version, kind=1, extensions=None, protocols=None)
         connection.adopt(consumer)
         connection.open()
-        gevent.spawn(CallbackRoute().run, connection)
+        gevent.spawn(self._route.run, connection)
         return consumer
 
     def _open(
         self, url: str, headers: Iterable[tuple[str, str]] | dict[str, str]
     ) -> tuple[_ClientConnection, Upgrade, str]:
         """Return a connection that is yet to be opened."""
-        get = self.cfg.get
+        get, route = self.cfg.get, self._route
         opening = _Opening(
             uri=parse_uri(url),
             headers=list(headers.items() if isinstance(headers, dict) else headers),
-            subprotocols=get("subprotocols", ()),
+            subprotocols=tuple(route.subprotocols),
             origin=get("origin"),
-            compression=get("compression"),
+            compression=route.compression,
             ssl=get("ssl"),
             server_hostname=None,
             proxy=get("proxy", True),
@@ -123,10 +123,7 @@ class HttpClient:
         )
         opening.check()
         socket, upgrade, early = opening.run(10, get("open_timeout", 10.0))
-        protocol = ControlProtocol(
-            client=True, max_message_size=get("max_message_size", MAX_MESSAGE_SIZE), extension=upgrade.extension
-        )
-        timing = Timing(*(get(name, default) for name, default in Timing()._asdict().items()))
-        connection = _ClientConnection(socket, protocol, timing, upgrade, str(opening.uri), opening.uri.path)
+        protocol = ControlProtocol(client=True, max_message_size=route.max_message_size, extension=upgrade.extension)
+        connection = _ClientConnection(socket, protocol, route.timing, upgrade, str(opening.uri), opening.uri.path)
         connection.early = early
         return connection, upgrade, str(opening.uri)

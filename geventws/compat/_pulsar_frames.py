@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
 from .. import _frame_py
+from .._core import mask, scan
 from ..exceptions import InvalidData, ProtocolError
-from ..frames import Opcode, breach, encode_close, encode_header, mask, parse_close, scan
+from ..frames import Opcode, breach, encode_close, encode_header, parse_close
 from ._controls import MAX_MESSAGE_SIZE
 
 __all__ = [

@@ -9,7 +9,6 @@ next. `WsgiHandler(middleware=(..., wm))` makes an application of it, for gevent
 
 from __future__ import annotations
 
-import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -17,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..exceptions import HandshakeError
 from ..handshake import accept_key, is_upgrade, make_key
-from ..route import Route, log_refusal
+from ..route import log_refusal
 from ..upgrade import refuse
 from . import _pulsar_client as http
 from . import _pulsar_wsgi as wsgi
-from ._controls import MAX_MESSAGE_SIZE
+from ._controls import pick_options
 from ._pulsar_frames import (
     CLOSE_CODES,
     DEFAULT_VERSION,
@@ -70,7 +69,6 @@ websocket_key = make_key
 
 _VARIABLE = re.compile(r"<(?:(string|int|path):)?(\w+)>")
 _KINDS = {"": "[^/]+", "string": "[^/]+", "int": "[0-9]+", "path": ".+"}
-_OPTIONS = frozenset(inspect.signature(Route).parameters)
 
 
 class Request:
@@ -134,10 +132,7 @@ class WebSocket:
         self.parser_factory = parser_factory or frame_parser
         self.settings = settings
         self._pattern, self._converters = _compile(route)
-        options = {name: value for name, value in settings.items() if name in _OPTIONS}
-        self._site = _Site(
-            self, **{"origins": None, "compression": None, "max_message_size": MAX_MESSAGE_SIZE, **options}
-        )
+        self._site = _Site(self, **pick_options(settings))
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes] | None:
         """Serve one request; None where it is for another path. Blocks until the connection is over.

@@ -10,12 +10,11 @@ import pytest
 import raw
 import websockets.sync.client
 from gevent.event import AsyncResult, Event
-from gevent.queue import Queue
 from raw import PING, PONG, TEXT, Frame, frame
 
-from geventws import ConnectionClosed, InvalidStatus, PerMessageDeflate
+from geventws import ConnectionClosed, PerMessageDeflate
 from geventws.compat.pulsar import FrameParser as Parser
-from geventws.compat.pulsar import WebSocketProtocol, http, websocket, ws, wsgi
+from geventws.compat.pulsar import websocket, ws, wsgi
 
 
 class EchoWS(ws.WS):
@@ -296,7 +295,7 @@ def test_close_reason(mount, end, reason):
     assert handler.closed.get() == reason and handler.calls == ["open", "close"]
 
 
-def test_messages_right_before_a_close_are_handed_out(mount):
+def test_messages_right_before_a_close(mount):
     class Echo(Recorder):
         def on_message(self, websocket, message):
             super().on_message(websocket, message)
@@ -304,9 +303,22 @@ def test_messages_right_before_a_close_are_handed_out(mount):
 
     handler = Echo()
     client = mount(handler).connect("/bla", raw.text("a") + raw.text("b") + raw.close())
-    handler.closed.get()
-    assert handler.calls == ["open", "a", "b", "close"]
-    client.rest()
+    client.expect(b"\x81\x01a\x81\x01b")
+    client.expect_close(answer=False)
+    assert handler.closed.get() == (1000, "") and handler.calls == ["open", "a", "b", "close"]
+
+
+def test_messages_that_cannot_be_answered_any_more(mount):
+    class Late(Recorder):
+        def on_message(self, websocket, message):
+            super().on_message(websocket, message)
+            websocket.connection.wait_until(lambda: websocket.connection.over, 5)
+            websocket.write(message)
+
+    handler = Late()
+    client = mount(handler).connect("/bla", raw.text("a") + raw.text("b"))
+    client.reset()
+    assert handler.closed.get() is None and handler.calls == ["open", "a", "b", "close"]
 
 
 @pytest.mark.parametrize("name", ["on_open", "on_message", "on_close"])
@@ -358,89 +370,3 @@ def test_a_parser_factory(mount):
 def test_compression_where_it_is_asked_for(mount, talk_in_thread):
     site = mount(EchoWS(), compression=PerMessageDeflate(threshold=1))
     assert talk_in_thread(site.port, ["squeeze" * 100]) == (["squeeze" * 100], ["permessage-deflate"], 1000)
-
-
-# The client
-
-
-class ClientWS(ws.WS):
-    def __init__(self):
-        self.got = Queue()
-
-    def __getattribute__(self, name):
-        if not name.startswith("on_"):
-            return super().__getattribute__(name)
-        return lambda websocket, *body: self.got.put((name, *body))
-
-
-@pytest.fixture
-def dial(mount):
-    """Serve a handler, and return a client's connection and what its handler gets."""
-
-    def dial(handler, **settings):
-        site = mount(handler)
-        mine = ClientWS()
-        client = http.HttpClient(proxy=None, **settings)
-        return client.get(f"ws://127.0.0.1:{site.port}/bla", websocket_handler=mine), mine.got
-
-    return dial
-
-
-def test_upgrade(dial):
-    connection, got = dial(EchoWS(), color="red")
-    assert isinstance(connection, WebSocketProtocol) and connection.status_code == 101
-    assert dict(connection.headers)["Upgrade"] == "websocket" and connection.raise_for_status() is None
-    assert connection.parser.kind == 1 and connection.cfg.color == "red" and connection.handshake.status_code == 101
-    assert got.get() == ("on_open",)
-    connection.write("Hi there!")
-    assert got.get() == ("on_message", "Hi there!")
-    connection.write_close()
-    assert got.get() == ("on_close",) and connection.close_reason == (1000, "OK")
-
-
-def test_ping_and_pong(dial):
-    class Pinger(EchoWS):
-        def on_open(self, websocket):
-            websocket.ping("from the server")
-
-    connection, got = dial(Pinger())
-    assert [got.get(), got.get()] == [("on_open",), ("on_ping", b"from the server")]
-    connection.ping("from the client")
-    assert got.get() == ("on_pong", b"from the client")
-    connection.write("fragm", final=False)
-    connection.write("ents", opcode=0)
-    assert got.get() == ("on_message", "fragments")
-    connection.write(connection.parser.close(1001), opcode=8, encode=False)
-    assert got.get() == ("on_close",) and connection.close_reason == (1001, "going away")
-
-
-def test_the_server_closes(dial):
-    class Closer(ws.WS):
-        def on_message(self, websocket, message):
-            websocket.write_close(1001)
-
-    connection, got = dial(Closer())
-    connection.write("close")
-    assert [got.get(), got.get()] == [("on_open",), ("on_close",)]
-    assert connection.close_reason == (1001, "going away")
-
-
-def test_the_server_refuses(mount):
-    site = mount(EchoWS())
-    with pytest.raises(InvalidStatus):
-        http.HttpClient(proxy=None).get(f"ws://127.0.0.1:{site.port}/nowhere")
-
-
-def test_the_server_of_the_documentation(warm):
-    handler = Recorder()
-    server = wsgi.WSGIServer(wsgi.WsgiHandler((ws.WebSocket("/bla", handler),)), bind="127.0.0.1:0", name="mine")
-    serving = gevent.spawn(server.start)
-    with gevent.Timeout(10):
-        while not server.server.started:
-            gevent.sleep(0.001)
-        client = http.HttpClient(proxy=None).get(f"ws://127.0.0.1:{server.server.server_port}/bla")
-        assert handler.websocket.get().cfg.name == "mine"
-        stopping = gevent.spawn(server.stop)
-        assert handler.closed.get()[0] == 1001
-        gevent.joinall([serving, stopping])
-        assert client.close_reason[0] == 1001

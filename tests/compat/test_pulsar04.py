@@ -213,9 +213,10 @@ def test_messages_right_before_a_close(converse):
         return message
 
     client = converse(on_message, raw.text("a") + raw.text("b") + raw.close())
+    client.expect(b"\x81\x01a\x81\x01b")
+    client.expect_close(answer=False)
     assert client.handler.closed.get()
     assert client.handler.calls == ["WebSocket opened", "a", "b", "WebSocket closed"]
-    client.rest()
 
 
 @pytest.mark.parametrize(

@@ -67,15 +67,12 @@ def test_messages_and_a_close_with_its_code(host):
 
 
 def test_a_client_that_others_wrote(host):
-    def talk() -> str | bytes:
-        client = websocket.create_connection(f"ws://127.0.0.1:{host.port}/echo", timeout=5)
-        try:
-            client.send("hello")
-            return client.recv()
-        finally:
-            client.close()
-
-    assert gevent.get_hub().threadpool.apply(talk) == "hello"
+    client = websocket.create_connection(f"ws://127.0.0.1:{host.port}/echo", timeout=5)
+    try:
+        client.send("hello")
+        assert client.recv() == "hello"
+    finally:
+        client.close()
 
 
 def test_what_the_view_returns_never_gets_there(host):

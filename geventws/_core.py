@@ -1,0 +1,33 @@
+"""Picks the core: the C routines where they are built, else their Python twin.
+
+The environment variable GEVENTWS_PURE_PYTHON=1 forces the twin.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from types import ModuleType
+
+from . import _frame_py
+
+__all__ = ["HAVE_C", "LARGEST_BUFFER", "mask", "mask_in_place", "new_buffer", "scan"]
+
+core: ModuleType = _frame_py
+HAVE_C = False
+"""Whether the C core is in use."""
+
+if os.environ.get("GEVENTWS_PURE_PYTHON", "0") in ("", "0"):
+    try:
+        from . import _frame_c
+
+        core = _frame_c
+        HAVE_C = True
+    except ImportError:
+        pass
+
+LARGEST_BUFFER: int = core.LARGEST_BUFFER
+mask: Callable[..., bytes] = core.mask
+mask_in_place: Callable[..., None] = core.mask_in_place
+new_buffer: Callable[[int], tuple[bytes | bytearray, memoryview]] = core.new_buffer
+scan: Callable[..., _frame_py.ScanResult] = core.scan

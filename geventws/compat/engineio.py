@@ -1,0 +1,143 @@
+"""The gevent driver of python-engineio, and so of python-socketio and Flask-SocketIO, over geventws.
+
+    from geventws.compat import engineio
+
+    engineio.install()
+    socketio = SocketIO(app, async_mode="gevent")
+
+Engine.IO servers find their driver by its name, `engineio.async_drivers.gevent`, and take from it what stands in its
+`_async`: greenlets, queues, and a WSGI application for one connection. This module is such a driver, and `install` puts
+it in that place of the running program. Neither simple-websocket nor gevent-websocket is needed, nor imported.
+
+Engine.IO has pings and an origin check of its own (`ping_interval`, `ping_timeout`, `cors_allowed_origins`); ours are
+off here. What it calls `max_http_buffer_size`, `http_compression` and `compression_threshold` goes for its WebSockets too.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import gevent
+from gevent.event import Event
+from gevent.queue import Empty, JoinableQueue
+
+from .. import wsgi
+from ..permessage_deflate import PerMessageDeflate
+from ..route import Route
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ..route import Environ
+    from ..websocket import WebSocket
+
+__all__ = ["Thread", "WebSocketWSGI", "install"]
+
+DRIVER = "engineio.async_drivers.gevent"
+"""Where Engine.IO servers with async_mode="gevent" look."""
+
+LARGEST = 1 << 40
+"""The bytes of a message where `max_http_buffer_size` sets no limit worth the name, such as math.inf."""
+
+
+class Thread(gevent.Greenlet):  # type: ignore[misc]
+    """A greenlet that is made as a `threading.Thread` is."""
+
+    def __init__(self, target: Callable[..., object], args: Any = (), kwargs: Any = None) -> None:
+        super().__init__(target, *args, **(kwargs or {}))
+
+
+class Connection:
+    """A connection as Engine.IO wants it: `send` raises OSError when it is closed, and then `wait` returns None."""
+
+    def __init__(self, ws: Any, wait: Callable[[], str | bytes | None]) -> None:
+        self.ws = ws
+        self.send = ws.send
+        self.wait = wait
+        self.close = ws.close
+
+
+class WebSocketWSGI(wsgi.WebSocketWSGI):
+    """The WSGI application for one connection of an Engine.IO server.
+
+    Args:
+        handler: called with the `Connection`, in the request's greenlet.
+        server: the `engineio.Server`.
+    """
+
+    options: ClassVar[dict[str, Any]] = {}
+    """What `install` was given."""
+
+    def __new__(cls, handler: Callable[[Connection], object], server: Any) -> Any:
+        return super().__new__(cls, handler)
+
+    def __init__(self, handler: Callable[[Connection], object], server: Any) -> None:
+        options = {
+            "origins": None,
+            "ping_interval": None,
+            "max_message_size": int(min(server.max_http_buffer_size, LARGEST)),
+            "compression": choose_compression(server),
+            **self.options,
+        }
+        super().__init__(functools.partial(serve, handler, server.ping_interval + server.ping_timeout), **options)
+        self.app = handler
+
+    def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
+        """Serve one request, as `geventws.WebSocketWSGI` does; or a connection that is in the environ already."""
+        opened = environ.get("wsgi.websocket")
+        if opened is None:
+            # Engine.IO takes a list for packets, and would answer a second time to send them.
+            return tuple(super().__call__(environ, start_response))
+        self.app(Connection(opened, opened.receive))
+        return ()
+
+
+def choose_compression(server: Any) -> PerMessageDeflate | None:
+    """Return how to compress, from what a server does for HTTP responses."""
+    return PerMessageDeflate(threshold=server.compression_threshold) if server.http_compression else None
+
+
+def serve(handler: Callable[[Connection], object], patience: float, ws: WebSocket) -> None:
+    """Run the handler on a connection that may be silent for `patience` seconds."""
+    handler(Connection(ws, functools.partial(wait, ws, patience)))
+
+
+def wait(ws: WebSocket, patience: float) -> str | bytes | None:
+    """Return the next message; None once the connection is over, or silent for longer than Engine.IO's pings allow.
+
+    Engine.IO itself looks only for clients that leave a ping unanswered: not for those that have opened a WebSocket
+    beside their session, and never go on with the upgrade.
+    """
+    try:
+        return ws.wait(patience)
+    except TimeoutError:
+        return None
+
+
+_async = {
+    "thread": Thread,
+    "queue": JoinableQueue,
+    "queue_empty": Empty,
+    "event": Event,
+    "websocket": WebSocketWSGI,
+    "sleep": gevent.sleep,
+}
+
+
+def install(**options: Any) -> None:
+    """Have every Engine.IO server of this program with async_mode="gevent" use geventws for its WebSockets.
+
+    Also those that are there already, for connections to come. Idempotent; the last call's options count.
+
+    Args:
+        options: options of `geventws.WebSocketWSGI`, in place of those that the server's own settings make.
+
+    Raises:
+        TypeError: there is no such option.
+    """
+    Route(**options)  # for its error: the connections come later
+    WebSocketWSGI.options = options
+    driver = sys.modules.setdefault(DRIVER, sys.modules[__name__])
+    driver._async.update(_async)

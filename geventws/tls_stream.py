@@ -1,0 +1,77 @@
+"""The stream over TLS, and which stream a socket gets."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Any
+
+from .stream import Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .poller import Poller
+
+RECORD_SIZE = 16 * 1024 - 64
+"""How much of a large payload is copied behind its header into the first TLS record."""
+
+
+class TLSStream(Stream):
+    """The same over an SSLSocket. OpenSSL reads and writes in records of 16 KiB, and keeps the rest of one."""
+
+    __slots__ = ()
+    opaque = True
+
+    def receive_into(self, buffer: memoryview) -> int | None:
+        """Receive what one record holds."""
+        try:
+            count: int = self._socket._sslobj.read(len(buffer), buffer)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return None
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return 0
+        return count
+
+    def more(self) -> bool:
+        """Whether a part of a record is left."""
+        return bool(self._socket._sslobj.pending())
+
+    def _get_transmit(self) -> Callable[[bytes | memoryview], int]:
+        return self._transmit
+
+    def _transmit(self, data: bytes | memoryview) -> int:
+        write = self._socket._sslobj.write
+        sent = 0
+        try:
+            sent = write(data)
+            while sent < len(data):
+                sent += write(memoryview(data)[sent:])
+        except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            pass
+        return sent
+
+    def send_large(self, header: bytes, payload: bytes | memoryview) -> None:
+        """Send a frame, its header in a record with the first of its payload. Blocks, and raises, as `send` does.
+
+        They stay one piece: OpenSSL wants a write that did not go through again, and no shorter.
+        """
+        super().send_large(header + bytes(payload[:RECORD_SIZE]), memoryview(payload)[RECORD_SIZE:])
+
+    def _transmit_two(self, header: bytes, payload: bytes | memoryview) -> int:
+        sent = self._transmit(header)
+        if sent == len(header) and payload:
+            sent += self._transmit(payload)
+        return sent
+
+    def _shut_down(self) -> None:
+        try:
+            self._socket._sslobj.shutdown()  # sends close_notify, and would wait for the peer's
+        except (OSError, ValueError):
+            pass
+        super()._shut_down()
+
+
+def open_stream(socket: Any, channel: Any, poller: Poller, send_timeout: float | None) -> Stream:
+    """Return the stream for a connected gevent socket."""
+    tls = getattr(socket, "_sslobj", None) is not None
+    return (TLSStream if tls else Stream)(socket, channel, poller, send_timeout)

@@ -1,0 +1,146 @@
+// Talks to app.py with socket.io-client:  node client.mjs MODULES URL upgrade|websocket SCENARIO
+// MODULES is where socket.io-client is installed. Exits with 0 if all is as it should be.
+import assert from "node:assert/strict";
+import { createRequire } from "node:module";
+
+const [modules, url, way, name] = process.argv.slice(2);
+const { io } = createRequire(`${modules}/`)("socket.io-client");
+const transports = { upgrade: ["polling", "websocket"], websocket: ["websocket"] }[way];
+const MEGABYTE = 1 << 20;
+const sockets = [];
+
+const next = (emitter, event) => new Promise((resolve) => emitter.once(event, (...values) => resolve(values)));
+
+function open(options = {}) {
+  const socket = io(url, { transports, forceNew: true, reconnection: false, ...options });
+  sockets.push(socket);
+  return socket;
+}
+
+async function connected(options) {
+  const socket = open(options);
+  const failure = next(socket, "connect_error").then(([error]) => { throw error; });
+  await Promise.race([next(socket, "connect"), failure]);
+  return socket;
+}
+
+async function upgraded(options) {
+  const socket = await connected(options);
+  const { engine } = socket.io;
+  if (engine.transport.name !== "websocket") await next(engine, "upgrade");
+  return socket;
+}
+
+const scenarios = {
+  async "becomes a WebSocket"() {
+    const socket = await connected();
+    const first = socket.io.engine.transport.name;
+    assert.equal(first, way === "upgrade" ? "polling" : "websocket");
+    if (first === "polling") await next(socket.io.engine, "upgrade");
+    assert.equal(socket.io.engine.transport.name, "websocket");
+    assert.equal(await socket.emitWithAck("transport"), "websocket");
+    assert.match(socket.io.engine.transport.ws.extensions, /permessage-deflate/);
+  },
+
+  async "loses nothing while it upgrades"() {
+    const socket = await connected();
+    const sums = Array.from({ length: 50 }, (_, i) => socket.emitWithAck("add", i, 1));
+    assert.deepEqual(await Promise.all(sums), Array.from({ length: 50 }, (_, i) => i + 1));
+  },
+
+  async "acknowledges on both sides"() {
+    const socket = await upgraded();
+    assert.equal(await socket.emitWithAck("add", 20, 22), 42);
+    socket.on("question", (question, answer) => answer(question.toUpperCase()));
+    assert.equal(await socket.emitWithAck("ask me", "well?"), "you said WELL?");
+  },
+
+  async "takes text and binary"() {
+    const socket = await upgraded();
+    const values = ["\u20ac \u{1F600}", { deep: [Buffer.from([0, 255, 1]), null, 1.5] }, Buffer.alloc(0), "x".repeat(70_000)];
+    const event = next(socket, "mirrored");
+    assert.deepEqual(await new Promise((resolve) => socket.emit("mirror", ...values, (...back) => resolve(back))), values);
+    assert.deepEqual(await event, values);
+  },
+
+  async "takes 4 MB"() {
+    const socket = await upgraded();
+    const binary = Buffer.alloc(4 * MEGABYTE, Buffer.from(Array.from({ length: 256 }, (_, i) => i)));
+    assert.ok(binary.equals(await socket.emitWithAck("make", binary.length)));
+    assert.ok(binary.equals(await socket.emitWithAck("mirror", binary)));
+    const text = "\u00e9 and more ".repeat(MEGABYTE / 3);
+    assert.equal(await socket.emitWithAck("mirror", text), text);
+  },
+
+  async "ends with what is too large"() {
+    const socket = await upgraded();
+    const end = next(socket, "disconnect");
+    socket.emit("mirror", Buffer.alloc(6 * MEGABYTE));
+    const [reason, details] = await end;
+    assert.equal(reason, "transport close");
+    assert.equal(details.context.code, 1009);
+  },
+
+  async "has rooms"() {
+    const [one, two, three] = await Promise.all([upgraded(), upgraded(), upgraded()]);
+    const heard = [[], [], []];
+    [one, two, three].forEach((socket, i) => socket.on("said", (text) => heard[i].push(text)));
+    const room = `room ${Math.random()}`;
+    const settle = () => Promise.all([one, two, three].map((socket) => socket.emitWithAck("add", 1, 1)));
+    one.emit("join", room);
+    two.emit("join", room);
+    await settle();
+    three.emit("say", room, "first");
+    await settle().then(settle);
+    two.emit("leave", room);
+    await settle();
+    one.emit("say", room, "second");
+    await settle().then(settle);
+    assert.deepEqual(heard, [["first", "second"], ["first"], []]);
+  },
+
+  async "leaves, and others are told"() {
+    const [one, two] = await Promise.all([upgraded(), upgraded()]);
+    const { id } = one;
+    const told = next(two, "gone");
+    one.disconnect();
+    assert.deepEqual(await told, [id, "client disconnect"]);
+  },
+
+  async "is lost, and others are told"() {
+    const [one, two] = await Promise.all([upgraded(), upgraded()]);
+    const { id } = one;
+    const told = next(two, "gone");
+    one.io.engine.transport.ws.terminate();
+    assert.deepEqual(await told, [id, "transport close"]);
+  },
+
+  async "is thrown out"() {
+    const socket = await upgraded();
+    socket.emit("throw me out");
+    assert.equal((await next(socket, "disconnect"))[0], "io server disconnect");
+  },
+
+  async "answers pings"() {
+    const socket = await upgraded();
+    await next(socket.io, "ping");
+    await next(socket.io, "ping");
+    assert.equal(await socket.emitWithAck("add", 1, 1), 2);
+  },
+
+  async "comes from a page that may connect"() {
+    const socket = await upgraded({ extraHeaders: { Origin: "https://shop.example" } });
+    assert.equal(await socket.emitWithAck("transport"), "websocket");
+  },
+
+  async "comes from a page that may not"() {
+    const [error] = await next(open({ extraHeaders: { Origin: "https://evil.example" } }), "connect_error");
+    const answer = error.context?.status ?? error.description?.message;
+    assert.match(String(answer), /400/);
+  },
+};
+
+const deadline = setTimeout(() => { throw new Error(`${name}: not done in time`); }, 8000);
+await scenarios[name]();
+clearTimeout(deadline);
+sockets.forEach((socket) => socket.disconnect());

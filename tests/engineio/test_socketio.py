@@ -1,0 +1,63 @@
+"""Flask-SocketIO on geventws, talked to by the JavaScript client under Node: see app.py and client.mjs."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from documents import free_port, wait_until_up
+from hosts import ROOT, Host
+
+FOLDER = pathlib.Path(__file__).parent
+CLIENT = FOLDER / "client.mjs"
+MODULES = ROOT / "build" / "engineio"
+SCENARIOS = re.findall(r'^  async "(.+)"\(\)', CLIENT.read_text(), re.MULTILINE)
+GUNICORN = [sys.executable, "-m", "gunicorn", "-k", "gevent", "--graceful-timeout", "1"]
+COMMANDS = {
+    "socketio.run": [sys.executable, str(FOLDER / "app.py"), "{}"],
+    "gunicorn -k gevent": [*GUNICORN, "--chdir", str(FOLDER), "--bind", "127.0.0.1:{}", "app:app"],
+    "the example": [sys.executable, str(ROOT / "examples" / "flask_socketio_app.py"), "{}"],
+}
+
+
+def run_client(port: int, *arguments: str) -> None:
+    """Run one scenario in Node; it ends with 0, and says why if not."""
+    assert (MODULES / "node_modules").exists(), f"socket.io-client is not in {MODULES}: `make test` installs it"
+    command = ["node", str(CLIENT), str(MODULES), f"http://127.0.0.1:{port}", *arguments]
+    done = subprocess.run(command, timeout=20, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.fixture(scope="module")
+def hosts() -> Iterator[dict[str, Host]]:
+    """All of them, started at once."""
+    started = {}
+    for name, command in COMMANDS.items():
+        port = free_port()
+        started[name] = Host([part.format(port) for part in command])
+        started[name].port = port
+    yield started
+    for host in started.values():
+        host.terminate()
+    for host in started.values():
+        host.wait()
+
+
+@pytest.fixture
+def host(request: pytest.FixtureRequest, hosts: dict[str, Host]) -> Iterator[Host]:
+    """One of them, which writes no traceback."""
+    host = hosts[request.param]
+    wait_until_up(host, host.port)
+    yield host
+    assert not [line for line in host.lines if line.startswith("Traceback")], "\n".join(host.lines)
+
+
+@pytest.mark.parametrize("host", ["socketio.run", "gunicorn -k gevent"], indirect=True)
+@pytest.mark.parametrize("way", ["upgrade", "websocket"])
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_client(host: Host, way: str, scenario: str) -> None:
+    run_client(host.port, way, scenario)
