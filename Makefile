@@ -16,6 +16,7 @@ MADE = $(VENV)/.made-$(notdir $(PYTHON))
 BUILT = $(VENV)/.built
 TOOLS = $(VENV)/.tools
 PROGRAMS = $(VENV)/.programs
+NODE = build/engineio/.made
 PEERS = $(VENV)/.peers
 CORE = _frame_build.py $(filter-out geventws/_frame.c,$(wildcard geventws/*.c geventws/*.h))
 
@@ -27,9 +28,9 @@ help:           ## this list
 run: $(BUILT)   ## serve the demo page at http://127.0.0.1:8000
 	$(BIN)/python examples/demo.py $(ARGS)
 
-test: $(TOOLS) $(PROGRAMS)  ## set up and run every test, on the C core and on the Python one
+test: $(TOOLS) $(PROGRAMS) $(NODE)  ## set up and run every test, and on the Python core all that touch it
 	$(BIN)/python -m pytest $(ARGS)
-	GEVENTWS_PURE_PYTHON=1 $(BIN)/python -m pytest -m "not browser and not nginx" $(ARGS)
+	GEVENTWS_PURE_PYTHON=1 $(BIN)/python -m pytest -m "not outside" $(ARGS)
 
 build: $(BUILT) ## the environment, and the C core in place
 
@@ -48,11 +49,11 @@ sanitize: $(TOOLS)  ## the C core's tests with address and undefined-behaviour s
 bench: $(PEERS) ## benchmarks against other servers
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
-docs: $(BUILT)  ## check README and CHANGES, and render them into docs/_build
+docs: $(BUILT)  ## check the pages, and render them into docs/_build
 	$(BIN)/python -m pip install --quiet 'geventws[docs]'
 	mkdir -p docs/_build
-	for page in README CHANGES; do \
-	    $(BIN)/python -m docutils --strict $$page.rst docs/_build/$$page.html || exit 1; \
+	for page in README.rst CHANGES.rst docs/*.rst; do \
+	    $(BIN)/python -m docutils --strict $$page docs/_build/$$(basename $$page .rst).html || exit 1; \
 	done
 
 wheel: $(BUILT) ## the wheel and the source distribution, into dist/
@@ -89,4 +90,10 @@ $(PEERS): $(BUILT) benchmarks/requirements.txt benchmarks/package.json
 
 $(PROGRAMS): $(MADE) tools/debian.sh
 	tools/debian.sh tests
+	touch $@
+
+$(NODE): tests/engineio/package.json $(PROGRAMS)
+	mkdir -p $(@D)
+	cp $< $(@D)
+	npm install --ignore-scripts --no-audit --no-fund --silent --prefix $(@D)
 	touch $@

@@ -25,6 +25,7 @@ from .exceptions import (
     NoSocket,
     PayloadTooBig,
     ProtocolError,
+    ProxyError,
     WebSocketError,
 )
 from .frames import CloseCode, Opcode
@@ -52,6 +53,7 @@ __all__ = [
     "PayloadTooBig",
     "PerMessageDeflate",
     "ProtocolError",
+    "ProxyError",
     "StreamingWebSocket",
     "WebSocket",
     "WebSocketApplication",

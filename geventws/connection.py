@@ -100,7 +100,7 @@ class Connection:
         early, self.early = early or self.early, b""
         if early:
             self.receive_data(memoryview(bytearray(early)))
-        elif not self._stream.opaque:
+        else:
             self._set_limit()
         if self._stream.more():  # the server's reader may have taken a part of a TLS record
             self.readable(memoryview(bytearray(16384)))
@@ -138,11 +138,13 @@ class Connection:
             if not count:
                 self.receive_eof(0)
                 return
-            if target is None:
-                protocol.receive_data(buffer[:count])
-            else:
+            if target is not None:
                 protocol.buffer_received(count)
-            self._after_receiving()
+                self._after_receiving()
+            elif self._limit:
+                self._poller.split(self, buffer[:count], self._limit)
+            else:
+                self.receive_data(buffer[:count])
             if not stream.more():
                 return
 
@@ -226,12 +228,13 @@ class Connection:
         if self._stream.closed:
             return
         protocol = self._protocol
-        limit = 0 if self._stream.opaque else protocol.simple_limit
+        limit = protocol.simple_limit
         if limit and protocol.client:
             limit |= PEER_IS_SERVER
         if limit != self._limit:
             self._limit = limit
-            self._poller.set_limit(self._stream.channel, limit)
+            if not self._stream.opaque:  # else what it receives by itself is split
+                self._poller.set_limit(self._stream.channel, limit)
 
     def _check_read_ahead(self) -> None:
         """Pause receiving when the handler is too far behind."""

@@ -18,8 +18,7 @@ import gevent.socket as gsocket
 import gevent.ssl as gssl
 from gevent.queue import Empty, Queue
 
-from .exceptions import HandshakeError, InvalidStatus
-from .headers import HeaderList
+from .exceptions import HandshakeError, ProxyError
 from .http_response import (
     MAX_BODY,
     MAX_HEAD,
@@ -39,21 +38,6 @@ BODY_TIMEOUT = 2.0
 """Seconds for the body of a refusal: it explains the error, and shall not delay it for long."""
 
 PROXIES = {True: ("wss", "https"), False: ("ws", "https", "http")}  # variables asked for wss and for ws, in order
-
-
-class ProxyError(InvalidStatus):
-    """The proxy did not let us through: `status`, `headers` and `body` are its own.
-
-    Attributes:
-        proxy: its address, without credentials.
-    """
-
-    def __init__(self, status: int, headers: HeaderList, body: bytes, proxy: str) -> None:
-        super().__init__(status, headers, body)
-        self.proxy = proxy
-
-    def __str__(self) -> str:
-        return f"the proxy {self.proxy} answered CONNECT with HTTP status {self.status}"
 
 
 # ---- sockets

@@ -112,6 +112,21 @@ class InvalidStatus(WebSocketError):
         self.body = body
 
 
+class ProxyError(InvalidStatus):
+    """The proxy did not let the client through: `status`, `headers` and `body` are its own.
+
+    Attributes:
+        proxy: its address, without credentials.
+    """
+
+    def __init__(self, status: int, headers: list[tuple[str, str]], body: bytes, proxy: str) -> None:
+        super().__init__(status, headers, body)
+        self.proxy = proxy
+
+    def __str__(self) -> str:
+        return f"the proxy {self.proxy} answered CONNECT with HTTP status {self.status}"
+
+
 class InvalidURI(WebSocketError, ValueError):
     """The text is not a WebSocket URI (RFC 6455 3)."""
 

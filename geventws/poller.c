@@ -87,6 +87,14 @@ static void take(struct batch *batch, int fd, uint32_t limit, int32_t got)
     batch->used = end;
 }
 
+int ws_split(uint32_t limit, uint8_t *buffer, int32_t size, struct ws_record *records, int32_t max_records)
+{
+    struct batch batch = {buffer, records, 0, 0, max_records};
+
+    take(&batch, 0, limit, size);
+    return batch.count;
+}
+
 #ifdef __linux__
 
 #include <sys/epoll.h>
@@ -141,7 +149,7 @@ int ws_receive(int epoll_fd, int guess, const uint32_t *limits, int32_t limits_c
                struct ws_record *records, int32_t max_records)
 {
     (void)epoll_fd, (void)guess, (void)limits, (void)limits_count, (void)buffer, (void)size, (void)chunk;
-    (void)records, (void)max_records, (void)take;
+    (void)records, (void)max_records;
     return -ENOSYS;
 }
 

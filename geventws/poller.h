@@ -32,3 +32,7 @@ struct ws_record {
 int ws_receive(int epoll_fd, int guess, const uint32_t *limits, int32_t limits_count,
                uint8_t *buffer, int32_t size, int32_t chunk,
                struct ws_record *records, int32_t max_records);
+
+/* Makes records, of descriptor 0, of buffer[0..size), which was received by other means, as ws_receive does with
+ * limits[fd] = limit. Returns how many. */
+int ws_split(uint32_t limit, uint8_t *buffer, int32_t size, struct ws_record *records, int32_t max_records);

@@ -124,6 +124,10 @@ class Poller:
     def set_limit(self, channel: Any, limit: int) -> None:
         """Say which whole messages may skip the protocol: see ws_receive's limits[]. Only the C core does that."""
 
+    def split(self, channel: Any, view: memoryview, limit: int) -> None:
+        """Give a channel the bytes that it received by itself; `limit` is as for `set_limit`."""
+        channel.receive_data(view)
+
     def _grow(self, size: int) -> None:
         self._channels.extend([None] * (size - len(self._channels)))
 
@@ -184,6 +188,8 @@ class CorePoller(Poller):
         self._limits = ffi.new("uint32_t[]", 64)
         records = ffi.new("struct ws_record[]", MAX_RECORDS)
         self._numbers = ffi.cast("int32_t *", records)
+        self._split_records = ffi.new("struct ws_record[]", MAX_RECORDS)
+        self._split_numbers = ffi.cast("int32_t *", self._split_records)
         buffer = ffi.from_buffer("uint8_t[]", self._view)
         self._bytes = ffi.buffer(buffer)
         self._spare = memoryview(bytearray(CHUNK_SIZE))  # the other buffer holds records that wait their turn
@@ -244,6 +250,22 @@ class CorePoller(Poller):
                 self._other(channel, kind, start, end)
         self._set_guess(last if len(channels) == 1 and all_channels[last] is not None else -1)
         return channels
+
+    def split(self, channel: Any, view: memoryview, limit: int) -> None:
+        """Give a channel the bytes that it received by itself: whole messages into its inbox, if they may skip."""
+        buffer = ffi.from_buffer("uint8_t[]", view)
+        count = lib.ws_split(limit, buffer, len(view), self._split_records, MAX_RECORDS)
+        numbers = iter(ffi.unpack(self._split_numbers, 4 * count))
+        for _fd, kind, start, end in zip(numbers, numbers, numbers, numbers, strict=False):
+            if kind == BINARY:
+                channel.inbox.append(bytes(view[start:end]))
+            elif kind == TEXT:
+                try:
+                    channel.inbox.append(str(view[start:end], "utf-8"))
+                except UnicodeDecodeError:
+                    channel.refuse_text()
+            else:
+                channel.receive_data(view[start:end])
 
     def _set_guess(self, fd: int) -> None:
         """Guess that a descriptor that is ready by itself will be so again, but ask epoll now and then."""

@@ -24,8 +24,9 @@ from gevent.event import AsyncResult, Event
 from gevent.pool import Pool
 from greenlet import greenlet
 from raw import RawClient
+from scripted import Scripted, start_servers, unset_proxies
 
-from geventws import WebSocketWSGI
+from geventws import WebSocketWSGI, permessage_deflate
 from geventws.poller import get_poller
 
 DEADLINE = 10.0
@@ -38,6 +39,12 @@ SETTLE = 3.0
 def pytest_configure(config: pytest.Config) -> None:
     """Let gevent.pywsgi make its SSL context in the way it does."""
     config.addinivalue_line("filterwarnings", "ignore:ssl.PROTOCOL_TLS is deprecated:DeprecationWarning")
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the environment's proxies away."""
+    unset_proxies(monkeypatch)
 
 
 class Lines(list):
@@ -109,8 +116,10 @@ class Traces:
         self._before = self._count()
 
     def _count(self) -> dict[str, set[Any]]:
+        # type() and not isinstance(), which asks a weak proxy for the class of what may be gone
+        greenlets = (thing for thing in gc.get_objects() if issubclass(type(thing), greenlet))
         return {
-            "greenlets": {id(thing) for thing in gc.get_objects() if isinstance(thing, greenlet) and not thing.dead},
+            "greenlets": {id(thing) for thing in greenlets if not thing.dead},
             "watchers": set(range(self.hub.loop.activecnt)),
             "descriptors": set(os.listdir("/proc/self/fd")),
         }
@@ -202,6 +211,12 @@ def join(serve: Callable[..., Site]) -> Callable[..., RawClient]:
 
 
 @pytest.fixture
+def scripted(serve: Callable[..., Site]) -> Iterator[Callable[..., Scripted]]:
+    """Start a server with a script; see scripted.py."""
+    yield from start_servers()
+
+
+@pytest.fixture
 def inside(join: Callable[..., RawClient]) -> Callable[..., Any]:
     """Run a function of `ws` as a handler, beside a function of the client; return what the first returns."""
 
@@ -270,3 +285,15 @@ def in_thread(function: Callable[..., Any], *arguments: Any, **options: Any) -> 
 def in_thread_fixture() -> Callable[..., Any]:
     """Run a blocking client in a thread: `in_thread(function, *arguments)`."""
     return in_thread
+
+
+DEFLATES = [None, permessage_deflate.isal_zlib] if permessage_deflate.isal_zlib else [None]
+
+
+@pytest.fixture(params=DEFLATES, ids=lambda module: module.__name__ if module else "zlib")
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Compress with each library that there is."""
+    monkeypatch.setattr(permessage_deflate, "isal_zlib", request.param)
+    permessage_deflate._compressors.cache_clear()
+    yield
+    permessage_deflate._compressors.cache_clear()

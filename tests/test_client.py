@@ -11,7 +11,6 @@ import socket as stdlib_socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
@@ -19,7 +18,7 @@ import pytest
 from gevent import socket as gsocket
 from gevent.event import Event
 from raw import CLOSE, PING, TEXT, close_payload, frame
-from scripted import ROOT, Peer, Scripted, answering, echo, is_open, start_servers, unset_proxies
+from scripted import ROOT, Peer, answering, echo, is_open
 
 from geventws import (
     HandshakeError,
@@ -30,19 +29,6 @@ from geventws import (
     dial,
 )
 from geventws.client import connect
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the environment's proxies away."""
-    unset_proxies(monkeypatch)
-
-
-@pytest.fixture
-def scripted(serve: Any) -> Iterator[Callable[..., Scripted]]:
-    """Start a server with a script."""
-    yield from start_servers()
-
 
 # ---- it works
 

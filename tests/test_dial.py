@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import gevent
 import pytest
 from gevent import socket as gsocket
 from gevent.event import Event
-from scripted import Peer, Scripted, answering, echo, start_servers, unset_proxies
+from scripted import Peer, answering, echo
 
 from geventws import (
     HandshakeError,
     InvalidStatus,
+    ProxyError,
     dial,
 )
 from geventws.client import connect
-from geventws.dial import ProxyError
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the environment's proxies away."""
-    unset_proxies(monkeypatch)
-
-
-@pytest.fixture
-def scripted(serve: Any) -> Iterator[Callable[..., Scripted]]:
-    """Start a server with a script."""
-    yield from start_servers()
-
 
 # ---- one deadline
 

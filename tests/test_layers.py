@@ -24,9 +24,9 @@ SANS_IO = [
 """Above the line: bytes in, messages out."""
 
 ON_SOCKETS = [
-    "poller", "waiters", "stream", "tls_stream", "keepalive", "connection", "websocket", "streaming", "upgrade", "legacy", "route", "wsgi", "application",
-    "middleware", "owned", "dial", "client", "pubsub", "pubsub_redis", "http_stream", "http_handler", "workers",
-    "server", "terminal", "metrics", "__init__", "gunicorn", "testing", "cli",
+    "poller", "waiters", "stream", "tls_stream", "keepalive", "connection", "websocket", "streaming", "upgrade",
+    "legacy", "route", "wsgi", "application", "middleware", "owned", "dial", "client", "http_stream", "http_handler",
+    "workers", "server", "terminal", "__init__", "cli",
 ]  # fmt: skip
 
 RANKS = {name: rank for rank, name in enumerate(SANS_IO + ON_SOCKETS)}

@@ -6,7 +6,7 @@ import gc
 import re
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -14,26 +14,13 @@ import pytest
 from gevent import socket as gsocket
 from gevent.event import Event
 from raw import CLOSE, PING, PONG, TEXT, frame
-from scripted import Peer, Scripted, echo, is_open, run_program, start_servers, unset_proxies
+from scripted import Peer, echo, is_open, run_program
 
 from geventws import (
     WebSocket,
     owned,
 )
 from geventws.client import connect
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the environment's proxies away."""
-    unset_proxies(monkeypatch)
-
-
-@pytest.fixture
-def scripted(serve: Any) -> Iterator[Callable[..., Scripted]]:
-    """Start a server with a script."""
-    yield from start_servers()
-
 
 # ---- the end
 

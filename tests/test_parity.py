@@ -282,7 +282,8 @@ def test_a_descriptor_without_a_limit_is_only_reported() -> None:
         one.far.sendall(frame(TEXT, b"one"))
         assert one.receive(0) == one.receive(0) == [(one.near.fileno(), WS_READABLE, 0)]
         one.limits[one.near.fileno()] = 1000  # which is beyond the one that is told of:
-        count = lib.ws_receive(one.epoll.fileno(), -1, one.limits, 1, ffi.from_buffer("uint8_t[]", one.buffer), *one.rules)
+        buffer = ffi.from_buffer("uint8_t[]", one.buffer)
+        count = lib.ws_receive(one.epoll.fileno(), -1, one.limits, 1, buffer, *one.rules)
         assert count == 1 and one.records[0].kind == WS_READABLE
         assert one.near.recv(100) == frame(TEXT, b"one")
 

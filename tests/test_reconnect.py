@@ -6,7 +6,7 @@ import itertools
 import os
 import ssl
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -14,7 +14,7 @@ import pytest
 from gevent import subprocess as gsubprocess
 from gevent.pool import Pool
 from raw import CLOSE, TEXT, frame
-from scripted import ROOT, Peer, Scripted, echo, is_open, start_servers, unset_proxies
+from scripted import ROOT, Peer, echo, is_open
 
 from geventws import (
     InvalidStatus,
@@ -22,19 +22,6 @@ from geventws import (
     client,
 )
 from geventws.client import connect, reconnect
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the environment's proxies away."""
-    unset_proxies(monkeypatch)
-
-
-@pytest.fixture
-def scripted(serve: Any) -> Iterator[Callable[..., Scripted]]:
-    """Start a server with a script."""
-    yield from start_servers()
-
 
 # ---- reconnecting
 

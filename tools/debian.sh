@@ -27,6 +27,7 @@ python)
 tests)
     need chromium command -v chromium
     need nginx command -v nginx
+    need npm command -v npm
     ;;
 bench)
     need libssl-dev cc -E -include openssl/ssl.h -x c /dev/null

@@ -22,8 +22,7 @@ from django.http import HttpResponse, HttpResponseBadRequest
 from django.urls import path
 from gevent import pywsgi
 
-from geventws import ConnectionClosed
-from geventws.middleware import WebSocketMiddleware
+from geventws import ConnectionClosed, WebSocketMiddleware
 
 settings.configure(
     ROOT_URLCONF=__name__,

@@ -14,8 +14,7 @@ if __name__ == "__main__":
 import falcon
 from gevent import pywsgi
 
-from geventws import ConnectionClosed
-from geventws.middleware import WebSocketMiddleware
+from geventws import ConnectionClosed, WebSocketMiddleware
 
 
 class Index:

@@ -17,8 +17,7 @@ if __name__ == "__main__":
 from flask import Blueprint, Flask, abort, request
 from gevent import pywsgi
 
-from geventws import ConnectionClosed
-from geventws.middleware import WebSocketMiddleware
+from geventws import ConnectionClosed, WebSocketMiddleware
 
 app = Flask(__name__)
 rooms = Blueprint("rooms", __name__, url_prefix="/rooms")

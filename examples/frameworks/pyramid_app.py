@@ -18,8 +18,7 @@ from pyramid.config import Configurator
 from pyramid.httpexceptions import HTTPBadRequest, HTTPForbidden
 from pyramid.response import Response
 
-from geventws import ConnectionClosed
-from geventws.middleware import WebSocketMiddleware
+from geventws import ConnectionClosed, WebSocketMiddleware
 
 
 def index(request):

@@ -10,7 +10,7 @@ Engine.IO servers find their driver by its name, `engineio.async_drivers.gevent`
 it in that place of the running program. Neither simple-websocket nor gevent-websocket is needed, nor imported.
 
 Engine.IO has pings and an origin check of its own (`ping_interval`, `ping_timeout`, `cors_allowed_origins`); ours are
-off here. What it calls `max_http_buffer_size`, `http_compression` and `compression_threshold` goes for its WebSockets too.
+off here. Its `max_http_buffer_size`, `http_compression` and `compression_threshold` go for its WebSockets, too.
 """
 
 from __future__ import annotations

@@ -6,16 +6,16 @@ There is no other WebSocket package in it, whatever is installed.
 from __future__ import annotations
 
 import sys
-
-for name in ("simple_websocket", "geventwebsocket", "eventlet"):
-    sys.modules[name] = None  # importing it is an ImportError
-
 from typing import Any
 
 from flask import Flask, request
 from flask_socketio import SocketIO, call, disconnect, emit, join_room, leave_room
 
 from geventws.compat import engineio
+
+for name in ("simple_websocket", "geventwebsocket", "eventlet"):
+    assert name not in sys.modules
+    sys.modules[name] = None  # importing it is an ImportError
 
 engineio.install()
 

@@ -57,9 +57,11 @@ const scenarios = {
 
   async "takes text and binary"() {
     const socket = await upgraded();
-    const values = ["\u20ac \u{1F600}", { deep: [Buffer.from([0, 255, 1]), null, 1.5] }, Buffer.alloc(0), "x".repeat(70_000)];
+    const deep = { deep: [Buffer.from([0, 255, 1]), null, 1.5] };
+    const values = ["\u20ac \u{1F600}", deep, Buffer.alloc(0), "x".repeat(70_000)];
     const event = next(socket, "mirrored");
-    assert.deepEqual(await new Promise((resolve) => socket.emit("mirror", ...values, (...back) => resolve(back))), values);
+    const acknowledged = new Promise((resolve) => socket.emit("mirror", ...values, (...back) => resolve(back)));
+    assert.deepEqual(await acknowledged, values);
     assert.deepEqual(await event, values);
   },
 
@@ -140,7 +142,26 @@ const scenarios = {
   },
 };
 
+// What is not for app.py: the programs of docs/flask-socketio.rst, and examples/flask_socketio_app.py
+const others = {
+  async adds() {
+    const socket = await upgraded();
+    assert.equal(await socket.emitWithAck("add", 20, 22), 42);
+  },
+
+  async chats() {
+    const [one, two] = await Promise.all([upgraded(), upgraded()]);
+    const room = `room ${Math.random()}`;
+    assert.equal(await one.emitWithAck("join", "lobby"), 1);
+    assert.equal(await one.emitWithAck("join", room), 1);
+    assert.equal(await two.emitWithAck("join", room), 2);
+    const said = next(one, "said");
+    two.emit("say", Buffer.alloc(100_000, 7));
+    assert.deepEqual((await said)[1], Buffer.alloc(100_000, 7));
+  },
+};
+
 const deadline = setTimeout(() => { throw new Error(`${name}: not done in time`); }, 8000);
-await scenarios[name]();
+await { ...scenarios, ...others }[name]();
 clearTimeout(deadline);
 sockets.forEach((socket) => socket.disconnect());

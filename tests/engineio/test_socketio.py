@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import re
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
-from documents import free_port, wait_until_up
-from hosts import ROOT, Host
+from documents import Block, free_port, program, read_blocks
+from hosts import ROOT, START, Host
 
 FOLDER = pathlib.Path(__file__).parent
 CLIENT = FOLDER / "client.mjs"
@@ -20,7 +23,7 @@ GUNICORN = [sys.executable, "-m", "gunicorn", "-k", "gevent", "--graceful-timeou
 COMMANDS = {
     "socketio.run": [sys.executable, str(FOLDER / "app.py"), "{}"],
     "gunicorn -k gevent": [*GUNICORN, "--chdir", str(FOLDER), "--bind", "127.0.0.1:{}", "app:app"],
-    "the example": [sys.executable, str(ROOT / "examples" / "flask_socketio_app.py"), "{}"],
+    "example": [sys.executable, str(ROOT / "examples" / "flask_socketio_app.py"), "{}"],
 }
 
 
@@ -30,6 +33,16 @@ def run_client(port: int, *arguments: str) -> None:
     command = ["node", str(CLIENT), str(MODULES), f"http://127.0.0.1:{port}", *arguments]
     done = subprocess.run(command, timeout=20, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert done.returncode == 0, done.stdout
+
+
+def wait_until_up(host: Host) -> None:
+    """Block until it listens: Flask-SocketIO does not tell."""
+    deadline = time.monotonic() + START
+    while time.monotonic() < deadline:
+        with contextlib.suppress(ConnectionRefusedError):
+            return socket.create_connection(("127.0.0.1", host.port)).close()
+        time.sleep(0.02)
+    raise AssertionError("it does not listen; it says\n" + "\n".join(host.lines))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +64,7 @@ def hosts() -> Iterator[dict[str, Host]]:
 def host(request: pytest.FixtureRequest, hosts: dict[str, Host]) -> Iterator[Host]:
     """One of them, which writes no traceback."""
     host = hosts[request.param]
-    wait_until_up(host, host.port)
+    wait_until_up(host)
     yield host
     assert not [line for line in host.lines if line.startswith("Traceback")], "\n".join(host.lines)
 
@@ -61,3 +74,17 @@ def host(request: pytest.FixtureRequest, hosts: dict[str, Host]) -> Iterator[Hos
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_client(host: Host, way: str, scenario: str) -> None:
     run_client(host.port, way, scenario)
+
+
+@pytest.mark.parametrize("host", ["example"], indirect=True)
+def test_example(host: Host) -> None:
+    run_client(host.port, "upgrade", "chats")
+
+
+PROGRAMS = [block for block in read_blocks("docs/flask-socketio.rst") if block.language == "python"]
+
+
+@pytest.mark.parametrize("block", PROGRAMS, ids=["Flask-SocketIO", "python-socketio"])
+def test_program_on_the_page(block: Block, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    program(lambda place: run_client(place.port, "upgrade", "adds"))(block)
