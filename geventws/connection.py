@@ -266,10 +266,12 @@ class Connection:
     def _end(self) -> None:
         """End the stream (RFC 6455 7.1.1): at once where the peer has nothing more to say; otherwise we end our side,
         and give it a moment to read why and to end its own."""
-        self._stream.end()
-        if self._protocol.close_received and not self._stream.blocked and not self._protocol.client:
+        stream = self._stream
+        stream.flush()
+        if self._protocol.close_received and not stream.blocked and not self._protocol.client:
             self._stop()
             return
+        stream.end()
         if self._stream.paused:
             self._stream.resume()
         self._set_clock(LINGER, self._stop)
@@ -294,9 +296,10 @@ class Connection:
             self._set_clock(None, None)
         if not self.over:
             self.over = self._attention = True
-            self._keepalive.end(self.closed_error())
+            self._keepalive.end(self.closed_error)
             self.inbox = _NOWHERE
-        self._poller.loop.run_callback(self.run)
+        if self._reader is not None:
+            self._poller.loop.run_callback(self.run)
         if self._closers:
             self._poller.loop.run_callback(wake, self._closers)
 

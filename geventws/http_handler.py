@@ -20,7 +20,7 @@ from functools import lru_cache
 from http.client import HTTPException
 from socket import SHUT_RDWR
 from types import MethodType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from urllib.parse import unquote
 
 import gevent
@@ -30,10 +30,33 @@ from . import http_head
 from .http_stream import HeadError, HTTPStream, LateReader, RawSocket
 from .upgrade import Detached, detach_socket
 
-if TYPE_CHECKING:
-    from .server import WebSocketServer
-
 _EMPTY = Input(io.BytesIO(), None)
+
+
+class Server(Protocol):
+    """What connections need of their server, which is a `WebSocketServer`; those without a comment are pywsgi's."""
+
+    application: Any
+    ssl_args: Any
+    head_timeout: float  # these are its options
+    keepalive_timeout: float
+    handshake_timeout: float
+    max_head_size: int
+    silent: bool  # there is no access log
+    draining: bool  # it is about to stop
+
+    @property
+    def ssl_enabled(self) -> Any: ...
+
+    def wrap_socket(self, sock: Any, **options: Any) -> Any: ...
+
+    def get_environ(self) -> dict[str, Any]: ...
+
+    def count(self, connection: Any) -> None:
+        """Count a connection, drain it when the server stops, and kill its greenlet when that takes too long."""
+
+    def forget(self, connection: Any) -> None:
+        """Count a connection no more."""
 
 
 class RequestHandler(WSGIHandler):  # type: ignore[misc]
@@ -48,7 +71,7 @@ class RequestHandler(WSGIHandler):  # type: ignore[misc]
         greenlet: the one that runs `handle`.
     """
 
-    server: WebSocketServer
+    server: Server
     environ: Any
     wsgi_input: Any
     status: Any
@@ -63,7 +86,7 @@ class RequestHandler(WSGIHandler):  # type: ignore[misc]
     _plain_environ: dict[str, Any] | None = None
     _switching: bytes | None = None  # the head of a 101, until it is sent
 
-    def __init__(self, sock: RawSocket, address: Any, server: WebSocketServer) -> None:
+    def __init__(self, sock: RawSocket, address: Any, server: Server) -> None:
         # not pywsgi's, which makes a reader that most connections never need
         self.stream = HTTPStream(sock, server.max_head_size)
         self.client_address = address
@@ -315,12 +338,12 @@ class GivenSocket(Detached):
 
     __slots__ = ("_on_drain", "_server", "greenlet")
 
-    def __init__(self, detached: Detached, server: Any, on_drain: Callable[[], object] | None) -> None:
+    def __init__(self, detached: Detached, server: Server, on_drain: Callable[[], object] | None) -> None:
         super().__init__(detached._sock, detached._sslobj)
         self._server = server
         self._on_drain = on_drain
         self.greenlet: Any = None
-        server._connections.add(self)
+        server.count(self)
         if server.draining:
             self.drain()
 

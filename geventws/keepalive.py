@@ -94,9 +94,9 @@ class Keepalive:
             if result is not None:
                 result.set(self.latency)
 
-    def end(self, error: Exception) -> None:
+    def end(self, make_error: Callable[[], Exception]) -> None:
         """The connection is over: tell whoever waits for a pong."""
         pings, self._pings = self._pings, ()
         for _payload, _sent, result in pings:
             if result is not None:
-                result.set_exception(error)
+                result.set_exception(make_error())

@@ -79,7 +79,7 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
         self.max_head_size = max_head_size
         self.max_connections = max_connections
         self._workers: Workers | None = None  # in place of the default way to spawn
-        self._connections: set[RequestHandler] = set()
+        self._connections: set[Any] = set()  # `RequestHandler`s, and `GivenSocket`s that outlive theirs
         self._ended = Event()  # no connection is left
         self._drained = Event()
         self.silent = log is None
@@ -123,7 +123,7 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
         handler = self.handler_class(sock, address, self)
         limit = self.max_connections
         handler.surplus = limit is not None and len(self._connections) >= limit
-        self._connections.add(handler)
+        self.count(handler)
         try:
             if self._workers is not None:
                 self._workers.spawn(handler.handle)
@@ -134,9 +134,13 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
             sock.close()
             raise
 
-    def forget(self, handler: RequestHandler) -> None:
+    def count(self, connection: Any) -> None:
+        """Count a connection; see `http_handler.Server`."""
+        self._connections.add(connection)
+
+    def forget(self, connection: Any) -> None:
         """Count a connection no more."""
-        self._connections.discard(handler)
+        self._connections.discard(connection)
         if not self._connections:
             self._ended.set()
         if self._watcher is None:
@@ -194,11 +198,11 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
 
     def _drain(self, timeout: float) -> None:
         self._ended.clear()
-        for handler in list(self._connections):
-            handler.drain()
+        for connection in list(self._connections):
+            connection.drain()
         if self._connections:
             self._ended.wait(timeout)
-        for handler in list(self._connections):
-            gevent.kill(handler.greenlet)
+        for connection in list(self._connections):
+            gevent.kill(connection.greenlet)
         if self._connections:
             self._ended.wait(1.0)

@@ -102,6 +102,7 @@ def switch_protocols(
     handler = getattr(start_response, "__self__", None)
     if isinstance(handler, WSGIHandler) and "gunicorn.sock" not in environ:
         handler.__dict__.pop("headers", None)  # the parsed request, 3 KB that nobody reads again
+        handler.response_headers = []
     return early
 
 

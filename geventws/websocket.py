@@ -173,7 +173,7 @@ class WebSocket(Connection):
             TypeError: `message` is of another type.
             ConcurrencyError: called while this very greenlet produces the parts of another message.
         """
-        kind = type(message)
+        kind = message.__class__
         if kind is bytes:
             payload, head, headers = message, BINARY, _BINARY_HEADERS
         elif kind is str:
@@ -186,13 +186,18 @@ class WebSocket(Connection):
             self._send_message(head, payload, compress)  # type: ignore[arg-type]
             return
         frame: bytes = (headers[size] if size < 126 else _medium_header(head, 126, size)) + payload  # type: ignore[operator]
+        corked = self._corked
+        if corked and self._messages and len(corked) < CORK_FRAMES:
+            corked.append(frame)
+        else:
+            self._send_plain(frame)
+
+    def _send_plain(self, frame: bytes) -> None:
+        """Send a frame now, or cork it: while messages wait, the handler will be back for them with more to send."""
         stream = self._stream
         try:
-            if self._messages:  # the handler will be back for them: send together
-                if 0 < len(self._corked) < CORK_FRAMES:
-                    self._corked.append(frame)
-                else:
-                    stream.cork(frame)
+            if self._messages:
+                stream.cork(frame)
             elif self._corked or stream.blocked:
                 stream.send(frame)
             elif (sent := stream.transmit(frame)) != len(frame):

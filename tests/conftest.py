@@ -41,6 +41,17 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore:ssl.PROTOCOL_TLS is deprecated:DeprecationWarning")
 
 
+OUTSIDE = ["test_browser", "test_nginx", "test_layers", "test_readme", "engineio", "frameworks"]
+"""Files and folders whose tests never notice which core runs; nothing else need run on both."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what stands in `OUTSIDE`."""
+    for item in items:
+        if item.path.stem in OUTSIDE or item.path.parent.name in OUTSIDE:
+            item.add_marker(pytest.mark.outside)
+
+
 @pytest.fixture(autouse=True)
 def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the environment's proxies away."""

@@ -18,6 +18,7 @@ from geventws.exceptions import (
     NoSocket,
     PayloadTooBig,
     ProtocolError,
+    ProxyError,
     WebSocketError,
 )
 
@@ -29,6 +30,7 @@ TREE = {
     PayloadTooBig: (ProtocolError, ValueError),
     HandshakeError: (),
     InvalidStatus: (),
+    ProxyError: (InvalidStatus,),
     InvalidURI: (ValueError,),
     NoSocket: (RuntimeError,),
 }
@@ -90,6 +92,12 @@ def test_an_invalid_status_carries_the_answer() -> None:
     error = InvalidStatus(403, [("Content-Type", "text/plain")], b"no")
     assert (error.status, error.headers, error.body) == (403, [("Content-Type", "text/plain")], b"no")
     assert "403" in str(error)
+
+
+def test_a_proxy_error_carries_the_answer_and_tells_whose_it_is() -> None:
+    error = ProxyError(407, [("Content-Length", "2")], b"no", "http://proxy.example:3128")
+    assert (error.status, error.headers, error.body) == (407, [("Content-Length", "2")], b"no")
+    assert error.proxy in str(error) and "407" in str(error)
 
 
 @pytest.mark.parametrize(("code", "reason", "text"), [(1000, "", "1000"), (1002, "a b", "1002 a b")])
