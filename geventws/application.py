@@ -26,7 +26,7 @@ from .websocket import WebSocket
 from .wsgi import is_departure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from .poller import Poller
     from .route import Environ
@@ -68,8 +68,8 @@ class _Crew:
                 self._poller.loop.run_callback(self._idle.pop().switch)
 
     def _work(self) -> None:
+        references = _count_references()
         while self._next is not None:
-            references = _count_references()
             ws, self._next = self._next, None
             ws.serve()
             del ws  # a greenlet that waits keeps nothing alive
@@ -159,7 +159,7 @@ class CallbackWebSocket(WebSocket):
             self._owned = self._stream._socket = socket  # the same C socket, without what was around it
         try:
             self.open()
-            self._call(application.on_open)
+            self._open()
         finally:
             del self.environ
             self._rest()
@@ -176,16 +176,11 @@ class CallbackWebSocket(WebSocket):
             if len(self.inbox) > 1:
                 self._check_read_ahead()
             return False
-        if not self._due:
+        if not self._messages and (self._told or not self._attention):
             return False
         self._serving = True
         self._crew.serve(self)
         return True
-
-    @property
-    def _due(self) -> bool:
-        """Whether there is something to call back for, or to see to."""
-        return bool(self._messages) or self._attention and not self._told
 
     def receive_control(self, opcode: int, payload: bytes) -> None:
         """Queue a ping or a pong behind the messages, if the application has a callback for it."""
@@ -210,60 +205,74 @@ class CallbackWebSocket(WebSocket):
     def serve(self) -> None:
         """Call back until nothing is left to call back for."""
         try:
-            while self._due:
+            while self._messages or self._attention and not self._told:
                 if self._messages:
                     self._serve_messages()
                 elif not self.over:
                     self._prepare_to_wait()
                 else:
                     self._tell()
-        finally:
+        except BaseException:
             self._rest()
-
-    def _tell(self) -> None:
-        self._told = True
-        try:
-            self._call(self._application.on_close, self._protocol.close_code, self._protocol.close_reason)
-        finally:
-            self._crew.leave()
+            raise
+        self._serving = False
+        if self._corked:
+            self._stream.flush()
 
     def _rest(self) -> None:
         """No callback runs any more; see to what came meanwhile."""
         self._serving = False
-        if self._corked:
-            self._stream.flush()
-        if self._due:
-            self._poller.loop.run_callback(self.run)
+        self._stream.flush()
+        self._poller.loop.run_callback(self.run)
 
     def _serve_messages(self) -> None:
         application, messages = self._application, self._messages
         while messages:
             message = messages.popleft()
-            kind = type(message)
             if self._closing:
-                pass
-            elif kind is str:
-                self._call(application.on_message, message)
-            elif kind is bytes:
-                self._call(application.on_bytes, message)
-            else:
-                self._call(application.on_ping if kind is _Ping else application.on_pong, bytes(message))
+                continue
+            kind = type(message)
+            try:
+                if kind is str:
+                    reply = application.on_message(self, message)
+                elif kind is bytes:
+                    reply = application.on_bytes(self, message)
+                elif kind is _Ping:
+                    reply = application.on_ping(self, bytes(message))
+                else:
+                    reply = application.on_pong(self, bytes(message))
+                if reply is not None:
+                    self._reply(reply)
+            except BaseException as error:
+                self._catch(error)
 
-    def _call(self, callback: Callable[..., Any], *arguments: Any) -> None:
-        """Run one callback, send what it returns, and see to its errors."""
+    def _reply(self, reply: Any) -> None:
+        self.send(encode(reply) if isinstance(reply, (dict, list)) else reply)
+
+    def _open(self) -> None:
         try:
-            reply = callback(self, *arguments)
-            if reply is not None and not self._told:
-                self.send(encode(reply) if isinstance(reply, (dict, list)) else reply)
-        except Exception as error:
-            if not is_departure(self, error):
-                self._report(error)
-        except BaseException as error:  # a kill, for one
-            self.close(1001 if isinstance(error, GreenletExit) else 1011)
-            raise
+            reply = self._application.on_open(self)
+            if reply is not None:
+                self._reply(reply)
+        except BaseException as error:
+            self._catch(error)
 
-    def _report(self, error: Exception) -> None:
-        """Tell the application of a callback's error; should that fail, too, close."""
+    def _tell(self) -> None:
+        self._told = True
+        try:
+            self._application.on_close(self, self._protocol.close_code, self._protocol.close_reason)
+        except BaseException as error:
+            self._catch(error)
+        finally:
+            self._crew.leave()
+
+    def _catch(self, error: BaseException) -> None:
+        """See to what a callback has raised: an error is reported, all else is raised again."""
+        if not isinstance(error, Exception):  # a kill, for one
+            self.close(1001 if isinstance(error, GreenletExit) else 1011)
+            raise error
+        if is_departure(self, error):
+            return
         try:
             self._application.on_error(self, error)
         except Exception as another:

@@ -1,0 +1,242 @@
+"""Messages in pieces: received piece by piece, sent part by part, and text that is not decoded."""
+
+from __future__ import annotations
+
+import gevent
+import pytest
+import raw
+from gevent.event import Event
+
+from geventws import ConcurrencyError, ConnectionClosed
+
+
+def first(payload: bytes) -> bytes:
+    """Return the first fragment of a text message."""
+    return raw.frame(raw.TEXT, payload, fin=False)
+
+
+def more(payload: bytes) -> bytes:
+    """Return a fragment that is neither the first nor the last."""
+    return raw.frame(raw.CONTINUATION, payload, fin=False)
+
+
+def last(payload: bytes) -> bytes:
+    """Return the last fragment of a message."""
+    return raw.frame(raw.CONTINUATION, payload)
+
+
+def collect(ws) -> list:
+    """Return the messages of a streaming connection, each as the list of its pieces."""
+    messages = []
+    while (pieces := ws.wait_pieces()) is not None:
+        messages.append(list(pieces))
+    return messages
+
+
+# Receiving
+
+
+def test_pieces_come_as_their_frames_do(join):
+    seen, begun = [], Event()
+
+    def handler(ws):
+        pieces = ws.wait_pieces()
+        seen.append(next(pieces))
+        begun.set()
+        seen.extend(pieces)
+
+    client = join(handler, streaming=True)
+    client.send(first("é".encode()[:1]) + more("é".encode()[1:] + b"a"))
+    assert begun.wait(5)
+    assert seen == ["éa"]
+    client.send(more(b"b"))
+    client.send(last(b"c"))
+    client.expect_close(1000)
+    client.site.settle()
+    assert "".join(seen) == "éabc"
+
+
+def test_messages_of_every_kind(inside):
+    def client(client):
+        client.send(raw.text("one") + raw.binary(b"two") + raw.text("") + raw.binary(b""))
+        client.leave()
+
+    assert inside(collect, client, streaming=True) == [["one"], [b"two"], [""], [b""]]
+
+
+def test_a_message_larger_than_the_limit_can_be_taken_in_pieces(inside):
+    def client(client):
+        client.send(raw.binary(bytes(300_000)))
+        client.leave()
+
+    ((*pieces,),) = inside(collect, client, streaming=True, max_message_size=1000)
+    assert b"".join(pieces) == bytes(300_000) and len(pieces) > 1
+
+
+def test_what_is_not_taken_of_a_message_is_skipped(inside):
+    def handler(ws):
+        next(ws.wait_pieces())
+        return list(ws.wait_pieces())
+
+    def client(client):
+        client.send(first(b"a") + more(b"b") + last(b"c") + raw.text("next"))
+        client.expect_close(1000)
+
+    assert inside(handler, client, streaming=True) == ["next"]
+
+
+def test_a_connection_that_ends_within_a_message(inside):
+    def handler(ws):
+        pieces = ws.wait_pieces()
+        found = [next(pieces)]
+        with pytest.raises(ConnectionClosed) as caught:
+            next(pieces)
+        return found, caught.value.code, ws.wait_pieces()
+
+    def client(client):
+        client.send(first(b"a"))
+        client.reset()
+
+    assert inside(handler, client, streaming=True) == (["a"], 1006, None)
+
+
+def test_wait_returns_whole_messages_and_a_timeout_loses_nothing(inside):
+    def handler(ws):
+        found = [ws.wait(), ws.wait()]
+        ws.send("go")
+        while True:
+            try:
+                return [*found, ws.wait(timeout=0.01)]
+            except TimeoutError:
+                ws.send("on")
+
+    def client(client):
+        client.send(raw.text("one") + raw.binary(b"two"))
+        client.expect(b"\x81\x02go")
+        client.send(first(b"th"))
+        client.expect(b"\x81\x02on")
+        client.send(last(b"ree"))
+        while client.read_frame().opcode != 8:
+            pass
+        client.send(raw.close(1000))
+
+    assert inside(handler, client, streaming=True) == ["one", b"two", "three"]
+
+
+def test_wait_refuses_a_message_over_the_limit(join):
+    client = join(lambda ws: ws.wait(), streaming=True, max_message_size=1000)
+    client.send(raw.binary(bytes(1001)))
+    client.expect_close(1009, None, answer=False)
+
+
+def test_a_handler_that_takes_no_pieces_holds_the_peer_back(join):
+    go = Event()
+
+    def handler(ws):
+        go.wait()
+        return sum(map(len, ws.wait_pieces()))
+
+    client = join(handler, streaming=True, max_message_size=100_000)
+    sender = gevent.spawn(client.send, raw.binary(bytes(30 << 20)))
+    gevent.sleep(0.3)
+    assert not sender.ready()
+    go.set()
+    sender.get(timeout=5)
+    client.expect_close(1000)
+
+
+def test_text_as_bytes(inside):
+    def client(client):
+        client.send(raw.text("é") + raw.binary(b"\xff") + first(b"\xc3") + last(b"\xa9"))
+        client.leave()
+
+    assert inside(list, client, decode_text=False) == ["é".encode(), b"\xff", "é".encode()]
+    assert inside(collect, client, decode_text=False, streaming=True)[0] == ["é".encode()]
+
+
+def test_text_as_bytes_is_still_checked(join):
+    client = join(list, decode_text=False)
+    client.send(raw.frame(raw.TEXT, b"\xff"))
+    client.expect_close(1007, None, answer=False)
+
+
+# Sending
+
+
+@pytest.mark.parametrize("parts", [["a", "é", ""], [b"a", bytearray(b"b"), memoryview(b"c")]])
+def test_the_parts_of_a_message_are_its_fragments(join, parts):
+    client = join(lambda ws: ws.send(iter(parts)))
+    frames = [client.read_frame() for _ in range(len(parts) + 1)]
+    encoded = [part.encode() if isinstance(part, str) else bytes(part) for part in parts]
+    assert [frame.payload for frame in frames] == [*encoded, b""]
+    assert [frame.opcode for frame in frames] == [1 if isinstance(parts[0], str) else 2, 0, 0, 0]
+    assert [frame.fin for frame in frames] == [False, False, False, True]
+    client.expect_close(1000)
+
+
+def test_no_parts_are_no_message(join):
+    client = join(lambda ws: ws.send([]))
+    client.expect_close(1000)
+
+
+def test_each_part_goes_when_it_comes_and_nothing_comes_between(join):
+    go = Event()
+
+    def handler(ws):
+        def parts():
+            yield "a"
+            go.wait()
+            yield "b"
+
+        senders = [gevent.spawn(ws.send, parts())]
+        gevent.sleep(0)
+        senders.append(gevent.spawn(ws.send, "second"))
+        gevent.joinall(senders, raise_error=True)
+
+    client = join(handler)
+    client.expect(b"\x01\x01a")
+    client.send(raw.frame(raw.PING, b"p"))
+    client.expect(b"\x8a\x01p")  # control frames may stand between fragments (RFC 6455 5.4)
+    go.set()
+    client.expect(b"\x00\x01b\x80\x00\x81\x06second")
+    client.expect_close(1000)
+
+
+@pytest.mark.parametrize(
+    ("parts", "error"), [(["a", b"b"], TypeError), (["a", 1], TypeError), (["a", ValueError()], ValueError)]
+)
+def test_a_message_that_cannot_be_finished_ends_the_connection(join, parts, error):
+    def produce():
+        for part in parts:
+            if isinstance(part, Exception):
+                raise part
+            yield part
+
+    def handler(ws):
+        with pytest.raises(error):
+            ws.send(produce())
+        with pytest.raises(ConnectionClosed):
+            ws.send("more")
+
+    client = join(handler)
+    client.expect(b"\x01\x01a")
+    client.expect_close(1011, "a message was not finished")
+
+
+def test_a_part_may_not_send_a_message_itself(join):
+    caught = []
+
+    def handler(ws):
+        def parts():
+            yield "a"
+            with pytest.raises(ConcurrencyError) as error:
+                ws.send("within")
+            caught.append(error)
+            yield "b"
+
+        ws.send(parts())
+
+    client = join(handler)
+    client.expect(b"\x01\x01a\x00\x01b\x80\x00")
+    client.expect_close(1000)
+    assert caught
