@@ -114,14 +114,15 @@ class CallbackWebSocket(WebSocket):
     `send`, `send_json`, `ping` and `close` may be called from any greenlet of the connection's thread, at any time.
 
     Attributes:
+        application: the `WebSocketApplication`.
         data: yours: whatever belongs to this connection; None at first.
         environ: the WSGI environment of the handshake, until `on_open` has returned. It is large, and then gone.
     """
 
-    __slots__ = ("_application", "_closing", "_crew", "_owned", "_serving", "_told", "data")
+    __slots__ = ("_closing", "_crew", "_owned", "_serving", "_told", "application", "data")
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        self._application: WebSocketApplication
+        self.application: WebSocketApplication
         self._crew: _Crew
         self._owned: Any = None  # the socket, where it is ours to close
         self._serving = True  # callbacks run, or are about to
@@ -152,7 +153,7 @@ class CallbackWebSocket(WebSocket):
             application: whose callbacks are to be called.
             socket: the connection's, to be closed at its end; None leaves that to the server.
         """
-        self._application = application
+        self.application = application
         self._crew = _get_crew()
         self._crew.connections += 1
         if socket is not None:
@@ -184,7 +185,7 @@ class CallbackWebSocket(WebSocket):
 
     def receive_control(self, opcode: int, payload: bytes) -> None:
         """Queue a ping or a pong behind the messages, if the application has a callback for it."""
-        application, mine = self._application, WebSocketApplication
+        application, mine = self.application, WebSocketApplication
         name = "on_ping" if opcode == Opcode.PING else "on_pong"
         if getattr(getattr(application, name), "__func__", None) is not getattr(mine, name):
             self._messages.append((_Ping if opcode == Opcode.PING else _Pong)(payload))
@@ -226,7 +227,7 @@ class CallbackWebSocket(WebSocket):
         self._poller.loop.run_callback(self.run)
 
     def _serve_messages(self) -> None:
-        application, messages = self._application, self._messages
+        application, messages = self.application, self._messages
         while messages:
             message = messages.popleft()
             if self._closing:
@@ -251,7 +252,7 @@ class CallbackWebSocket(WebSocket):
 
     def _open(self) -> None:
         try:
-            reply = self._application.on_open(self)
+            reply = self.application.on_open(self)
             if reply is not None:
                 self._reply(reply)
         except BaseException as error:
@@ -260,7 +261,7 @@ class CallbackWebSocket(WebSocket):
     def _tell(self) -> None:
         self._told = True
         try:
-            self._application.on_close(self, self._protocol.close_code, self._protocol.close_reason)
+            self.application.on_close(self, self._protocol.close_code, self._protocol.close_reason)
         except BaseException as error:
             self._catch(error)
         finally:
@@ -274,7 +275,7 @@ class CallbackWebSocket(WebSocket):
         if is_departure(self, error):
             return
         try:
-            self._application.on_error(self, error)
+            self.application.on_error(self, error)
         except Exception as another:
             if not is_departure(self, another):
                 logger.exception("%s: on_error failed", self.peer)
@@ -355,6 +356,12 @@ class WebSocketApplication(Route):
         """
         logger.error("%s: a callback failed", ws.peer, exc_info=error)
         ws.close(1011)
+
+    @property
+    def connections(self) -> list[CallbackWebSocket]:
+        """The connections of this application that are open now, in this thread: to tell all of them something."""
+        channels = get_poller()._channels
+        return [ws for ws in channels if isinstance(ws, CallbackWebSocket) and ws.application is self and not ws.closed]
 
     # The request
 

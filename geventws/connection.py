@@ -328,6 +328,7 @@ class Connection:
             self._set_clock(wait, self._tick)
             return
         logger.info("%s sent nothing for %g s after a ping (ping_timeout)", self.peer, self._timing.ping_timeout)
+        self.begin_close(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")  # should it be there after all
         self._lose("keepalive ping timeout", CloseCode.INTERNAL_ERROR)
 
     def _push_ping(self, payload: bytes) -> None:

@@ -158,7 +158,6 @@ class Detached:
 
     def close(self) -> None:
         """Close the socket. Idempotent."""
-        self._sslobj = None
         self._sock.close()
 
 

