@@ -159,14 +159,16 @@ class CallbackWebSocket(WebSocket):
         if socket is not None:
             self._owned = self._stream._socket = socket  # the same C socket, without what was around it
         try:
-            self.open()
-            self._open()
+            self._begin()
         finally:
             del self.environ
             self._rest()
         if socket is None:
-            self.wait_until(lambda: self.over, None)
-            self.wait_closed()
+            try:
+                self.wait_until(lambda: self.over, None)
+            finally:  # as for a kill
+                self.close(1001)
+                self.wait_closed()
 
     # What the engine calls, in the hub
 
@@ -200,6 +202,8 @@ class CallbackWebSocket(WebSocket):
         super()._finish()
         if self._stream.closed and self._owned is not None:
             self._owned.close()
+        if not self._serving:
+            self._poller.loop.run_callback(self.run)
 
     # What runs in a greenlet, one at a time
 
@@ -250,8 +254,9 @@ class CallbackWebSocket(WebSocket):
     def _reply(self, reply: Any) -> None:
         self.send(encode(reply) if isinstance(reply, (dict, list)) else reply)
 
-    def _open(self) -> None:
+    def _begin(self) -> None:
         try:
+            self.open()
             reply = self.application.on_open(self)
             if reply is not None:
                 self._reply(reply)

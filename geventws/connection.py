@@ -145,7 +145,7 @@ class Connection:
                 self._poller.split(self, buffer[:count], self._limit)
             else:
                 self.receive_data(buffer[:count])
-            if not stream.more():
+            if stream.closed or not stream.more():
                 return
 
     def writable(self) -> None:

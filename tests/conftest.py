@@ -158,6 +158,7 @@ def warm() -> None:
     """Make what a hub keeps for good: its poller, all its threads, and what imports and logs make once."""
     with contextlib.closing(gevent.socket.socket()) as socket:
         socket.bind(("127.0.0.1", 0))
+    gevent.config.threadpool_idle_task_timeout = 3600.0  # or threads go, and come back in the middle of a test
     threads = gevent.get_hub().threadpool
     all_there = threading.Barrier(threads.maxsize)
     gevent.joinall([threads.spawn(all_there.wait, START) for _ in range(threads.maxsize)], raise_error=True)
