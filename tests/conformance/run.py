@@ -1,6 +1,6 @@
 """Judge our echo servers with the Autobahn test suite, the conformance suite of the field.
 
-    make conformance                               every server, every section
+    make conformance                               every server, every section: three quarters of an hour
     make conformance ARGS='c-tcp --cases 7.*'      one server, some cases
 
 Four servers: the C core and the Python one, over TCP and over TLS. `wstest` is taken from the PATH, or
