@@ -150,16 +150,16 @@ class Poller:
             self.current.flush()  # of the last that ran, here or in park()
         self.current = None
 
-    def park(self) -> None:
-        """Block this greenlet until somebody switches to it.
+    def park(self, waiting: Any) -> None:
+        """Block this greenlet, which waits for the channel `waiting`, until somebody switches to it.
 
         While a batch is being served, the next greenlet of it runs at once, without a detour through the hub; as the
         hub is every greenlet's parent, it goes on with what is left of the batch when one of them blocks elsewhere.
         """
         due = self._due
         while due:
-            if self.current is not None:
-                self.current.flush()  # it may be another connection than the one waited for
+            if self.current is not waiting and self.current is not None:
+                self.current.flush()  # what the greenlet has sent on another connection than the one it waits for
             self.current = channel = due.pop()
             if channel.run():
                 return

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
@@ -26,6 +27,9 @@ from .owned import OwnedWebSocket
 PROMPT = "> "
 GRACEFUL = (1000, 1001, 1005)
 """Close codes of an exit status of 0: done, going away, and none given."""
+
+SETTLE = 1.0
+"""Seconds for a thread to begin to read a line, before the terminal is restored all the same."""
 
 HELP = """\
 a line is sent as a text message; one that begins with / is a command:
@@ -60,12 +64,16 @@ class Screen:
     def __init__(self, output: TextIO) -> None:
         self._output = output
         self._editing = False
-        self._restore = _prepare_terminal()
+        self._settled = threading.Event()  # the thread that reads has done to the terminal what it does
+        self._settled.set()
+        self._has_readline, self._restore = _prepare_terminal(self._settled.set)
 
     def lines(self) -> Iterator[str]:
         """Yield the lines typed, to the end of the input. Each blocks this greenlet only."""
         while True:
             self._editing = True
+            if self._has_readline:
+                self._settled.clear()
             try:
                 line = gevent.get_hub().threadpool.apply(input, (PROMPT,))
             except EOFError:
@@ -92,6 +100,7 @@ class Screen:
         if self._editing:
             self._output.write("\n")
             self._output.flush()
+        self._settled.wait(SETTLE)
         self._restore()
 
 
@@ -128,17 +137,18 @@ def _decode(line: bytes) -> str | bytes:
         return line
 
 
-def _prepare_terminal() -> Callable[[], None]:
-    """Turn readline on, and return what restores the terminal."""
+def _prepare_terminal(begun: Callable[[], None]) -> tuple[bool, Callable[[], None]]:
+    """Turn readline on if there is one, which then calls `begun` for each line; return what restores the terminal."""
     try:
         readline = importlib.import_module("readline")  # input() uses it from here on
         termios = importlib.import_module("termios")
         settings = termios.tcgetattr(0)
     except (ImportError, OSError):
-        return lambda: None
+        return False, lambda: None
     readline.parse_and_bind("set horizontal-scroll-mode on")  # the edited line is one line of the screen
     readline.parse_and_bind("set enable-bracketed-paste off")
-    return lambda: termios.tcsetattr(0, termios.TCSADRAIN, settings)
+    getattr(readline, "set_pre_input_hook", readline.set_startup_hook)(begun)
+    return True, lambda: termios.tcsetattr(0, termios.TCSADRAIN, settings)
 
 
 class Session:

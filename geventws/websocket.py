@@ -109,7 +109,7 @@ class WebSocket(Connection):
                     self._stream.flush()
                 self._reader = getcurrent()
                 try:
-                    self._poller.park()  # until there is a message, or none will come
+                    self._poller.park(self)  # until there is a message, or none will come
                 except BaseException:
                     self._reader = None
                     raise
@@ -149,7 +149,7 @@ class WebSocket(Connection):
         timer = self._poller.loop.timer(max(timeout, 0))
         timer.start(expire)
         try:
-            self._poller.park()
+            self._poller.park(self)
         finally:
             self._reader = None
             timer.close()
@@ -186,19 +186,14 @@ class WebSocket(Connection):
             self._send_message(head, payload, compress)  # type: ignore[arg-type]
             return
         frame: bytes = (headers[size] if size < 126 else _medium_header(head, 126, size)) + payload  # type: ignore[operator]
-        corked = self._corked
+        corked, stream = self._corked, self._stream
         if corked and self._messages and len(corked) < CORK_FRAMES:
             corked.append(frame)
-        else:
-            self._send_plain(frame)
-
-    def _send_plain(self, frame: bytes) -> None:
-        """Send a frame now, or cork it: while messages wait, the handler will be back for them with more to send."""
-        stream = self._stream
+            return
         try:
-            if self._messages:
+            if self._messages:  # the handler will be back for them with more to send
                 stream.cork(frame)
-            elif self._corked or stream.blocked:
+            elif corked or stream.blocked:
                 stream.send(frame)
             elif (sent := stream.transmit(frame)) != len(frame):
                 stream.send_rest(memoryview(frame)[sent:])
