@@ -76,7 +76,7 @@ class _Crew:
             if not (self.connections and len(self._idle) < MAX_IDLE and _is_clean(references)):
                 return
             self._idle.append(getcurrent())
-            self._poller.park()
+            self._poller.park(self)
 
 
 def _count_references() -> int:
