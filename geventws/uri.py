@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from binascii import b2a_base64
+from ipaddress import IPv6Address
 from typing import NamedTuple
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
@@ -137,7 +138,10 @@ def _split(text: str) -> SplitResult:
     if _FORBIDDEN.search(text):
         raise InvalidURI("there is a space or a control character in the URI")
     try:
-        return urlsplit(text)
+        parts = urlsplit(text)
+        if "[" in parts.netloc:
+            IPv6Address(parts.hostname or "")  # nothing else is in brackets, which Python 3.10 does not look at
+        return parts
     except ValueError as error:
         raise InvalidURI(f"the URI does not parse: {error}") from None
 

@@ -64,6 +64,8 @@ def test_parse_uri(text: str, expected: URI, authority: str, resource: str | Non
         ("ws://a\x7f/", "a space or a control"),
         ("ws://[::1/", "does not parse"),
         ("ws://[nothing]/", "does not parse"),
+        ("ws://[v1.a]/", "does not parse"),
+        ("ws://[127.0.0.1]/", "does not parse"),
         ("ws://a<b>/", "is not a host"),
         ("ws://\u3002/", "is not a"),
     ],
