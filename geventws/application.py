@@ -365,7 +365,7 @@ class WebSocketApplication(Route):
     @property
     def connections(self) -> list[CallbackWebSocket]:
         """The connections of this application that are open now, in this thread: to tell all of them something."""
-        channels = get_poller()._channels
+        channels = get_poller().channels
         return [ws for ws in channels if isinstance(ws, CallbackWebSocket) and ws.application is self and not ws.closed]
 
     # The request

@@ -13,23 +13,56 @@
 
 #define PEER_IS_SERVER 0x80000000u
 #define MAX_EVENTS 128
+#define MAX_FIELDS 24     /* characters that one message of a run takes in the layout, at the most */
 
 struct batch {
+    struct ws_poller *poller;
     uint8_t *buffer;
-    struct ws_record *records;
     int32_t used;         /* bytes of buffer */
     int32_t count;        /* of records */
-    int32_t max_records;
+    int32_t laid;         /* characters of the layout */
 };
 
 static void add(struct batch *batch, int fd, int kind, int32_t start, int32_t end)
 {
-    struct ws_record *record = &batch->records[batch->count++];
+    struct ws_record *record = &batch->poller->records[batch->count++];
 
     record->fd = fd;
     record->kind = kind;
     record->start = start;
     record->end = end;
+}
+
+static void lay(struct batch *batch, int32_t number, char code)
+{
+    char digits[12];
+    int size = 0;
+
+    do
+        digits[size++] = (char)('0' + number % 10);
+    while ((number /= 10) > 0);
+    while (size > 0)
+        batch->poller->layout[batch->laid++] = digits[--size];
+    batch->poller->layout[batch->laid++] = code;
+}
+
+/* Adds a message whose payload is at buffer[start..end); `before` is the end of the one before it in these bytes, 0 for none. */
+static void add_message(struct batch *batch, int fd, int kind, int32_t start, int32_t end, int32_t before)
+{
+    struct ws_record *last = &batch->poller->records[batch->count - 1];
+    int plural = kind == WS_TEXT ? WS_TEXTS : WS_BINARIES;
+
+    if (!before || (last->kind != kind && last->kind != plural)
+        || batch->poller->layout_size - batch->laid < 2 * MAX_FIELDS) {
+        add(batch, fd, kind, start, end);
+        return;
+    }
+    if (last->kind == kind)
+        lay(batch, last->end - last->start, 's');
+    lay(batch, start - before, 'x');
+    lay(batch, end - start, 's');
+    last->kind = plural;
+    last->end = batch->laid;
 }
 
 /* Reads the header of a whole, unfragmented, uncompressed data frame of at most `limit` bytes at data[0..size).
@@ -66,11 +99,11 @@ static int32_t read_simple_header(const uint8_t *data, int32_t size, uint32_t li
 static void take(struct batch *batch, int fd, uint32_t limit, int32_t got)
 {
     int masked = !(limit & PEER_IS_SERVER);
-    int32_t at = batch->used, end = at + got, header;
+    int32_t at = batch->used, end = at + got, before = 0, header;
     uint32_t length, mask_key;
 
     limit &= ~PEER_IS_SERVER;
-    while (at < end && batch->count < batch->max_records - 1) {
+    while (at < end && batch->count < batch->poller->max_records - 1) {
         header = read_simple_header(batch->buffer + at, end - at, limit, masked, &length);
         if (!header)
             break;
@@ -79,30 +112,47 @@ static void take(struct batch *batch, int fd, uint32_t limit, int32_t got)
             __builtin_memcpy(&mask_key, payload - 4, 4);
             ws_mask(payload, payload, length, mask_key, 0);
         }
-        add(batch, fd, batch->buffer[at] & 0x0f, at + header, at + header + (int32_t)length);
-        at += header + (int32_t)length;
+        at += header;
+        add_message(batch, fd, batch->buffer[at - header] & 0x0f, at, at + (int32_t)length, before);
+        before = at += (int32_t)length;
     }
     if (at < end)
         add(batch, fd, WS_DATA, at, end);
     batch->used = end;
 }
 
-int ws_split(uint32_t limit, uint8_t *buffer, int32_t size, struct ws_record *records, int32_t max_records)
+int ws_split(struct ws_poller *poller, int fd, uint32_t limit, uint8_t *buffer, int32_t size)
 {
-    struct batch batch = {buffer, records, 0, 0, max_records};
+    struct batch batch = {poller, buffer, 0, 0, 0};
 
-    take(&batch, 0, limit, size);
+    take(&batch, fd, limit, size);
     return batch.count;
 }
 
 #ifdef __linux__
 
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <time.h>
 
-static void receive_one(struct batch *batch, int fd, uint32_t limit, int32_t chunk)
+#define MAX_GUESSES 8     /* in a row: a busy connection may go before others for so many calls */
+#define TURN 1000000      /* ns after which the loop has its turn, whatever there is to receive */
+#define LONG_WAIT 500000  /* ns: who waits longer for a message had better leave that to the loop */
+#define LAST_WAIT 5       /* ms; a kernel's tick or more, for a timer that does not wait for one costs more than it saves */
+#define MAX_PENALTY 64
+
+static int64_t now(void)
 {
-    ssize_t got = recv(fd, batch->buffer + batch->used, (size_t)chunk, MSG_DONTWAIT);
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec * (int64_t)1000000000 + time.tv_nsec;
+}
+
+static void receive_one(struct batch *batch, int fd, uint32_t limit)
+{
+    ssize_t got = recv(fd, batch->buffer + batch->used, (size_t)batch->poller->chunk, MSG_DONTWAIT);
 
     if (got > 0)
         take(batch, fd, limit, (int32_t)got);
@@ -112,44 +162,83 @@ static void receive_one(struct batch *batch, int fd, uint32_t limit, int32_t chu
         add(batch, fd, WS_FAILED, errno, 0);
 }
 
-int ws_receive(int epoll_fd, int guess, const uint32_t *limits, int32_t limits_count,
-               uint8_t *buffer, int32_t size, int32_t chunk,
-               struct ws_record *records, int32_t max_records)
+static void receive_event(struct batch *batch, const struct epoll_event *event)
+{
+    struct ws_poller *poller = batch->poller;
+    int fd = event->data.fd;
+
+    if (event->events & EPOLLOUT)
+        add(batch, fd, WS_WRITABLE, 0, 0);
+    if (!(event->events & ~(uint32_t)EPOLLOUT))
+        return;
+    if (fd >= poller->limits_count || !poller->limits[fd])
+        add(batch, fd, WS_READABLE, 0, 0);
+    else if (poller->size - batch->used >= poller->chunk)
+        receive_one(batch, fd, poller->limits[fd]);
+}
+
+static int receive_batch(struct ws_poller *poller)
 {
     struct epoll_event events[MAX_EVENTS];
-    struct batch batch = {buffer, records, 0, 0, max_records};
-    int i, fd, ready;
+    struct batch batch = {poller, poller->buffer, 0, 0, 0};
+    int i, ready, guess = poller->guess;
 
-    if (guess >= 0 && guess < limits_count && limits[guess]) {
-        receive_one(&batch, guess, limits[guess], chunk);
+    if (guess >= 0 && guess < poller->limits_count && poller->limits[guess] && poller->guesses < MAX_GUESSES) {
+        receive_one(&batch, guess, poller->limits[guess]);
+        poller->guesses++;
         if (batch.count)
             return batch.count;
     }
-    ready = epoll_wait(epoll_fd, events, MAX_EVENTS, 0);
+    poller->guesses = 0;
+    ready = epoll_wait(poller->epoll_fd, events, MAX_EVENTS, 0);
     if (ready < 0)
         return errno == EINTR ? 0 : -errno;
-    for (i = 0; i < ready && batch.count < max_records - 3; i++) {
-        fd = events[i].data.fd;
-        if (events[i].events & EPOLLOUT)
-            add(&batch, fd, WS_WRITABLE, 0, 0);
-        if (!(events[i].events & ~(uint32_t)EPOLLOUT))
-            continue;
-        if (fd >= limits_count || !limits[fd])
-            add(&batch, fd, WS_READABLE, 0, 0);
-        else if (size - batch.used >= chunk)
-            receive_one(&batch, fd, limits[fd], chunk);
-    }
+    poller->guess = ready == 1 && events[0].events == EPOLLIN ? events[0].data.fd : -1;
+    for (i = 0; i < ready && batch.count < poller->max_records - 3; i++)
+        receive_event(&batch, &events[i]);
     return batch.count;
+}
+
+int ws_receive(struct ws_poller *poller)
+{
+    poller->since = now();
+    return receive_batch(poller);
+}
+
+int ws_linger(struct ws_poller *poller)
+{
+    struct pollfd waited = {poller->loop_fd, POLLIN, 0};
+    int64_t began;
+    int ready;
+
+    if (poller->skip > 0) {
+        poller->skip--;
+        return 0;
+    }
+    began = now();
+    if (poller->loop_fd < 0 || began - poller->since > TURN)
+        return 0;
+    ready = poll(&waited, 1, LAST_WAIT) > 0;
+    if (ready && now() - began < LONG_WAIT) {
+        poller->penalty = 1;
+    } else {
+        poller->penalty = poller->penalty < MAX_PENALTY ? 2 * poller->penalty : MAX_PENALTY;
+        poller->skip = poller->penalty;
+    }
+    return ready ? receive_batch(poller) : 0;
 }
 
 #else
 
-int ws_receive(int epoll_fd, int guess, const uint32_t *limits, int32_t limits_count,
-               uint8_t *buffer, int32_t size, int32_t chunk,
-               struct ws_record *records, int32_t max_records)
+int ws_receive(struct ws_poller *poller)
 {
-    (void)epoll_fd, (void)guess, (void)limits, (void)limits_count, (void)buffer, (void)size, (void)chunk;
-    (void)records, (void)max_records;
+    (void)poller;
+    return -ENOSYS;
+}
+
+int ws_linger(struct ws_poller *poller)
+{
+    (void)poller;
     return -ENOSYS;
 }
 

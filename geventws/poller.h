@@ -10,7 +10,9 @@ enum ws_kind {
     WS_READABLE,          /* there is something to receive; nothing was received */
     WS_WRITABLE,          /* the socket takes bytes again */
     WS_EOF,               /* the peer has ended its side */
-    WS_FAILED             /* recv failed; start is the errno */
+    WS_FAILED,            /* recv failed; start is the errno */
+    WS_TEXTS,             /* a run of two or more text messages: the payload of the first is at buffer[start], and where */
+    WS_BINARIES           /* the others are tells layout[end of the run before, or 0..end), in struct's language */
 };
 
 struct ws_record {
@@ -20,19 +22,41 @@ struct ws_record {
     int32_t end;
 };
 
-/* Receives once, without blocking, for each descriptor that epoll finds ready, or only for `guess` (-1 for none) where
- * that has something, which spares asking epoll; into buffer[0..size), at most
- * `chunk` bytes a descriptor, and fills records; returns how many, or -errno. A descriptor that finds no room is
- * left for the next call (the set must be level-triggered).
+/* A set, and what one call makes of it. */
+struct ws_poller {
+    int epoll_fd;         /* the set, level-triggered */
+    int loop_fd;          /* what the loop waits on: readable when anything is ready, in the set or elsewhere; or -1 */
+    int guess;            /* the descriptor that was ready by itself, and likely is again; -1 where there is none */
+    int guesses;          /* that were right, in a row */
+    int32_t limits_count;
+    uint32_t *limits;     /* for each descriptor, see ws_receive */
+    uint8_t *buffer;
+    int32_t size;         /* of buffer */
+    int32_t chunk;        /* bytes that one descriptor receives at the most */
+    int32_t max_records;
+    struct ws_record *records;
+    char *layout;         /* of runs, one behind the other: "32s6x32s" is 32 bytes, 6 that are not wanted, 32 bytes */
+    int32_t layout_size;
+    int32_t skip;         /* how often ws_linger is not to wait, as it waited for too long, */
+    int32_t penalty;      /* and how often it will not the next time */
+    int64_t since;        /* when the loop had its last turn, in nanoseconds */
+};
+
+/* Receives once, without blocking, for each descriptor that epoll finds ready, or only for `guess` where that has
+ * something, which spares asking epoll; fills buffer, records and layout, and sets guess; returns how many records, or
+ * -errno. A descriptor that finds no room is left for the next call.
  *
  * limits[fd] says what may be done for a descriptor: with 0 (and beyond limits_count) it is only reported; otherwise it
  * is received for, and unfragmented, uncompressed data frames of at most (limits[fd] & 0x7fffffff) bytes at the
- * front of what came become records of their own; from the first other byte on, it is WS_DATA. The top bit
+ * front of what came become records of their own, or runs; from the first other byte on, it is WS_DATA. The top bit
  * is set where the peer is a server, whose frames are not masked. */
-int ws_receive(int epoll_fd, int guess, const uint32_t *limits, int32_t limits_count,
-               uint8_t *buffer, int32_t size, int32_t chunk,
-               struct ws_record *records, int32_t max_records);
+int ws_receive(struct ws_poller *poller);
 
-/* Makes records, of descriptor 0, of buffer[0..size), which was received by other means, as ws_receive does with
+/* The same, but waits for something to receive, for a few milliseconds at the most: a descriptor that is busy is ready again
+ * sooner than the loop has turned once. Returns 0 when it is the loop's turn: when something but the set is ready, or
+ * the last turn is a millisecond ago, or waiting has not paid lately. */
+int ws_linger(struct ws_poller *poller);
+
+/* Makes records of buffer[0..size), which was received by other means for fd, as ws_receive does with
  * limits[fd] = limit. Returns how many. */
-int ws_split(uint32_t limit, uint8_t *buffer, int32_t size, struct ws_record *records, int32_t max_records);
+int ws_split(struct ws_poller *poller, int fd, uint32_t limit, uint8_t *buffer, int32_t size);

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from struct import Struct, unpack_from
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
@@ -36,15 +37,17 @@ CHUNK_SIZE = 128 * 1024
 
 MAX_RECORDS = 4096
 
-MAX_GUESSES = 8
-"""Batches in a row for which a busy connection may go before others."""
+LAYOUT_SIZE = 64 * 1024
+"""Characters of the layouts of a batch's runs (see poller.h); a message takes five or more."""
 
 switch_to = greenlet.switch
 """`hub.switch()` without gevent's hooks, of which the hub alone has one."""
 
 EPOLLIN, EPOLLOUT = 1, 4
-TEXT, BINARY, DATA, READABLE, WRITABLE, EOF, FAILED = range(1, 8)  # enum ws_kind
+TEXT, BINARY, DATA, READABLE, WRITABLE, EOF, FAILED, TEXTS, BINARIES = range(1, 10)  # enum ws_kind
 PEER_IS_SERVER = 1 << 31
+
+_records = Struct("4i").iter_unpack  # struct ws_record
 
 
 class Channel(Protocol):
@@ -86,7 +89,8 @@ class Poller:
         self.current: Any = None  # the channel whose greenlet runs now, if we run it
         self.closed = False
         self._due: list[Any] = []  # of the batch at hand, the channels that have not run yet, last first
-        self._channels: list[Any] = []
+        self._chained = False  # since the loop's last turn, greenlets have left the processor in `park` only
+        self.channels: list[Any] = []
         self._count = 0
         self._view = memoryview(bytearray(self.buffer_size))
         self._set = get_original("select", "epoll")()
@@ -95,26 +99,26 @@ class Poller:
     def register(self, channel: Any) -> None:
         """Watch a channel's socket for something to receive."""
         fd = channel.fd
-        if fd >= len(self._channels):
+        if fd >= len(self.channels):
             self._grow(fd + 64 - fd % 64)
         self._set.register(fd, EPOLLIN)
         if not self._count:
             self._watcher.start(self._ready)
-        if self._channels[fd] is None:  # else somebody closed that one's socket, and the kernel forgot it
+        if self.channels[fd] is None:  # else somebody closed that one's socket, and the kernel forgot it
             self._count += 1
-        self._channels[fd] = channel
+        self.channels[fd] = channel
 
     def watch(self, channel: Any, reading: bool, writing: bool) -> None:
         """Say what a registered channel is watched for."""
-        if self._channels[channel.fd] is channel:
+        if self.channels[channel.fd] is channel:
             with contextlib.suppress(OSError):  # its socket was closed by somebody else
                 self._set.modify(channel.fd, EPOLLIN * reading | EPOLLOUT * writing)
 
     def unregister(self, channel: Any) -> None:
         """Watch a channel no more; its socket may be closed now."""
-        if self._channels[channel.fd] is not channel:
+        if self.channels[channel.fd] is not channel:
             return  # somebody closed its socket, and another connection has the number now
-        self._channels[channel.fd] = None
+        self.channels[channel.fd] = None
         with contextlib.suppress(OSError):
             self._set.unregister(channel.fd)
         self._count -= 1
@@ -129,7 +133,7 @@ class Poller:
         channel.receive_data(view)
 
     def _grow(self, size: int) -> None:
-        self._channels.extend([None] * (size - len(self._channels)))
+        self.channels.extend([None] * (size - len(self.channels)))
 
     def close(self) -> None:
         """Watch nothing any more."""
@@ -141,40 +145,94 @@ class Poller:
         """Receive for every ready channel, then run the greenlets that wait for it."""
         ready = self._due = self._receive()
         ready.reverse()
+        self._chained = bool(ready)
         while ready:
             self.current = channel = ready.pop()
             try:
                 channel.run()
             except BaseException:  # of a greenlet that leaves its errors to the hub
                 self.hub.handle_error(channel, *sys.exc_info())
+            self._chained = False
             self.current.flush()  # of the last that ran, here or in park()
         self.current = None
 
-    def park(self, waiting: Any) -> None:
+    def park(self, waiting: Any, patient: bool = True) -> None:
         """Block this greenlet, which waits for the channel `waiting`, until somebody switches to it.
 
         While a batch is being served, the next greenlet of it runs at once, without a detour through the hub; as the
         hub is every greenlet's parent, it goes on with what is left of the batch when one of them blocks elsewhere.
+        When that was the last, and none has blocked elsewhere, the next batch may be received here.
+
+        Args:
+            waiting: the channel.
+            patient: whether it is no matter if a timer is late by some milliseconds.
         """
         due = self._due
-        while due:
+        while True:
             if self.current is not waiting and self.current is not None:
                 self.current.flush()  # what the greenlet has sent on another connection than the one it waits for
+            if not (due or (self._chained and patient and self._linger())):
+                break
             self.current = channel = due.pop()
             if channel.run():
                 return
         switch_to(self.hub)
 
+    def _linger(self) -> bool:
+        """Wait a moment for the next batch; return whether it has come. Only the C core does that."""
+        return False
+
     def _receive(self) -> list[Any]:
         """Receive for every ready channel, and return those to run."""
         channels = []
         for fd, event in self._set.poll(0, 128):
-            channel = self._channels[fd]
+            channel = self.channels[fd]
             if event & EPOLLOUT:
                 channel.writable()
-            if event & ~EPOLLOUT and self._channels[fd] is channel:
+            if event & ~EPOLLOUT and self.channels[fd] is channel:
                 channel.readable(self._view)
             channels.append(channel)
+        return channels
+
+
+class _Records:
+    """What the C core fills in one call, and how it is told."""
+
+    def __init__(self, **fields: Any) -> None:
+        records = ffi.new("struct ws_record[]", MAX_RECORDS)
+        layout = ffi.new("char[]", LAYOUT_SIZE)
+        sizes = {"max_records": MAX_RECORDS, "layout_size": LAYOUT_SIZE}
+        self.struct = ffi.new("struct ws_poller *", {"records": records, "layout": layout, **sizes, **fields})
+        self._view = memoryview(ffi.buffer(records))
+        self._layout = ffi.buffer(layout)
+        self._owned = records, layout
+
+    def deliver(self, count: int, poller: CorePoller, buffer: Any) -> list[Any]:
+        """Put messages into the inboxes, and leave everything else to the poller; return the channels."""
+        channels: list[Any] = []
+        channel: Any = None
+        last, laid = -1, 0
+        all_channels, layout = poller.channels, self._layout
+        for fd, kind, start, end in _records(self._view[: 16 * count]):
+            if fd != last:
+                channel = all_channels[last := fd]
+                channels.append(channel)
+            try:
+                if kind == BINARY:
+                    channel.inbox.append(buffer[start:end])
+                elif kind == TEXT:
+                    channel.inbox.append(buffer[start:end].decode())
+                elif kind == BINARIES:
+                    channel.inbox.extend(unpack_from(layout[laid:end], buffer, start))
+                    laid = end
+                elif kind == TEXTS:
+                    payloads = unpack_from(layout[laid:end], buffer, start)
+                    laid = end
+                    channel.inbox.extend(map(bytes.decode, payloads))
+                elif all_channels[fd] is channel:
+                    poller.take_other(channel, kind, start, end, buffer)
+            except UnicodeDecodeError:
+                channel.refuse_text()
         return channels
 
 
@@ -185,32 +243,36 @@ class CorePoller(Poller):
 
     def __init__(self, hub: Any) -> None:
         super().__init__(hub)
-        self._limits = ffi.new("uint32_t[]", 64)
-        records = ffi.new("struct ws_record[]", MAX_RECORDS)
-        self._numbers = ffi.cast("int32_t *", records)
-        self._split_records = ffi.new("struct ws_record[]", MAX_RECORDS)
-        self._split_numbers = ffi.cast("int32_t *", self._split_records)
         buffer = ffi.from_buffer("uint8_t[]", self._view)
         self._bytes = ffi.buffer(buffer)
+        self._limits = ffi.new("uint32_t[]", 64)
+        self._records = _Records(
+            epoll_fd=self._set.fileno(),
+            loop_fd=self._get_loop_fd(),
+            guess=-1,
+            limits=self._limits,
+            buffer=buffer,
+            size=BUFFER_SIZE,
+            chunk=CHUNK_SIZE,
+            penalty=1,
+        )
+        self._struct = self._records.struct
         self._spare = memoryview(bytearray(CHUNK_SIZE))  # the other buffer holds records that wait their turn
-        self._arguments = (buffer, BUFFER_SIZE, CHUNK_SIZE, records, MAX_RECORDS)
-        self._epoll_fd = self._set.fileno()
-        self._guess = -1  # the descriptor that is likely to be the only one ready
-        self._guesses = 0  # in a row
+        self._split_records = _Records()
 
     def watch(self, channel: Any, reading: bool, writing: bool) -> None:
         """Say what a registered channel is watched for."""
-        self._guess = -1  # it may be the one that is not to be received for
+        self._struct.guess = -1  # it may be the one that is not to be received for
         super().watch(channel, reading, writing)
 
     def unregister(self, channel: Any) -> None:
         """Watch a channel no more; its socket may be closed now."""
-        self._guess = -1
+        self._struct.guess = -1
         super().unregister(channel)
 
     def set_limit(self, channel: Any, limit: int) -> None:
         """Say which whole messages may skip the protocol."""
-        if self._channels[channel.fd] is channel:
+        if self.channels[channel.fd] is channel:
             self._limits[channel.fd] = limit
 
     def register(self, channel: Any) -> None:
@@ -221,61 +283,42 @@ class CorePoller(Poller):
     def _grow(self, size: int) -> None:
         super()._grow(size)
         old = self._limits
-        self._limits = ffi.new("uint32_t[]", size)
+        self._limits = self._struct.limits = ffi.new("uint32_t[]", size)
+        self._struct.limits_count = size
         ffi.memmove(self._limits, old, ffi.sizeof(old))
+
+    def _get_loop_fd(self) -> int:
+        """Return what gevent's loop waits on; -1 where that, or whether it has callbacks to run, cannot be told."""
+        fd: int | None = self.loop.fileno() if hasattr(self.loop, "_callbacks") else None
+        return -1 if fd is None else fd
 
     def _receive(self) -> list[Any]:
         """Receive for every ready channel in one call, and return those to run."""
-        arguments = self._limits, len(self._channels), *self._arguments
-        count = lib.ws_receive(self._epoll_fd, self._guess, *arguments)
+        count = lib.ws_receive(self._struct)
         if count < 0:
             raise OSError(-count, os.strerror(-count))
-        numbers = iter(ffi.unpack(self._numbers, 4 * count))
-        channels: list[Any] = []
-        channel: Any = None
-        last = -1
-        all_channels, data = self._channels, self._bytes
-        for fd, kind, start, end in zip(numbers, numbers, numbers, numbers, strict=False):
-            if fd != last:
-                channel = all_channels[last := fd]
-                channels.append(channel)
-            if kind == BINARY:
-                channel.inbox.append(data[start:end])
-            elif kind == TEXT:
-                try:
-                    channel.inbox.append(data[start:end].decode())
-                except UnicodeDecodeError:
-                    channel.refuse_text()
-            elif all_channels[fd] is channel:
-                self._other(channel, kind, start, end)
-        self._set_guess(last if len(channels) == 1 and all_channels[last] is not None else -1)
-        return channels
+        return self._records.deliver(count, self, self._bytes)
+
+    def _linger(self) -> bool:
+        """Wait a moment for the next batch; return whether it has come."""
+        if self.loop._callbacks:
+            return False  # the hub has something to do
+        count = lib.ws_linger(self._struct)
+        if count <= 0:
+            return False
+        self._due += reversed(self._records.deliver(count, self, self._bytes))
+        return True
 
     def split(self, channel: Any, view: memoryview, limit: int) -> None:
         """Give a channel the bytes that it received by itself: whole messages into its inbox, if they may skip."""
         buffer = ffi.from_buffer("uint8_t[]", view)
-        count = lib.ws_split(limit, buffer, len(view), self._split_records, MAX_RECORDS)
-        numbers = iter(ffi.unpack(self._split_numbers, 4 * count))
-        for _fd, kind, start, end in zip(numbers, numbers, numbers, numbers, strict=False):
-            if kind == BINARY:
-                channel.inbox.append(bytes(view[start:end]))
-            elif kind == TEXT:
-                try:
-                    channel.inbox.append(str(view[start:end], "utf-8"))
-                except UnicodeDecodeError:
-                    channel.refuse_text()
-            else:
-                channel.receive_data(view[start:end])
+        count = lib.ws_split(self._split_records.struct, channel.fd, limit, buffer, len(view))
+        self._split_records.deliver(count, self, ffi.buffer(buffer))
 
-    def _set_guess(self, fd: int) -> None:
-        """Guess that a descriptor that is ready by itself will be so again, but ask epoll now and then."""
-        self._guesses = self._guesses + 1 if fd >= 0 and self._guesses < MAX_GUESSES else 0
-        self._guess = fd if self._guesses else -1
-
-    def _other(self, channel: Channel, kind: int, start: int, end: int) -> None:
-        """Take a record that is no whole message."""
+    def take_other(self, channel: Channel, kind: int, start: int, end: int, buffer: Any) -> None:
+        """Take a record that is no message."""
         if kind == DATA:
-            channel.receive_data(self._view[start:end])
+            channel.receive_data(memoryview(buffer)[start:end])
         elif kind == READABLE:
             channel.readable(self._spare)
         elif kind == WRITABLE:

@@ -120,7 +120,14 @@ class WebSocket(Connection):
 
     def __iter__(self) -> Iterator[str | bytes]:
         """Iterate over the messages, until the connection is over."""
-        return iter(self.wait, None)
+        messages = self._messages
+        while True:
+            while messages:
+                yield messages.popleft()
+            message = self.wait()
+            if message is None:
+                return
+            yield message
 
     def _prepare_to_wait(self) -> None:
         """See to what has to be done before this greenlet may wait."""
@@ -149,7 +156,7 @@ class WebSocket(Connection):
         timer = self._poller.loop.timer(max(timeout, 0))
         timer.start(expire)
         try:
-            self._poller.park(self)
+            self._poller.park(self, patient=False)
         finally:
             self._reader = None
             timer.close()

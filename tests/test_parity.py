@@ -169,7 +169,8 @@ def test_mask(part: bytes, size: int, key: bytes, offset: int, shift: int) -> No
 
 # Receiving (poller.c)
 
-WS_TEXT, WS_BINARY, WS_DATA, WS_READABLE, WS_WRITABLE, WS_EOF, WS_FAILED = range(1, 8)
+WS_TEXT, WS_BINARY, WS_DATA, WS_READABLE, WS_WRITABLE, WS_EOF, WS_FAILED, WS_TEXTS, WS_BINARIES = range(1, 10)
+SINGULAR = {WS_TEXTS: WS_TEXT, WS_BINARIES: WS_BINARY}
 PEER_IS_SERVER = 1 << 31
 
 
@@ -180,23 +181,42 @@ ROOM = 1 << 16
 class Receiver:
     """A pair of sockets, one of them in an epoll set, and the buffers of ws_receive."""
 
-    def __init__(self, size: int = 1 << 18, chunk: int = 1 << 17, max_records: int = 64) -> None:
+    def __init__(self, size: int = 1 << 18, chunk: int = 1 << 17, max_records: int = 64, layout: int = 1 << 12) -> None:
         self.far, self.near = socket.socketpair()
         self.near.setblocking(False)
         self.epoll = select.epoll()
         self.epoll.register(self.near, select.EPOLLIN)
-        self.limits = ffi.new("uint32_t[]", self.near.fileno() + 1)
-        self.buffer, self.records = bytearray(size), ffi.new("struct ws_record[]", max_records)
-        self.rules = size, chunk, self.records, max_records
+        self.buffer = bytearray(size)
+        self.owned = ffi.from_buffer("uint8_t[]", self.buffer), ffi.new("char[]", layout)
+        self.records = ffi.new("struct ws_record[]", max_records)
+        self.poller = ffi.new("struct ws_poller *", {"epoll_fd": self.epoll.fileno(), "guess": -1, "penalty": 1})
+        self.poller.loop_fd = self.epoll.fileno()
+        self.poller.buffer, self.poller.layout = self.owned
+        self.poller.size, self.poller.layout_size, self.poller.chunk = size, layout, chunk
+        self.poller.records, self.poller.max_records = self.records, max_records
+        self.set_limits(self.near.fileno() + 1)
 
-    def receive(self, limit: int) -> list[tuple[int, int, Any]]:
-        """Return the descriptors, kinds and bytes (or numbers) of one call's records."""
+    def set_limits(self, count: int) -> None:
+        self.limits = self.poller.limits = ffi.new("uint32_t[]", count)
+        self.poller.limits_count = count
+
+    def receive(self, limit: int, call: Any = lib.ws_receive) -> list[tuple[int, int, Any]]:
+        """Return the descriptors, kinds and bytes (or numbers) of one call's records, one for each message."""
         self.limits[self.near.fileno()] = limit
-        buffer = ffi.from_buffer("uint8_t[]", self.buffer)
-        count = lib.ws_receive(self.epoll.fileno(), -1, self.limits, len(self.limits), buffer, *self.rules)
+        count = call(self.poller)
         assert count >= 0, errno.errorcode[-count]
-        found = [(record.fd, record.kind, record.start, record.end) for record in self.records[0:count]]
-        return [(fd, kind, bytes(self.buffer[at:end]) if kind <= WS_DATA else at) for fd, kind, at, end in found]
+        found: list[tuple[int, int, Any]] = []
+        laid = 0
+        for record in self.records[0:count]:
+            if record.kind in SINGULAR:
+                layout = ffi.buffer(self.poller.layout, record.end)[laid:]
+                laid = record.end
+                payloads = struct.unpack_from(layout, self.buffer, record.start)
+                found += [(record.fd, SINGULAR[record.kind], payload) for payload in payloads]
+                continue
+            data = bytes(self.buffer[record.start : record.end]) if record.kind <= WS_DATA else record.start
+            found.append((record.fd, record.kind, data))
+        return found
 
     def close(self) -> None:
         for thing in (self.far, self.near, self.epoll):
@@ -216,6 +236,7 @@ def follow(one: Receiver, protocol: WebSocketProtocol) -> None:
     """Take everything that has come, as a connection does."""
     while True:
         simple = protocol.simple_limit
+        one.poller.guess = one.near.fileno()
         records = one.receive(simple | PEER_IS_SERVER * (protocol.client and simple > 0))
         if not records:
             return
@@ -286,10 +307,8 @@ def test_a_descriptor_without_a_limit_is_only_reported() -> None:
     with receiver() as one:
         one.far.sendall(frame(TEXT, b"one"))
         assert one.receive(0) == one.receive(0) == [(one.near.fileno(), WS_READABLE, 0)]
-        one.limits[one.near.fileno()] = 1000  # which is beyond the one that is told of:
-        buffer = ffi.from_buffer("uint8_t[]", one.buffer)
-        count = lib.ws_receive(one.epoll.fileno(), -1, one.limits, 1, buffer, *one.rules)
-        assert count == 1 and one.records[0].kind == WS_READABLE
+        one.poller.limits_count = 1  # which the descriptor is beyond
+        assert one.receive(1000) == [(one.near.fileno(), WS_READABLE, 0)]
         assert one.near.recv(100) == frame(TEXT, b"one")
 
 
@@ -307,7 +326,7 @@ def test_the_end_of_a_stream_and_a_broken_one() -> None:
         one.epoll.unregister(one.near)
         one.near.close()
         one.near = near
-        one.limits = ffi.new("uint32_t[]", near.fileno() + 1)
+        one.set_limits(near.fileno() + 1)
         one.epoll.register(near, select.EPOLLIN)
         far.close()
         assert one.epoll.poll(10)
@@ -321,6 +340,60 @@ def test_readiness_to_send_is_told_first() -> None:
         assert one.receive(100) == [(fd, WS_WRITABLE, 0)]
         one.far.sendall(frame(TEXT, b"one"))
         assert one.receive(100) == [(fd, WS_WRITABLE, 0), (fd, WS_TEXT, b"one")]
+
+
+@pytest.mark.parametrize("layout", [0, 60, 100, 1000])
+def test_runs_of_messages_of_a_kind(layout: int) -> None:
+    sizes = [3, 0, 200, 126, 7, 7, 70000, 1]
+    payloads = [bytes([97 + at]) * size for at, size in enumerate(sizes)]
+    kinds = [BINARY, BINARY, BINARY, TEXT, BINARY, TEXT, TEXT, TEXT]
+    expected = [WS_TEXT if kind == TEXT else WS_BINARY for kind in kinds]
+    with receiver(layout=layout) as one:
+        one.far.sendall(b"".join(map(frame, kinds, payloads)))
+        fd = one.near.fileno()
+        assert one.receive(1 << 20) == [(fd, *message) for message in zip(expected, payloads, strict=True)]
+        runs = [record.kind for record in one.records[0:5]]
+        if layout == 1000:
+            assert runs[:4] == [WS_BINARIES, WS_TEXT, WS_BINARY, WS_TEXTS]
+        elif layout == 0:
+            assert runs == expected[:5]
+
+
+def test_a_guess_goes_before_the_others_for_a_while() -> None:
+    with receiver() as one:
+        fd = one.near.fileno()
+        one.far.sendall(frame(TEXT, b"one"))
+        assert one.receive(100) == [(fd, WS_TEXT, b"one")] and one.poller.guess == fd
+        one.epoll.unregister(one.near)  # so that only a guess may find it
+        for _ in range(8):
+            one.far.sendall(frame(TEXT, b"two"))
+            assert one.receive(100) == [(fd, WS_TEXT, b"two")]
+        one.far.sendall(frame(TEXT, b"three"))
+        assert one.receive(100) == [] and one.poller.guess == -1
+
+
+def test_lingering_waits_for_a_moment_and_learns_whether_that_pays() -> None:
+    with receiver() as one:
+        fd, expected = one.near.fileno(), [(one.near.fileno(), WS_TEXT, b"one")]
+        assert one.receive(100) == []  # the loop has its turn
+        one.far.sendall(frame(TEXT, b"one"))
+        one.poller.since += 10**9  # however slow this machine is
+        assert one.receive(100, lib.ws_linger) == expected and (one.poller.penalty, one.poller.skip) == (1, 0)
+        for penalty in (2, 4, 8, 16, 32, 64, 64):
+            assert one.receive(100, lib.ws_linger) == []
+            assert one.poller.penalty == one.poller.skip == penalty
+            one.far.sendall(frame(TEXT, b"one"))
+            for left in reversed(range(penalty)):
+                assert one.receive(100, lib.ws_linger) == [] and one.poller.skip == left
+            assert one.receive(100) == expected
+            one.poller.since += 10**9
+        one.far.sendall(frame(TEXT, b"one"))
+        one.poller.since -= 2 * 10**9
+        assert one.receive(100, lib.ws_linger) == [], "the loop's last turn is too long ago"
+        one.poller.since += 2 * 10**9
+        one.poller.loop_fd = -1
+        assert one.receive(100, lib.ws_linger) == [], "there is no telling when it is the loop's turn"
+        assert one.receive(100) == [(fd, WS_TEXT, b"one")]
 
 
 @pytest.mark.parametrize("max_records", [4, 5, 6, 10])
@@ -338,7 +411,9 @@ def test_a_descriptor_that_finds_no_room_waits_for_the_next_call() -> None:
         for far, near in others:
             one.epoll.register(near, select.EPOLLIN)
             far.sendall(frame(BINARY, b"x" * 40))
-        one.limits = ffi.new("uint32_t[]", [1000] * (max(near.fileno() for _, near in others) + 1))
+        one.set_limits(max(near.fileno() for _, near in others) + 1)
+        for _, near in others:
+            one.limits[near.fileno()] = 1000
         calls = [one.receive(1000) for _ in range(4)]
         assert [[(kind, data) for _, kind, data in call] for call in calls] == [[(WS_BINARY, b"x" * 40)]] * 3 + [[]]
         assert {call[0][0] for call in calls[:3]} == {near.fileno() for _, near in others}

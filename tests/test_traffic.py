@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import socket
 import threading
 import time
 
@@ -164,6 +165,40 @@ def test_a_stalled_connection_holds_up_no_other(serve):
     for _ in range(100):
         client.send(raw.text("a"))
         client.expect(b"\x81\x01a")
+    client.leave()
+
+
+def test_a_busy_connection_leaves_the_others_their_turns(join, in_thread):
+    """One peer answers faster than the loop turns; timers, callbacks and new connections come in between."""
+    spawned, stop = [], threading.Event()
+
+    def handler(ws):
+        for message in ws:
+            if not spawned:
+                gevent.spawn(spawned.append, message)
+            ws.send(message)
+
+    def ask(port: int) -> int:
+        count = 0
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as busy:
+            busy.sendall(raw.handshake())
+            while not busy.recv(4096).endswith(b"\r\n\r\n"):
+                pass
+            while not stop.is_set():
+                busy.sendall(raw.text("a"))
+                assert busy.recv(100) == b"\x81\x01a"
+                count += 1
+        return count
+
+    client = join(handler)
+    asking = gevent.spawn(in_thread, ask, client.site.port)
+    for _ in range(50):
+        gevent.sleep(0.001)
+        client.send(raw.text("b"))
+        client.expect(b"\x81\x01b")
+    client.site.connect().leave()
+    stop.set()
+    assert asking.get() > 10 and spawned
     client.leave()
 
 

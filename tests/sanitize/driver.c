@@ -51,7 +51,7 @@ static struct area new_area(void)
     return area;
 }
 
-static struct area input, output, records;
+static struct area input, output, records, layout;
 
 static uint64_t state = 0x9e3779b97f4a7c15u;
 
@@ -253,27 +253,62 @@ static size_t build_burst(uint8_t *data, size_t most, int masked)
     return size > 3 ? size - pick(4) : size;
 }
 
+/* Follows a run from its first payload on; returns where the last one ends. */
+static int32_t follow_run(const char *laid, const char *end, int32_t at, uint32_t limit)
+{
+    int payloads = 0;
+
+    while (laid < end) {
+        char *code;
+        long number = strtol(laid, &code, 10);
+
+        CHECK(code > laid && code < end && number >= 0);
+        CHECK(*code == 's' || *code == 'x');
+        CHECK(*code == 'x' ? number >= 2 && number <= 14 : (uint32_t)number <= (limit & 0x7fffffff));
+        payloads += *code == 's';
+        at += (int32_t)number;
+        laid = code + 1;
+    }
+    CHECK(laid == end && payloads >= 2);
+    return at;
+}
+
 /* One call of ws_receive, with every buffer at an edge, and limits for the descriptors up to `most`. */
 static void receive_once(int epoll_fd, uint32_t limit, int32_t size, int32_t chunk, int32_t max_records, int most)
 {
-    uint8_t *buffer = input.end - size;
+    int32_t behind = 0, laid = 0, layout_size = (int32_t)pick(400);
     struct ws_record *found = (struct ws_record *)(void *)records.end - max_records;
-    uint32_t *limits = (uint32_t *)(void *)output.end - (most + 1);
-    int32_t behind = 0;
+    struct ws_poller poller = {
+        .epoll_fd = epoll_fd, .loop_fd = epoll_fd, .guess = pick(2) ? most : -1, .penalty = 1,
+        .limits = (uint32_t *)(void *)output.end - (most + 1), .limits_count = most + 1,
+        .buffer = input.end - size, .size = size, .chunk = chunk,
+        .records = found, .max_records = max_records,
+        .layout = (char *)layout.end - layout_size, .layout_size = layout_size,
+    };
     int i, count;
 
     for (i = 0; i <= most; i++)
-        limits[i] = limit;
-    count = ws_receive(epoll_fd, -1, limits, most + 1, buffer, size, chunk, found, max_records);
+        poller.limits[i] = limit;
+    count = pick(4) ? ws_receive(&poller) : ws_linger(&poller);
     CHECK(count >= 0 && count <= max_records);
     for (i = 0; i < count; i++) {
-        CHECK(found[i].kind >= WS_TEXT && found[i].kind < WS_EOF);
-        if (found[i].kind > WS_DATA)
+        int run = found[i].kind == WS_TEXTS || found[i].kind == WS_BINARIES;
+
+        CHECK(found[i].kind >= WS_TEXT && found[i].kind <= WS_BINARIES);
+        CHECK(found[i].kind != WS_EOF && found[i].kind != WS_FAILED);
+        if (found[i].kind > WS_DATA && !run)
             continue;
-        CHECK(found[i].fd <= most);
-        CHECK(behind <= found[i].start && found[i].start <= found[i].end && found[i].end <= size);
-        CHECK(found[i].kind == WS_DATA || (uint32_t)(found[i].end - found[i].start) <= (limit & 0x7fffffff));
-        behind = found[i].end;
+        CHECK(found[i].fd <= most && behind <= found[i].start);
+        if (run) {
+            CHECK(laid < found[i].end && found[i].end <= layout_size);
+            behind = follow_run(poller.layout + laid, poller.layout + found[i].end, found[i].start, limit);
+            laid = found[i].end;
+        } else {
+            CHECK(found[i].start <= found[i].end);
+            CHECK(found[i].kind == WS_DATA || (uint32_t)(found[i].end - found[i].start) <= (limit & 0x7fffffff));
+            behind = found[i].end;
+        }
+        CHECK(behind <= size);
     }
     checked++;
 }
@@ -325,6 +360,7 @@ int main(int argc, char **argv)
     input = new_area();
     output = new_area();
     records = new_area();
+    layout = new_area();
     for (i = 0; i < sizeof parts / sizeof *parts; i++)
         if (argc == 2 && !strcmp(argv[1], parts[i].name)) {
             parts[i].run();
