@@ -83,8 +83,6 @@ def _connect(address: Any) -> Any:
     family, kind, protocol, _name, place = address
     socket = gsocket.socket(family, kind, protocol)
     try:
-        if family != _socket.AF_UNIX:
-            socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
         socket.connect(place)
     except BaseException:
         socket.close()

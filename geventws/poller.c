@@ -162,26 +162,46 @@ static void receive_one(struct batch *batch, int fd, uint32_t limit)
         add(batch, fd, WS_FAILED, errno, 0);
 }
 
-static void receive_event(struct batch *batch, const struct epoll_event *event)
+static int ask(struct ws_poller *poller)
+{
+    struct epoll_event events[MAX_EVENTS];
+    int i, ready = epoll_wait(poller->epoll_fd, events, MAX_EVENTS, 0);
+
+    if (ready < 0)
+        return errno == EINTR ? 0 : -errno;
+    for (i = 0; i < ready; i++) {
+        poller->events[2 * i] = events[i].data.fd;
+        poller->events[2 * i + 1] = (int32_t)events[i].events;
+    }
+    poller->guess = ready == 1 && events[0].events == EPOLLIN ? events[0].data.fd : -1;
+    poller->guesses = 0;
+    poller->events_at = 0;
+    poller->events_count = 2 * ready;
+    return ready;
+}
+
+/* Takes one event; returns 0 where there is no room to receive. */
+static int take_event(struct batch *batch, int fd, uint32_t event)
 {
     struct ws_poller *poller = batch->poller;
-    int fd = event->data.fd;
+    int simple = fd < poller->limits_count && poller->limits[fd];
+    int readable = (event & ~(uint32_t)EPOLLOUT) != 0;
 
-    if (event->events & EPOLLOUT)
+    if (batch->count >= poller->max_records - 3 || (readable && simple && poller->size - batch->used < poller->chunk))
+        return 0;
+    if (event & EPOLLOUT)
         add(batch, fd, WS_WRITABLE, 0, 0);
-    if (!(event->events & ~(uint32_t)EPOLLOUT))
-        return;
-    if (fd >= poller->limits_count || !poller->limits[fd])
-        add(batch, fd, WS_READABLE, 0, 0);
-    else if (poller->size - batch->used >= poller->chunk)
+    if (readable && simple)
         receive_one(batch, fd, poller->limits[fd]);
+    else if (readable)
+        add(batch, fd, WS_READABLE, 0, 0);
+    return 1;
 }
 
 static int receive_batch(struct ws_poller *poller)
 {
-    struct epoll_event events[MAX_EVENTS];
     struct batch batch = {poller, poller->buffer, 0, 0, 0};
-    int i, ready, guess = poller->guess;
+    int guess = poller->guess, ready;
 
     if (guess >= 0 && guess < poller->limits_count && poller->limits[guess] && poller->guesses < MAX_GUESSES) {
         receive_one(&batch, guess, poller->limits[guess]);
@@ -189,13 +209,14 @@ static int receive_batch(struct ws_poller *poller)
         if (batch.count)
             return batch.count;
     }
-    poller->guesses = 0;
-    ready = epoll_wait(poller->epoll_fd, events, MAX_EVENTS, 0);
-    if (ready < 0)
-        return errno == EINTR ? 0 : -errno;
-    poller->guess = ready == 1 && events[0].events == EPOLLIN ? events[0].data.fd : -1;
-    for (i = 0; i < ready && batch.count < poller->max_records - 3; i++)
-        receive_event(&batch, &events[i]);
+    if (poller->events_at == poller->events_count && (ready = ask(poller)) < 0)
+        return ready;
+    while (poller->events_at < poller->events_count) {
+        const int32_t *event = poller->events + poller->events_at;
+        if (!take_event(&batch, event[0], (uint32_t)event[1]))
+            break;
+        poller->events_at += 2;
+    }
     return batch.count;
 }
 

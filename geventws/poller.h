@@ -37,6 +37,9 @@ struct ws_poller {
     struct ws_record *records;
     char *layout;         /* of runs, one behind the other: "32s6x32s" is 32 bytes, 6 that are not wanted, 32 bytes */
     int32_t layout_size;
+    int32_t events[256];  /* what epoll told last: a descriptor and its events, in turn; */
+    int events_count;     /* how many of these numbers there are, */
+    int events_at;        /* and from which on they are for the next call, as there was no room */
     int32_t skip;         /* how often ws_linger is not to wait, as it waited for too long, */
     int32_t penalty;      /* and how often it will not the next time */
     int64_t since;        /* when the loop had its last turn, in nanoseconds */
@@ -44,7 +47,8 @@ struct ws_poller {
 
 /* Receives once, without blocking, for each descriptor that epoll finds ready, or only for `guess` where that has
  * something, which spares asking epoll; fills buffer, records and layout, and sets guess; returns how many records, or
- * -errno. A descriptor that finds no room is left for the next call.
+ * -errno. A descriptor that finds no room comes first in the next call: unless the set is changed before, which must
+ * set guess to -1 and events_count to 0.
  *
  * limits[fd] says what may be done for a descriptor: with 0 (and beyond limits_count) it is only reported; otherwise it
  * is received for, and unfragmented, uncompressed data frames of at most (limits[fd] & 0x7fffffff) bytes at the

@@ -262,13 +262,18 @@ class CorePoller(Poller):
 
     def watch(self, channel: Any, reading: bool, writing: bool) -> None:
         """Say what a registered channel is watched for."""
-        self._struct.guess = -1  # it may be the one that is not to be received for
+        self._forget()
         super().watch(channel, reading, writing)
 
     def unregister(self, channel: Any) -> None:
         """Watch a channel no more; its socket may be closed now."""
-        self._struct.guess = -1
+        self._forget()
         super().unregister(channel)
+
+    def _forget(self) -> None:
+        """Forget what epoll has told of a set that is changed now."""
+        self._struct.guess = -1
+        self._struct.events_count = self._struct.events_at = 0
 
     def set_limit(self, channel: Any, limit: int) -> None:
         """Say which whole messages may skip the protocol."""

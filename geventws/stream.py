@@ -9,6 +9,7 @@ Reading is one non-blocking call; when to call it is the poller's affair.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket as _socket
 import struct
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
     from .poller import Poller
 
-CORK_FRAMES = 128
-"""Frames that are corked at the most; whoever corks by itself keeps each of them small."""
+CORK_PARTS = 256
+"""Parts of frames that are corked at the most; whoever corks by itself keeps each of them small."""
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
 
@@ -69,7 +70,7 @@ class Stream:
         self.poller = poller
         self.transmit = self._get_transmit()  # sends without blocking, and returns how much was taken
         self.error: OSError | None = None  # why nothing can be sent any more
-        self.corked: list[bytes] = []  # whole frames that wait for company
+        self.corked: list[bytes] = []  # whole frames that wait for company, in any number of parts
         self.blocked = False  # the kernel takes nothing; the poller tells when it does again
         self._backlog: list[bytes | memoryview] = []  # what it has not taken, in order; only while blocked
         self._alarm: Any = None
@@ -86,7 +87,9 @@ class Stream:
     # Readiness
 
     def open(self) -> None:
-        """Begin to watch the socket."""
+        """Begin to watch the socket. What is sent leaves at once: what may wait for company is corked here."""
+        with contextlib.suppress(OSError):  # a Unix socket has no such delay
+            self._socket._sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
         self._registered = True
         self.poller.register(self.channel)
 
@@ -187,7 +190,7 @@ class Stream:
         if not corked and self.poller.current is not self.channel:
             self.poller.loop.run_callback(self.flush)
         corked.append(data)
-        if len(corked) >= CORK_FRAMES:
+        if len(corked) >= CORK_PARTS:
             self._put(self._uncork())
             if self.blocked:
                 self._wait()

@@ -13,7 +13,7 @@ from .connection import PLAIN_LIMIT, Connection
 from .exceptions import ConcurrencyError, ConnectionClosed
 from .json import send_json, wait_json
 from .keepalive import Timing
-from .stream import CORK_FRAMES
+from .stream import CORK_PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -100,34 +100,37 @@ class WebSocket(Connection):
         """
         messages = self._messages
         if not messages:
-            if self._attention or self._reader is not None:
-                self._prepare_to_wait()
-            if timeout is not None:
-                self._wait_with_timeout(timeout)
-            elif not self.over:
-                if self._corked:
-                    self._stream.flush()
-                self._reader = getcurrent()
-                try:
-                    self._poller.park(self)  # until there is a message, or none will come
-                except BaseException:
-                    self._reader = None
-                    raise
+            self._wait_for_more(timeout)
             if not messages:
                 return None
         message: str | bytes = messages.popleft()
         return message
 
     def __iter__(self) -> Iterator[str | bytes]:
-        """Iterate over the messages, until the connection is over."""
+        """Iterate over the messages, until the connection is over. Blocks, and raises, as `wait` does."""
         messages = self._messages
         while True:
             while messages:
                 yield messages.popleft()
-            message = self.wait()
-            if message is None:
+            self._wait_for_more(None)
+            if not messages:
                 return
-            yield message
+
+    def _wait_for_more(self, timeout: float | None) -> None:
+        """Block until there is a message, or none will come."""
+        if self._attention or self._reader is not None:
+            self._prepare_to_wait()
+        if timeout is not None:
+            self._wait_with_timeout(timeout)
+        elif not self.over:
+            if self._corked:
+                self._stream.flush()
+            self._reader = getcurrent()
+            try:
+                self._poller.park(self)
+            except BaseException:
+                self._reader = None
+                raise
 
     def _prepare_to_wait(self) -> None:
         """See to what has to be done before this greenlet may wait."""
@@ -180,30 +183,34 @@ class WebSocket(Connection):
             TypeError: `message` is of another type.
             ConcurrencyError: called while this very greenlet produces the parts of another message.
         """
-        kind = message.__class__
-        if kind is bytes:
+        if type(message) is bytes:
             payload, head, headers = message, BINARY, _BINARY_HEADERS
-        elif kind is str:
-            payload, head, headers = message.encode(), TEXT, _TEXT_HEADERS  # type: ignore[union-attr]
+        elif type(message) is str:
+            payload, head, headers = message.encode(), TEXT, _TEXT_HEADERS
         else:
             self._send_other(message, compress)
             return
-        size = len(payload)  # type: ignore[arg-type]
+        size = len(payload)
         if size > self._plain_limit or compress is not None:
-            self._send_message(head, payload, compress)  # type: ignore[arg-type]
+            self._send_message(head, payload, compress)
             return
-        frame: bytes = (headers[size] if size < 126 else _medium_header(head, 126, size)) + payload  # type: ignore[operator]
+        header = headers[size] if size < 126 else _medium_header(head, 126, size)
         corked, stream = self._corked, self._stream
-        if corked and self._messages and len(corked) < CORK_FRAMES:
-            corked.append(frame)
+        if corked and self._messages and len(corked) < CORK_PARTS:
+            corked.append(header)
+            corked.append(payload)
             return
+        frame = header + payload
         try:
             if self._messages:  # the handler will be back for them with more to send
                 stream.cork(frame)
             elif corked or stream.blocked:
                 stream.send(frame)
-            elif (sent := stream.transmit(frame)) != len(frame):
-                stream.send_rest(memoryview(frame)[sent:])
+            else:
+                transmit = stream.transmit
+                sent = transmit(frame)
+                if sent != len(frame):
+                    stream.send_rest(memoryview(frame)[sent:])
         except BlockingIOError:
             stream.send_rest(frame)
         except OSError:

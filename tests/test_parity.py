@@ -414,9 +414,12 @@ def test_a_descriptor_that_finds_no_room_waits_for_the_next_call() -> None:
         one.set_limits(max(near.fileno() for _, near in others) + 1)
         for _, near in others:
             one.limits[near.fileno()] = 1000
-        calls = [one.receive(1000) for _ in range(4)]
-        assert [[(kind, data) for _, kind, data in call] for call in calls] == [[(WS_BINARY, b"x" * 40)]] * 3 + [[]]
-        assert {call[0][0] for call in calls[:3]} == {near.fileno() for _, near in others}
+        far, _ = others[0]
+        calls = [one.receive(1000)]
+        far.sendall(frame(BINARY, b"y" * 40))  # who was first has to wait for its next turn
+        calls += [one.receive(1000) for _ in range(4)]
+        assert [data for call in calls for _, _, data in call] == [b"x" * 40] * 3 + [b"y" * 40]
+        assert [fd for call in calls for fd, _, _ in call] == [near.fileno() for _, near in [*others, others[0]]]
         for pair in others:
             for one_end in pair:
                 one_end.close()
