@@ -94,8 +94,10 @@ class Assembler:
             raise ProtocolError("a continuation frame continues nothing")
         elif head & RSV1:
             raise ProtocolError("a continuation frame has RSV1 set")
-        elif not (self._compressed or self.streaming) and len(self._body or ()) + length > self.max_message_size:
-            raise self.too_big()
+        elif not (self._compressed or self.streaming):
+            size = len(self._body or ()) + length
+            if size > self.max_message_size:
+                raise self.too_big(size)
 
     def is_whole(self, head: int) -> bool:
         """Whether a frame is a message by itself, as it stands."""
@@ -169,9 +171,10 @@ class Assembler:
                 raise InvalidData("a text message is not UTF-8") from None
             self.messages.append(text if self.decode_text else bytes(payload))
 
-    def too_big(self) -> PayloadTooBig:
+    def too_big(self, size: int | None = None) -> PayloadTooBig:
         """Return the error for a message over the limit."""
-        return PayloadTooBig(f"a message is longer than the limit of {self.max_message_size} bytes")
+        limit = self.max_message_size
+        return PayloadTooBig(f"a message is longer than the limit of {limit} bytes", limit=limit, size=size)
 
     def drop(self) -> None:
         """Let go of what has come of a message."""

@@ -69,9 +69,21 @@ class InvalidData(ProtocolError):
 
 
 class PayloadTooBig(ProtocolError):
-    """A frame or a message over the limit (RFC 6455 10.4)."""
+    """A frame or a message over the limit (RFC 6455 10.4).
+
+    Attributes:
+        limit: bytes, or None.
+        size: bytes, as far as the frames announce them; None where that is not known, as with what is inflated.
+    """
 
     close_code = 1009
+
+    def __init__(
+        self, message: str, close_code: int | None = None, *, limit: int | None = None, size: int | None = None
+    ) -> None:
+        super().__init__(message, close_code)
+        self.limit = limit
+        self.size = size
 
 
 class HandshakeError(WebSocketError):

@@ -62,11 +62,18 @@ BREACHES = {
 """What each breach that a scan can find is called."""
 
 
-def breach(status: int, max_payload: int) -> ProtocolError:
-    """Return the error for a scan's status."""
+def breach(status: int, data: bytes | bytearray | memoryview, max_payload: int) -> ProtocolError:
+    """Return the error for a scan's status; `data` begins with the header that is wrong."""
     if status == _frame_py.TOO_BIG:
-        return PayloadTooBig(f"a frame is longer than the limit of {max_payload} bytes")
+        message = f"a frame is longer than the limit of {max_payload} bytes"
+        return PayloadTooBig(message, limit=max_payload, size=_read_length(data))
     return ProtocolError(BREACHES[status])
+
+
+def _read_length(data: bytes | bytearray | memoryview) -> int:
+    """Return the length that a whole header announces."""
+    short = data[1] & 0x7F
+    return short if short < 126 else int.from_bytes(data[2 : 4 if short == 126 else 10], "big")
 
 
 def valid_close_code(code: int) -> bool:
@@ -207,7 +214,7 @@ class FrameParser:
         buffer = self._buffer
         status, consumed, found, following = scan(buffer, self.max_length, self.reserved_bits, self.masked_in)
         if status > _frame_py.FULL:
-            raise breach(status, self.max_length)
+            raise breach(status, buffer[consumed:], self.max_length)
         frames += [Frame.from_head(head, bytes(buffer[at : at + size])) for at, size, _key, head in found]
         del buffer[:consumed]
         self._needed = 0 if following is None else following[0] + following[1] - consumed

@@ -254,7 +254,8 @@ class HixieProtocol(WebSocketProtocol):
             self._kind = None
 
     def _too_big(self) -> PayloadTooBig:
-        return PayloadTooBig(f"a frame is longer than the limit of {self.max_message_size} bytes")
+        limit = self.max_message_size
+        return PayloadTooBig(f"a frame is longer than the limit of {limit} bytes", limit=limit)
 
     def fail(self, error: ProtocolError) -> None:
         """Take nothing more."""

@@ -310,7 +310,7 @@ class Deflate:
                 left -= len(piece)
                 if left < 0:
                     self._inflater = None
-                    raise PayloadTooBig(f"the compressed data inflates to more than {limit} bytes")
+                    raise PayloadTooBig(f"the compressed data inflates to more than {limit} bytes", limit=limit)
                 if piece:
                     yield piece
         if final and self._inflate_forgets and self._inflater is not None:

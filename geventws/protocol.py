@@ -151,7 +151,7 @@ class WebSocketProtocol:
             return data[:0]
         if status == _frame_py.FULL:
             return data[consumed:]
-        raise breach(status, self.max_message_size)
+        raise breach(status, data[consumed:], self.max_message_size)
 
     def _receive_frame(self, head: int, payload: memoryview) -> None:
         """Take a whole frame."""
@@ -178,7 +178,7 @@ class WebSocketProtocol:
             try:
                 self._target, self._view = new_buffer(length)
             except (MemoryError, OverflowError):
-                raise self._assembler.too_big() from None
+                raise self._assembler.too_big(length) from None
         self._frame = frame
         self._filled = 0
 

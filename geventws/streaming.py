@@ -81,7 +81,7 @@ class StreamingWebSocket(WebSocket):
         self._collected.clear()
         self._messages.clear()
         limit = self._protocol.max_message_size
-        self._protocol.fail(PayloadTooBig(f"a message is longer than the limit of {limit} bytes"))
+        self._protocol.fail(PayloadTooBig(f"a message is longer than the limit of {limit} bytes", limit=limit))
         self.answer()
 
     def _next(self, timeout: float | None) -> Any:

@@ -148,7 +148,7 @@ def test_a_servers_frames_are_not_masked(feed: Feed) -> None:
 def test_a_length_over_the_limit_is_refused_before_its_payload(length: int, limit: int, feed: Feed) -> None:
     with pytest.raises(PayloadTooBig) as caught:
         feed(FrameParser(max_length=limit), b"\x82" + lengths(length, True))
-    assert caught.value.close_code == 1009
+    assert (caught.value.close_code, caught.value.limit, caught.value.size) == (1009, limit, length)
 
 
 @every_way
@@ -163,8 +163,9 @@ def test_the_limit_is_the_largest_that_passes(limit: int, feed: Feed) -> None:
     for length in (limit - 1, limit):
         parser = FrameParser(max_length=limit)
         assert [len(value.payload) for value in feed(parser, frame(0x82, bytes(length)))] == [length]
-    with pytest.raises(PayloadTooBig):
+    with pytest.raises(PayloadTooBig) as caught:
         feed(FrameParser(max_length=limit), frame(0x82, bytes(limit + 1)))
+    assert caught.value.size == limit + 1
 
 
 @every_way

@@ -240,11 +240,23 @@ def test_the_limit_is_not_for_control_frames() -> None:
     check(frame(FIRST_TEXT, b"abcde") + frame(PONG, bytes(125)) + frame(CONTINUATION), ["abcde"], max_message_size=5)
 
 
-def test_the_error_names_the_limit() -> None:
-    for data in (frame(BINARY, bytes(78)), frame(FIRST_BINARY, bytes(77)) + frame(CONTINUATION, b"x")):
+def test_the_error_names_the_limit_and_the_size() -> None:
+    fragments = frame(FIRST_BINARY, bytes(77)) + frame(CONTINUATION, b"x")
+    for data in (frame(BINARY, bytes(78)), frame(BINARY, bytes(77)) + frame(BINARY, bytes(78)), fragments):
         protocol = WebSocketProtocol(max_message_size=77)
         feed(protocol, data)
         assert isinstance(protocol.failure, PayloadTooBig) and "77 bytes" in str(protocol.failure)
+        assert (protocol.failure.size, protocol.failure.limit) == (78, 77)
+
+
+def test_the_size_of_what_inflates_is_not_known() -> None:
+    accepted = PerMessageDeflate().accept([[]])
+    assert accepted is not None
+    deflate = accepted[1]
+    protocol = WebSocketProtocol(max_message_size=77, extension=deflate)
+    feed(protocol, frame(0x40 | BINARY, deflate.compress(bytes(78))))
+    assert isinstance(protocol.failure, PayloadTooBig)
+    assert (protocol.failure.size, protocol.failure.limit) == (None, 77)
 
 
 # Text (RFC 6455 8.1)

@@ -11,7 +11,7 @@ import geventws
 
 from .. import legacy
 from ..assembler import FIN, RSV1
-from ..exceptions import ProtocolError
+from ..exceptions import PayloadTooBig, ProtocolError
 from ..frames import Opcode, encode_close, parse_close
 from ..handshake import Environ, read_origin
 from ..headers import Parameters, parse_extensions
@@ -31,9 +31,17 @@ Extensions = dict[str, dict[str, Any]]
 
 
 class Protocol(WebSocketProtocol):
-    """RFC 6455 with eventlet's answer to a close frame: its code alone, or 1000 to one without."""
+    """RFC 6455 with eventlet's answers: to a close frame its code alone, or 1000; to what is too large, its words."""
 
     __slots__ = ()
+
+    def fail(self, error: ProtocolError) -> None:
+        """Take nothing more."""
+        if isinstance(error, PayloadTooBig):
+            what = "compressed frame exceeds" if error.size is None else f"frame of {error.size} bytes is above"
+            text = f"Incoming {what} length limit of {error.limit} bytes."
+            error = PayloadTooBig(text, limit=error.limit, size=error.size)
+        super().fail(error)
 
     def send_close(self, code: int | None = 1000, reason: str = "") -> None:
         """Put a close frame in `output`, unless one was sent."""

@@ -73,7 +73,7 @@ def take_frame(
     status, consumed, frames, _next = scan(buffer, limit, reserved, masked, 1)
     if not frames:
         if status > _frame_py.FULL:
-            raise breach(status, limit)
+            raise breach(status, buffer, limit)
         return None
     start, length, key, head = frames[0]
     payload = bytes(buffer[start : start + length])

@@ -20,6 +20,7 @@ REPLY = (
     b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
 )
 LIMIT = 50_000
+TOO_BIG = b"\x88\x45\x03\xf1Incoming frame of 50001 bytes is above length limit of 50000 bytes."
 
 
 @pytest.fixture
@@ -254,4 +255,10 @@ def test_limit_of_all_fragments(site):
         client.send(frame(BINARY, bytes(size), fin=False) + frame(CONTINUATION, b"1"))
         assert len(client.read_message()) == LIMIT
     client.send(frame(BINARY, bytes(LIMIT), fin=False) + frame(CONTINUATION, b"1"))
-    assert client.rest()[2:4] == b"\x03\xf1"
+    assert client.rest() == TOO_BIG
+
+
+def test_limit_of_a_frame_is_checked_before_its_payload(site):
+    client = connect(site, request13())
+    client.send(frame(BINARY, bytes(LIMIT + 1))[:8])
+    assert client.rest() == TOO_BIG
