@@ -1,11 +1,11 @@
 """Judge our echo servers with the Autobahn test suite, the conformance suite of the field.
 
-    make conformance                               every server, every section: three quarters of an hour
-    make conformance ARGS='c-tcp --cases 7.*'      one server, some cases
+    make conformance                                         every server, every section: more than an hour
+    make conformance ARGS='c-tcp-callbacks --cases 7.*'      one server, some cases
 
-Four servers: the C core and the Python one, over TCP and over TLS. `wstest` is taken from the PATH, or
-else out of its usual container image. What must come out stands in expectations.txt; the suite's own
-report of every case, with its wire log, goes to reports/conformance/NAME/index.html.
+A server is the C core or the Python one, over TCP or over TLS, with a handler that blocks or with callbacks.
+`wstest` is taken from the PATH, or else out of its usual container image. What must come out stands in
+expectations.txt; the suite's own report of every case, with its wire log, goes to reports/conformance/NAME/index.html.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 REPORTS = ROOT / "reports" / "conformance"
 IMAGE = "crossbario/autobahn-testsuite"
-SERVERS = ["c-tcp", "c-tls", "python-tcp", "python-tls"]
+SERVERS = ["c-tcp", "c-tls", "python-tcp", "python-tls", "c-tcp-callbacks", "python-tcp-callbacks"]
 STALL = 120  # seconds without a new case after which the suite is stuck; the slowest case takes a fraction
 
 Verdicts = dict[str, dict[str, Any]]
@@ -88,9 +88,9 @@ def empty_folder(name: str) -> pathlib.Path:
 @contextlib.contextmanager
 def server(name: str, outdir: pathlib.Path, certificate: list[str]) -> Iterator[str]:
     """Start the server that `name` stands for, and give its URL; what it logs goes to `outdir`."""
-    core, transport = name.split("-")
+    core, transport, style = (*name.split("-"), "blocking")[:3]
     environment = os.environ | {"GEVENTWS_PURE_PYTHON": "1" if core == "python" else "0", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, str(HERE / "server.py"), *(certificate if transport == "tls" else [])]
+    command = [sys.executable, str(HERE / "server.py"), style, *(certificate if transport == "tls" else [])]
     with (
         (outdir / "server.log").open("w") as log,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment) as process,
