@@ -3,23 +3,20 @@
 A blocking handler costs its connection a greenlet, and the server's objects below it. Here the handshake runs in the
 request's greenlet, as ever; then the socket is taken away from the server, so that the request ends, and the connection
 lives on in the poller alone. When messages come, `CallbackWebSocket.run` has a greenlet run the callbacks until nothing
-is left. So callbacks may block, and those of one connection run one after the other.
-
-Such a greenlet is lent to a connection by the loop's `_Crew`.
+is left. So callbacks may block, and those of one connection run one after the other. The loop's `Crew` lends it.
 """
 
 from __future__ import annotations
 
 import logging
-from sys import getrefcount
 from typing import TYPE_CHECKING, Any
-from weakref import getweakrefcount
 
-from greenlet import GreenletExit, getcurrent, greenlet
+from greenlet import GreenletExit
 
+from .crew import get_crew
 from .frames import Opcode
 from .json import encode
-from .poller import get_poller, switch_to
+from .poller import get_poller
 from .route import Route
 from .upgrade import SEAM, detach
 from .websocket import WebSocket
@@ -28,76 +25,12 @@ from .wsgi import is_departure
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .poller import Poller
+    from .crew import Crew
     from .route import Environ
 
 __all__ = ["CallbackWebSocket", "WebSocketApplication"]
 
 logger = logging.getLogger("geventws")
-
-
-MAX_IDLE = 16
-"""Greenlets that a loop keeps for the next callbacks."""
-
-
-class _Crew:
-    """The greenlets of one loop that run callbacks.
-
-    To make one costs several times what a short callback does, so one that is done waits for the next connection that
-    has something to do. But what is left with a greenlet may not reach another connection: context variables, locals, a
-    `gevent.Timeout` still to come, a reference through which it may be killed. So a greenlet with any trace ends.
-    """
-
-    def __init__(self, poller: Poller) -> None:
-        self._poller = poller
-        self._idle: list[Any] = []
-        self._next: CallbackWebSocket | None = None
-        self.connections = 0  # that there are to be served; without any, nobody waits
-
-    def serve(self, ws: CallbackWebSocket) -> None:
-        """Switch to a greenlet that serves a connection."""
-        self._next = ws
-        # whoever switches to a greenlet has one reference to it, and no more: see _is_clean
-        switch_to(self._idle.pop() if self._idle else greenlet(self._work, self._poller.hub))
-
-    def leave(self) -> None:
-        """Count a connection no more."""
-        self.connections -= 1
-        if not self.connections:
-            while self._idle:
-                self._poller.loop.run_callback(self._idle.pop().switch)
-
-    def _work(self) -> None:
-        references = _count_references()
-        while self._next is not None:
-            ws, self._next = self._next, None
-            ws.serve()
-            del ws  # a greenlet that waits keeps nothing alive
-            if not (self.connections and len(self._idle) < MAX_IDLE and _is_clean(references)):
-                return
-            self._idle.append(getcurrent())
-            self._poller.park(self)
-
-
-def _count_references() -> int:
-    return getrefcount(getcurrent())
-
-
-def _is_clean(references: int) -> bool:
-    """Whether nothing was left with this greenlet. The references are its own, and one of who switched to it last."""
-    if _count_references() != references:
-        return False
-    current = getcurrent()
-    return not (getweakrefcount(current) or current.gr_context or vars(current))
-
-
-def _get_crew() -> _Crew:
-    """Return the crew of this thread's loop, made when first asked for."""
-    poller = get_poller()
-    crew: _Crew | None = getattr(poller.hub, "geventws_crew", None)
-    if crew is None or crew._poller is not poller:
-        crew = poller.hub.geventws_crew = _Crew(poller)
-    return crew
 
 
 class _Ping(bytes):
@@ -123,7 +56,7 @@ class CallbackWebSocket(WebSocket):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.application: WebSocketApplication
-        self._crew: _Crew
+        self._crew: Crew
         self._owned: Any = None  # the socket, where it is ours to close
         self._serving = True  # callbacks run, or are about to
         self._closing = False  # the application has closed the connection: it wants no more messages
@@ -154,7 +87,7 @@ class CallbackWebSocket(WebSocket):
             socket: the connection's, to be closed at its end; None leaves that to the server.
         """
         self.application = application
-        self._crew = _get_crew()
+        self._crew = get_crew()
         self._crew.connections += 1
         if socket is not None:
             self._owned = self._stream._socket = socket  # the same C socket, without what was around it
