@@ -63,6 +63,8 @@ class CallbackWebSocket(WebSocket):
         self._told = False  # on_close was called
         self.data: Any = None
         super().__init__(*arguments, **options)
+        self.inbox = self._messages = []  # an empty deque takes 600 bytes, which an idle connection does not need
+        self._protocol.deliver_to(self.inbox)
 
     def __getattr__(self, name: str) -> Any:
         """Say what became of the environ."""
@@ -166,7 +168,7 @@ class CallbackWebSocket(WebSocket):
     def _serve_messages(self) -> None:
         application, messages = self.application, self._messages
         while messages:
-            message = messages.popleft()
+            message = messages.pop(0)
             if self._closing:
                 continue
             kind = type(message)

@@ -74,7 +74,7 @@ class Assembler:
         self.extension: Extension | None = extension
         self.decode_text = decode_text
         self.streaming = streaming
-        self.messages: deque[Any] = deque()
+        self.messages: Any = deque()
         self._opcode = 0  # of the message whose parts are coming, 0 between messages
         self._compressed = False
         self._body: bytearray | None = None  # what has come of it

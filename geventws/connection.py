@@ -75,7 +75,7 @@ class Connection:
         self.fd: int = socket.fileno()
         self.peer = peer  # for log lines
         self.early = b""  # bytes that came along with the handshake
-        self.inbox: deque[str | bytes] = protocol.messages  # where the poller puts messages
+        self.inbox: Any = protocol.messages  # where the poller puts messages
         self._messages = protocol.messages
         self.over = False  # nothing more will be received
         self._protocol = protocol
@@ -359,7 +359,7 @@ class Connection:
 
     def _discard(self) -> None:
         """Drop the messages still to come: the handler has closed, and is too far behind to take them."""
-        self._protocol.discard()
+        self._protocol.deliver_to(_NOWHERE)
         self.inbox = _NOWHERE
 
     # What blocks

@@ -14,7 +14,6 @@ handed to the assembler as it comes.
 from __future__ import annotations
 
 import os
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from . import _frame_py
@@ -78,7 +77,7 @@ class WebSocketProtocol:
         self.max_message_size = max_message_size
         self.extension = extension
         self._assembler = Assembler(max_message_size, extension, decode_text, streaming)
-        self.messages: deque[Any] = self._assembler.messages  # received, not yet taken
+        self.messages: Any = self._assembler.messages  # a deque, or what `deliver_to` was given: received, not taken
         self.output: list[bytes] = []  # frames to send, in order
         self.controls: list[tuple[int, bytes]] = []  # pings and pongs received, with their payloads
         self.close_sent = False
@@ -231,9 +230,9 @@ class WebSocketProtocol:
             self._send_control(Opcode.PONG, payload)
         self.controls.append((opcode, payload))
 
-    def discard(self) -> None:
-        """Deliver no more messages; those that are there stay with whoever has a hold of them."""
-        self.messages = self._assembler.messages = deque(maxlen=0)
+    def deliver_to(self, messages: Any) -> None:
+        """Append messages to this from now on; those that are there stay with whoever has a hold of them."""
+        self.messages = self._assembler.messages = messages
 
     def fail(self, error: ProtocolError) -> None:
         """Take nothing more. What came before may still be answered; then `answer` is due."""
