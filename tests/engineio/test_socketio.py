@@ -19,10 +19,12 @@ FOLDER = pathlib.Path(__file__).parent
 CLIENT = FOLDER / "client.mjs"
 MODULES = ROOT / "build" / "engineio"
 SCENARIOS = re.findall(r'^  async "(.+)"\(\)', CLIENT.read_text(), re.MULTILINE)
-GUNICORN = [sys.executable, "-m", "gunicorn", "-k", "gevent", "--graceful-timeout", "1"]
+GUNICORN = [sys.executable, "-m", "gunicorn", "--graceful-timeout", "1", "--chdir", str(FOLDER)]
+GUNICORN += ["--bind", "127.0.0.1:{}", "app:app"]
 COMMANDS = {
     "socketio.run": [sys.executable, str(FOLDER / "app.py"), "{}"],
-    "gunicorn -k gevent": [*GUNICORN, "--chdir", str(FOLDER), "--bind", "127.0.0.1:{}", "app:app"],
+    "gunicorn -k gevent": [*GUNICORN, "-k", "gevent"],
+    "gunicorn -k gevent_pywsgi": [*GUNICORN, "-k", "gevent_pywsgi"],
     "example": [sys.executable, str(ROOT / "examples" / "flask_socketio_app.py"), "{}"],
 }
 
@@ -69,7 +71,7 @@ def host(request: pytest.FixtureRequest, hosts: dict[str, Host]) -> Iterator[Hos
     assert not [line for line in host.lines if line.startswith("Traceback")], "\n".join(host.lines)
 
 
-@pytest.mark.parametrize("host", ["socketio.run", "gunicorn -k gevent"], indirect=True)
+@pytest.mark.parametrize("host", ["socketio.run", "gunicorn -k gevent", "gunicorn -k gevent_pywsgi"], indirect=True)
 @pytest.mark.parametrize("way", ["upgrade", "websocket"])
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_client(host: Host, way: str, scenario: str) -> None:
