@@ -113,7 +113,7 @@ def connect(
     """
     pairs = list(headers.items() if isinstance(headers, dict) else headers)
     offered = None if streaming else compression
-    opening = _Opening(
+    opening = Opening(
         parse_uri(uri), pairs, subprotocols, origin, offered, ssl, server_hostname, proxy, unix_path, socket
     )
     opening.check()
@@ -207,7 +207,7 @@ def _sleep(name: str, why: str, delay: float) -> None:
 
 
 @dataclass
-class _Opening:
+class Opening:
     """One call of `connect`, up to the 101; `uri` and `headers` follow the redirects."""
 
     uri: URI

@@ -117,7 +117,7 @@ def accept(
             origin that may not connect, 400 for the rest. Its text says why, its `option` what decides.
         TypeError: `origins` or `subprotocols` is a string where a list of strings is meant.
     """
-    _check_request(environ)
+    check_request(environ)
     version = _read_version(environ)
     key = _read_key(environ)
     origin = read_origin(environ, version)
@@ -158,7 +158,7 @@ def check_origin(origin: str | None, environ: Environ, origins: Origins) -> None
         _refuse(f"origins does not list {_describe(origin)}", 403, "origins")
 
 
-def _check_request(environ: Environ) -> None:
+def check_request(environ: Environ) -> None:
     """Check what a request must be before it is looked at as a WebSocket's (RFC 6455 4.2.1, items 1 to 4)."""
     method = environ.get("REQUEST_METHOD")
     if method != "GET":

@@ -23,7 +23,7 @@ from urllib.parse import quote
 from .assembler import END_OF_BINARY, END_OF_TEXT
 from .exceptions import HandshakeError, PayloadTooBig, ProtocolError
 from .frames import CloseCode, Opcode
-from .handshake import SAME_ORIGIN, Environ, Origins, Upgrade, _check_request, check_origin, is_upgrade
+from .handshake import SAME_ORIGIN, Environ, Origins, Upgrade, check_origin, check_request, is_upgrade
 from .headers import check_headers, quoted
 from .protocol import WebSocketProtocol
 
@@ -92,7 +92,7 @@ def accept(
     Raises:
         HandshakeError: 403 for an origin that may not connect, 400 or 405 for the rest.
     """
-    _check_request(environ)
+    check_request(environ)
     version, numbers = _read_keys(environ)
     origin = environ.get("HTTP_ORIGIN")
     if not origin:

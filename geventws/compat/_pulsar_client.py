@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 
-from ..client import _Opening
+from ..client import Opening
 from ..owned import OwnedWebSocket
 from ..uri import parse_uri
 from ._controls import ControlProtocol, pick_options
@@ -109,7 +109,7 @@ class HttpClient:
     ) -> tuple[_ClientConnection, Upgrade, str]:
         """Return a connection that is yet to be opened."""
         get, route = self.cfg.get, self._route
-        opening = _Opening(
+        opening = Opening(
             uri=parse_uri(url),
             headers=list(headers.items() if isinstance(headers, dict) else headers),
             subprotocols=tuple(route.subprotocols),
