@@ -243,7 +243,7 @@ class WebSocketApplication(Route):
         options: see `Route`; all but `streaming`. With `decode_text=False`, text goes to `on_bytes`, too.
 
     Raises:
-        TypeError: `streaming` is set.
+        TypeError: `streaming` is set; or as `Route`.
     """
 
     websocket_class = CallbackWebSocket

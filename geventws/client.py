@@ -95,8 +95,9 @@ def connect(
         ping_interval: seconds between keepalive pings, varied by 10 %; None sends none.
         ping_timeout: seconds after a ping within which anything has to come, or the connection is given up with
             1011; None waits for ever.
-        close_timeout: seconds that `close` waits for the server's answer.
-        send_timeout: seconds without a byte taken after which a server that does not read is given up.
+        close_timeout: seconds that `close` waits for the server's answer; None waits for as long as the connection
+            lives.
+        send_timeout: seconds without a byte taken after which a server that does not read is given up; None never does.
 
     Returns:
         The connection. Its `response_headers` are those of the server's 101.
@@ -110,6 +111,7 @@ def connect(
         ssl.SSLCertVerificationError: the server's certificate is not trusted, or of another name.
         OSError: the server or its proxy cannot be reached, or hung up.
         ValueError: an option, such as a header, cannot be sent.
+        TypeError: `subprotocols` is a string.
     """
     pairs = list(headers.items() if isinstance(headers, dict) else headers)
     offered = None if streaming else compression
@@ -166,7 +168,8 @@ def reconnect(
         options: all others of `connect`.
 
     Raises:
-        InvalidURI, HandshakeError, InvalidStatus, ssl.SSLCertVerificationError, ValueError: as `connect`, at once.
+        InvalidURI, HandshakeError, InvalidStatus, ssl.SSLCertVerificationError, ValueError, TypeError: as `connect`,
+            without another try. As this is a generator, nothing is done, and nothing raised, before its first step.
         OSError, InvalidStatus: the last of `max_attempts` failures.
     """
     backoff = Backoff(initial_delay, max_delay, factor)

@@ -89,10 +89,16 @@ class PayloadTooBig(ProtocolError):
 class HandshakeError(WebSocketError):
     """An opening handshake that cannot succeed (RFC 6455 4.2.2 for servers, 4.1 for clients).
 
-    Attributes:
+    A callback of the handshake may raise it, to refuse.
+
+    Args:
         status: the HTTP status that answers it; 0 on the client's side, where nothing is answered.
-        headers: further headers of that answer, as pairs.
-        option: the name of the option that decides, or None.
+        message: why, in one line; it is the body of the answer, and goes to the log.
+        headers: further headers of that answer, as pairs; none by default.
+        option: the name of the option that decides, for the log; None by default.
+
+    Attributes:
+        status, headers, option: as above.
     """
 
     def __init__(

@@ -164,7 +164,11 @@ class Frame:
         return cls(Opcode(head & 0x0F), payload, *bits)
 
     def encode(self, mask_key: bytes | None = None) -> bytes:
-        """Return the frame's bytes, masked where a key of four bytes is given."""
+        """Return the frame's bytes, masked where a key of four bytes is given.
+
+        Raises:
+            ValueError: the key is not four bytes.
+        """
         payload = self.payload if mask_key is None else mask(self.payload, mask_key)
         return encode_header(self.head, len(self.payload), mask_key) + payload
 

@@ -41,8 +41,8 @@ class Route:
         ping_interval: seconds between keepalive pings, varied by 10 %; None sends none.
         ping_timeout: seconds after a ping within which anything has to come, or the connection is given up with
             1011; None waits for ever.
-        close_timeout: seconds that `close` waits for the peer's answer.
-        send_timeout: seconds without a byte taken after which a peer that does not read is given up.
+        close_timeout: seconds that `close` waits for the peer's answer; None waits for as long as the connection lives.
+        send_timeout: seconds without a byte taken after which a peer that does not read is given up; None never does.
         compression: how to compress with clients that offer permessage-deflate (RFC 7692); None never does.
         decode_text: whether `wait` returns text as `str`; otherwise as `bytes`, checked to be UTF-8 but not decoded.
         streaming: whether the handler gets a `StreamingWebSocket`, which receives messages piece by piece. Such a
@@ -50,6 +50,9 @@ class Route:
         headers: further headers of the 101, as pairs or a dict, or a function of environ that returns them. The
             function may raise `HandshakeError` to refuse.
         support_legacy_versions: whether drafts 75 and 76 are spoken, too.
+
+    Raises:
+        TypeError: `subprotocols` or `origins` is a string where a list of strings is meant.
     """
 
     def __init__(
@@ -68,6 +71,9 @@ class Route:
         headers: Headers | Callable[[Environ], Headers] = (),
         support_legacy_versions: bool = False,
     ) -> None:
+        for name, value in (("subprotocols", subprotocols), ("origins", origins)):
+            if isinstance(value, str):
+                raise TypeError(f"{name} takes a list, not the text {value!r}")
         self.subprotocols = subprotocols
         self.origins = origins
         self.max_message_size = max_message_size

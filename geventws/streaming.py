@@ -31,9 +31,10 @@ class StreamingWebSocket(WebSocket):
     def wait_pieces(self, timeout: float | None = None) -> Iterator[str | bytes] | None:
         """Return an iterator over the pieces of the next message. Blocks until its first piece has come.
 
-        The pieces are `str` for a text message and `bytes` for a binary one, of the sizes in which they come; a
-        message without content has one empty one. The iterator blocks for each, and raises `ConnectionClosed` when the
-        connection ends within the message. What is not taken of it is skipped by the next call.
+        The pieces are `str` for a text message and `bytes` for a binary one, of the sizes in which they come, but none
+        is longer than 128 KiB (a message of draft 75 or 76 is one piece). A message without content has one empty one.
+        The iterator blocks for each, and raises `ConnectionClosed` when the connection ends within the message. What is
+        not taken of it is skipped by the next call.
 
         Args:
             timeout: seconds to block at the most, here; None for no limit.

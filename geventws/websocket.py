@@ -11,6 +11,7 @@ from greenlet import getcurrent
 
 from .connection import PLAIN_LIMIT, Connection
 from .exceptions import ConcurrencyError, ConnectionClosed
+from .frames import CloseCode
 from .json import send_json, wait_json
 from .keepalive import Timing
 from .stream import CORK_PARTS
@@ -91,8 +92,9 @@ class WebSocket(Connection):
             timeout: seconds to block at the most; None blocks for as long as the connection lives.
 
         Returns:
-            `str` for a text message and `bytes` for a binary one, either may be empty; None once the connection is
-            over and every message was taken, now and on every later call.
+            `str` for a text message (`bytes` where the route has `decode_text=False`) and `bytes` for a binary one,
+            either may be empty; None once the connection is over and every message was taken, now and on every later
+            call.
 
         Raises:
             TimeoutError: nothing came in time; nothing is lost, and `wait` may be called again.
@@ -181,6 +183,7 @@ class WebSocket(Connection):
         Raises:
             ConnectionClosed: the connection is over, or has begun to close; it is an `OSError` with errno EPIPE.
             TypeError: `message` is of another type.
+            UnicodeEncodeError: a `str` has a lone surrogate, for which UTF-8 has no bytes; it is not sent.
             ConcurrencyError: called while this very greenlet produces the parts of another message.
         """
         if type(message) is bytes:
@@ -276,11 +279,11 @@ class WebSocket(Connection):
         self._lose("the connection was lost while sending")
         return self.closed_error()
 
-    def ping(self, payload: bytes | None = None) -> AsyncResult:
+    def ping(self, payload: bytes | bytearray | memoryview | None = None) -> AsyncResult:
         """Send a ping (RFC 6455 5.5.2). Does not block.
 
         Args:
-            payload: at most 125 bytes; four random ones when None.
+            payload: bytes-like, at most 125 bytes; four random ones when None.
 
         Returns:
             An `AsyncResult` that gets the round trip in seconds with the pong: `ws.ping().get(timeout=5)`. It gets
@@ -288,12 +291,13 @@ class WebSocket(Connection):
 
         Raises:
             ConnectionClosed: the connection is over, or has begun to close.
-            ValueError: the payload is too long.
+            TypeError: the payload is not bytes-like.
+            ValueError: it is too long.
         """
         if self._protocol.close_sent or self.over:
             raise self.closed_error()
         result = AsyncResult()
-        self.send_ping(os.urandom(4) if payload is None else bytes(payload), result)
+        self.send_ping(os.urandom(4) if payload is None else bytes(memoryview(payload)), result)
         return result
 
     send_json = send_json
@@ -311,8 +315,10 @@ class WebSocket(Connection):
             reason: at most 123 bytes in UTF-8.
 
         Raises:
-            ValueError: code or reason may not be sent.
+            ValueError: code or reason may not be sent. Nothing is sent, and the connection lives.
         """
+        if code == CloseCode.NO_STATUS_RCVD:  # it says that a close frame had no code: never set by an endpoint (7.4.1)
+            raise ValueError(f"close code {code} may not be sent")
         self.finish(code, reason, self._timing.close_timeout)
 
     def __enter__(self) -> WebSocket:
@@ -332,7 +338,11 @@ class WebSocket(Connection):
 
     @property
     def close_code(self) -> int | None:
-        """The close code: the peer's, or ours where we failed the connection; 1006 when it was lost; None before."""
+        """The close code; None while the connection lives.
+
+        The peer's, 1005 where its close frame had none (RFC 6455 7.1.5). Without one, ours where we failed the
+        connection: 1002, 1007 or 1009 for a breach, 1011 for a ping that was not answered. Otherwise 1006: it was lost.
+        """
         return self._protocol.close_code if self.over else None
 
     @property

@@ -45,6 +45,9 @@ class WebSocketWSGI(Route):
         handler: called with the `WebSocket`, in the request's greenlet. Its result is ignored.
         max_frame_length: eventlet's name of `max_message_size`.
         options: see `Route`.
+
+    Raises:
+        TypeError: `handler` cannot be called; or as `Route`.
     """
 
     def __new__(

@@ -120,10 +120,14 @@ def test_codes_and_reasons_reach_the_peer(inside, code, reason):
     assert inside(handler, lambda client: client.expect_close(code, reason)) == (code, reason)
 
 
-def test_reason_of_124_bytes_is_an_error_and_the_connection_lives(inside):
+@pytest.mark.parametrize(
+    ("code", "reason", "why"),
+    [(1000, "x" * 124, "123"), *((code, "", str(code)) for code in (999, 1004, 1005, 1006, 1015, 5000))],
+)
+def test_a_close_that_may_not_be_sent_is_an_error_and_the_connection_lives(inside, code, reason, why):
     def handler(ws):
-        with pytest.raises(ValueError, match="123"):
-            ws.close(1000, "x" * 124)
+        with pytest.raises(ValueError, match=why):
+            ws.close(code, reason)
         assert not ws.closed
         ws.send("alive")
 
@@ -135,6 +139,22 @@ def test_reason_of_124_bytes_is_an_error_and_the_connection_lives(inside):
 
 
 # ping
+
+
+@pytest.mark.parametrize("payload", [b"ab", bytearray(b"ab"), memoryview(b"ab")])
+def test_a_ping_carries_what_is_bytes_like(join, payload):
+    client = join(lambda ws: ws.ping(payload))
+    assert client.read_frame() == raw.Frame(raw.PING, b"ab")
+    client.expect_close()
+
+
+@pytest.mark.parametrize(("payload", "error"), [("ab", TypeError), (2, TypeError), (bytes(126), ValueError)])
+def test_a_ping_of_anything_else_is_an_error(join, payload, error):
+    def handler(ws):
+        with pytest.raises(error):
+            ws.ping(payload)
+
+    join(handler).expect_close()
 
 
 def test_ping_times_the_pong(inside):

@@ -73,6 +73,23 @@ def test_a_message_larger_than_the_limit_can_be_taken_in_pieces(inside):
     assert b"".join(pieces) == bytes(300_000) and len(pieces) > 1
 
 
+def test_no_piece_is_longer_than_128_kib(inside):
+    sizes = []
+
+    def handler(ws):
+        for piece in ws.wait_pieces():
+            sizes.append(len(piece))
+            gevent.sleep(0.001)  # so that more comes at a time
+        return sum(sizes)
+
+    def client(client):
+        client.send(raw.binary(bytes(4 << 20)))
+        client.expect_close()
+
+    assert inside(handler, client, streaming=True) == 4 << 20
+    assert max(sizes) <= 128 << 10 and len(sizes) >= 32
+
+
 def test_what_is_not_taken_of_a_message_is_skipped(inside):
     def handler(ws):
         next(ws.wait_pieces())

@@ -54,6 +54,17 @@ def test_send_of_another_type_is_a_type_error_and_sends_nothing(join, message):
     client.expect_close()
 
 
+def test_text_with_a_lone_surrogate_is_not_sent(join):
+    def handler(ws):
+        with pytest.raises(UnicodeEncodeError):
+            ws.send("a\ud800")
+        ws.send("still in step")
+
+    client = join(handler)
+    assert client.read_message() == "still in step"
+    client.expect_close()
+
+
 def test_a_buffer_may_change_after_send(join):
     def handler(ws):
         buffer = bytearray(b"a" * 300_000)

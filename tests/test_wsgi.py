@@ -78,6 +78,17 @@ def test_unknown_option_is_an_error():
         WebSocketWSGI(echo, max_size=3)
 
 
+@pytest.mark.parametrize("option", ["subprotocols", "origins"])
+def test_a_text_where_a_list_is_meant_is_an_error_at_once(option):
+    with pytest.raises(TypeError, match=f"{option} takes a list"):
+        WebSocketWSGI(echo, **{option: "https://example.org"})
+
+
+def test_a_handler_is_a_function():
+    with pytest.raises(TypeError, match="str"):
+        WebSocketWSGI("echo")
+
+
 @pytest.mark.parametrize("name", ["max_message_size", "max_frame_length"])
 def test_attributes_may_be_set_later(serve, name):
     application = WebSocketWSGI(echo)

@@ -12,7 +12,7 @@ import geventws
 from .. import legacy
 from ..assembler import FIN, RSV1
 from ..exceptions import PayloadTooBig, ProtocolError
-from ..frames import Opcode, encode_close, parse_close
+from ..frames import CloseCode, Opcode, encode_close, parse_close
 from ..handshake import Environ, read_origin
 from ..headers import Parameters, parse_extensions
 from ..hixie76 import HixieProtocol
@@ -137,6 +137,8 @@ class WebSocket(geventws.WebSocket):
             ValueError: code or reason may not be sent.
         """
         code, reason = close_data if isinstance(close_data, tuple) else (close_data, reason)
+        if code == CloseCode.NO_STATUS_RCVD:
+            raise ValueError(f"close code {code} may not be sent")
         self.finish(code, reason if isinstance(reason, str) else reason.decode(), None)
 
     def finish(self, code: int | None, reason: str, timeout: float | None) -> None:

@@ -175,6 +175,15 @@ def test_close(pair, close_data, payload):
     assert peer.read_frame() == Frame(CLOSE, payload) and peer.rest() == b""
 
 
+def test_a_close_code_that_may_not_be_sent(pair):
+    ws, peer = pair
+    for code in (1005, 1006, 5000):
+        with pytest.raises(ValueError, match=str(code)):
+            ws.close((code, ""))
+    ws.send("", control_code=CLOSE)
+    assert peer.read_frame() == Frame(CLOSE, b"")
+
+
 def test_limit_set_later(pair):
     ws, peer = pair
     ws.max_frame_length = 5

@@ -167,6 +167,10 @@ def test_send_frame(join):
     client.expect_close(4001, "why")
 
 
+def test_send_a_close_frame_without_a_code(join):
+    join(lambda ws: ws.send_frame(b"", ws.OPCODE_CLOSE)).expect_close(None)
+
+
 def test_concurrent_sends_are_whole(sockets):
     """Where gevent-websocket raised ConcurrentObjectUseError."""
     size = 1 << 20

@@ -153,8 +153,8 @@ class WebSocket(geventws.WebSocket):
         if len(payload) > 125:
             raise FrameTooLargeException("the payload of a control frame is at most 125 bytes")
         if opcode == Opcode.CLOSE:
-            code, reason = parse_close(payload)
-            self.close(code, reason)
+            self._ended = True
+            self.finish(*parse_close(payload), self._timing.close_timeout)  # an empty frame stays empty
         elif opcode == Opcode.PING:
             self.ping(payload)
         else:
