@@ -15,6 +15,7 @@ from gevent import socket as gsocket
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # this key and its answer stand in RFC 6455 1.3
 ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 MASK_KEY = b"\x37\xfa\x21\x3d"
+HUGE = b"\x82\xff" + (1 << 30).to_bytes(8, "big") + MASK_KEY  # announces 1 GiB, which no default allows
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 RESET = struct.pack("ii", 1, 0)
 

@@ -261,6 +261,12 @@ def test_any_origin_unless_the_class_says_otherwise(serve):
         assert client.read_head().status == f"HTTP/1.1 {status}"
 
 
+def test_message_size_is_bounded(site):
+    client = connect(site, request13("/ws/a/"))
+    client.send(raw.HUGE)
+    client.expect_close(1009, None)
+
+
 @pytest.mark.parametrize(("handshake", "end"), [(request75, b""), (request76, b"\xff\x00")])
 def test_drafts(serve, handshake, end, calls):
     client = connect(serve(Echo.as_wsgi(calls=calls)), handshake())

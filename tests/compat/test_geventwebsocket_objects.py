@@ -101,7 +101,7 @@ def test_faults_of_the_peer_are_answered_with_their_code_and_end_receiving(join,
 
 
 def test_message_size_is_bounded(join):
-    join(lambda ws: ws.receive(), b"\x82\xff" + (1 << 30).to_bytes(8, "big") + raw.MASK_KEY).expect_close(1009, None)
+    join(lambda ws: ws.receive(), raw.HUGE).expect_close(1009, None)
 
 
 # Sending

@@ -274,9 +274,6 @@ def test_a_close_that_is_not_answered(mount):
     assert handler.closed.get() is None
 
 
-HUGE = b"\x82\xff" + (9 << 20).to_bytes(8, "big") + b"mask"
-
-
 @pytest.mark.parametrize(
     ("end", "reason"),
     [
@@ -284,7 +281,7 @@ HUGE = b"\x82\xff" + (9 << 20).to_bytes(8, "big") + b"mask"
         (lambda client: (client.send(raw.close(None)), client.expect_close(None, answer=False)), (1005, "")),
         (lambda client: client.reset(), None),
         (lambda client: (client.send(b"\x81\x01x"), client.expect_close(1002, None)), None),
-        (lambda client: (client.send(HUGE), client.expect_close(1009, None)), None),
+        (lambda client: (client.send(raw.HUGE), client.expect_close(1009, None)), None),
     ],
     ids=["closed", "without a code", "reset", "breach", "too big"],
 )

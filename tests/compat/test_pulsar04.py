@@ -105,6 +105,11 @@ def test_bad_requests(mount, name):
         assert answer.get("sec-websocket-version") == {"key": None}.get(name, "13, 8")
 
 
+def test_any_origin_but_no_message_of_any_size(mount):
+    client = mount(EchoWS()).connect("/data", raw.HUGE, origin="http://elsewhere.example")
+    client.expect_close(1009, None)
+
+
 def test_version_8_and_subprotocols(mount):
     site = mount(EchoWS(), subprotocols=["chat"])
     client = site.dial()

@@ -97,6 +97,10 @@ def test_receive_is_none_on_errors(handle, end):
     assert got.get() == (None, {"not UTF-8": 1007, "breach": 1002, "lost": 1006}[end])
 
 
+def test_any_origin_but_no_message_of_any_size(handle):
+    handle(lambda wsock: wsock.receive(), raw.HUGE, {"origin": "http://elsewhere.example"}).expect_close(1009, None)
+
+
 SENT = {
     "text": (("a\u20ac",), Frame(1, "a\u20ac".encode())),
     "bytes": ((b"a",), Frame(2, b"a")),
