@@ -110,13 +110,14 @@ class WebSocket(Connection):
 
     def __iter__(self) -> Iterator[str | bytes]:
         """Iterate over the messages, until the connection is over. Blocks, and raises, as `wait` does."""
+        if type(self).wait is not WebSocket.wait:
+            yield from iter(self.wait, None)  # an override has its say
+            return
         messages = self._messages
-        while True:
+        while not self.over or messages:
             while messages:
                 yield messages.popleft()
             self._wait_for_more(None)
-            if not messages:
-                return
 
     def _wait_for_more(self, timeout: float | None) -> None:
         """Block until there is a message, or none will come."""

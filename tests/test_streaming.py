@@ -140,6 +140,14 @@ def test_wait_returns_whole_messages_and_a_timeout_loses_nothing(inside):
     assert inside(handler, client, streaming=True) == ["one", b"two", "three"]
 
 
+def test_iterating_gives_whole_messages(inside):
+    def client(client):
+        client.send(first(b"a") + more(b"b") + last(b"c") + raw.binary(b"d"))
+        client.leave()
+
+    assert inside(list, client, streaming=True) == ["abc", b"d"]
+
+
 def test_wait_refuses_a_message_over_the_limit(join):
     client = join(lambda ws: ws.wait(), streaming=True, max_message_size=1000)
     client.send(raw.binary(bytes(1001)))
