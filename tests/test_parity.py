@@ -200,10 +200,10 @@ class Receiver:
         self.limits = self.poller.limits = ffi.new("uint32_t[]", count)
         self.poller.limits_count = count
 
-    def receive(self, limit: int, call: Any = lib.ws_receive) -> list[tuple[int, int, Any]]:
+    def receive(self, limit: int, call: Any = None) -> list[tuple[int, int, Any]]:
         """Return the descriptors, kinds and bytes (or numbers) of one call's records, one for each message."""
         self.limits[self.near.fileno()] = limit
-        count = call(self.poller)
+        count = (call or lib.ws_receive)(self.poller)
         assert count >= 0, errno.errorcode[-count]
         found: list[tuple[int, int, Any]] = []
         laid = 0
