@@ -111,7 +111,8 @@ class WebSocket(Connection):
     def __iter__(self) -> Iterator[str | bytes]:
         """Iterate over the messages, until the connection is over. Blocks, and raises, as `wait` does."""
         if type(self).wait is not WebSocket.wait:
-            yield from iter(self.wait, None)  # an override has its say
+            others: Iterator[str | bytes] = iter(self.wait, None)
+            yield from others
             return
         messages = self._messages
         while not self.over or messages:
