@@ -85,7 +85,7 @@ class Connection:
         self._corked = self._stream.corked
         self._reader: Any = None  # the greenlet that waits for a message
         self._attention = False  # something is to be done before a greenlet may wait
-        self._closers: list[Any] = []  # greenlets that wait for the end, each with the question it asks
+        self._closers: Any = ()  # greenlets that wait for the end, each with the question it asks; later a list
         self._keepalive = Keepalive(timing)
         self._heard = False  # something came since the clock last looked
         self._pong_due: bytes | None = None  # the newest ping that came while sending was blocked
@@ -382,4 +382,5 @@ class Connection:
 
     def wait_until(self, done: Callable[[], bool], timeout: float | None) -> None:
         """Block until `done`, which is asked whenever something happens, or the time is up."""
+        self._closers = self._closers or []
         wait_until(self._closers, self._poller, done, timeout)

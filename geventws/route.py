@@ -29,6 +29,8 @@ logger = logging.getLogger("geventws")
 
 DEFAULT_COMPRESSION = PerMessageDeflate()
 
+_make_timing = functools.lru_cache(maxsize=64)(Timing)  # one for all connections of a route
+
 
 class Route:
     """What every WebSocket endpoint has. Every option is an attribute, and may be set later, for connections to come.
@@ -182,7 +184,7 @@ class Route:
     @property
     def timing(self) -> Timing:
         """The clocks of a connection."""
-        return Timing(self.ping_interval, self.ping_timeout, self.close_timeout, self.send_timeout)
+        return _make_timing(self.ping_interval, self.ping_timeout, self.close_timeout, self.send_timeout)
 
 
 def as_origins(origin_checker: Callable[[str, str], object]) -> Callable[[str | None, Environ], object]:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 CORK_PARTS = 256
 """Parts of frames that are corked at the most; whoever corks by itself keeps each of them small."""
 
+_NOTHING: list[Any] = []  # stands for the lists that most connections never need; it stays empty
+
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
 
 
@@ -72,10 +74,10 @@ class Stream:
         self.error: OSError | None = None  # why nothing can be sent any more
         self.corked: list[bytes] = []  # whole frames that wait for company, in any number of parts
         self.blocked = False  # the kernel takes nothing; the poller tells when it does again
-        self._backlog: list[bytes | memoryview] = []  # what it has not taken, in order; only while blocked
+        self._backlog: list[bytes | memoryview] = _NOTHING  # what it has not taken, in order; only while blocked
         self._alarm: Any = None
         self._unacknowledged = 0
-        self._writers: list[Any] = []  # greenlets that wait until the backlog is empty
+        self._writers: list[Any] = _NOTHING  # greenlets that wait until the backlog is empty
         self._reading = True
         self._registered = False
         self._ended = False  # our side is shut down, or will be behind the backlog
@@ -284,7 +286,7 @@ class Stream:
 
     def _block(self, rest: bytes | memoryview) -> None:
         """Leave the rest to the poller, and see to it that this ends."""
-        self._backlog.append(rest)
+        self._backlog = [*self._backlog, rest]
         if not self.blocked:
             self.blocked = True
             self._watch()
@@ -311,7 +313,7 @@ class Stream:
     def _unblock(self) -> None:
         """Nothing is left: wake who waits for that."""
         self.blocked = False
-        self._backlog.clear()
+        self._backlog = _NOTHING
         if self._alarm is not None:
             self._alarm.close()
             self._alarm = None
@@ -328,7 +330,7 @@ class Stream:
         greenlet = getcurrent()
         if greenlet is self.poller.hub:
             return  # a callback of the loop cannot wait
-        self._writers.append(greenlet)
+        self._writers = [*self._writers, greenlet]
         try:
             self.poller.hub.switch()
         finally:
