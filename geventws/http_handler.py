@@ -28,9 +28,7 @@ from gevent.pywsgi import Input, WSGIHandler
 
 from . import http_head
 from .http_stream import HeadError, HTTPStream, LateReader, RawSocket
-from .upgrade import Detached, detach_socket
-
-_EMPTY = Input(io.BytesIO(), None)
+from .upgrade import EMPTY_INPUT, Detached, detach_socket
 
 
 class Server(Protocol):
@@ -151,7 +149,7 @@ class RequestHandler(WSGIHandler):  # type: ignore[misc]
         """
         received = self.stream.unread()
         self._taken = True
-        self.environ["wsgi.input"] = self.wsgi_input = _EMPTY
+        self.environ["wsgi.input"] = self.wsgi_input = EMPTY_INPUT
         return self.stream.bare, received
 
     def give_away(self) -> GivenSocket:
@@ -241,7 +239,7 @@ class RequestHandler(WSGIHandler):  # type: ignore[misc]
     def _add_input(self, environ: dict[str, Any], connection: str) -> None:
         upgrade = environ.get("HTTP_UPGRADE")
         if self.content_length is None and upgrade is None:
-            self.wsgi_input = _EMPTY
+            self.wsgi_input = EMPTY_INPUT
         else:
             self.wsgi_input = Input(LateReader(self.stream), self.content_length)
         raw = connection == "upgrade" or (upgrade is not None and upgrade.lower() == "websocket")
