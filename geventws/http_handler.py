@@ -74,21 +74,23 @@ class RequestHandler(WSGIHandler):  # type: ignore[misc]
     wsgi_input: Any
     status: Any
     _orig_status: Any
-    surplus = False
-    greenlet: Any = None
     ignored_socket_errors = (*WSGIHandler.ignored_socket_errors, errno.ESHUTDOWN, errno.ENOTCONN, errno.ECONNABORTED)
 
-    _idle = True  # no request is under way: nothing is lost when the connection is cut off
-    _taken = False
-    _on_drain: Callable[[], object] | None = None
-    _plain_environ: dict[str, Any] | None = None
-    _switching: bytes | None = None  # the head of a 101, until it is sent
+    # with these in the instance's dict, that would have more keys than instances share, and 1 KB
+    __slots__ = ("_idle", "_on_drain", "_plain_environ", "_switching", "_taken", "greenlet", "stream", "surplus")
 
     def __init__(self, sock: RawSocket, address: Any, server: Server) -> None:
         # not pywsgi's, which makes a reader that most connections never need
         self.stream = HTTPStream(sock, server.max_head_size)
         self.client_address = address
         self.server = server
+        self.surplus = False
+        self.greenlet: Any = None
+        self._idle = True  # no request is under way: nothing is lost when the connection is cut off
+        self._taken = False
+        self._on_drain: Callable[[], object] | None = None
+        self._plain_environ: dict[str, Any] | None = None
+        self._switching: bytes | None = None  # the head of a 101, until it is sent
 
     @property
     def socket(self) -> Any:
