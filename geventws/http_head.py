@@ -11,6 +11,7 @@ So the fast way need not judge anything: what it takes has only one reading.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,13 +21,43 @@ MAX_REQUEST_LINE = 8192
 MAX_LINES = 100
 """Lines of a head without its request line: one more is refused with 400, as the standard library does."""
 
-_REQUEST_LINE = re.compile(r"([A-Z]+) ([!-~]+) (HTTP/1\.[01])")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 5.6.2
 _PRINTABLE = bytes(range(0x20, 0x7F))
 _EMPTY_LINE = re.compile(rb"\n\r?\n")
 
 _keys: dict[str, str] = {}  # how a field's name stands in the environ, for names that were seen
 _MAX_KEYS = 1000  # names come from the network, and may not fill the memory
+
+_COMMON = frozenset(
+    "HTTP_" + name.upper().replace("-", "_")
+    for name in ("Host", "Connection", "Upgrade", "Origin", "User-Agent", "Sec-WebSocket-Version", "Pragma", "Accept")
+    + ("Sec-WebSocket-Extensions", "Accept-Encoding", "Accept-Language", "Cache-Control")
+)
+"""Fields that say the same in many requests, and nothing that is secret."""
+
+_MAX_LINES = 1000
+_MAX_LINE = 300
+
+
+class _Fields(dict[str, tuple[str, str]]):
+    """What a plain line says: the environ's key and the value. Those of common fields are kept for the next request.
+
+    So the environs of connections that last share them, too.
+    """
+
+    def __missing__(self, line: str) -> tuple[str, str]:
+        name, colon, value = line.partition(": ")
+        key = _keys.get(name) or _find_key(name)
+        if key is None or not colon:
+            raise ValueError("not a plain line")
+        if key in _COMMON and len(line) <= _MAX_LINE:
+            if len(self) >= _MAX_LINES:
+                self.clear()
+            self[line] = key, value
+        return key, value
+
+
+_fields = _Fields()
 
 
 def find_end(data: bytes | bytearray, start: int = 0) -> int:
@@ -51,21 +82,21 @@ def parse(head: bytes, environ: dict[str, Any]) -> tuple[str, str, str] | None:
     lines = text.split("\r\n")
     if head.translate(None, _PRINTABLE) != b"\r\n" * (len(lines) - 1):
         return None
-    match = _REQUEST_LINE.fullmatch(lines[0])
-    if match is None or len(lines) - 2 > MAX_LINES or " \r\n" in text or ":  " in text:
+    words = lines[0].split(" ")
+    if len(words) != 3 or len(lines) - 2 > MAX_LINES or " \r\n" in text or ":  " in text:
         return None
     size = len(environ)
-    for line in lines[1:-2]:
-        name, colon, value = line.partition(": ")
-        key = _keys.get(name) or _find_key(name)
-        if key is None or not colon:
-            return None
-        environ[key] = value
+    try:
+        environ.update(map(_fields.__getitem__, lines[1:-2]))
+    except ValueError:
+        return None
     length = environ.get("CONTENT_LENGTH")
     if len(environ) != size + len(lines) - 3 or (length is not None and not (length.isdigit() and len(length) < 19)):
         return None
-    method, target, version = match.groups()
-    return method, target, version
+    method, target, version = words
+    if version not in ("HTTP/1.1", "HTTP/1.0") or not target or not (method.isalpha() and method.isupper()):
+        return None
+    return sys.intern(method), target, sys.intern(version)
 
 
 def _find_key(name: str) -> str | None:
