@@ -191,7 +191,7 @@ class Connection:
         if protocol.controls:
             self._take_controls()
         if protocol.output:
-            self._send_replies()
+            self._send_replies(protocol.close_received and not self.over)
         if protocol.answer_due and not self.over:
             self.inbox = _NOWHERE
             if self._messages:
@@ -203,13 +203,17 @@ class Connection:
             self._end()
         self._set_limit()
 
-    def _send_replies(self) -> None:
-        """Send pongs and close frames; where sending is blocked, only the newest pong is kept (5.5.3)."""
+    def _send_replies(self, last: bool = False) -> None:
+        """Send pongs and close frames; where sending is blocked, only the newest pong is kept (5.5.3).
+
+        The `last` ones are left to `_end`, which follows.
+        """
         output = self._protocol.output
         if self._stream.blocked and not self._protocol.close_sent:
             self._pong_due = output[-1]
         else:
-            self._stream.push(b"".join([self._pong_due or b"", *output]))
+            data = b"".join([self._pong_due or b"", *output])
+            self._corked.append(data) if last else self._stream.push(data)
             self._pong_due = None  # it may not come behind a close frame
         output.clear()
 
@@ -256,7 +260,7 @@ class Connection:
         if self.over or not protocol.answer_due:
             return
         protocol.answer()
-        self._send_replies()
+        self._send_replies(last=True)
         error = protocol.failure
         if error is not None:
             option = " (max_message_size)" if isinstance(error, PayloadTooBig) else ""
@@ -267,7 +271,7 @@ class Connection:
         """End the stream (RFC 6455 7.1.1): at once where the peer has nothing more to say; otherwise we end our side,
         and give it a moment to read why and to end its own."""
         stream = self._stream
-        stream.flush()
+        stream.flush_last()
         if self._protocol.close_received and not stream.blocked and not self._protocol.client:
             self._stop()
             return

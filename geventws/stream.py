@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 CORK_PARTS = 256
 """Parts of frames that are corked at the most; whoever corks by itself keeps each of them small."""
 
+MSG_MORE: int = getattr(_socket, "MSG_MORE", 0)  # Linux has it
+
 _NOTHING: list[Any] = []  # stands for the lists that most connections never need; it stays empty
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
@@ -211,6 +213,19 @@ class Stream:
             except OSError:
                 pass  # it is noted; the next send tells
 
+    def flush_last(self) -> None:
+        """Flush right before a shutdown: what is left waits for the FIN, and leaves in one packet with it."""
+        if self.blocked or self.error is not None:
+            self.flush()
+        elif self.corked:
+            data = self._uncork()
+            try:
+                sent = self._try(self._transmit_last, data)
+            except OSError:
+                return
+            if sent < len(data):
+                self._block(memoryview(data)[sent:])
+
     def writable(self) -> None:
         """Go on sending: the poller's word that the kernel takes bytes again. Never blocks, never raises."""
         backlog = self._backlog
@@ -273,6 +288,10 @@ class Stream:
         except OSError as error:
             self._fail(error)
             raise
+
+    def _transmit_last(self, data: bytes) -> int:
+        sent: int = self._socket._sock.send(data, MSG_MORE)
+        return sent
 
     def _transmit_two(self, header: bytes, payload: bytes | memoryview) -> int:
         sent: int = self._socket._sock.sendmsg((header, payload))

@@ -50,6 +50,8 @@ class TLSStream(Stream):
             pass
         return sent
 
+    _transmit_last = _transmit
+
     def send_large(self, header: bytes, payload: bytes | memoryview) -> None:
         """Send a frame, its header in a record with the first of its payload. Blocks, and raises, as `send` does.
 
