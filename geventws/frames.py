@@ -47,6 +47,8 @@ class CloseCode(enum.IntEnum):
     TLS_HANDSHAKE = 1015
 
 
+_NORMAL = b"\x03\xe8"  # the payload of nearly all close frames
+
 _NOT_ON_THE_WIRE = {1004, 1005, 1006, 1015}
 
 BREACHES = {
@@ -87,6 +89,8 @@ def parse_close(payload: bytes | bytearray | memoryview) -> tuple[int, str]:
     Raises:
         ProtocolError: one byte, or a code that may not stand there (1002); a reason that is not UTF-8 (1007).
     """
+    if payload == _NORMAL:
+        return 1000, ""
     if not payload:
         return CloseCode.NO_STATUS_RCVD.value, ""
     if len(payload) < 2:
@@ -106,6 +110,8 @@ def encode_close(code: int | None, reason: str = "") -> bytes:
     Raises:
         ValueError: the code may not be sent, or the reason is longer than 123 bytes in UTF-8.
     """
+    if code == 1000 and not reason:
+        return _NORMAL
     if code is None or code == CloseCode.NO_STATUS_RCVD:
         return b""
     if not valid_close_code(code):

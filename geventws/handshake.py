@@ -146,8 +146,7 @@ def check_origin(origin: str | None, environ: Environ, origins: Origins) -> None
     if origins is None:
         return
     if isinstance(origins, SameOrigin):
-        own = _own_origins(environ)
-        if origin is not None and not _is_listed(origin, own):
+        if origin is not None and not _is_listed(origin, own := _own_origins(environ)):
             _refuse(f"the Origin {quoted(origin)} is not the request's own, {quoted(own[0])}", 403, "origins")
     elif callable(origins):
         if not origins(origin, environ):

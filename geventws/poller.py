@@ -119,8 +119,10 @@ class Poller:
         if self.channels[channel.fd] is not channel:
             return  # somebody closed its socket, and another connection has the number now
         self.channels[channel.fd] = None
-        with contextlib.suppress(OSError):
+        try:
             self._set.unregister(channel.fd)
+        except OSError:
+            pass  # somebody closed it
         self._count -= 1
         if not self._count:
             self._watcher.stop()
