@@ -7,7 +7,6 @@ a body, or the end. From the 101 on all that it returns is dropped, for framewor
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any
 
 from gevent import GreenletExit
@@ -71,7 +70,7 @@ class WebSocketMiddleware(Route):
             connected = take_over(environ, start_response, upgrade.headers)
         ws = self.make_websocket(connected.socket, environ, upgrade)
         if connected.on_drain is not None:
-            connected.on_drain(functools.partial(ws.close, 1001))
+            connected.on_drain(ws._go_away)
         ws.open(connected.early)
         return ws
 

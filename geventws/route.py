@@ -139,7 +139,7 @@ class Route:
         ws = self.make_websocket(connected.socket, environ, upgrade)
         ws.early = connected.early
         if connected.on_drain is not None:
-            connected.on_drain(functools.partial(ws.close, 1001))
+            connected.on_drain(ws._go_away)
         return ws
 
     def _accept(self, environ: Environ, start_response: Any) -> Upgrade:

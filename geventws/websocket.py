@@ -323,6 +323,10 @@ class WebSocket(Connection):
             raise ValueError(f"close code {code} may not be sent")
         self.finish(code, reason, self._timing.close_timeout)
 
+    def _go_away(self) -> None:
+        """Close because the server stops."""
+        self.close(1001)
+
     def __enter__(self) -> WebSocket:
         """Return the connection, to be closed at the end of the block."""
         return self
