@@ -57,7 +57,13 @@ class Server(Protocol):
         """Count a connection no more."""
 
 
-class RequestHandler(WSGIHandler):  # type: ignore[misc]
+class _Slots:
+    """The attributes of our own. With them a handler's dict would have more keys than instances share, and 1 KB."""
+
+    __slots__ = ("_idle", "_on_drain", "_plain_environ", "_switching", "_taken", "greenlet", "stream", "surplus")
+
+
+class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
     """Handles the requests of one connection, one after the other.
 
     For a request with an Upgrade field, `environ["geventws.upgrade"]` is this object: an application calls `take` for
@@ -75,9 +81,6 @@ class RequestHandler(WSGIHandler):  # type: ignore[misc]
     status: Any
     _orig_status: Any
     ignored_socket_errors = (*WSGIHandler.ignored_socket_errors, errno.ESHUTDOWN, errno.ENOTCONN, errno.ECONNABORTED)
-
-    # with these in the instance's dict, that would have more keys than instances share, and 1 KB
-    __slots__ = ("_idle", "_on_drain", "_plain_environ", "_switching", "_taken", "greenlet", "stream", "surplus")
 
     def __init__(self, sock: RawSocket, address: Any, server: Server) -> None:
         # not pywsgi's, which makes a reader that most connections never need
@@ -240,11 +243,11 @@ class RequestHandler(WSGIHandler):  # type: ignore[misc]
 
     def _add_input(self, environ: dict[str, Any], connection: str) -> None:
         upgrade = environ.get("HTTP_UPGRADE")
-        if self.content_length is None and upgrade is None:
+        raw = connection == "upgrade" or (upgrade is not None and upgrade.lower() == "websocket")
+        if self.content_length is None and (raw or upgrade is None):
             self.wsgi_input = EMPTY_INPUT
         else:
             self.wsgi_input = Input(LateReader(self.stream), self.content_length)
-        raw = connection == "upgrade" or (upgrade is not None and upgrade.lower() == "websocket")
         environ["wsgi.input"] = LateReader(self.stream) if raw else self.wsgi_input
         environ["wsgi.input_terminated"] = not raw
 
