@@ -23,7 +23,6 @@ MAX_LINES = 100
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 5.6.2
 _PRINTABLE = bytes(range(0x20, 0x7F))
-_EMPTY_LINE = re.compile(rb"\n\r?\n")
 
 _keys: dict[str, str] = {}  # how a field's name stands in the environ, for names that were seen
 _MAX_KEYS = 1000  # names come from the network, and may not fill the memory
@@ -64,8 +63,11 @@ def find_end(data: bytes | bytearray, start: int = 0) -> int:
     """Return the index behind the empty line that ends a head, or -1; what is before `start` has been searched."""
     if data.startswith((b"\r\n", b"\n")):
         return data.index(b"\n") + 1  # a request that begins with an empty line is refused for its request line
-    match = _EMPTY_LINE.search(data, max(0, start - 2))
-    return match.end() if match else -1
+    start = max(0, start - 2)
+    bare, end = data.find(b"\n\n", start), data.find(b"\n\r\n", start)
+    if bare >= 0 and not 0 <= end < bare:
+        return bare + 2
+    return end + 3 if end >= 0 else -1
 
 
 def parse(head: bytes, environ: dict[str, Any]) -> tuple[str, str, str] | None:

@@ -73,7 +73,7 @@ class Keepalive:
         return max(due - now, 0.001)
 
     def _draw_interval(self) -> float:
-        return (self._interval or 0.0) * random.uniform(1 - PING_JITTER, 1 + PING_JITTER)
+        return (self._interval or 0.0) * (1 + PING_JITTER * (2 * random.random() - 1))
 
     def note(self, payload: bytes, result: Any) -> None:
         """Note that a ping is sent, whose round trip in seconds is to be set on `result`."""

@@ -32,8 +32,6 @@ CORK_PARTS = 256
 
 MSG_MORE: int = getattr(_socket, "MSG_MORE", 0)  # Linux has it
 
-_NOTHING: list[Any] = []  # stands for the lists that most connections never need; it stays empty
-
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
 
 
@@ -76,10 +74,10 @@ class Stream:
         self.error: OSError | None = None  # why nothing can be sent any more
         self.corked: list[bytes] = []  # whole frames that wait for company, in any number of parts
         self.blocked = False  # the kernel takes nothing; the poller tells when it does again
-        self._backlog: list[bytes | memoryview] = _NOTHING  # what it has not taken, in order; only while blocked
+        self._backlog: Any = ()  # what it has not taken, in order: a list while blocked
         self._alarm: Any = None
         self._unacknowledged = 0
-        self._writers: list[Any] = _NOTHING  # greenlets that wait until the backlog is empty
+        self._writers: Any = ()  # greenlets that wait until the backlog is empty
         self._reading = True
         self._registered = False
         self._ended = False  # our side is shut down, or will be behind the backlog
@@ -332,7 +330,7 @@ class Stream:
     def _unblock(self) -> None:
         """Nothing is left: wake who waits for that."""
         self.blocked = False
-        self._backlog = _NOTHING
+        self._backlog = ()
         if self._alarm is not None:
             self._alarm.close()
             self._alarm = None
