@@ -14,6 +14,7 @@ import contextlib
 import io
 import ssl
 from collections.abc import Callable
+from sys import intern
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gevent
@@ -86,13 +87,13 @@ def find_socket(environ: Environ) -> Any:
     Raises:
         NoSocket: the server gives its application none.
     """
-    seam = environ.get(SEAM)
-    candidates = [getattr(seam, "socket", None), environ.get("gunicorn.socket"), environ.get("gunicorn.sock")]
-    reader = _find_reader(environ)
-    candidates.append(getattr(getattr(reader, "raw", None), "_sock", None))
-    for candidate in candidates:
-        if isinstance(candidate, gsocket.socket):
-            return candidate
+    for candidate in (environ.get(SEAM), environ.get("gunicorn.socket"), environ.get("gunicorn.sock")):
+        socket = getattr(candidate, "socket", candidate)
+        if isinstance(socket, gsocket.socket):
+            return socket
+    socket = getattr(getattr(_find_reader(environ), "raw", None), "_sock", None)
+    if isinstance(socket, gsocket.socket):
+        return socket
     raise NoSocket(
         f"this WSGI server ({environ.get('SERVER_SOFTWARE', 'unknown')}) gives its application no gevent socket; "
         "geventws runs on gevent.pywsgi.WSGIServer, on geventws.WebSocketServer, and on gunicorn with "
@@ -119,6 +120,9 @@ def _slim_down(environ: Environ, handler: Any) -> None:
         del handler.headers  # the parsed request
     handler.response_headers = None
     handler.rfile = _CLOSED
+    shared = [(intern(name), intern(value) if type(value) is str else value) for name, value in environ.items()]
+    environ.clear()  # what many requests say alike stands in memory once; on a dict of strings that pays
+    environ.update(shared)
     environ["wsgi.input"] = handler.wsgi_input = EMPTY_INPUT
 
 
