@@ -186,12 +186,8 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
         self.response_length = self.time_finish = 0
         self._idle = True
         try:
-            head = self.stream.receive_head(idle_timeout or server.keepalive_timeout, server.head_timeout)
-            if not head:
+            if not self._receive_head(idle_timeout or server.keepalive_timeout):
                 return None
-            self._idle = False
-            self.time_start = time.time()
-            self._read_head(head)
         except HeadError as error:
             return self._fail(error)
         except (ValueError, HTTPException) as error:
@@ -203,6 +199,16 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
         self.application = _as_method(server.application)
         self.handle_one_response()
         return None if self.close_connection or self._taken or self.stream.ended else True
+
+    def _receive_head(self, idle_timeout: float) -> bool:
+        """Receive and read a head, which nothing keeps in memory then; return whether one came."""
+        head = self.stream.receive_head(idle_timeout, self.server.head_timeout)
+        if not head:
+            return False
+        self._idle = False
+        self.time_start = time.time()
+        self._read_head(head)
+        return True
 
     def _fail(self, error: HeadError) -> tuple[str, bytes]:
         self.requestline = error.request_line
