@@ -57,6 +57,20 @@ class Server(Protocol):
         """Count a connection no more."""
 
 
+_PYWSGI_NAMES = (
+    "client_address server time_start time_finish requestline command path request_version close_connection environ "
+    "content_length wsgi_input application _orig_status status code result headers_sent response_headers "
+    "response_length response_use_chunked connection_upgraded provided_date provided_content_length"
+)
+
+
+def share_keys(kind: type[RequestHandler]) -> None:
+    """Have the instances of a class share the keys of their dicts, which takes one that had them before all others."""
+    first = kind.__new__(kind)
+    for name in _PYWSGI_NAMES.split():
+        setattr(first, name, None)
+
+
 class _Slots:
     """The attributes of our own. With them a handler's dict would have more keys than instances share, and 1 KB."""
 

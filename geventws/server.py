@@ -16,7 +16,7 @@ import gevent
 from gevent.event import Event
 from gevent.pywsgi import WSGIServer
 
-from .http_handler import RequestHandler
+from .http_handler import RequestHandler, share_keys
 from .http_stream import RawSocket
 from .workers import Workers
 
@@ -87,6 +87,7 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
         self.__dict__.pop("full", None)  # the pool's, see below
         if not issubclass(self.handler_class, RequestHandler):
             raise TypeError("handler_class must be derived from geventws.http_handler.RequestHandler")
+        share_keys(self.handler_class)
 
     # Accepting
 
