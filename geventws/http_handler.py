@@ -219,8 +219,7 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
         head = self.stream.receive_head(idle_timeout, self.server.head_timeout)
         if not head:
             return False
-        self._idle = False
-        self.time_start = time.time()
+        self._idle, self.time_start = False, time.time()
         self._read_head(head)
         return True
 

@@ -159,6 +159,20 @@ def test_the_end_of_a_head_is_found_wherever_it_is_cut(head: bytes) -> None:
     assert found == end or end > 400
 
 
+def test_common_lines_are_kept_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = http_head._Fields()
+    monkeypatch.setattr(http_head, "_fields", fields)
+    head = b"GET / HTTP/1.1\r\nHost: a\r\nAccept: b\r\nUser-Agent: %s\r\nCookie: c=d\r\nAuthorization: e\r\n\r\n"
+    first: dict[str, Any] = {}
+    second: dict[str, Any] = {}
+    assert http_head.parse(head % (b"x" * 1000), first) and http_head.parse(head % b"y", second)
+    assert set(fields) == {"Host: a", "Accept: b", "User-Agent: y"}
+    assert first["HTTP_ACCEPT"] is second["HTTP_ACCEPT"] and first["HTTP_COOKIE"] == second["HTTP_COOKIE"] == "c=d"
+    for number in range(3 * http_head._MAX_LINES):
+        assert http_head.parse(b"GET / HTTP/1.1\r\nHost: a%d\r\n\r\n" % number, {})
+    assert 0 < len(fields) <= http_head._MAX_LINES
+
+
 def test_the_own_parser_takes_what_browsers_send() -> None:
     environ: dict[str, Any] = {}
     assert http_head.parse(UPGRADE, environ) == ("GET", "/ws?a=b", "HTTP/1.1")
