@@ -13,10 +13,11 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from .assembler import FIN, RSV1
 from .exceptions import ConnectionClosed, InvalidData, PayloadTooBig
 from .frames import CloseCode, Opcode
 from .keepalive import Keepalive, Timing
-from .poller import PEER_IS_SERVER, get_poller, switch_to
+from .poller import PEER_IS_SERVER, TAKES_DEFLATED, get_poller, switch_to
 from .tls_stream import open_stream
 from .waiters import wait_until, wake
 
@@ -117,6 +118,15 @@ class Connection:
         """Take a whole text message that is not UTF-8."""
         self._protocol.fail(InvalidData("a text message is not UTF-8"))
         self._after_receiving()
+
+    def receive_deflated(self, opcode: int, data: bytes) -> None:
+        """Take a whole message that is still compressed."""
+        message = self._protocol.inflate_message(opcode, data)
+        if message is not None:
+            self.inbox.append(message)
+        else:
+            self._protocol.receive_frame(FIN | RSV1 | opcode, data)
+            self._after_receiving()
 
     def receive_data(self, data: memoryview) -> None:
         """Take bytes as they came."""
@@ -235,6 +245,8 @@ class Connection:
         limit = protocol.simple_limit
         if limit and protocol.client:
             limit |= PEER_IS_SERVER
+        if limit and protocol.extension and protocol.extension.inflates_alone:
+            limit |= TAKES_DEFLATED
         if limit != self._limit:
             self._limit = limit
             if not self._stream.opaque:  # else what it receives by itself is split

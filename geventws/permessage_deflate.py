@@ -233,23 +233,24 @@ class Deflate:
 
     Attributes:
         threshold: bytes; messages below it are better sent as they are.
+        inflates_alone: whether each message is inflated by itself, and `inflate_whole` may be used.
     """
 
     __slots__ = (
         "threshold",
+        "inflates_alone",
         "_compressors",
         "_compressor",
         "_inflate_window",
-        "_inflate_forgets",
         "_inflater",
     )
 
     def __init__(self, threshold: int, compressors: _Compressors, inflate_window: int, inflate_forgets: bool) -> None:
         self.threshold = threshold
+        self.inflates_alone = inflate_forgets
         self._compressors = compressors
         self._compressor: _Compress | None = None
         self._inflate_window = max(inflate_window, 9)
-        self._inflate_forgets = inflate_forgets
         self._inflater: _Decompress | None = None
 
     def compress(self, payload: Data) -> bytes:
@@ -280,6 +281,18 @@ class Deflate:
             flushed = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
         return flushed[:-4] or _EMPTY  # a second flush in a row may give nothing
 
+    def inflate_whole(self, data: bytes, limit: int) -> bytes | None:
+        """Inflate a whole message that takes one step; None for any other, and whatever is wrong with it.
+
+        Nothing is kept of it, so that `inflate` can be asked instead.
+        """
+        inflater = zlib.decompressobj(-self._inflate_window)
+        try:
+            inflated = inflater.decompress(data + _ENDED, limit if 0 < limit < _STEP else _STEP)
+        except zlib.error:
+            return None
+        return inflated if inflater.eof and not inflater.unused_data else None
+
     def decompress(self, data: Data, final: bool, limit: int) -> bytes:
         """Inflate the next part of a message (RFC 7692 7.2.2).
 
@@ -298,7 +311,7 @@ class Deflate:
         """Do the same as `decompress`, in pieces of at most 32 KiB, all of which must be taken."""
         if not data and self._inflater is None:
             return
-        tail = b"" if not final else _ENDED if self._inflate_forgets else _FLUSHED
+        tail = b"" if not final else _ENDED if self.inflates_alone else _FLUSHED
         small = len(data) <= _SLICE
         slices: Iterable[tuple[Data, bytes]]
         slices = ((b"".join((data, tail)), tail),) if small else _cut(data, tail)
@@ -313,7 +326,7 @@ class Deflate:
                     raise PayloadTooBig(f"the compressed data inflates to more than {limit} bytes", limit=limit)
                 if piece:
                     yield piece
-        if final and self._inflate_forgets and self._inflater is not None:
+        if final and self.inflates_alone and self._inflater is not None:
             self._inflater = None
             raise InvalidData("the compressed data ends within a block")
 

@@ -12,6 +12,8 @@
 #include "poller.h"
 
 #define PEER_IS_SERVER 0x80000000u
+#define TAKES_DEFLATED 0x40000000u
+#define RSV1 0x40
 #define MAX_EVENTS 128
 #define MAX_FIELDS 24     /* characters that one message of a run takes in the layout, at the most */
 
@@ -52,7 +54,7 @@ static void add_message(struct batch *batch, int fd, int kind, int32_t start, in
     struct ws_record *last = &batch->poller->records[batch->count - 1];
     int plural = kind == WS_TEXT ? WS_TEXTS : WS_BINARIES;
 
-    if (!before || (last->kind != kind && last->kind != plural)
+    if (!before || kind & RSV1 || (last->kind != kind && last->kind != plural)
         || batch->poller->layout_size - batch->laid < 2 * MAX_FIELDS) {
         add(batch, fd, kind, start, end);
         return;
@@ -65,13 +67,17 @@ static void add_message(struct batch *batch, int fd, int kind, int32_t start, in
     last->end = batch->laid;
 }
 
-/* Reads the header of a whole, unfragmented, uncompressed data frame of at most `limit` bytes at data[0..size).
+/* Reads the header of a whole, unfragmented data frame at data[0..size) that `limit` allows (see ws_receive).
  * Returns the size of the header and sets *length; 0 for anything else. */
-static int32_t read_simple_header(const uint8_t *data, int32_t size, uint32_t limit, int masked, uint32_t *length)
+static int32_t read_simple_header(const uint8_t *data, int32_t size, uint32_t limit, uint32_t *length)
 {
     int32_t header = 2;
+    int masked = !(limit & PEER_IS_SERVER), head;
 
-    if (size < 2 || (data[0] != 0x81 && data[0] != 0x82) || data[1] >> 7 != masked)
+    if (size < 2 || data[1] >> 7 != masked)
+        return 0;
+    head = limit & TAKES_DEFLATED ? data[0] & ~RSV1 : data[0];
+    if (head != 0x81 && head != 0x82)
         return 0;
     *length = data[1] & 0x7f;
     if (*length == 126) {
@@ -90,6 +96,7 @@ static int32_t read_simple_header(const uint8_t *data, int32_t size, uint32_t li
             return 0;
     }
     header += masked ? 4 : 0;
+    limit &= ~(PEER_IS_SERVER | TAKES_DEFLATED);
     if (*length > limit || size < header || *length > (uint32_t)(size - header))
         return 0;
     return header;
@@ -98,22 +105,20 @@ static int32_t read_simple_header(const uint8_t *data, int32_t size, uint32_t li
 /* Makes records of buffer[used..used + got), which came for fd. */
 static void take(struct batch *batch, int fd, uint32_t limit, int32_t got)
 {
-    int masked = !(limit & PEER_IS_SERVER);
     int32_t at = batch->used, end = at + got, before = 0, header;
     uint32_t length, mask_key;
 
-    limit &= ~PEER_IS_SERVER;
     while (at < end && batch->count < batch->poller->max_records - 1) {
-        header = read_simple_header(batch->buffer + at, end - at, limit, masked, &length);
+        header = read_simple_header(batch->buffer + at, end - at, limit, &length);
         if (!header)
             break;
-        if (masked) {
+        if (!(limit & PEER_IS_SERVER)) {
             uint8_t *payload = batch->buffer + at + header;
             __builtin_memcpy(&mask_key, payload - 4, 4);
             ws_mask(payload, payload, length, mask_key, 0);
         }
         at += header;
-        add_message(batch, fd, batch->buffer[at - header] & 0x0f, at, at + (int32_t)length, before);
+        add_message(batch, fd, batch->buffer[at - header] & (RSV1 | 0x0f), at, at + (int32_t)length, before);
         before = at += (int32_t)length;
     }
     if (at < end)

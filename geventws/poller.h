@@ -12,7 +12,9 @@ enum ws_kind {
     WS_EOF,               /* the peer has ended its side */
     WS_FAILED,            /* recv failed; start is the errno */
     WS_TEXTS,             /* a run of two or more text messages: the payload of the first is at buffer[start], and where */
-    WS_BINARIES           /* the others are tells layout[end of the run before, or 0..end), in struct's language */
+    WS_BINARIES,          /* the others are tells layout[end of the run before, or 0..end), in struct's language */
+    WS_DEFLATED_TEXT = 0x41,  /* as WS_TEXT, but the payload is compressed; never in a run */
+    WS_DEFLATED_BINARY = 0x42 /* likewise */
 };
 
 struct ws_record {
@@ -51,9 +53,9 @@ struct ws_poller {
  * set guess to -1 and events_count to 0.
  *
  * limits[fd] says what may be done for a descriptor: with 0 (and beyond limits_count) it is only reported; otherwise it
- * is received for, and unfragmented, uncompressed data frames of at most (limits[fd] & 0x7fffffff) bytes at the
- * front of what came become records of their own, or runs; from the first other byte on, it is WS_DATA. The top bit
- * is set where the peer is a server, whose frames are not masked. */
+ * is received for, and unfragmented data frames of at most (limits[fd] & 0x3fffffff) bytes at the front of what came
+ * become records of their own, or runs; from the first other byte on, it is WS_DATA. The top bit is set where the peer
+ * is a server, whose frames are not masked; the next one where compressed frames (RSV1) are among those taken. */
 int ws_receive(struct ws_poller *poller);
 
 /* The same, but waits for something to receive, for a few milliseconds at the most: a descriptor that is busy is ready again

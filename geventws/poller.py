@@ -45,7 +45,9 @@ switch_to = greenlet.switch
 
 EPOLLIN, EPOLLOUT = 1, 4
 TEXT, BINARY, DATA, READABLE, WRITABLE, EOF, FAILED, TEXTS, BINARIES = range(1, 10)  # enum ws_kind
+DEFLATED = 0x40  # a flag on TEXT and BINARY
 PEER_IS_SERVER = 1 << 31
+TAKES_DEFLATED = 1 << 30
 
 _records = Struct("4i").iter_unpack  # struct ws_record
 
@@ -58,6 +60,9 @@ class Channel(Protocol):
 
     def refuse_text(self) -> None:
         """Take a whole text message that is not UTF-8."""
+
+    def receive_deflated(self, opcode: int, data: bytes) -> None:
+        """Take a whole message that is still compressed; only where the limit says so."""
 
     def receive_data(self, data: memoryview) -> None:
         """Take bytes as they came; they are the callee's to change until it returns."""
@@ -231,6 +236,8 @@ class _Records:
                     payloads = unpack_from(layout[laid:end], buffer, start)
                     laid = end
                     channel.inbox.extend(map(bytes.decode, payloads))
+                elif kind & DEFLATED:
+                    channel.receive_deflated(kind - DEFLATED, buffer[start:end])
                 elif all_channels[fd] is channel:
                     poller.take_other(channel, kind, start, end, buffer)
             except UnicodeDecodeError:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WebSocketProtocol"]
 
-SIMPLE_LIMIT = 1 << 30
+SIMPLE_LIMIT = (1 << 30) - 1
 
 
 class WebSocketProtocol:
@@ -164,6 +164,24 @@ class WebSocketProtocol:
         else:
             assembler.begin(head)
             assembler.add(head, payload, True)
+
+    def inflate_message(self, opcode: int, payload: bytes) -> str | bytes | None:
+        """Inflate a whole message where that takes no more than a step; None: it is for `receive_frame`."""
+        inflated: bytes | None = self.extension.inflate_whole(payload, self.max_message_size)
+        if inflated is None or opcode == Opcode.BINARY:
+            return inflated
+        try:
+            return inflated.decode()
+        except UnicodeDecodeError:
+            return None
+
+    def receive_frame(self, head: int, payload: bytes) -> None:
+        """Take a whole frame, already unmasked, as `receive_data` would."""
+        try:
+            if not (self.close_received or self.failure):
+                self._receive_frame(head, memoryview(payload))
+        except ProtocolError as error:
+            self.fail(error)
 
     def _begin(self, frame: RawFrame) -> None:
         """Prepare for a frame whose payload is still to come."""
