@@ -121,11 +121,12 @@ class Connection:
 
     def receive_deflated(self, opcode: int, data: bytes) -> None:
         """Take a whole message that is still compressed."""
-        message = self._protocol.inflate_message(opcode, data)
+        protocol = self._protocol
+        message = protocol.extension.inflate_whole(data, protocol.max_message_size, opcode == Opcode.TEXT)
         if message is not None:
             self.inbox.append(message)
         else:
-            self._protocol.receive_frame(FIN | RSV1 | opcode, data)
+            protocol.receive_frame(FIN | RSV1 | opcode, data)
             self._after_receiving()
 
     def receive_data(self, data: memoryview) -> None:

@@ -51,6 +51,7 @@ _ENDED = _FLUSHED + b"\x03\x00"
 # RFC 7692 7.2.3.6: the empty message.
 _EMPTY = b"\x00"
 
+_SMALL = 4 << 10  # bytes of a message up to which a small table is as good, and sooner emptied
 _SLICE = 8 << 10  # input per step: what zlib has not consumed is copied, so larger slices would be quadratic
 _STEP = 32 << 10  # output per step: the size of CPython's first buffer, so that a full one is not copied
 
@@ -72,7 +73,8 @@ class PerMessageDeflate:
             the server keeps no context, else 12. The other side may ask for less.
         client_max_window_bits: the same for the client. A server can ask it only of a client that offers to.
         level: 1 (fast) to 9 (small), or 0 (not at all); 2 by default.
-        memory_level: zlib's memLevel, 1 to 9, of our compressors; by default 8, or 5 where context is kept.
+        memory_level: zlib's memLevel, 1 to 9, of our compressors; by default 8, or 5 where context is kept and for
+            messages of up to 4 KiB.
         threshold: bytes; smaller messages are sent as they are. 512 by default.
 
     Raises:
@@ -166,8 +168,11 @@ class PerMessageDeflate:
         return [(flag, None) for flag in _FLAGS if flag in asked or getattr(self, flag)]
 
     def _make(self, window: int, forgets: bool, inflate_window: int, inflate_forgets: bool) -> Deflate:
-        compressors = _compressors(self.level, self.memory_level or (8 if forgets else 5), window, forgets)
-        return Deflate(self.threshold, compressors, inflate_window, inflate_forgets)
+        small, large = (
+            _compressors(self.level, self.memory_level or (default if forgets else 5), window, forgets)
+            for default in (5, 8)
+        )
+        return Deflate(self.threshold, small, large, inflate_window, inflate_forgets)
 
 
 def _check_range(option: str, value: int | None, low: int, high: int) -> None:
@@ -239,15 +244,24 @@ class Deflate:
     __slots__ = (
         "threshold",
         "inflates_alone",
+        "_small",
         "_compressors",
         "_compressor",
         "_inflate_window",
         "_inflater",
     )
 
-    def __init__(self, threshold: int, compressors: _Compressors, inflate_window: int, inflate_forgets: bool) -> None:
+    def __init__(
+        self,
+        threshold: int,
+        small: _Compressors,
+        compressors: _Compressors,
+        inflate_window: int,
+        inflate_forgets: bool,
+    ) -> None:
         self.threshold = threshold
         self.inflates_alone = inflate_forgets
+        self._small = small  # for messages that fill no large table
         self._compressors = compressors
         self._compressor: _Compress | None = None
         self._inflate_window = max(inflate_window, 9)
@@ -255,7 +269,15 @@ class Deflate:
 
     def compress(self, payload: Data) -> bytes:
         """Compress one whole message (RFC 7692 7.2.1)."""
-        return self.compress_part(payload, True) if payload else _EMPTY
+        if not payload:
+            return _EMPTY
+        compressors = self._small if len(payload) <= _SMALL else self._compressors
+        if not compressors.forgets:
+            return self.compress_part(payload, True)
+        compressor = compressors.take()
+        flushed = compressor.compress(payload) + compressor.flush(zlib.Z_FULL_FLUSH)
+        compressors.give(compressor)
+        return flushed[:-4]
 
     def compress_part(self, payload: Data, final: bool) -> bytes:
         """Compress the next part of a message, so that the peer can inflate all of it at once.
@@ -281,17 +303,19 @@ class Deflate:
             flushed = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
         return flushed[:-4] or _EMPTY  # a second flush in a row may give nothing
 
-    def inflate_whole(self, data: bytes, limit: int) -> bytes | None:
-        """Inflate a whole message that takes one step; None for any other, and whatever is wrong with it.
+    def inflate_whole(self, data: bytes, limit: int, text: bool) -> str | bytes | None:
+        """Inflate a whole message in one step, where `inflates_alone`, and decode it where it is text.
 
-        Nothing is kept of it, so that `inflate` can be asked instead.
+        None where that cannot be, whatever the reason: nothing is kept of the message, and `inflate` tells more.
         """
         inflater = zlib.decompressobj(-self._inflate_window)
         try:
-            inflated = inflater.decompress(data + _ENDED, limit if 0 < limit < _STEP else _STEP)
-        except zlib.error:
+            inflated = inflater.decompress(data + _ENDED, _STEP if limit > _STEP else limit or 1)
+            if not inflater.eof or inflater.unused_data:
+                return None
+            return inflated.decode() if text else inflated
+        except (zlib.error, UnicodeDecodeError):
             return None
-        return inflated if inflater.eof and not inflater.unused_data else None
 
     def decompress(self, data: Data, final: bool, limit: int) -> bytes:
         """Inflate the next part of a message (RFC 7692 7.2.2).

@@ -165,18 +165,8 @@ class WebSocketProtocol:
             assembler.begin(head)
             assembler.add(head, payload, True)
 
-    def inflate_message(self, opcode: int, payload: bytes) -> str | bytes | None:
-        """Inflate a whole message where that takes no more than a step; None: it is for `receive_frame`."""
-        inflated: bytes | None = self.extension.inflate_whole(payload, self.max_message_size)
-        if inflated is None or opcode == Opcode.BINARY:
-            return inflated
-        try:
-            return inflated.decode()
-        except UnicodeDecodeError:
-            return None
-
     def receive_frame(self, head: int, payload: bytes) -> None:
-        """Take a whole frame, already unmasked, as `receive_data` would."""
+        """Take a whole frame that is unmasked already, as `receive_data` would."""
         try:
             if not (self.close_received or self.failure):
                 self._receive_frame(head, memoryview(payload))
@@ -300,7 +290,8 @@ class WebSocketProtocol:
         """
         extension = self.extension
         if extension is not None and compress is not False and (compress or len(payload) >= extension.threshold):
-            return self.encode(head | RSV1, extension.compress(payload))
+            head |= RSV1
+            payload = extension.compress(payload)
         return self.encode(head, payload)
 
     def encode_parts(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from gevent.event import AsyncResult, Event
 from greenlet import getcurrent
 
+from .assembler import RSV1
 from .connection import PLAIN_LIMIT, Connection
 from .exceptions import ConcurrencyError, ConnectionClosed
 from .frames import CloseCode
@@ -32,8 +33,10 @@ LARGE = 16 * 1024
 
 Message: TypeAlias = "str | bytes | bytearray | memoryview"
 
-_TEXT_HEADERS = [bytes((TEXT, size)) for size in range(126)]
-_BINARY_HEADERS = [bytes((BINARY, size)) for size in range(126)]
+_HEADERS = {
+    head: [bytes((head, size)) for size in range(126)] for head in (TEXT, BINARY, TEXT | RSV1, BINARY | RSV1)
+}
+_TEXT_HEADERS, _BINARY_HEADERS = _HEADERS[TEXT], _HEADERS[BINARY]
 _medium_header = struct.Struct("!BBH").pack
 
 
@@ -197,8 +200,12 @@ class WebSocket(Connection):
             return
         size = len(payload)
         if size > self._plain_limit or compress is not None:
-            self._send_message(head, payload, compress)
-            return
+            if compress is not None or not -1 < self._plain_limit < size <= PLAIN_LIMIT:
+                self._send_message(head, payload, compress)
+                return
+            payload = self._protocol.extension.compress(payload)  # as it reaches the threshold
+            head |= RSV1
+            size, headers = len(payload), _HEADERS[head]
         header = headers[size] if size < 126 else _medium_header(head, 126, size)
         corked, stream = self._corked, self._stream
         if corked and self._messages and len(corked) < CORK_PARTS:
