@@ -308,9 +308,11 @@ class Deflate:
 
         None where that cannot be, whatever the reason: nothing is kept of the message, and `inflate` tells more.
         """
+        if limit < 1:  # which zlib would take for none
+            return None
         inflater = zlib.decompressobj(-self._inflate_window)
         try:
-            inflated = inflater.decompress(data + _ENDED, _STEP if limit > _STEP else limit or 1)
+            inflated = inflater.decompress(data + _ENDED, _STEP if limit > _STEP else limit)
             if not inflater.eof or inflater.unused_data:
                 return None
             return inflated.decode() if text else inflated

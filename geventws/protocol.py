@@ -244,7 +244,7 @@ class WebSocketProtocol:
 
     def fail(self, error: ProtocolError) -> None:
         """Take nothing more. What came before may still be answered; then `answer` is due."""
-        self.failure = error
+        self.failure = self.failure or error
         self._frame = self._target = self._view = None
         self._assembler.drop()
 
