@@ -171,7 +171,8 @@ def test_mask(part: bytes, size: int, key: bytes, offset: int, shift: int) -> No
 
 WS_TEXT, WS_BINARY, WS_DATA, WS_READABLE, WS_WRITABLE, WS_EOF, WS_FAILED, WS_TEXTS, WS_BINARIES = range(1, 10)
 SINGULAR = {WS_TEXTS: WS_TEXT, WS_BINARIES: WS_BINARY}
-PEER_IS_SERVER = 1 << 31
+DEFLATED = 0x40
+PEER_IS_SERVER, TAKES_DEFLATED = 1 << 31, 1 << 30
 
 
 ROOM = 1 << 16
@@ -214,7 +215,8 @@ class Receiver:
                 payloads = struct.unpack_from(layout, self.buffer, record.start)
                 found += [(record.fd, SINGULAR[record.kind], payload) for payload in payloads]
                 continue
-            data = bytes(self.buffer[record.start : record.end]) if record.kind <= WS_DATA else record.start
+            number = WS_DATA < record.kind < DEFLATED
+            data = record.start if number else bytes(self.buffer[record.start : record.end])
             found.append((record.fd, record.kind, data))
         return found
 
@@ -237,13 +239,22 @@ def follow(one: Receiver, protocol: WebSocketProtocol) -> None:
     while True:
         simple = protocol.simple_limit
         one.poller.guess = one.near.fileno()
-        records = one.receive(simple | PEER_IS_SERVER * (protocol.client and simple > 0))
+        flags = PEER_IS_SERVER * protocol.client | TAKES_DEFLATED * (protocol.extension is not None)
+        records = one.receive(simple | flags if simple else 0)
         if not records:
             return
         for _fd, kind, data in records:
-            if kind == WS_BINARY and not protocol.failure:
+            if protocol.failure and (kind in (WS_TEXT, WS_BINARY) or kind & DEFLATED):
+                continue
+            if kind == WS_BINARY:
                 protocol.messages.append(data)
-            elif kind == WS_TEXT and not protocol.failure:
+            elif kind & DEFLATED:
+                message = protocol.extension.inflate_whole(data, protocol.max_message_size, kind - DEFLATED == WS_TEXT)
+                if message is None:
+                    protocol.receive_frame(0x80 | kind, data)
+                else:
+                    protocol.messages.append(message)
+            elif kind == WS_TEXT:
                 try:
                     protocol.messages.append(data.decode())
                 except UnicodeDecodeError:

@@ -248,7 +248,7 @@ static size_t build_burst(uint8_t *data, size_t most, int masked)
 
     while (count-- && size + 400 < most) {
         uint32_t length = pick(4) ? pick(3) : 120 + pick(200);
-        size += build_frame(data + size, pick(2) ? 0x81 : 0x82, length, pick(9) ? minimal_form(length) : 8, masked);
+        size += build_frame(data + size, (pick(2) ? 0x81 : 0x82) | (pick(5) ? 0 : 0x40), length, pick(9) ? minimal_form(length) : 8, masked);
     }
     return size > 3 ? size - pick(4) : size;
 }
@@ -264,7 +264,7 @@ static int32_t follow_run(const char *laid, const char *end, int32_t at, uint32_
 
         CHECK(code > laid && code < end && number >= 0);
         CHECK(*code == 's' || *code == 'x');
-        CHECK(*code == 'x' ? number >= 2 && number <= 14 : (uint32_t)number <= (limit & 0x7fffffff));
+        CHECK(*code == 'x' ? number >= 2 && number <= 14 : (uint32_t)number <= (limit & 0x3fffffff));
         payloads += *code == 's';
         at += (int32_t)number;
         laid = code + 1;
@@ -293,10 +293,12 @@ static void receive_once(int epoll_fd, uint32_t limit, int32_t size, int32_t chu
     CHECK(count >= 0 && count <= max_records);
     for (i = 0; i < count; i++) {
         int run = found[i].kind == WS_TEXTS || found[i].kind == WS_BINARIES;
+        int deflated = found[i].kind == WS_DEFLATED_TEXT || found[i].kind == WS_DEFLATED_BINARY;
 
-        CHECK(found[i].kind >= WS_TEXT && found[i].kind <= WS_BINARIES);
+        CHECK((found[i].kind >= WS_TEXT && found[i].kind <= WS_BINARIES) || deflated);
+        CHECK(!deflated || limit & 0x40000000);
         CHECK(found[i].kind != WS_EOF && found[i].kind != WS_FAILED);
-        if (found[i].kind > WS_DATA && !run)
+        if (found[i].kind > WS_DATA && !run && !deflated)
             continue;
         CHECK(found[i].fd <= most && behind <= found[i].start);
         if (run) {
@@ -305,7 +307,7 @@ static void receive_once(int epoll_fd, uint32_t limit, int32_t size, int32_t chu
             laid = found[i].end;
         } else {
             CHECK(found[i].start <= found[i].end);
-            CHECK(found[i].kind == WS_DATA || (uint32_t)(found[i].end - found[i].start) <= (limit & 0x7fffffff));
+            CHECK(found[i].kind == WS_DATA || (uint32_t)(found[i].end - found[i].start) <= (limit & 0x3fffffff));
             behind = found[i].end;
         }
         CHECK(behind <= size);
@@ -328,9 +330,10 @@ static void receive(void)
     }
     for (round = 0; round < 20000; round++) {
         int masked = (int)pick(8) != 0;
-        uint32_t limit = (pick(6) ? 1 + pick(400) : pick(2) ? 0x40000000 : 0) | (masked ? 0 : 0x80000000u);
+        uint32_t limit = (pick(6) ? 1 + pick(400) : pick(2) ? 0x3fffffff : 0) | (masked ? 0 : 0x80000000u);
         int32_t chunk = 1 + (int32_t)pick(600), room = pick(2) ? 0 : (int32_t)pick(2000);
 
+        limit |= pick(2) ? 0x40000000 : 0;
         for (i = (int)pick(4); i; i--) {
             size_t size = (pick(3) ? build_burst : build_stream)(data, sizeof data, masked);
 
