@@ -167,5 +167,6 @@ def once(settings: Settings, scenario: Scenario, peer: Peer) -> dict[str, Any]:
 
 
 def can(peer: Peer, scenario: Scenario) -> bool:
-    """Whether the peer has what the scenario needs."""
-    return (peer.tls or not scenario.tls) and (peer.deflate or not scenario.deflate)
+    """Whether the peer has what the scenario needs, and shows something there."""
+    deflates = peer.deflate if scenario.deflate else not peer.only_deflate
+    return deflates and (peer.tls or not scenario.tls)

@@ -15,6 +15,7 @@ COLOURS = {
     "geventws": "#d1495b",
     "geventws-server": "#e08a94",
     "geventws-python": "#f0c5ca",
+    "geventws-isal": "#d98c5f",
     "floor": "#d9d9d9",
 }
 OTHERS = "#66828f"

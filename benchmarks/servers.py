@@ -31,6 +31,7 @@ class Peer:
     environment: dict[str, str] = field(default_factory=dict)
     tls: bool = True
     deflate: bool = True
+    only_deflate: bool = False  # the others show nothing new
 
     def is_ours(self) -> bool:
         """Whether this is no peer but a part of this tree."""
@@ -48,6 +49,14 @@ PEERS = {
             "geventws_echo.py pywsgi",
             module="geventws",
             environment={"GEVENTWS_PURE_PYTHON": "1"},
+        ),
+        Peer(
+            "geventws-isal",
+            "geventws_echo.py pywsgi",
+            package="isal",
+            module="isal",
+            environment={"BENCH_ISAL": "1"},
+            only_deflate=True,
         ),
         Peer("bun", "bun_echo.js"),
         Peer("picows", "picows_echo.py", package="picows", module="picows", deflate=False),

@@ -12,7 +12,10 @@ both are made at the first message that needs them, in small windows.
 A message is inflated in steps, and the limit is applied to each: what a bomb can hold is the limit, plus one
 inflater and one slice of its input.
 
-Where the package `isal` is installed, it does levels 1 and 2 where no context is kept, up to 4 times as fast.
+Most messages are whole and small: `inflate_whole` and `compress` are the short ways for them.
+
+Where the package `isal` is installed, it compresses at levels 1 and 2 where no context is kept: 1 KB in 0.8 x the
+time, 16 KB in 0.3 to 0.5 x. Inflating is left to zlib, which does 1 KB in 0.6 x the time of isal's, and 16 KB in 1.3 x.
 """
 
 from __future__ import annotations
@@ -207,7 +210,9 @@ class _Compressors:
         # A compressor of isal's is too large to be kept for one connection. It also looks back to the last
         # byte of its window, while zlib stays 262 bytes below it: 250 of 512 at 9 bits, which makes that the
         # way to serve 8 bits (256 bytes), a size that neither of them has for raw deflate.
-        module = isal_zlib if isal_zlib and forgets and level in (1, 2) and window > 8 else zlib
+        # Of its levels, 1 is the faster by 5 %, and 2 the smaller by less than 1 %.
+        fast = isal_zlib and forgets and level in (1, 2) and window > 8
+        module, level = (isal_zlib, 1) if fast else (zlib, level)
         window = max(window, 9)
         self.forgets = forgets
         self._make: Callable[[], _Compress] = functools.partial(

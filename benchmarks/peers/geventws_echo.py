@@ -1,16 +1,21 @@
 """geventws: a plain handler, or callbacks, with default settings, on gevent's own pywsgi server or on ours.
 
-Usage: geventws_echo.py pywsgi|server [callbacks]. GEVENTWS_PURE_PYTHON=1 in the environment selects the Python core.
+Usage: geventws_echo.py pywsgi|server [callbacks]. GEVENTWS_PURE_PYTHON=1 in the environment selects the Python core,
+BENCH_ISAL=1 the extra `isal`, which is otherwise as if it were not installed.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 
 from common import CERTIFICATE, HOST, KEY, announce
 from gevent import pywsgi
 
-from geventws import WebSocketApplication, WebSocketWSGI
+if os.environ.get("BENCH_ISAL") != "1":
+    sys.modules["isal"] = None
+
+from geventws import WebSocketApplication, WebSocketWSGI  # noqa: E402
 
 
 @WebSocketWSGI
