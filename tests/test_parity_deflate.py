@@ -1,4 +1,4 @@
-"""ws_receive of poller.c on compressed messages, as test_parity.py has it for the others."""
+"""ws_receive of poller.c on compressed messages, as test_parity_receiving.py has it for the others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from geventws.protocol import WebSocketProtocol
 __test__ = os.environ.get("GEVENTWS_PURE_PYTHON", "0") in ("", "0")  # whether pytest collects this module
 
 if __test__:
-    from test_parity import (
+    from test_parity_receiving import (
         DEFLATED,
         PEER_IS_SERVER,
         TAKES_DEFLATED,
