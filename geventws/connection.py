@@ -17,7 +17,7 @@ from .assembler import FIN, RSV1
 from .exceptions import ConnectionClosed, InvalidData, PayloadTooBig
 from .frames import CloseCode, Opcode
 from .keepalive import Keepalive, Timing
-from .poller import PEER_IS_SERVER, TAKES_DEFLATED, get_poller, switch_to
+from .poller import DEFLATED_CHUNK, PEER_IS_SERVER, TAKES_DEFLATED, get_poller, switch_to
 from .tls_stream import open_stream
 from .waiters import wait_until, wake
 
@@ -49,27 +49,9 @@ class Connection:
         timing: the clocks.
     """
 
-    __slots__ = (
-        "_attention",
-        "_clock",
-        "_closers",
-        "_corked",
-        "_heard",
-        "_keepalive",
-        "_limit",
-        "_messages",
-        "_plain_limit",
-        "_poller",
-        "_pong_due",
-        "_protocol",
-        "_reader",
-        "_stream",
-        "_timing",
-        "early",
-        "fd",
-        "inbox",
-        "over",
-        "peer",
+    __slots__ = (  # fmt: skip
+        "_attention", "_clock", "_closers", "_corked", "_heard", "_keepalive", "_limit", "_messages", "_plain_limit",
+        "_poller", "_pong_due", "_protocol", "_reader", "_stream", "_timing", "early", "fd", "inbox", "over", "peer",
     )
 
     def __init__(self, socket: Any, protocol: WebSocketProtocol, timing: Timing, peer: str = "") -> None:
@@ -137,6 +119,8 @@ class Connection:
     def readable(self, buffer: memoryview) -> None:
         """Receive once, or until what TLS holds back is taken."""
         stream, protocol = self._stream, self._protocol
+        if protocol.extension is not None:
+            buffer = buffer[:DEFLATED_CHUNK]
         while True:
             target = protocol.receive_buffer()
             try:
@@ -243,14 +227,15 @@ class Connection:
         if self._stream.closed:
             return
         protocol = self._protocol
-        limit = protocol.simple_limit
+        limit, extension = protocol.simple_limit, protocol.extension
         if limit and protocol.client:
             limit |= PEER_IS_SERVER
-        if limit and protocol.extension and protocol.extension.inflates_alone:
+        if limit and extension and extension.inflates_alone:
             limit |= TAKES_DEFLATED
         if limit != self._limit:
             self._limit = limit
-            if not self._stream.opaque:  # else what it receives by itself is split
+            # what TLS has, and what only the protocol can inflate, is received in `readable`, and split there
+            if not self._stream.opaque and (extension is None or extension.inflates_alone):
                 self._poller.set_limit(self._stream.channel, limit)
 
     def _check_read_ahead(self) -> None:

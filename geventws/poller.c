@@ -157,7 +157,8 @@ static int64_t now(void)
 
 static void receive_one(struct batch *batch, int fd, uint32_t limit)
 {
-    ssize_t got = recv(fd, batch->buffer + batch->used, (size_t)batch->poller->chunk, MSG_DONTWAIT);
+    int32_t most = limit & TAKES_DEFLATED ? batch->poller->deflated_chunk : batch->poller->chunk;
+    ssize_t got = recv(fd, batch->buffer + batch->used, (size_t)most, MSG_DONTWAIT);
 
     if (got > 0)
         take(batch, fd, limit, (int32_t)got);

@@ -34,7 +34,8 @@ struct ws_poller {
     uint32_t *limits;     /* for each descriptor, see ws_receive */
     uint8_t *buffer;
     int32_t size;         /* of buffer */
-    int32_t chunk;        /* bytes that one descriptor receives at the most */
+    int32_t chunk;        /* bytes that one descriptor receives at the most, */
+    int32_t deflated_chunk;  /* and where compressed frames are taken: chunk or less */
     int32_t max_records;
     struct ws_record *records;
     char *layout;         /* of runs, one behind the other: "32s6x32s" is 32 bytes, 6 that are not wanted, 32 bytes */

@@ -35,6 +35,9 @@ BUFFER_SIZE = 512 * 1024
 CHUNK_SIZE = 128 * 1024
 """Bytes that one connection receives in a batch at the most."""
 
+DEFLATED_CHUNK = 16 * 1024
+"""The same where messages are compressed: each kilobyte of them may be a megabyte, or whatever the limit is."""
+
 MAX_RECORDS = 4096
 
 LAYOUT_SIZE = 64 * 1024
@@ -263,6 +266,7 @@ class CorePoller(Poller):
             buffer=buffer,
             size=BUFFER_SIZE,
             chunk=CHUNK_SIZE,
+            deflated_chunk=DEFLATED_CHUNK,
             penalty=1,
         )
         self._struct = self._records.struct

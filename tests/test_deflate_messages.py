@@ -10,6 +10,7 @@ import pytest
 import raw
 from deflates import TAIL, bomb, records
 from deflates import raw as deflate
+from gevent.event import Event
 
 from geventws import PerMessageDeflate, WebSocketWSGI
 
@@ -141,3 +142,27 @@ def test_where_context_is_kept_it_is_used(talk, way):
     send(client, compressed(HELLO) + compressed(bytes.fromhex("f2 00 11 00 00")) * 2, way)
     assert [client.read_frame().payload for _ in range(3)] == [b"Hello"] * 3
     client.leave()
+
+
+@pytest.mark.parametrize("keep", [False, True], ids=["forgets", "keeps"])
+@pytest.mark.parametrize("secured", [False, True], ids=["tcp", "tls"])
+def test_many_small_bombs_wait_in_the_kernel_for_a_busy_handler(serve, secure, keep, secured):
+    """Each is within the limit. What one read takes is at most 16 KB of them; then receiving pauses."""
+    size, waiting, leave = 1 << 20, [], Event()
+
+    def handler(ws) -> None:
+        ws.wait()
+        leave.wait()
+        waiting.append(len(ws.inbox))
+        ws.close()
+
+    options = PerMessageDeflate(client_no_context_takeover=not keep)
+    site = serve(WebSocketWSGI(handler, compression=options), **(secure if secured else {}))
+    client = site.connect(sec_websocket_extensions="permessage-deflate")
+    piece = compressed(deflate(bytes(size)), raw.BINARY)
+    for _ in range(10):
+        client.send(piece * 30)
+        gevent.sleep(0.01)
+    leave.set()
+    client.expect_close(answer=True)
+    assert 0 < waiting[0] <= 2 * 16384 / len(piece)

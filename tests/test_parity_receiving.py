@@ -49,7 +49,8 @@ class Receiver:
         self.poller = ffi.new("struct ws_poller *", {"epoll_fd": self.epoll.fileno(), "guess": -1, "penalty": 1})
         self.poller.loop_fd = self.epoll.fileno()
         self.poller.buffer, self.poller.layout = self.owned
-        self.poller.size, self.poller.layout_size, self.poller.chunk = size, layout, chunk
+        self.poller.size, self.poller.layout_size = size, layout
+        self.poller.chunk = self.poller.deflated_chunk = chunk
         self.poller.records, self.poller.max_records = self.records, max_records
         self.set_limits(self.near.fileno() + 1)
 

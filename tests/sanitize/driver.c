@@ -281,7 +281,7 @@ static void receive_once(int epoll_fd, uint32_t limit, int32_t size, int32_t chu
     struct ws_poller poller = {
         .epoll_fd = epoll_fd, .loop_fd = epoll_fd, .guess = pick(2) ? most : -1, .penalty = 1,
         .limits = (uint32_t *)(void *)output.end - (most + 1), .limits_count = most + 1,
-        .buffer = input.end - size, .size = size, .chunk = chunk,
+        .buffer = input.end - size, .size = size, .chunk = chunk, .deflated_chunk = 1 + (int32_t)pick((uint32_t)chunk),
         .records = found, .max_records = max_records,
         .layout = (char *)layout.end - layout_size, .layout_size = layout_size,
     };
