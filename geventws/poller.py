@@ -40,8 +40,8 @@ DEFLATED_CHUNK = 16 * 1024
 
 MAX_RECORDS = 4096
 
-LAYOUT_SIZE = 64 * 1024
-"""Characters of the layouts of a batch's runs (see poller.h); a message takes five or more."""
+LAYOUT_SIZE = 8 * 1024
+"""Characters of the layouts of a batch's runs (see poller.h): a thousand messages. The struct module keeps a hundred."""
 
 switch_to = greenlet.switch
 """`hub.switch()` without gevent's hooks, of which the hub alone has one."""
