@@ -41,7 +41,7 @@ DEFLATED_CHUNK = 16 * 1024
 MAX_RECORDS = 4096
 
 LAYOUT_SIZE = 8 * 1024
-"""Characters of the layouts of a batch's runs (see poller.h): a thousand messages. The struct module keeps a hundred."""
+"""Characters of the layouts of a batch's runs (see poller.h): a thousand messages. struct keeps a hundred of them."""
 
 switch_to = greenlet.switch
 """`hub.switch()` without gevent's hooks, of which the hub alone has one."""
