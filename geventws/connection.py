@@ -186,7 +186,7 @@ class Connection:
         if protocol.controls:
             self._take_controls()
         if protocol.output:
-            self._send_replies(protocol.close_received and not self.over)
+            self._send_replies(last=protocol.close_received and not protocol.answer_due and not self.over)
         if protocol.answer_due and not self.over:
             self.inbox = _NOWHERE
             if self._messages:
@@ -208,7 +208,10 @@ class Connection:
             self._pong_due = output[-1]
         else:
             data = b"".join([self._pong_due or b"", *output])
-            self._corked.append(data) if last else self._stream.push(data)
+            if last:
+                self._corked.append(data)
+            else:
+                self._stream.push(data)
             self._pong_due = None  # it may not come behind a close frame
         output.clear()
 

@@ -92,7 +92,7 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
     # Accepting
 
     def init_socket(self) -> None:
-        """Listen. Accepted sockets inherit TCP_NODELAY, on Linux, macOS and the BSDs."""
+        """Listen. Accepted sockets inherit TCP_NODELAY, on Linux, macOS and the BSDs: for plain responses, too."""
         super().init_socket()
         self.draining = False
         if self.socket.family in (socket.AF_INET, socket.AF_INET6):

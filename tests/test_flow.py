@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import os
 import resource
+import socket
 import time
 
 import gevent
 import pytest
 import raw
+from gevent import pywsgi
 from gevent.event import Event
 
-from geventws import WebSocketWSGI
+from geventws import WebSocketServer, WebSocketWSGI
 
 
 def echo(ws) -> None:
@@ -217,3 +220,15 @@ def test_what_is_corked_is_sent_when_the_handler_waits_for_another_connection(se
     ws_ended.set()
     for client in (idle, relay, third):
         client.close()
+
+
+@pytest.mark.parametrize("server_class", [pywsgi.WSGIServer, WebSocketServer])
+def test_the_kernel_keeps_nothing_back(serve, server_class):
+    seen = []
+
+    def handler(ws) -> None:
+        with socket.socket(fileno=os.dup(ws.fd)) as same:
+            seen.append(same.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    serve(WebSocketWSGI(handler), server_class=server_class).connect().expect_close()
+    assert seen[0]
