@@ -5,6 +5,7 @@ Importing this module fails where the extension was not built.
 
 from __future__ import annotations
 
+import ctypes
 import struct
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,12 @@ LARGEST_BUFFER = (1 << 63) - 1
 """The longest payload that gets a buffer of its own size before it has come: any, as memory is used when it comes."""
 
 SMALL_BUFFER = 4096
+
+_KEPT_BLOCK = 4 << 20
+
+_uninitialized_bytes = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_char_p, ctypes.c_ssize_t)(
+    ("PyBytes_FromStringAndSize", ctypes.pythonapi)
+)
 
 _frame = struct.Struct("=QQII")  # struct ws_frame
 
@@ -73,12 +80,25 @@ def mask_in_place(buffer: bytearray | memoryview, start: int, end: int, mask_key
 def new_buffer(length: int) -> tuple[bytes | bytearray, memoryview]:
     """Return a buffer for a payload, and the view through which it is written.
 
-    A large one is the very `bytes` object that the message will be, written to before anybody else has it. Python
-    takes its memory zeroed from the system, which provides each page only when it is written to: so a header that
-    announces much pins little.
+    A large one is the very `bytes` object that the message will be, written to before anybody else has it. It is not
+    zeroed, and the system provides each of its pages only when it is written to: so a header that announces much pins
+    little.
     """
     if length <= SMALL_BUFFER:
         small = bytearray(length)
         return small, memoryview(small)
-    buffer = bytes(length)
+    buffer: bytes = _uninitialized_bytes(None, length)
     return buffer, memoryview(ffi.buffer(ffi.from_buffer(buffer), length))
+
+
+def _have_blocks_kept() -> None:
+    """Have the allocator of glibc keep what large messages took for the next ones, 8 MiB at the most.
+
+    A block of this size that is given back tells it that smaller ones are nothing unusual (M_MMAP_THRESHOLD in
+    mallopt(3)). Else it returns their pages to the system and takes new ones, at each message of a megabyte.
+    """
+    block = bytes(_KEPT_BLOCK)
+    del block
+
+
+_have_blocks_kept()
