@@ -172,7 +172,8 @@ class Stream:
 
     def send_large(self, header: bytes, payload: bytes | memoryview) -> None:
         """Send a frame without copying its payload. Blocks, and raises, as `send` does."""
-        self.flush()
+        if self.corked:
+            self.flush()
         if self.blocked or self.error is not None:
             self._put(header)
             self._put(payload)
@@ -180,9 +181,8 @@ class Stream:
             sent = self._try(self._transmit_two, header, payload)
             if sent < len(header):
                 self._block(header[sent:])
-            rest = memoryview(payload)[max(sent - len(header), 0) :]
-            if rest:
-                self._block(rest)
+            if sent < len(header) + len(payload):
+                self._block(memoryview(payload)[max(sent - len(header), 0) :])
         if self.blocked:
             self._wait()
 

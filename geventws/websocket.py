@@ -12,7 +12,7 @@ from greenlet import getcurrent
 from .assembler import RSV1
 from .connection import PLAIN_LIMIT, Connection
 from .exceptions import ConcurrencyError, ConnectionClosed
-from .frames import CloseCode
+from .frames import CloseCode, encode_header
 from .json import send_json, wait_json
 from .keepalive import Timing
 from .stream import CORK_PARTS
@@ -241,6 +241,9 @@ class WebSocket(Connection):
 
     def _send_message(self, head: int, payload: bytes, compress: bool | None) -> None:
         """Send one message of any size, on either side."""
+        if self._plain_limit == PLAIN_LIMIT and self._protocol.extension is None:  # nothing is to be done to it
+            self._send_frame(encode_header(head, len(payload)), payload)
+            return
         self._take_turn()
         self._send_frame(*self._protocol.encode_message(head, payload, compress))
 
