@@ -86,7 +86,7 @@ class Connection:
         else:
             self._set_limit()
         if self._stream.more():  # the server's reader may have taken a part of a TLS record
-            self.readable(memoryview(bytearray(16384)))
+            self.readable()
 
     def _get_plain_limit(self) -> int:
         protocol = self._protocol
@@ -116,31 +116,32 @@ class Connection:
         self._protocol.receive_data(data)
         self._after_receiving()
 
-    def readable(self, buffer: memoryview) -> None:
+    def readable(self) -> None:
         """Receive once, or until what TLS holds back is taken."""
         stream, protocol = self._stream, self._protocol
+        spare = self._poller.spare
         if protocol.extension is not None:
-            buffer = buffer[:DEFLATED_CHUNK]
+            spare = spare[:DEFLATED_CHUNK]
         while True:
-            target = protocol.receive_buffer()
+            target = None if self._limit else protocol.receive_buffer()
+            buffer = spare if target is None else target
             try:
-                count = stream.receive_into(buffer if target is None else target)
+                count = stream.receive_into(buffer)
             except OSError as error:
                 self.receive_eof(error.errno or 0)
                 return
-            if count is None:
-                return
             if not count:
-                self.receive_eof(0)
+                if count is not None:
+                    self.receive_eof(0)
                 return
-            if target is not None:
+            if self._limit:
+                self._poller.split(self, count, self._limit)
+            elif target is None:
+                self.receive_data(spare[:count])
+            else:
                 protocol.buffer_received(count)
                 self._after_receiving()
-            elif self._limit:
-                self._poller.split(self, buffer[:count], self._limit)
-            else:
-                self.receive_data(buffer[:count])
-            if stream.closed or not stream.more():
+            if count < len(buffer) or stream.closed or not stream.more():
                 return
 
     def writable(self) -> None:

@@ -70,8 +70,8 @@ class Channel(Protocol):
     def receive_data(self, data: memoryview) -> None:
         """Take bytes as they came; they are the callee's to change until it returns."""
 
-    def readable(self, buffer: memoryview) -> None:
-        """Receive from the socket, through the buffer if need be."""
+    def readable(self) -> None:
+        """Receive from the socket, through the poller's `spare` if need be."""
 
     def writable(self) -> None:
         """Send what is left to send."""
@@ -89,8 +89,6 @@ class Channel(Protocol):
 class Poller:
     """The epoll set of one loop, with the Python twin of ws_receive."""
 
-    buffer_size = CHUNK_SIZE
-
     def __init__(self, hub: Any) -> None:
         self.hub = hub
         self.loop = hub.loop
@@ -100,7 +98,7 @@ class Poller:
         self._chained = False  # since the loop's last turn, greenlets have left the processor in `park` only
         self.channels: list[Any] = []
         self._count = 0
-        self._view = memoryview(bytearray(self.buffer_size))
+        self.spare = memoryview(bytearray(CHUNK_SIZE))  # for what a channel receives by itself
         self._set = get_original("select", "epoll")()
         self._watcher = self.loop.io(self._set.fileno(), 1)
 
@@ -138,9 +136,9 @@ class Poller:
     def set_limit(self, channel: Any, limit: int) -> None:
         """Say which whole messages may skip the protocol: see ws_receive's limits[]. Only the C core does that."""
 
-    def split(self, channel: Any, view: memoryview, limit: int) -> None:
-        """Give a channel the bytes that it received by itself; `limit` is as for `set_limit`."""
-        channel.receive_data(view)
+    def split(self, channel: Any, count: int, limit: int) -> None:
+        """Give a channel the bytes that it received into `spare`; `limit` is as for `set_limit`."""
+        channel.receive_data(self.spare[:count])
 
     def _grow(self, size: int) -> None:
         self.channels.extend([None] * (size - len(self.channels)))
@@ -200,7 +198,7 @@ class Poller:
             if event & EPOLLOUT:
                 channel.writable()
             if event & ~EPOLLOUT and self.channels[fd] is channel:
-                channel.readable(self._view)
+                channel.readable()
             channels.append(channel)
         return channels
 
@@ -251,11 +249,9 @@ class _Records:
 class CorePoller(Poller):
     """The epoll set of one loop, with ws_receive."""
 
-    buffer_size = BUFFER_SIZE
-
     def __init__(self, hub: Any) -> None:
         super().__init__(hub)
-        buffer = ffi.from_buffer("uint8_t[]", self._view)
+        buffer = ffi.new("uint8_t[]", BUFFER_SIZE)
         self._bytes = ffi.buffer(buffer)
         self._limits = ffi.new("uint32_t[]", 64)
         self._records = _Records(
@@ -270,8 +266,9 @@ class CorePoller(Poller):
             penalty=1,
         )
         self._struct = self._records.struct
-        self._spare = memoryview(bytearray(CHUNK_SIZE))  # the other buffer holds records that wait their turn
-        self._split_records = _Records()
+        self._spare = ffi.from_buffer("uint8_t[]", self.spare)
+        self._spare_bytes = ffi.buffer(self._spare)
+        self._split_records = _Records()  # the others may wait their turn
 
     def watch(self, channel: Any, reading: bool, writing: bool) -> None:
         """Say what a registered channel is watched for."""
@@ -327,18 +324,17 @@ class CorePoller(Poller):
         self._due += reversed(self._records.deliver(count, self, self._bytes))
         return True
 
-    def split(self, channel: Any, view: memoryview, limit: int) -> None:
-        """Give a channel the bytes that it received by itself: whole messages into its inbox, if they may skip."""
-        buffer = ffi.from_buffer("uint8_t[]", view)
-        count = lib.ws_split(self._split_records.struct, channel.fd, limit, buffer, len(view))
-        self._split_records.deliver(count, self, ffi.buffer(buffer))
+    def split(self, channel: Any, count: int, limit: int) -> None:
+        """Give a channel the bytes that it received into `spare`: whole messages into its inbox, if they may skip."""
+        count = lib.ws_split(self._split_records.struct, channel.fd, limit, self._spare, count)
+        self._split_records.deliver(count, self, self._spare_bytes)
 
     def take_other(self, channel: Channel, kind: int, start: int, end: int, buffer: Any) -> None:
         """Take a record that is no message."""
         if kind == DATA:
             channel.receive_data(memoryview(buffer)[start:end])
         elif kind == READABLE:
-            channel.readable(self._spare)
+            channel.readable()
         elif kind == WRITABLE:
             channel.writable()
         else:

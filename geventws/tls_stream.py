@@ -19,13 +19,17 @@ RECORD_SIZE = 16 * 1024 - 64
 class TLSStream(Stream):
     """The same over an SSLSocket. OpenSSL reads and writes in records of 16 KiB, and keeps the rest of one."""
 
-    __slots__ = ()
+    __slots__ = ("_tls",)
     opaque = True
+
+    def __init__(self, socket: Any, channel: Any, poller: Poller, send_timeout: float | None) -> None:
+        self._tls = socket._sslobj
+        super().__init__(socket, channel, poller, send_timeout)
 
     def receive_into(self, buffer: memoryview) -> int | None:
         """Receive what one record holds."""
         try:
-            count: int = self._socket._sslobj.read(len(buffer), buffer)
+            count: int = self._tls.read(len(buffer), buffer)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return None
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
@@ -33,14 +37,14 @@ class TLSStream(Stream):
         return count
 
     def more(self) -> bool:
-        """Whether a part of a record is left."""
-        return bool(self._socket._sslobj.pending())
+        """Whether a part of a record is left, which can be only where one has filled the buffer."""
+        return bool(self._tls.pending())
 
     def _get_transmit(self) -> Callable[[bytes | memoryview], int]:
         return self._transmit
 
     def _transmit(self, data: bytes | memoryview) -> int:
-        write = self._socket._sslobj.write
+        write = self._tls.write
         sent = 0
         try:
             sent = write(data)
@@ -67,7 +71,7 @@ class TLSStream(Stream):
 
     def _shut_down(self) -> None:
         try:
-            self._socket._sslobj.shutdown()  # sends close_notify, and would wait for the peer's
+            self._tls.shutdown()  # sends close_notify, and would wait for the peer's
         except (OSError, ValueError):
             pass
         super()._shut_down()
