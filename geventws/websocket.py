@@ -105,7 +105,10 @@ class WebSocket(Connection):
         """
         messages = self._messages
         if not messages:
-            self._wait_for_more(timeout)
+            if timeout is None:
+                self._wait_for_more()
+            else:
+                self._wait_with_timeout(timeout)
             if not messages:
                 return None
         message: str | bytes = messages.popleft()
@@ -118,29 +121,28 @@ class WebSocket(Connection):
             yield from others
             return
         messages = self._messages
-        while not self.over or messages:
+        while True:
             while messages:
                 yield messages.popleft()
-            self._wait_for_more(None)
+            if self.over:
+                return
+            self._wait_for_more()
 
-    def _wait_for_more(self, timeout: float | None) -> None:
+    def _wait_for_more(self) -> None:
         """Block until there is a message, or none will come."""
-        if self._attention or self._reader is not None:
-            self._prepare_to_wait()
-        if timeout is not None:
-            self._wait_with_timeout(timeout)
-        elif not self.over:
-            if self._corked:
-                self._stream.flush()
-            self._reader = getcurrent()
-            try:
-                self._poller.park(self)
-            except BaseException:
-                self._reader = None
-                raise
+        if (self._attention or self._reader is not None) and not self._prepare_to_wait():
+            return
+        if self._corked:
+            self._stream.flush()
+        self._reader = getcurrent()
+        try:
+            self._poller.park(self)
+        except BaseException:
+            self._reader = None
+            raise
 
-    def _prepare_to_wait(self) -> None:
-        """See to what has to be done before this greenlet may wait."""
+    def _prepare_to_wait(self) -> bool:
+        """See to what has to be done before this greenlet may wait; return whether anything will come."""
         if self._reader is not None:
             raise ConcurrencyError(f"{self._reader!r} is waiting for this connection's messages already")
         self._attention = self.over
@@ -148,8 +150,12 @@ class WebSocket(Connection):
             self.answer()
         if self._stream.paused:
             self._stream.resume()
+        return not self.over
 
     def _wait_with_timeout(self, timeout: float) -> None:
+        """Block until there is a message, or none will come, or the time is up: TimeoutError."""
+        if not self._prepare_to_wait():
+            return
         expired = False
 
         def expire() -> None:
@@ -159,8 +165,6 @@ class WebSocket(Connection):
                 self._reader = None
                 waiter.switch()
 
-        if self.over:
-            return
         self._stream.flush()
         waiter = self._reader = getcurrent()
         timer = self._poller.loop.timer(max(timeout, 0))
@@ -207,16 +211,17 @@ class WebSocket(Connection):
             head |= RSV1
             size, headers = len(payload), _HEADERS[head]
         header = headers[size] if size < 126 else _medium_header(head, 126, size)
-        corked, stream = self._corked, self._stream
-        if corked and self._messages and len(corked) < CORK_PARTS:
-            corked.append(header)
-            corked.append(payload)
+        if self._messages:  # the handler will be back for them with more to send
+            corked = self._corked
+            if 0 < len(corked) < CORK_PARTS:
+                corked.append(header)
+                corked.append(payload)
+            else:
+                self._send_frame(header, payload)
             return
-        frame = header + payload
+        frame, stream = header + payload, self._stream
         try:
-            if self._messages:  # the handler will be back for them with more to send
-                stream.cork(frame)
-            elif corked or stream.blocked:
+            if self._corked or stream.blocked:
                 stream.send(frame)
             else:
                 transmit = stream.transmit
