@@ -10,14 +10,13 @@ Everything here was observed on gevent.pywsgi and gunicorn:
 
 from __future__ import annotations
 
-import contextlib
 import io
-import ssl
 from collections.abc import Callable
 from sys import intern
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gevent
+from gevent import pywsgi
 from gevent import socket as gsocket
 from gevent.pywsgi import Input, WSGIHandler
 
@@ -41,6 +40,8 @@ REASONS = {
 
 EMPTY_INPUT = Input(io.BytesIO(), None)
 """The body of a request that has none."""
+
+_NO_LOG = getattr(pywsgi, "_NoopLog", ())  # what pywsgi makes of log=None
 
 _CLOSED = io.BytesIO()
 _CLOSED.close()
@@ -105,25 +106,37 @@ def switch_protocols(
     environ: Environ, start_response: StartResponse, socket: Any, headers: list[tuple[str, str]]
 ) -> bytes:
     """Answer with 101, and return the bytes that came behind the request. The socket is the caller's from here on."""
-    start_response("101 Switching Protocols", headers)(b"")
+    write = start_response("101 Switching Protocols", headers)
+    handler: Any = getattr(start_response, "__self__", None)
+    plain = isinstance(handler, WSGIHandler) and "gunicorn.sock" not in environ
+    if plain:
+        handler.provided_date = ""  # a 101 needs none (RFC 9110 6.6.1)
+    write(b"")
     socket.settimeout(0.0)
     early = _take_read_ahead(environ)
-    handler = getattr(start_response, "__self__", None)
-    if isinstance(handler, WSGIHandler) and "gunicorn.sock" not in environ:
+    if plain:
         _slim_down(environ, handler)
     return early
 
 
 def _slim_down(environ: Environ, handler: Any) -> None:
-    """Let pywsgi forget what nobody reads again: 4 KB for as long as the connection lives."""
-    with contextlib.suppress(AttributeError):
+    """Let pywsgi forget what nobody reads again: 4 KB for as long as the connection lives, and a line for no log."""
+    try:
         del handler.headers  # the parsed request
+    except AttributeError:
+        pass  # some other handler has none
     handler.response_headers = None
+    if type(handler).log_request is WSGIHandler.log_request and isinstance(handler.server.log, _NO_LOG):
+        handler.log_request = _log_nothing  # pywsgi's formats the line first
     handler.rfile = _CLOSED
-    shared = [(intern(name), intern(value) if type(value) is str else value) for name, value in environ.items()]
+    shared = {intern(name): intern(value) if type(value) is str else value for name, value in environ.items()}
     environ.clear()  # what many requests say alike stands in memory once; on a dict of strings that pays
     environ.update(shared)
     environ["wsgi.input"] = handler.wsgi_input = EMPTY_INPUT
+
+
+def _log_nothing() -> None:
+    """Stand for `log_request`."""
 
 
 def _find_reader(environ: Environ) -> Any:
@@ -133,17 +146,19 @@ def _find_reader(environ: Environ) -> Any:
 
 
 def _take_read_ahead(environ: Environ) -> bytes:
-    """Take the bytes that the server has read behind the request, and close its reader."""
+    """Take the bytes that the server has read behind the request, and close its reader.
+
+    The reader would also ask the socket, in vain most times, and with an exception: so for now it has an ended one.
+    """
     unreader = _find_unreader(environ)
     if unreader is not None:
         return _take_unread(unreader)
     reader = _find_reader(environ)
-    try:
-        return reader.read1(65536) or b""
-    except (BlockingIOError, ssl.SSLWantReadError):
-        return b""
-    finally:
-        reader.close()
+    socket, reader.raw._sock = reader.raw._sock, _Ended()
+    early: bytes = reader.read1()
+    reader.raw._sock = socket
+    reader.close()
+    return early
 
 
 def _find_unreader(environ: Environ) -> Any:
@@ -210,7 +225,11 @@ def detach_socket(socket: Any) -> Detached:
 
 
 class _Ended:
-    """What gunicorn reads from in place of a socket that was taken away: nothing."""
+    """What a server reads from in place of a socket that was taken away: nothing."""
+
+    def recv_into(self, _buffer: memoryview) -> int:
+        """Return that there is nothing more."""
+        return 0
 
     def recv(self, _size: int) -> bytes:
         """Return that there is nothing more."""
