@@ -30,6 +30,8 @@ class RawSocket(_socket.socket):
 
     __slots__ = ()
 
+    no_delay = True  # from the listening socket: see `WebSocketServer.init_socket`
+
     @property
     def _sock(self) -> RawSocket:
         return self

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["WebSocketProtocol"]
 
 SIMPLE_LIMIT = (1 << 30) - 1
+LOST = int(CloseCode.ABNORMAL_CLOSURE)
 
 
 class WebSocketProtocol:
@@ -82,7 +83,7 @@ class WebSocketProtocol:
         self.controls: list[tuple[int, bytes]] = []  # pings and pongs received, with their payloads
         self.close_sent = False
         self.close_received = False
-        self.close_code = CloseCode.ABNORMAL_CLOSURE.value
+        self.close_code = LOST
         self.close_reason = ""
         self.failure: ProtocolError | None = None
         self._header = b""  # the bytes of an incomplete header

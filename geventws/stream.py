@@ -9,7 +9,6 @@ Reading is one non-blocking call; when to call it is the poller's affair.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import socket as _socket
 import struct
@@ -90,8 +89,11 @@ class Stream:
 
     def open(self) -> None:
         """Begin to watch the socket. What is sent leaves at once: what may wait for company is corked here."""
-        with contextlib.suppress(OSError):  # a Unix socket has no such delay
-            self._socket._sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+        try:
+            if not getattr(self._socket, "no_delay", False):
+                self._socket._sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+        except OSError:
+            pass  # a Unix socket has no such delay
         self._registered = True
         self.poller.register(self.channel)
 
