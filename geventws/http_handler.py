@@ -295,10 +295,9 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
         if exc_info is not None or self.headers_sent or not status.startswith("101 "):
             write: Callable[[bytes], None] = super().start_response(status, headers, exc_info)
             return write
-        lines = ["HTTP/1.1 " + status]
-        lines += [name + ": " + value for name, value in headers]
-        text = "\r\n".join(lines)
-        if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1:
+        lines = [f"{name}: {value}" for name, value in headers]
+        text = "\r\n".join(["HTTP/1.1 " + status, *lines])
+        if not text.count("\n") == text.count("\r") == len(lines):
             raise ValueError("carriage return or newline in a response header", text)
         self._switching = text.encode("latin-1") + b"\r\n\r\n"
         self._orig_status, self.status, self.code = status, status.encode("latin-1"), 101

@@ -17,6 +17,8 @@ from weakref import getweakrefcount
 from gevent import Greenlet, get_hub
 from greenlet import getcurrent
 
+from .poller import switch_to
+
 MAX_IDLE = 64
 """Greenlets that are kept waiting."""
 
@@ -60,7 +62,7 @@ class Workers:
             function = None
         while not self._closed and len(self._idle) < MAX_IDLE:
             self._idle.append(getcurrent())
-            function = self._hub.switch()
+            function = switch_to(self._hub)
             if function is None:
                 return
             function()
