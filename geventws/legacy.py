@@ -19,7 +19,7 @@ from .handshake import SAME_ORIGIN, Origins
 from .hixie76 import CHALLENGE_SIZE, LegacyUpgrade
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection
 
     from .keepalive import Timing
     from .upgrade import Environ, StartResponse
@@ -55,11 +55,7 @@ def take_over(environ: Environ, start_response: StartResponse, accepted: LegacyU
     """
     upgrade.find_socket(environ)  # or else NoSocket, before the answer
     body = accepted.respond(_read_challenge(environ)) if accepted.version == 76 else b""
-
-    def start(_status: str, headers: list[tuple[str, str]]) -> Callable[[bytes], object]:
-        return start_response(accepted.status, headers)
-
-    connected = upgrade.take_over(environ, start, accepted.headers)
+    connected = upgrade.take_over(environ, start_response, accepted.headers, accepted.status)
     with contextlib.suppress(OSError):  # the peer has gone, which the connection will notice
         connected.socket.sendall(body)  # and not through WSGI: gunicorn drops the body of a 101
     return connected

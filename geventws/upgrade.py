@@ -67,7 +67,12 @@ class Connected(NamedTuple):
     on_drain: Callable[[Callable[[], object]], object] | None
 
 
-def take_over(environ: Environ, start_response: StartResponse, headers: list[tuple[str, str]]) -> Connected:
+SWITCHING = "101 Switching Protocols"
+
+
+def take_over(
+    environ: Environ, start_response: StartResponse, headers: list[tuple[str, str]], status: str = SWITCHING
+) -> Connected:
     """Answer with 101, and take the connection over from the server.
 
     Raises:
@@ -75,11 +80,11 @@ def take_over(environ: Environ, start_response: StartResponse, headers: list[tup
     """
     server = environ.pop(SEAM, None)
     if server is not None:
-        start_response("101 Switching Protocols", headers)(b"")
+        start_response(status, headers)(b"")
         socket, early = server.take()
         return Connected(socket, early, server.on_drain)
     socket = find_socket(environ)
-    return Connected(socket, switch_protocols(environ, start_response, socket, headers), None)
+    return Connected(socket, switch_protocols(environ, start_response, socket, headers, status), None)
 
 
 def find_socket(environ: Environ) -> Any:
@@ -103,18 +108,18 @@ def find_socket(environ: Environ) -> Any:
 
 
 def switch_protocols(
-    environ: Environ, start_response: StartResponse, socket: Any, headers: list[tuple[str, str]]
+    environ: Environ, start_response: StartResponse, socket: Any, headers: list[tuple[str, str]], status: str
 ) -> bytes:
     """Answer with 101, and return the bytes that came behind the request. The socket is the caller's from here on."""
-    write = start_response("101 Switching Protocols", headers)
+    write = start_response(status, headers)
     handler: Any = getattr(start_response, "__self__", None)
-    plain = isinstance(handler, WSGIHandler) and "gunicorn.sock" not in environ
-    if plain:
+    by_pywsgi = isinstance(handler, WSGIHandler)
+    if by_pywsgi:
         handler.provided_date = ""  # a 101 needs none (RFC 9110 6.6.1)
     write(b"")
     socket.settimeout(0.0)
     early = _take_read_ahead(environ)
-    if plain:
+    if by_pywsgi and "gunicorn.sock" not in environ:
         _slim_down(environ, handler)
     return early
 

@@ -13,7 +13,6 @@ import errno
 import functools
 import sys
 from collections.abc import Callable, Collection, Iterable
-from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from gevent import GreenletExit
@@ -161,10 +160,9 @@ class WebSocketWSGI(geventws.WebSocketWSGI):
         Raises:
             NoSocket: the server gives its application no socket.
         """
-        start = _without_date(start_response)
         connect = self._connect_legacy if self.support_legacy_versions and is_legacy(environ) else self._connect
         try:
-            ws, on_drain = connect(environ, start)
+            ws, on_drain = connect(environ, start_response)
         except HandshakeError as error:
             log_refusal(environ, error)
             return _refuse(environ, start_response, _as_bad_request(error))
@@ -224,20 +222,6 @@ class WebSocketWSGI(geventws.WebSocketWSGI):
                 ws.finish(code, "", None)
             finally:
                 ws.wait_closed()
-
-
-def _without_date(start_response: StartResponse) -> StartResponse:
-    """Return a start_response whose answer has no Date, as eventlet's has none, where that is pywsgi's to decide."""
-    handler = getattr(start_response, "__self__", None)
-    if not hasattr(handler, "provided_date"):
-        return start_response
-
-    def start(handler: Any, status: str, headers: list[tuple[str, str]]) -> Callable[[bytes], object]:
-        write = start_response(status, headers)
-        handler.provided_date = True
-        return write
-
-    return MethodType(start, handler)  # so that the handler can be found from it, too
 
 
 def _as_bad_request(error: HandshakeError) -> BadRequest:
