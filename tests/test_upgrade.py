@@ -10,6 +10,7 @@ import wsgiref.util
 import gevent
 import pytest
 import raw
+from gevent.pywsgi import WSGIHandler
 
 from geventws import NoSocket, WebSocketWSGI
 from geventws.upgrade import find_socket
@@ -158,6 +159,22 @@ def test_handshake_byte_by_byte(serve):
     client.read_head()
     client.expect(b"\x81\x04slow")
     client.leave()
+
+
+class Counted(WSGIHandler):
+    def log_request(self):
+        self.server.counted.append(self.code)
+
+
+@pytest.mark.parametrize(("kind", "counted"), [(WSGIHandler, []), (Counted, [101])])
+def test_without_an_access_log_only_a_handler_of_its_own_is_asked_for_a_line(serve, monkeypatch, kind, counted):
+    lines = []
+    monkeypatch.setattr(WSGIHandler, "format_request", lambda handler: lines.append(handler.code) or "")
+    site = serve(echo, log=None, handler_class=kind)
+    site.server.counted = []
+    site.connect().leave()
+    site.settle()
+    assert (lines, site.server.counted) == ([], counted)
 
 
 # Frames right behind the handshake
