@@ -159,9 +159,12 @@ def _take_read_ahead(environ: Environ) -> bytes:
     if unreader is not None:
         return _take_unread(unreader)
     reader = _find_reader(environ)
-    socket, reader.raw._sock = reader.raw._sock, _Ended()
+    raw: Any = getattr(reader, "raw", None)
+    if not hasattr(raw, "_sock"):
+        return b""  # somebody has put a body of his own there
+    socket, raw._sock = raw._sock, _Ended()
     early: bytes = reader.read1()
-    reader.raw._sock = socket
+    raw._sock = socket
     reader.close()
     return early
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 
@@ -56,13 +57,19 @@ def wrapped(environ, start_response):
     yield from echo(environ, start)
 
 
+def emptied(environ, start_response):
+    """Put a body of our own in front of the echo, as middleware does that reads the request's."""
+    environ["wsgi.input"] = io.BytesIO()
+    return echo(environ, start_response)
+
+
 def page(environ, start_response):
     """Answer a plain request."""
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "4")])
     return [b"page"]
 
 
-ROUTES = {"echo": echo, "fail": fail, "pour": pour, "leave": leave, "wrapped": wrapped}
+ROUTES = {"echo": echo, "fail": fail, "pour": pour, "leave": leave, "wrapped": wrapped, "emptied": emptied}
 
 
 def application(environ, start_response):

@@ -158,6 +158,14 @@ def test_behind_middleware(host, path):
     assert_one_access_line(host, f"/wrapped/{path}")
 
 
+@pytest.mark.parametrize("command", [name for name in COMMANDS if "gunicorn" in name])
+def test_behind_middleware_that_has_read_the_body(hosts, command, path):
+    with gevent.Timeout(10), connect(hosts[command, False].listening(), f"/emptied/{path}") as client:
+        client.send(raw.text("a"))
+        client.expect(b"\x81\x01a")
+        client.leave()
+
+
 @pytest.mark.parametrize("route", ["echo", "wrapped"])
 @pytest.mark.parametrize(
     ("changed", "body", "status"),
