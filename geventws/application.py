@@ -63,8 +63,6 @@ class CallbackWebSocket(WebSocket):
         self._told = False  # on_close was called
         self.data: Any = None
         super().__init__(*arguments, **options)
-        self.inbox = self._messages = []  # an empty deque takes 600 bytes, which an idle connection does not need
-        self._protocol.deliver_to(self.inbox)
 
     def __getattr__(self, name: str) -> Any:
         """Say what became of the environ."""
@@ -96,7 +94,7 @@ class CallbackWebSocket(WebSocket):
         try:
             self._begin()
         finally:
-            del self.environ
+            del self._environ
             self._rest()
         if socket is None:
             try:
@@ -114,7 +112,7 @@ class CallbackWebSocket(WebSocket):
             if len(self.inbox) > 1:
                 self._check_read_ahead()
             return False
-        if not self._messages and (self._told or not self._attention):
+        if not (self._arrived or self._messages) and (self._told or not self._attention):
             return False
         self._serving = True
         self._crew.serve(self)
@@ -125,13 +123,13 @@ class CallbackWebSocket(WebSocket):
         application, mine = self.application, WebSocketApplication
         name = "on_ping" if opcode == Opcode.PING else "on_pong"
         if getattr(getattr(application, name), "__func__", None) is not getattr(mine, name):
-            self._messages.append((_Ping if opcode == Opcode.PING else _Pong)(payload))
+            self._arrived.append((_Ping if opcode == Opcode.PING else _Pong)(payload))
 
     def begin_close(self, code: int | None, reason: str) -> None:
         """Send a close frame; with that, the application wants no more messages. Never blocks."""
         super().begin_close(code, reason)
         self._closing = True
-        self._messages.clear()
+        self._take().clear()
 
     def _finish(self) -> None:
         super()._finish()
@@ -145,8 +143,8 @@ class CallbackWebSocket(WebSocket):
     def serve(self) -> None:
         """Call back until nothing is left to call back for."""
         try:
-            while self._messages or self._attention and not self._told:
-                if self._messages:
+            while self._arrived or self._messages or self._attention and not self._told:
+                if self._arrived or self._messages:
                     self._serve_messages()
                 elif not self.over:
                     self._prepare_to_wait()
@@ -166,9 +164,9 @@ class CallbackWebSocket(WebSocket):
         self._poller.loop.run_callback(self.run)
 
     def _serve_messages(self) -> None:
-        application, messages = self.application, self._messages
+        application, messages = self.application, self._messages or self._take()
         while messages:
-            message = messages.pop(0)
+            message = messages.pop()
             if self._closing:
                 continue
             kind = type(message)

@@ -7,7 +7,6 @@ its parts as they come, and text is checked as it comes, so that it fails as ear
 from __future__ import annotations
 
 import codecs
-from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .exceptions import InvalidData, PayloadTooBig, ProtocolError
@@ -74,7 +73,7 @@ class Assembler:
         self.extension: Extension | None = extension
         self.decode_text = decode_text
         self.streaming = streaming
-        self.messages: Any = deque()
+        self.messages: Any = []
         self._opcode = 0  # of the message whose parts are coming, 0 between messages
         self._compressed = False
         self._body: bytearray | None = None  # what has come of it

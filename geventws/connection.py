@@ -50,8 +50,9 @@ class Connection:
     """
 
     __slots__ = (  # fmt: skip
-        "_attention", "_clock", "_closers", "_corked", "_heard", "_keepalive", "_limit", "_messages", "_plain_limit",
-        "_poller", "_pong_due", "_protocol", "_reader", "_stream", "_timing", "early", "fd", "inbox", "over", "peer",
+        "_arrived", "_attention", "_clock", "_closers", "_corked", "_heard", "_keepalive", "_limit", "_messages",
+        "_plain_limit", "_poller", "_pong_due", "_protocol", "_reader", "_stream", "_timing",
+        "early", "fd", "inbox", "over", "peer",
     )
 
     def __init__(self, socket: Any, protocol: WebSocketProtocol, timing: Timing, peer: str = "") -> None:
@@ -59,7 +60,8 @@ class Connection:
         self.peer = peer  # for log lines
         self.early = b""  # bytes that came along with the handshake
         self.inbox: Any = protocol.messages  # where the poller puts messages
-        self._messages = protocol.messages
+        self._arrived = protocol.messages
+        self._messages: Any = ()  # what was taken of them at once, the newest first; a list, if anything
         self.over = False  # nothing more will be received
         self._protocol = protocol
         self._timing = timing
@@ -163,7 +165,7 @@ class Connection:
         if reader is None:
             if len(self.inbox) > 1:
                 self._check_read_ahead()
-        elif self._messages or self.over:
+        elif self._arrived or self.over:
             self._reader = None
             switch_to(reader)
             return True
@@ -190,7 +192,7 @@ class Connection:
             self._send_replies(last=protocol.close_received and not protocol.answer_due and not self.over)
         if protocol.answer_due and not self.over:
             self.inbox = _NOWHERE
-            if self._messages:
+            if self._arrived or self._messages:
                 self._attention = True
                 self._set_clock(LINGER, self.answer)  # the handler may answer what came before
             else:
@@ -214,10 +216,10 @@ class Connection:
             else:
                 self._stream.push(data)
             self._pong_due = None  # it may not come behind a close frame
-        output.clear()
+        self._protocol.output = ()
 
     def _take_controls(self) -> None:
-        controls, self._protocol.controls = self._protocol.controls, []
+        controls, self._protocol.controls = self._protocol.controls, ()
         for opcode, payload in controls:
             if opcode == Opcode.PONG:
                 self._keepalive.take_pong(payload)
@@ -247,7 +249,7 @@ class Connection:
         inbox = self.inbox
         if self._stream.paused or self.over:
             return
-        if len(inbox) >= READ_AHEAD or sum(map(len, inbox)) >= self._protocol.max_message_size:
+        if len(inbox) + len(self._messages) >= READ_AHEAD or sum(map(len, inbox)) >= self._protocol.max_message_size:
             if self._protocol.close_sent:
                 self._discard()
             else:

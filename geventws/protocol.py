@@ -63,6 +63,7 @@ class WebSocketProtocol:
         "max_message_size",
         "messages",
         "output",
+        "taken",
     )
 
     def __init__(
@@ -78,9 +79,10 @@ class WebSocketProtocol:
         self.max_message_size = max_message_size
         self.extension = extension
         self._assembler = Assembler(max_message_size, extension, decode_text, streaming)
-        self.messages: Any = self._assembler.messages  # a deque, or what `deliver_to` was given: received, not taken
-        self.output: list[bytes] = []  # frames to send, in order
-        self.controls: list[tuple[int, bytes]] = []  # pings and pongs received, with their payloads
+        self.messages: Any = self._assembler.messages  # a list, or what `deliver_to` was given: received, not taken
+        self.taken: Any = ()  # what was, but not yet by the application, where a connection keeps that
+        self.output: Any = ()  # frames to send, in order: a list, if there are any
+        self.controls: Any = ()  # pings and pongs received, with their payloads: as well
         self.close_sent = False
         self.close_received = False
         self.close_code = LOST
@@ -232,11 +234,12 @@ class WebSocketProtocol:
             code, reason = parse_close(payload)
             self.close_received = True
             self.close_code, self.close_reason = code, reason
-            if not self.messages:
+            if not (self.messages or self.taken):
                 self.send_close(code, reason)
             return
         if opcode == Opcode.PING and not self.close_sent:
             self._send_control(Opcode.PONG, payload)
+        self.controls = self.controls or []
         self.controls.append((opcode, payload))
 
     def deliver_to(self, messages: Any) -> None:
@@ -317,4 +320,6 @@ class WebSocketProtocol:
             yield self.encode(FIN | Opcode.CONTINUATION, deflate.compress_part(b"", True) if deflate else b"")
 
     def _send_control(self, opcode: int, payload: bytes) -> None:
-        self.output.append(self.encode_control(opcode, payload))
+        frame = self.encode_control(opcode, payload)
+        self.output = self.output or []
+        self.output.append(frame)

@@ -118,10 +118,18 @@ def switch_protocols(
         handler.provided_date = ""  # a 101 needs none (RFC 9110 6.6.1)
     write(b"")
     socket.settimeout(0.0)
+    _drop_watchers(socket)
     early = _take_read_ahead(environ)
     if by_pywsgi and "gunicorn.sock" not in environ:
         _slim_down(environ, handler)
     return early
+
+
+def _drop_watchers(socket: Any) -> None:
+    """Take from a gevent socket what it waits with: 240 bytes, for nothing, as one with a timeout of 0 never waits."""
+    socket._read_event.close()
+    socket._write_event.close()
+    socket._read_event = socket._write_event = None  # as gevent's own close() has it
 
 
 def _slim_down(environ: Environ, handler: Any) -> None:
@@ -133,6 +141,8 @@ def _slim_down(environ: Environ, handler: Any) -> None:
     handler.response_headers = None
     if type(handler).log_request is WSGIHandler.log_request and isinstance(handler.server.log, _NO_LOG):
         handler.log_request = _log_nothing  # pywsgi's formats the line first
+    handler.requestline, handler.command = intern(handler.requestline), intern(handler.command)
+    handler.request_version = intern(handler.request_version)
     handler.rfile = _CLOSED
     shared = {intern(name): intern(value) if type(value) is str else value for name, value in environ.items()}
     environ.clear()  # what many requests say alike stands in memory once; on a dict of strings that pays

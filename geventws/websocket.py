@@ -54,14 +54,13 @@ class WebSocket(Connection):
     from one at a time. A `gevent.Timeout` or a kill thrown into any of them leaves the connection in step.
 
     Attributes:
-        environ: the WSGI environment of the handshake; {} on a client.
         path: PATH_INFO of the handshake.
         protocol: the negotiated subprotocol, or None.
         origin: the Origin header of the handshake, or None.
         version: the version of the protocol, 13 or 8.
     """
 
-    __slots__ = ("__weakref__", "_parts", "environ", "origin", "path", "protocol", "version")
+    __slots__ = ("__weakref__", "_environ", "_parts", "origin", "path", "protocol", "version")
 
     def __init__(
         self,
@@ -74,7 +73,7 @@ class WebSocket(Connection):
         origin: str | None = None,
         version: int = 13,
     ) -> None:
-        self.environ = environ if environ is not None else {}
+        self._environ: Any = environ if environ is not None else {}  # or its names and its values: see wsgi.py
         self.path: str = self.environ.get("PATH_INFO", "")
         self.protocol = subprotocol
         self.origin = origin
@@ -85,6 +84,13 @@ class WebSocket(Connection):
     def __repr__(self) -> str:
         state = f"closed {self.close_code}" if self.closed else "open"
         return f"<WebSocket {self.peer.strip()} {state}>"
+
+    @property
+    def environ(self) -> dict[str, Any]:
+        """The WSGI environment of the handshake; {} on a client."""
+        if type(self._environ) is tuple:
+            self._environ = dict(zip(*self._environ, strict=True))
+        return self._environ  # type: ignore[no-any-return]
 
     # Receiving
 
@@ -103,16 +109,21 @@ class WebSocket(Connection):
             TimeoutError: nothing came in time; nothing is lost, and `wait` may be called again.
             ConcurrencyError: another greenlet is in `wait`.
         """
-        messages = self._messages
+        messages, arrived = self._messages, self._arrived
         if not messages:
-            if timeout is None:
-                self._wait_for_more()
-            else:
-                self._wait_with_timeout(timeout)
-            if not messages:
-                return None
-        message: str | bytes = messages.popleft()
-        return message
+            if not arrived:
+                if timeout is None:
+                    self._wait_for_more()
+                else:
+                    self._wait_with_timeout(timeout)
+                if not arrived:
+                    return None
+            if len(arrived) == 1:
+                message: str | bytes = arrived[0]
+                arrived.clear()
+                return message
+            messages = self._take()
+        return messages.pop()  # type: ignore[no-any-return]
 
     def __iter__(self) -> Iterator[str | bytes]:
         """Iterate over the messages, until the connection is over. Blocks, and raises, as `wait` does."""
@@ -120,13 +131,28 @@ class WebSocket(Connection):
             others: Iterator[str | bytes] = iter(self.wait, None)
             yield from others
             return
-        messages = self._messages
+        arrived = self._arrived
         while True:
-            while messages:
-                yield messages.popleft()
-            if self.over:
-                return
-            self._wait_for_more()
+            if not (arrived or self._messages):
+                if self.over:
+                    return
+                self._wait_for_more()
+            if len(arrived) == 1 and not self._messages:
+                message = arrived[0]
+                arrived.clear()
+                yield message
+                del message  # it may be large, and the next one far
+            else:
+                messages = self._messages or self._take()
+                while messages:
+                    yield messages.pop()
+
+    def _take(self) -> list[Any]:
+        """Take what has arrived, the newest first: a list gives from its end at once, and takes no room when empty."""
+        taken: list[Any] = self._arrived[::-1]
+        self._messages = self._protocol.taken = taken
+        self._arrived.clear()
+        return taken
 
     def _wait_for_more(self) -> None:
         """Block until there is a message, or none will come."""
@@ -174,7 +200,7 @@ class WebSocket(Connection):
         finally:
             self._reader = None
             timer.close()
-        if expired and not self._messages and not self.over:
+        if expired and not self._arrived and not self.over:
             raise TimeoutError(f"no message came within {timeout:g} s")
 
     # Sending

@@ -69,7 +69,7 @@ def test_a_pong_is_told_and_not_answered(way: Any) -> None:
     protocol = WebSocketProtocol()
     way(protocol, frame(PONG, b"unasked") + frame(TEXT, b"on"))
     assert protocol.controls == [(Opcode.PONG, b"unasked")]
-    assert protocol.output == [] and list(protocol.messages) == ["on"]
+    assert not protocol.output and list(protocol.messages) == ["on"]
 
 
 # The peer closes (RFC 6455 5.5.1, 7.1.5): what the table of codes makes of each payload
@@ -124,7 +124,7 @@ def test_a_close_that_breaks_a_rule(payload: bytes, code: int, way: Any) -> None
     protocol = WebSocketProtocol()
     way(protocol, frame(TEXT, b"last") + frame(CLOSE, payload) + frame(TEXT, b"late"))
     assert protocol.failure is not None and protocol.failure.close_code == code
-    assert not protocol.close_received and protocol.output == []
+    assert not protocol.close_received and not protocol.output
     protocol.answer()
     assert [(head, body[:2]) for head, body in sent(protocol)] == [(CLOSE, code.to_bytes(2, "big"))]
     assert protocol.close_code == code and list(protocol.messages) == ["last"]
@@ -209,7 +209,7 @@ def test_a_close_that_may_not_be_sent_is_not(code: int, reason: str) -> None:
     protocol = WebSocketProtocol()
     with pytest.raises(ValueError):
         protocol.send_close(code, reason)
-    assert not protocol.close_sent and protocol.output == []
+    assert not protocol.close_sent and not protocol.output
     protocol.send_close(1000)
     assert sent(protocol) == [(CLOSE, close(1000))]
 
@@ -219,7 +219,7 @@ def test_a_reason_is_text(reason: Any) -> None:
     protocol = WebSocketProtocol()
     with pytest.raises((TypeError, AttributeError)):
         protocol.send_close(1000, reason)
-    assert not protocol.close_sent and protocol.output == []
+    assert not protocol.close_sent and not protocol.output
 
 
 # Failing (RFC 6455 7.1.7)

@@ -9,6 +9,7 @@ import time
 import gevent
 import pytest
 import raw
+from gevent.event import Event
 
 from geventws import ConcurrencyError, ConnectionClosed, WebSocketError
 
@@ -224,6 +225,44 @@ def test_any_greenlet_may_wait_and_send(join):
     client = join(handler, raw.text("1") + raw.text("2") + raw.text("3"))
     assert [client.read_message() for _ in range(3)] == ["1", "2", "3"]
     client.expect_close()
+
+
+def test_messages_keep_their_order_however_they_are_taken(inside):
+    def handler(ws):
+        taken = [ws.wait()]
+        for message in ws:
+            taken += [message, ws.wait()]
+            if len(taken) == 5:
+                break
+            gevent.sleep(0.01)
+        taken.append(ws.wait(timeout=5))
+        return taken + list(ws)
+
+    def client(client):
+        for start in (0, 6, 7):
+            client.send(b"".join(map(raw.text, map(str, range(start, start + 6 if start == 0 else start + 1)))))
+            gevent.sleep(0.05)
+        client.send(b"".join(raw.text(str(number)) for number in range(8, 3000)))
+        client.leave()
+
+    assert inside(handler, client) == list(map(str, range(3000)))
+
+
+def test_a_close_frame_waits_for_the_answers_to_what_was_taken_before_it(join):
+    went_on = Event()
+
+    def handler(ws):
+        for message in ws:
+            went_on.wait()
+            ws.send(message)
+
+    client = join(handler, b"".join(map(raw.text, "abc")))
+    gevent.sleep(0.05)
+    client.send(raw.close(1000))
+    gevent.sleep(0.05)
+    went_on.set()
+    assert [client.read_message() for _ in range(3)] == ["a", "b", "c"]
+    client.expect_close(answer=False)
 
 
 # Attributes

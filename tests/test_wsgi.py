@@ -8,9 +8,10 @@ import logging
 import gevent
 import pytest
 import raw
+from gevent import pywsgi
 from gevent.event import Event
 
-from geventws import ConnectionClosed, HandshakeError, WebSocketWSGI
+from geventws import ConnectionClosed, HandshakeError, WebSocketServer, WebSocketWSGI
 
 LOCAL = "http://127.0.0.1"
 
@@ -329,3 +330,49 @@ def test_kill_again_and_again_leaves_nothing(serve):
         client.close()
         site.settle()
     talk(serve(WebSocketWSGI(echo)))  # the numbers of the descriptors are used again
+
+
+# What a connection keeps
+
+
+@pytest.mark.parametrize("server_class", [pywsgi.WSGIServer, WebSocketServer])
+def test_the_environ_is_whole_whenever_it_is_asked_for(serve, server_class):
+    """Also where nobody but the connection has it any more, which is so from a server's second one on."""
+    seen = []
+
+    @WebSocketWSGI
+    def handler(ws):
+        ws.wait()
+        seen.append(ws.environ)
+        assert ws.environ is seen[-1] and type(ws.environ) is dict
+        ws.wait()
+
+    site = serve(handler, server_class=server_class)
+    for number in range(3):
+        client = site.connect(f"/{number}?a=b", raw.text("now"), user_agent=f"agent {number}")
+        client.leave()
+    site.settle()
+    assert [environ["PATH_INFO"] for environ in seen] == ["/0", "/1", "/2"]
+    assert [environ["HTTP_USER_AGENT"] for environ in seen] == ["agent 0", "agent 1", "agent 2"]
+    assert list(seen[0]) == list(seen[1]) == list(seen[2])
+    assert not seen[2]["wsgi.input"].read()
+
+
+def test_a_decorated_function_may_serve_behind_another_application(serve):
+    """That one keeps the environ, and so it stays one dict for both."""
+    same = []
+
+    @WebSocketWSGI
+    def handler(ws):
+        ws.environ["mark"] = "handler's"
+
+    def application(environ, start_response):
+        result = handler(environ, start_response)
+        same.append(environ["mark"])
+        return result
+
+    site = serve(application)
+    for _ in range(2):
+        site.connect().leave()
+    site.settle()
+    assert same == ["handler's"] * 2
