@@ -129,7 +129,8 @@ class CallbackWebSocket(WebSocket):
         """Send a close frame; with that, the application wants no more messages. Never blocks."""
         super().begin_close(code, reason)
         self._closing = True
-        self._take().clear()
+        self._arrived.clear()
+        self._messages.clear()
 
     def _finish(self) -> None:
         super()._finish()
@@ -164,7 +165,9 @@ class CallbackWebSocket(WebSocket):
         self._poller.loop.run_callback(self.run)
 
     def _serve_messages(self) -> None:
-        application, messages = self.application, self._messages or self._take()
+        application, messages = self.application, self._messages
+        if not messages:
+            self._take()
         while messages:
             message = messages.pop()
             if self._closing:

@@ -34,9 +34,6 @@ READ_AHEAD = 64
 LINGER = 1.0
 """Seconds that the peer has to hang up once both close frames have passed, or a breach was answered."""
 
-PLAIN_LIMIT = 4096
-"""The largest payload that may skip the protocol on its way out, if nothing is to be done to it."""
-
 _NOWHERE: deque[Any] = deque(maxlen=0)
 
 
@@ -50,18 +47,19 @@ class Connection:
     """
 
     __slots__ = (  # fmt: skip
-        "_arrived", "_attention", "_clock", "_closers", "_corked", "_heard", "_keepalive", "_limit", "_messages",
-        "_plain_limit", "_poller", "_pong_due", "_protocol", "_reader", "_stream", "_timing",
-        "early", "fd", "inbox", "over", "peer",
+        "_address", "_arrived", "_attention", "_clock", "_closers", "_corked", "_heard", "_keepalive", "_limit",
+        "_messages", "_plain_limit", "_poller", "_pong_due", "_protocol", "_reader", "_stream", "_timing",
+        "early", "fd", "inbox", "over",
     )
 
-    def __init__(self, socket: Any, protocol: WebSocketProtocol, timing: Timing, peer: str = "") -> None:
+    def __init__(self, socket: Any, protocol: WebSocketProtocol, timing: Timing, address: str = "") -> None:
         self.fd: int = socket.fileno()
-        self.peer = peer  # for log lines
+        self._address = address
         self.early = b""  # bytes that came along with the handshake
         self.inbox: Any = protocol.messages  # where the poller puts messages
         self._arrived = protocol.messages
-        self._messages: Any = ()  # what was taken of them at once, the newest first; a list, if anything
+        self._messages: list[Any] = []  # what was taken of them at once, the newest first
+        protocol.taken = self._messages
         self.over = False  # nothing more will be received
         self._protocol = protocol
         self._timing = timing
@@ -75,7 +73,7 @@ class Connection:
         self._heard = False  # something came since the clock last looked
         self._pong_due: bytes | None = None  # the newest ping that came while sending was blocked
         self._limit = 0  # what the poller has been told
-        self._plain_limit = self._get_plain_limit()  # the largest payload that is sent just as it is; -1 for none
+        self._plain_limit = -1  # the largest payload that is sent just as it is; -1 for none
         self._clock: Any = None
 
     def open(self, early: bytes = b"") -> None:
@@ -90,11 +88,10 @@ class Connection:
         if self._stream.more():  # the server's reader may have taken a part of a TLS record
             self.readable()
 
-    def _get_plain_limit(self) -> int:
-        protocol = self._protocol
-        if protocol.client or protocol.close_sent or self.over:
-            return -1
-        return min(PLAIN_LIMIT, protocol.extension.threshold - 1) if protocol.extension else PLAIN_LIMIT
+    @property
+    def peer(self) -> str:
+        """Whose connection this is, for log lines."""
+        return self._address
 
     # What the poller calls, in the hub
 

@@ -82,12 +82,17 @@ class OwnedWebSocket(WebSocket):
         super().__init__(
             socket, protocol, timing, subprotocol=upgrade.protocol, origin=upgrade.origin, version=upgrade.version
         )
-        self.peer = name
+        self._address = name
         self.path = path
         self.response_headers = upgrade.headers
         self.on_control: Callable[[int, bytes], object] | None = None
         self._stream.channel = _Link(self)
         self._socket = socket
+
+    @property
+    def peer(self) -> str:
+        """Whose connection this is, for log lines: the URI, or what else it was opened with."""
+        return self._address
 
     @property
     def _reader(self) -> Any:

@@ -80,7 +80,7 @@ class WebSocketProtocol:
         self.extension = extension
         self._assembler = Assembler(max_message_size, extension, decode_text, streaming)
         self.messages: Any = self._assembler.messages  # a list, or what `deliver_to` was given: received, not taken
-        self.taken: Any = ()  # what was, but not yet by the application, where a connection keeps that
+        self.taken: Any = ()  # what was taken, but not yet by the application, where a connection keeps that
         self.output: Any = ()  # frames to send, in order: a list, if there are any
         self.controls: Any = ()  # pings and pongs received, with their payloads: as well
         self.close_sent = False
