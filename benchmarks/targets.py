@@ -26,6 +26,10 @@ CPU = (
     *((name, "bun", 0.7) for name in ("large", "huge")),
 )
 
+#: The same where messages are compressed, by the standard library's zlib, and by the extra `isal`.
+COMPRESSED = (("deflate1k", "bun", 1.0), ("deflate1k", "websockets", 0.7), ("deflate16k", "bun", 0.8))
+COMPRESSING = (OURS, "geventws-isal")
+
 #: (our server, least that its handshake rate may be as a multiple of gevent-websocket's)
 HANDSHAKES = (("geventws-server", 3.0), ("geventws", 1.3))
 
@@ -34,7 +38,7 @@ MASK_AGAINST_MEMCPY = 0.7
 TWIN_GB_PER_SECOND = 0.4
 
 #: (our server, most that an idle connection may hold, in KB)
-IDLE_KB = (("geventws", 11.0), ("geventws-callbacks", 3.0))
+IDLE_KB = (("geventws", 11.0), ("geventws-server", 11.0), ("geventws-callbacks", 3.0))
 
 MOST_GROWTH_WITH_CONNECTIONS = 1.15
 
@@ -54,6 +58,12 @@ def judge_echoes(results: Results) -> Iterator[Verdict]:
     if all(ratios):
         mean = math.prod(ratio for ratio in ratios if ratio) ** (1 / len(ratios))
         yield from at_most("geometric mean of the seven echoes: CPU against bun", mean, 1.0)
+
+
+def judge_compression(results: Results) -> Iterator[Verdict]:
+    for ours, (scenario, peer, limit) in itertools.product(COMPRESSING, COMPRESSED):
+        what = f"{SCENARIOS[scenario].title}: CPU of {ours} against {peer}"
+        yield from at_most(what, results.ratio(scenario, ours, peer), limit)
 
 
 def judge_latency(results: Results) -> Iterator[Verdict]:
@@ -95,6 +105,7 @@ def judge_kernels(kernels: dict[str, float]) -> Iterator[Verdict]:
 def judge(results: Results) -> Iterator[Verdict]:
     """Every promise that these results can judge."""
     yield from judge_echoes(results)
+    yield from judge_compression(results)
     yield from judge_latency(results)
     yield from judge_flatness(results)
     yield from judge_handshakes(results)

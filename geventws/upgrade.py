@@ -139,7 +139,7 @@ def _slim_down(environ: Environ, handler: Any) -> None:
     except AttributeError:
         pass  # some other handler has none
     handler.response_headers = None
-    if type(handler).log_request is WSGIHandler.log_request and isinstance(handler.server.log, _NO_LOG):
+    if isinstance(handler.server.log, _NO_LOG) and logs_as_pywsgi(handler):
         handler.log_request = _log_nothing  # pywsgi's formats the line first
     handler.requestline, handler.command = intern(handler.requestline), intern(handler.command)
     handler.request_version = intern(handler.request_version)
@@ -152,6 +152,14 @@ def _slim_down(environ: Environ, handler: Any) -> None:
 
 def _log_nothing() -> None:
     """Stand for `log_request`."""
+
+
+def logs_as_pywsgi(handler: Any) -> bool:
+    """Whether a server's handler is a pywsgi's whose log lines are pywsgi's own: those do not read the environ."""
+    kind, own = type(handler), WSGIHandler
+    return (
+        isinstance(handler, own) and kind.log_request is own.log_request and kind.format_request is own.format_request
+    )
 
 
 def _find_reader(environ: Environ) -> Any:

@@ -11,6 +11,7 @@ from gevent import GreenletExit
 
 from .exceptions import ConnectionClosed
 from .route import Route, as_origins
+from .upgrade import logs_as_pywsgi
 from .websocket import WebSocket
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ __all__ = ["WebSocketWSGI"]
 
 logger = logging.getLogger("geventws")
 
-_share_names = functools.lru_cache(maxsize=256)(tuple)  # of environs, which are much the same
+_share_names = functools.lru_cache(maxsize=64)(tuple)  # of environs, which are much the same
 
 PEER_GONE = (errno.EPIPE, errno.ECONNRESET, errno.ESHUTDOWN)
 
@@ -116,10 +117,12 @@ class WebSocketWSGI(Route):
 
     def _save_room(self, ws: WebSocket, handler: Any) -> None:
         """Where the server, a pywsgi, calls this very object, make its call and its environ smaller: 1.2 KB."""
-        server: Any = getattr(handler, "server", None)
-        if getattr(server, "application", None) is self:
+        if not logs_as_pywsgi(handler):
+            return
+        server = handler.server
+        if server.application is self:
             server.application = self.__call__  # calling an object takes more of the stack, for as long as that lasts
-        elif getattr(server, "application", None) == self.__call__:
+        elif server.application == self.__call__:
             handler.environ = server.environ  # what all requests have
             if type(ws._environ) is dict:
                 ws._environ = _share_names(tuple(ws._environ)), tuple(ws._environ.values())  # until somebody asks

@@ -358,6 +358,18 @@ def test_the_environ_is_whole_whenever_it_is_asked_for(serve, server_class):
     assert not seen[2]["wsgi.input"].read()
 
 
+def test_a_log_may_read_the_environ(serve):
+    class Handler(pywsgi.WSGIHandler):
+        def format_request(self) -> str:
+            return self.environ["PATH_INFO"]
+
+    site = serve(WebSocketWSGI(lambda ws: ws.wait()), handler_class=Handler)
+    for number in range(3):
+        site.connect(f"/{number}").leave()
+    site.settle()
+    assert site.access == ["/0", "/1", "/2"]
+
+
 def test_a_decorated_function_may_serve_behind_another_application(serve):
     """That one keeps the environ, and so it stays one dict for both."""
     same = []
