@@ -2,7 +2,7 @@
 
 It receives without being asked, answers pings and closes, keeps the peer's pace, notices a dead peer, and ends what has
 to end. What it does not do is run anybody's code: `WebSocket` (a greenlet that waits) and `WebSocketApplication`
-(callbacks) decide that, in `run` and `on_over`.
+(callbacks) decide that, in `run`.
 
 All callbacks run in the hub and never block; the methods that block say so.
 """
@@ -44,6 +44,7 @@ class Connection:
         socket: a connected gevent socket; whoever gave it closes it, after `end`.
         protocol: the protocol's state.
         timing: the clocks.
+        address: the peer's, for log lines.
     """
 
     __slots__ = (  # fmt: skip

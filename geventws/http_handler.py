@@ -295,7 +295,7 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
         if exc_info is not None or self.headers_sent or not status.startswith("101 "):
             write: Callable[[bytes], None] = super().start_response(status, headers, exc_info)
             return write
-        lines = [f"{name}: {value}" for name, value in headers]
+        lines = [name + ": " + value for name, value in headers]
         text = "\r\n".join(["HTTP/1.1 " + status, *lines])
         if not text.count("\n") == text.count("\r") == len(lines):
             raise ValueError("carriage return or newline in a response header", text)

@@ -12,8 +12,11 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
+
+share: Callable[[str], str] = str if sys.version_info[:2] == (3, 12) else sys.intern
+"""Return what equal strings share in memory; on Python 3.12, which never lets go of such a one, the string itself."""
 
 MAX_REQUEST_LINE = 8192
 """Bytes of a request line with its line end: at this length it is refused with 414, as gevent.pywsgi does."""
@@ -98,7 +101,7 @@ def parse(head: bytes, environ: dict[str, Any]) -> tuple[str, str, str] | None:
     method, target, version = words
     if version not in ("HTTP/1.1", "HTTP/1.0") or not target or not (method.isalpha() and method.isupper()):
         return None
-    return sys.intern(method), target, sys.intern(version)
+    return share(method), target, share(version)
 
 
 def _find_key(name: str) -> str | None:

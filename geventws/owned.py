@@ -44,10 +44,9 @@ class _Link:
         self._connection = weakref.ref(connection)
 
     @property
-    def inbox(self) -> deque[Any]:
+    def inbox(self) -> Any:
         connection = self._connection()
-        inbox: deque[Any] = _nowhere if connection is None else connection.inbox
-        return inbox
+        return _nowhere if connection is None else connection.inbox
 
     def run(self) -> bool:
         connection = self._connection()

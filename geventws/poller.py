@@ -14,7 +14,7 @@ import contextlib
 import os
 import sys
 from struct import Struct, unpack_from
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 from weakref import WeakSet
 
 import gevent
@@ -22,9 +22,6 @@ from gevent.monkey import get_original
 from greenlet import greenlet
 
 from ._core import HAVE_C
-
-if TYPE_CHECKING:
-    from collections import deque
 
 if HAVE_C:
     from geventws._frame import ffi, lib
@@ -59,7 +56,7 @@ class Channel(Protocol):
     """What a poller needs of a connection. The callbacks run in the hub, and never block."""
 
     fd: int
-    inbox: deque[str | bytes]
+    inbox: Any  # what has `append` and `extend`
 
     def refuse_text(self) -> None:
         """Take a whole text message that is not UTF-8."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from sys import intern
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gevent
@@ -21,6 +20,7 @@ from gevent import socket as gsocket
 from gevent.pywsgi import Input, WSGIHandler
 
 from .exceptions import HandshakeError, NoSocket
+from .http_head import share
 
 if TYPE_CHECKING:
     Environ = dict[str, Any]
@@ -141,10 +141,10 @@ def _slim_down(environ: Environ, handler: Any) -> None:
     handler.response_headers = None
     if isinstance(handler.server.log, _NO_LOG) and logs_as_pywsgi(handler):
         handler.log_request = _log_nothing  # pywsgi's formats the line first
-    handler.requestline, handler.command = intern(handler.requestline), intern(handler.command)
-    handler.request_version = intern(handler.request_version)
+    handler.requestline, handler.command = share(handler.requestline), share(handler.command)
+    handler.request_version = share(handler.request_version)
     handler.rfile = _CLOSED
-    shared = {intern(name): intern(value) if type(value) is str else value for name, value in environ.items()}
+    shared = {share(name): share(value) if type(value) is str else value for name, value in environ.items()}
     environ.clear()  # what many requests say alike stands in memory once; on a dict of strings that pays
     environ.update(shared)
     environ["wsgi.input"] = handler.wsgi_input = EMPTY_INPUT

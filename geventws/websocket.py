@@ -129,8 +129,13 @@ class WebSocket(Sender):
 
     def _take(self) -> None:
         """Take what has arrived, the newest first: a list gives from its end at once, and takes no room when empty."""
+        self._check_alone()
         self._messages += self._arrived[::-1]
         self._arrived.clear()
+
+    def _check_alone(self) -> None:
+        if self._reader is not None:
+            raise ConcurrencyError(f"{self._reader!r} is waiting for this connection's messages already")
 
     def _wait_for_more(self) -> None:
         """Block until there is a message, or none will come."""
@@ -147,8 +152,7 @@ class WebSocket(Sender):
 
     def _prepare_to_wait(self) -> bool:
         """See to what has to be done before this greenlet may wait; return whether anything will come."""
-        if self._reader is not None:
-            raise ConcurrencyError(f"{self._reader!r} is waiting for this connection's messages already")
+        self._check_alone()
         self._attention = self.over
         if self._protocol.answer_due:
             self.answer()

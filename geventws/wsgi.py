@@ -44,6 +44,9 @@ class WebSocketWSGI(Route):
     When the handler returns, the connection is closed with 1000; when it raises, with 1011 and one traceback in the
     log.
 
+    Where it is itself the application of a `pywsgi.WSGIServer`, `server.application` becomes its bound `__call__` with
+    the first connection, which saves room in each: set options through a reference of your own.
+
     Args:
         handler: called with the `WebSocket`, in the request's greenlet. Its result is ignored.
         max_frame_length: eventlet's name of `max_message_size`.
@@ -109,16 +112,24 @@ class WebSocketWSGI(Route):
         ws = self.connect(environ, start_response)
         if not isinstance(ws, WebSocket):
             return ws
-        self._save_room(ws, getattr(start_response, "__self__", None))
+        handler: Any = getattr(start_response, "__self__", None)
+        packed = self._save_room(ws, handler)
         del environ
-        ws.open()
-        self.run(ws)
+        try:
+            ws.open()
+            self.run(ws)
+        finally:
+            if packed:
+                handler.environ = ws.environ  # for an error's report
         return []
 
-    def _save_room(self, ws: WebSocket, handler: Any) -> None:
-        """Where the server, a pywsgi, calls this very object, make its call and its environ smaller: 1.2 KB."""
+    def _save_room(self, ws: WebSocket, handler: Any) -> bool:
+        """Where the server, a pywsgi, calls this very object, make its call and its environ smaller: 1.2 KB.
+
+        Return whether its handler has lost the environ.
+        """
         if not logs_as_pywsgi(handler):
-            return
+            return False
         server = handler.server
         if server.application is self:
             server.application = self.__call__  # calling an object takes more of the stack, for as long as that lasts
@@ -126,6 +137,8 @@ class WebSocketWSGI(Route):
             handler.environ = server.environ  # what all requests have
             if type(ws._environ) is dict:
                 ws._environ = _share_names(tuple(ws._environ)), tuple(ws._environ.values())  # until somebody asks
+            return True
+        return False
 
     def run(self, ws: WebSocket) -> None:
         """Run the handler, then close the connection, whatever became of it."""

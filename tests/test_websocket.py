@@ -11,7 +11,7 @@ import pytest
 import raw
 from gevent.event import Event
 
-from geventws import ConcurrencyError, ConnectionClosed, WebSocketError
+from geventws import ConcurrencyError, ConnectionClosed, WebSocketError, WebSocketWSGI
 
 # send
 
@@ -212,6 +212,32 @@ def test_second_waiter_is_told_who_waits(inside):
         client.close()
 
     assert inside(handler, client) == ["one", "two"]
+
+
+def test_second_waiter_takes_nothing_from_the_first(serve):
+    """Not even before that one runs, with messages at hand: they would get out of order."""
+    first, got = [], []
+
+    @WebSocketWSGI
+    def handler(ws):
+        if ws.path == "/first":
+            first.append(ws)
+            got.extend(iter(ws.wait, None))
+            return
+        ws.wait()
+        with pytest.raises(ConcurrencyError):
+            first[0].wait()
+
+    site = serve(handler)
+    others = [site.connect(path) for path in ("/second", "/first")]  # in this order they are served
+    gevent.sleep(0.05)
+    for client in others:  # and without a turn for the server
+        client.socket._sock.send(raw.text("1") + raw.text("2") + raw.text("3"))
+    gevent.sleep(0.05)
+    for client in others:
+        client.close()
+    site.settle()
+    assert got == ["1", "2", "3"]
 
 
 def test_any_greenlet_may_wait_and_send(join):

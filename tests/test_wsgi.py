@@ -194,6 +194,18 @@ def test_further_headers(serve, headers):
     assert talk(serve(WebSocketWSGI(echo, headers=headers))).get("x-who") == "me"
 
 
+@pytest.mark.parametrize("server_class", [pywsgi.WSGIServer, WebSocketServer])
+@pytest.mark.parametrize("value", [b"me", None, 5])
+def test_a_header_that_is_no_str_is_sent_to_nobody(serve, hub_errors, server_class, value):
+    site = serve(WebSocketWSGI(echo, headers=[("X-Who", value)]), server_class=server_class)
+    client = site.dial()
+    client.send(raw.handshake())
+    assert client.read_head().status == "HTTP/1.1 500 Internal Server Error"
+    client.close()
+    site.settle()
+    hub_errors.clear()
+
+
 def test_headers_may_refuse(serve, log):
     def login(environ):
         raise HandshakeError(401, "who are you?", [("WWW-Authenticate", "Basic")])
@@ -356,6 +368,24 @@ def test_the_environ_is_whole_whenever_it_is_asked_for(serve, server_class):
     assert [environ["HTTP_USER_AGENT"] for environ in seen] == ["agent 0", "agent 1", "agent 2"]
     assert list(seen[0]) == list(seen[1]) == list(seen[2])
     assert not seen[2]["wsgi.input"].read()
+
+
+def test_an_error_report_names_the_request(serve, hub_errors, monkeypatch):
+    reported = []
+    monkeypatch.setattr(gevent.get_hub(), "handle_error", lambda context, *_error: reported.append(context))
+
+    @WebSocketWSGI
+    def handler(ws):
+        ws.wait()
+        raise gevent.Timeout  # no Exception: it is the server's
+
+    site = serve(handler)
+    for number in range(3):
+        client = site.connect(f"/{number}", raw.text("now"))
+        client.expect_close(1011)
+        client.close()
+    site.settle()
+    assert [context["PATH_INFO"] for context in reported] == ["/0", "/1", "/2"]
 
 
 def test_a_log_may_read_the_environ(serve):
