@@ -91,6 +91,7 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
 
     server: Server
     environ: Any
+    logs_without_environ = True  # see upgrade.py
     wsgi_input: Any
     status: Any
     _orig_status: Any
@@ -340,14 +341,13 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
 
     def format_request(self) -> str:
         """Return the access log's line: pywsgi's, with what is not printable escaped."""
-        address = self.client_address[0] if isinstance(self.client_address, tuple) else self.client_address
+        host = self.client_address[0] if isinstance(self.client_address, tuple) else self.client_address
         line = self.requestline or ""
-        if not line.isprintable():
-            line = line.encode("unicode_escape").decode("ascii")
+        line = line if line.isprintable() else line.encode("unicode_escape").decode("ascii")
         status = (self._orig_status or self.status or "000").split()[0]
-        elapsed = f"{self.time_finish - self.time_start:.6f}" if self.time_finish else "-"
-        length = self.response_length or "-"
-        return f'{address or "-"} - - [{_log_time(int(self.time_finish))}] "{line}" {status} {length} {elapsed}'
+        took = f"{self.time_finish - self.time_start:.6f}" if self.time_finish else "-"
+        at, size = _log_time(int(self.time_finish)), self.response_length or "-"
+        return f'{host or "-"} - - [{at}] "{line}" {status} {size} {took}'
 
 
 class GivenSocket(Detached):

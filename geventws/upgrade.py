@@ -139,7 +139,7 @@ def _slim_down(environ: Environ, handler: Any) -> None:
     except AttributeError:
         pass  # some other handler has none
     handler.response_headers = None
-    if isinstance(handler.server.log, _NO_LOG) and logs_as_pywsgi(handler):
+    if isinstance(handler.server.log, _NO_LOG) and logs_without_environ(handler):
         handler.log_request = _log_nothing  # pywsgi's formats the line first
     handler.requestline, handler.command = share(handler.requestline), share(handler.command)
     handler.request_version = share(handler.request_version)
@@ -154,12 +154,13 @@ def _log_nothing() -> None:
     """Stand for `log_request`."""
 
 
-def logs_as_pywsgi(handler: Any) -> bool:
-    """Whether a server's handler is a pywsgi's whose log lines are pywsgi's own: those do not read the environ."""
+def logs_without_environ(handler: Any) -> bool:
+    """Whether a server's handler is a pywsgi's that does not read the environ for its log lines."""
     kind, own = type(handler), WSGIHandler
-    return (
-        isinstance(handler, own) and kind.log_request is own.log_request and kind.format_request is own.format_request
-    )
+    if not isinstance(handler, own):
+        return False
+    as_pywsgi = kind.log_request is own.log_request and kind.format_request is own.format_request
+    return as_pywsgi or getattr(kind, "logs_without_environ", False)
 
 
 def _find_reader(environ: Environ) -> Any:

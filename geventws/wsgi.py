@@ -11,7 +11,7 @@ from gevent import GreenletExit
 
 from .exceptions import ConnectionClosed
 from .route import Route, as_origins
-from .upgrade import logs_as_pywsgi
+from .upgrade import logs_without_environ
 from .websocket import WebSocket
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class WebSocketWSGI(Route):
 
         Return whether its handler has lost the environ.
         """
-        if not logs_as_pywsgi(handler):
+        if not logs_without_environ(handler):
             return False
         server = handler.server
         if server.application is self:

@@ -169,7 +169,11 @@ class Counted(WSGIHandler):
 @pytest.mark.parametrize(("kind", "counted"), [(WSGIHandler, []), (Counted, [101])])
 def test_without_an_access_log_only_a_handler_of_its_own_is_asked_for_a_line(serve, monkeypatch, kind, counted):
     lines = []
-    monkeypatch.setattr(WSGIHandler, "format_request", lambda handler: lines.append(handler.code) or "")
+
+    def format_request(handler):
+        lines.append(handler.code)
+
+    monkeypatch.setattr(WSGIHandler, "format_request", format_request)
     site = serve(echo, log=None, handler_class=kind)
     site.server.counted = []
     site.connect().leave()
