@@ -129,8 +129,7 @@ class CallbackWebSocket(WebSocket):
         """Send a close frame; with that, the application wants no more messages. Never blocks."""
         super().begin_close(code, reason)
         self._closing = True
-        self._arrived.clear()
-        self._messages.clear()
+        self._drop_messages()
 
     def _finish(self) -> None:
         super()._finish()

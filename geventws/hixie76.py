@@ -294,7 +294,7 @@ class HixieProtocol(WebSocketProtocol):
             return
         self.close_sent = True
         if self.version == 76:
-            self.output = [*self.output, CLOSING_FRAME]
+            self._queue(CLOSING_FRAME)
         elif not self.close_received:
             self._note_close()
 

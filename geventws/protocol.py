@@ -239,8 +239,7 @@ class WebSocketProtocol:
             return
         if opcode == Opcode.PING and not self.close_sent:
             self._send_control(Opcode.PONG, payload)
-        self.controls = self.controls or []
-        self.controls.append((opcode, payload))
+        self._note_control(opcode, payload)
 
     def deliver_to(self, messages: Any) -> None:
         """Append messages to this from now on; those that are there stay with whoever has a hold of them."""
@@ -320,6 +319,12 @@ class WebSocketProtocol:
             yield self.encode(FIN | Opcode.CONTINUATION, deflate.compress_part(b"", True) if deflate else b"")
 
     def _send_control(self, opcode: int, payload: bytes) -> None:
-        frame = self.encode_control(opcode, payload)
+        self._queue(self.encode_control(opcode, payload))
+
+    def _queue(self, frame: bytes) -> None:
         self.output = self.output or []
         self.output.append(frame)
+
+    def _note_control(self, opcode: int, payload: bytes) -> None:
+        self.controls = self.controls or []
+        self.controls.append((opcode, payload))

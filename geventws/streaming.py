@@ -80,8 +80,7 @@ class StreamingWebSocket(WebSocket):
     def _refuse(self) -> None:
         """Fail the connection for a message that is too large to be held whole."""
         self._collected.clear()
-        self._arrived.clear()
-        self._messages.clear()
+        self._drop_messages()
         limit = self._protocol.max_message_size
         self._protocol.fail(PayloadTooBig(f"a message is longer than the limit of {limit} bytes", limit=limit))
         self.answer()

@@ -133,6 +133,11 @@ class WebSocket(Sender):
         self._messages += self._arrived[::-1]
         self._arrived.clear()
 
+    def _drop_messages(self) -> None:
+        """Forget what has come and was not given out."""
+        self._arrived.clear()
+        self._messages.clear()
+
     def _check_alone(self) -> None:
         if self._reader is not None:
             raise ConcurrencyError(f"{self._reader!r} is waiting for this connection's messages already")

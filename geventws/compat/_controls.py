@@ -59,8 +59,7 @@ class ControlProtocol(WebSocketProtocol):
             super()._receive_control(opcode, payload)
             return
         if opcode == Opcode.PONG:
-            self.controls = self.controls or []
-            self.controls.append((opcode, payload))  # it may answer a ping of the engine's
+            self._note_control(opcode, payload)  # it may answer a ping of the engine's
         self.messages.append(Control(opcode, payload))
 
 
