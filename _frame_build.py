@@ -7,13 +7,17 @@ that the compiler reads too. The extension uses Python's stable ABI, so one buil
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import cffi
 
 HERE = Path(__file__).resolve().parent
-HEADERS = ["frame.h", "poller.h"]
-SOURCES = ["geventws/frame.c", "geventws/poller.c"]
+HEADERS = ["frame.h", "inflate.h", "poller.h"]
+SOURCES = ["geventws/frame.c", "geventws/inflate.c", "geventws/poller.c"]
+
+# What inflates behind epoll; setup.py does without it where its header is missing.
+ZLIB = {"libraries": ["z"], "define_macros": [("WS_ZLIB", None)]} if sys.platform == "linux" else {}
 
 # Sanitizers and other trials: GEVENTWS_CFLAGS="-fsanitize=address,undefined -g"
 EXTRA = os.environ.get("GEVENTWS_CFLAGS", "").split()
@@ -32,6 +36,7 @@ ffi.set_source(
     extra_compile_args=[*OPTIMISE, *EXTRA],
     extra_link_args=EXTRA,
     optional=not REQUIRED,
+    **ZLIB,
 )
 
 if __name__ == "__main__":

@@ -21,19 +21,32 @@ with the same results, and slower. For the fast core install a C compiler
 and Python's headers (Debian: apt-get install gcc python3-dev) and install
 again: pip install --force-reinstall --no-binary geventws geventws
 ***************************************************************************"""
+WITHOUT_ZLIB = """\
+geventws: zlib.h was not found, so the C core was built without zlib. All works;
+compressed messages take a little longer (Debian: apt-get install zlib1g-dev)."""
 
 
 class BuildCore(build_ext):
-    """The usual build, which tells what a missing compiler means instead of failing."""
+    """The usual build, which tells what a missing compiler or header means instead of failing."""
 
     def build_extension(self, ext):
         try:
-            super().build_extension(ext)
+            self.build_core(ext)
         except (BaseError, CCompilerError, OSError) as error:
             if REQUIRED:
                 raise
             ext.optional = True
             print(WITHOUT.format(error), file=sys.stderr, flush=True)
+
+    def build_core(self, ext):
+        try:
+            super().build_extension(ext)
+        except CCompilerError:
+            if REQUIRED or not ext.libraries:
+                raise
+            ext.libraries, ext.define_macros = [], []
+            super().build_extension(ext)
+            print(WITHOUT_ZLIB, file=sys.stderr, flush=True)
 
 
 setup(

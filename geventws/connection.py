@@ -13,7 +13,6 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from .assembler import FIN, RSV1
 from .exceptions import ConnectionClosed, InvalidData, PayloadTooBig
 from .frames import CloseCode, Opcode
 from .keepalive import Keepalive, Timing
@@ -100,16 +99,6 @@ class Connection:
         """Take a whole text message that is not UTF-8."""
         self._protocol.fail(InvalidData("a text message is not UTF-8"))
         self._after_receiving()
-
-    def receive_deflated(self, opcode: int, data: bytes) -> None:
-        """Take a whole message that is still compressed."""
-        protocol = self._protocol
-        message = protocol.extension.inflate_whole(data, protocol.max_message_size, opcode == Opcode.TEXT)
-        if message is not None:
-            self.inbox.append(message)
-        else:
-            protocol.receive_frame(FIN | RSV1 | opcode, data)
-            self._after_receiving()
 
     def receive_data(self, data: memoryview) -> None:
         """Take bytes as they came."""

@@ -5,14 +5,14 @@
 
 The default keeps no context from one message to the next, in either direction. So compressors are shared:
 each is flushed with Z_FULL_FLUSH, which makes it forget, and goes back to a pool of the process. An inflater
-costs next to nothing to make; it lives for one message and never serves two connections, since a peer may
-write references into whatever an inflater remembers. An idle connection holds neither. Where context is kept,
-both are made at the first message that needs them, in small windows.
+lives for one message. An idle connection holds neither. Where context is kept, both are made at the first
+message that needs them, in small windows.
 
 A message is inflated in steps, and the limit is applied to each: what a bomb can hold is the limit, plus one
 inflater and one slice of its input.
 
-Most messages are whole and small: `inflate_whole` and `compress` are the short ways for them.
+A message that comes in one piece is inflated by the C core (inflate.c), where no context is kept. What is here
+inflates all the others, and tells what is wrong with them.
 
 Where the package `isal` is installed, it compresses at levels 1 and 2 where no context is kept: 1 KB in 0.8 x the
 time, 16 KB in 0.3 to 0.5 x. Inflating is left to zlib, which does 1 KB in 0.6 x the time of isal's, and 16 KB in 1.3 x.
@@ -204,7 +204,7 @@ def _read_parameters(parameters: Parameters, offer: bool) -> dict[str, int]:
 class _Compressors:
     """Compressors of one kind. Those that forget are pooled; any thread may take one and give it back."""
 
-    __slots__ = ("forgets", "_make", "_idle")
+    __slots__ = ("forgets", "give", "_make", "_idle")
 
     def __init__(self, level: int, memory_level: int, window: int, forgets: bool) -> None:
         # A compressor of isal's is too large to be kept for one connection. It also looks back to the last
@@ -220,16 +220,14 @@ class _Compressors:
         )
         # One for each thread that compresses; there are more only while messages are sent in parts.
         self._idle: deque[_Compress] = deque(maxlen=4)
+        # Takes back a compressor whose last flush was Z_FULL_FLUSH; one that failed midway is let go.
+        self.give: Callable[[_Compress], None] = self._idle.append
 
     def take(self) -> _Compress:
         try:
             return self._idle.pop()
         except IndexError:
             return self._make()
-
-    def give(self, compressor: _Compress) -> None:
-        """Take back a compressor whose last flush was Z_FULL_FLUSH; one that failed midway is let go."""
-        self._idle.append(compressor)
 
 
 # One pool for each kind there is, whatever the number of configurations.
@@ -243,7 +241,7 @@ class Deflate:
 
     Attributes:
         threshold: bytes; messages below it are better sent as they are.
-        inflates_alone: whether each message is inflated by itself, and `inflate_whole` may be used.
+        inflates_alone: whether each message is inflated by itself.
     """
 
     __slots__ = (
@@ -307,22 +305,6 @@ class Deflate:
             self._compressor = compressor
             flushed = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
         return flushed[:-4] or _EMPTY  # a second flush in a row may give nothing
-
-    def inflate_whole(self, data: bytes, limit: int, text: bool) -> str | bytes | None:
-        """Inflate a whole message in one step, where `inflates_alone`, and decode it where it is text.
-
-        None where that cannot be, whatever the reason: nothing is kept of the message, and `inflate` tells more.
-        """
-        if limit < 1:  # which zlib would take for none
-            return None
-        inflater = zlib.decompressobj(-self._inflate_window)
-        try:
-            inflated = inflater.decompress(data + _ENDED, _STEP if limit > _STEP else limit)
-            if not inflater.eof or inflater.unused_data:
-                return None
-            return inflated.decode() if text else inflated
-        except (zlib.error, UnicodeDecodeError):
-            return None
 
     def decompress(self, data: Data, final: bool, limit: int) -> bytes:
         """Inflate the next part of a message (RFC 7692 7.2.2).

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "frame.h"
+#include "inflate.h"
 #include "poller.h"
 
 #define PEER_IS_SERVER 0x80000000u
@@ -54,7 +55,7 @@ static void add_message(struct batch *batch, int fd, int kind, int32_t start, in
     struct ws_record *last = &batch->poller->records[batch->count - 1];
     int plural = kind == WS_TEXT ? WS_TEXTS : WS_BINARIES;
 
-    if (!before || kind & RSV1 || (last->kind != kind && last->kind != plural)
+    if (!before || (last->kind != kind && last->kind != plural)
         || batch->poller->layout_size - batch->laid < 2 * MAX_FIELDS) {
         add(batch, fd, kind, start, end);
         return;
@@ -102,28 +103,61 @@ static int32_t read_simple_header(const uint8_t *data, int32_t size, uint32_t li
     return header;
 }
 
+static void unmask(uint8_t *payload, uint32_t length, uint32_t limit)
+{
+    uint32_t mask_key;
+
+    if (limit & PEER_IS_SERVER)
+        return;
+    __builtin_memcpy(&mask_key, payload - 4, 4);
+    ws_mask(payload, payload, length, mask_key, 0);
+}
+
+/* Inflates a message, to behind all that was received, and adds it. Returns 0 where it cannot be inflated so. */
+static int add_inflated(struct batch *batch, int fd, int kind, int32_t payload, uint32_t length, uint32_t limit)
+{
+    struct ws_poller *poller = batch->poller;
+    int32_t start = batch->used + WS_TAIL, most = (int32_t)(limit & ~(PEER_IS_SERVER | TAKES_DEFLATED)), size;
+
+    if (!poller->inflater || start >= poller->size)
+        return 0;
+    most = most < poller->size - start ? most : poller->size - start;
+    size = ws_inflate(poller->inflater, batch->buffer + payload, (int32_t)length, batch->buffer + start, most);
+    if (size < 0)
+        return 0;
+    add_message(batch, fd, kind, start, start + size, 0);
+    batch->used = start + size;
+    return 1;
+}
+
 /* Makes records of buffer[used..used + got), which came for fd. */
 static void take(struct batch *batch, int fd, uint32_t limit, int32_t got)
 {
-    int32_t at = batch->used, end = at + got, before = 0, header;
-    uint32_t length, mask_key;
+    int32_t at = batch->used, end = at + got, before = 0, header, start;
+    uint32_t length;
 
+    batch->used = end;
     while (at < end && batch->count < batch->poller->max_records - 1) {
+        uint8_t head = batch->buffer[at];
+
         header = read_simple_header(batch->buffer + at, end - at, limit, &length);
         if (!header)
             break;
-        if (!(limit & PEER_IS_SERVER)) {
-            uint8_t *payload = batch->buffer + at + header;
-            __builtin_memcpy(&mask_key, payload - 4, 4);
-            ws_mask(payload, payload, length, mask_key, 0);
+        start = at + header;
+        unmask(batch->buffer + start, length, limit);
+        if (!(head & RSV1)) {
+            add_message(batch, fd, head & 0x0f, start, start + (int32_t)length, before);
+            before = start + (int32_t)length;
+        } else if (add_inflated(batch, fd, head & 0x0f, start, length, limit)) {
+            before = 0;
+        } else {
+            unmask(batch->buffer + start, length, limit);  /* which masks it again */
+            break;
         }
-        at += header;
-        add_message(batch, fd, batch->buffer[at - header] & (RSV1 | 0x0f), at, at + (int32_t)length, before);
-        before = at += (int32_t)length;
+        at = start + (int32_t)length;
     }
     if (at < end)
         add(batch, fd, WS_DATA, at, end);
-    batch->used = end;
 }
 
 int ws_split(struct ws_poller *poller, int fd, uint32_t limit, uint8_t *buffer, int32_t size)

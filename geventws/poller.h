@@ -12,9 +12,7 @@ enum ws_kind {
     WS_EOF,               /* the peer has ended its side */
     WS_FAILED,            /* recv failed; start is the errno */
     WS_TEXTS,             /* a run of two or more text messages: the payload of the first is at buffer[start], and where */
-    WS_BINARIES,          /* the others are tells layout[end of the run before, or 0..end), in struct's language */
-    WS_DEFLATED_TEXT = 0x41,  /* as WS_TEXT, but the payload is compressed; never in a run */
-    WS_DEFLATED_BINARY = 0x42 /* likewise */
+    WS_BINARIES           /* the others are tells layout[end of the run before, or 0..end), in struct's language */
 };
 
 struct ws_record {
@@ -33,9 +31,10 @@ struct ws_poller {
     int32_t limits_count;
     uint32_t *limits;     /* for each descriptor, see ws_receive */
     uint8_t *buffer;
-    int32_t size;         /* of buffer */
+    int32_t size;         /* of buffer, where messages are inflated behind what was received */
     int32_t chunk;        /* bytes that one descriptor receives at the most, */
     int32_t deflated_chunk;  /* and where compressed frames are taken: chunk or less */
+    struct ws_inflater *inflater;  /* may be NULL: then no message is inflated */
     int32_t max_records;
     struct ws_record *records;
     char *layout;         /* of runs, one behind the other: "32s6x32s" is 32 bytes, 6 that are not wanted, 32 bytes */
@@ -56,7 +55,8 @@ struct ws_poller {
  * limits[fd] says what may be done for a descriptor: with 0 (and beyond limits_count) it is only reported; otherwise it
  * is received for, and unfragmented data frames of at most (limits[fd] & 0x3fffffff) bytes at the front of what came
  * become records of their own, or runs; from the first other byte on, it is WS_DATA. The top bit is set where the peer
- * is a server, whose frames are not masked; the next one where compressed frames (RSV1) are among those taken. */
+ * is a server, whose frames are not masked; the next one where a frame with RSV1 is a message that was compressed by
+ * itself: it is inflated, to so many bytes at the most and where there is room; else it is WS_DATA, too. */
 int ws_receive(struct ws_poller *poller);
 
 /* The same, but waits for something to receive, for a few milliseconds at the most: a descriptor that is busy is ready again
@@ -65,5 +65,5 @@ int ws_receive(struct ws_poller *poller);
 int ws_linger(struct ws_poller *poller);
 
 /* Makes records of buffer[0..size), which was received by other means for fd, as ws_receive does with
- * limits[fd] = limit. Returns how many. */
+ * limits[fd] = limit. Returns how many. The buffer, of poller->size bytes, need not be the poller's. */
 int ws_split(struct ws_poller *poller, int fd, uint32_t limit, uint8_t *buffer, int32_t size);

@@ -27,7 +27,7 @@ if HAVE_C:
     from geventws._frame import ffi, lib
 
 BUFFER_SIZE = 512 * 1024
-"""Bytes that one batch receives at the most, shared by all connections of a loop."""
+"""Bytes that one batch receives and inflates at the most, shared by all connections of a loop."""
 
 CHUNK_SIZE = 128 * 1024
 """Bytes that one connection receives in a batch at the most."""
@@ -45,7 +45,6 @@ switch_to = greenlet.switch
 
 EPOLLIN, EPOLLOUT = 1, 4
 TEXT, BINARY, DATA, READABLE, WRITABLE, EOF, FAILED, TEXTS, BINARIES = range(1, 10)  # enum ws_kind
-DEFLATED = 0x40  # a flag on TEXT and BINARY
 PEER_IS_SERVER = 1 << 31
 TAKES_DEFLATED = 1 << 30
 
@@ -60,9 +59,6 @@ class Channel(Protocol):
 
     def refuse_text(self) -> None:
         """Take a whole text message that is not UTF-8."""
-
-    def receive_deflated(self, opcode: int, data: bytes) -> None:
-        """Take a whole message that is still compressed; only where the limit says so."""
 
     def receive_data(self, data: memoryview) -> None:
         """Take bytes as they came; they are the callee's to change until it returns."""
@@ -234,8 +230,6 @@ class _Records:
                     payloads = unpack_from(layout[laid:end], buffer, start)
                     laid = end
                     channel.inbox.extend(map(bytes.decode, payloads))
-                elif kind & DEFLATED:
-                    channel.receive_deflated(kind - DEFLATED, buffer[start:end])
                 elif all_channels[fd] is channel:
                     poller.take_other(channel, kind, start, end, buffer)
             except UnicodeDecodeError:
@@ -251,6 +245,7 @@ class CorePoller(Poller):
         buffer = ffi.new("uint8_t[]", BUFFER_SIZE)
         self._bytes = ffi.buffer(buffer)
         self._limits = ffi.new("uint32_t[]", 64)
+        self._inflater = ffi.gc(lib.ws_inflater_new(), lib.ws_inflater_free)
         self._records = _Records(
             epoll_fd=self._set.fileno(),
             loop_fd=self._get_loop_fd(),
@@ -260,12 +255,13 @@ class CorePoller(Poller):
             size=BUFFER_SIZE,
             chunk=CHUNK_SIZE,
             deflated_chunk=DEFLATED_CHUNK,
+            inflater=self._inflater,
             penalty=1,
         )
         self._struct = self._records.struct
         self._spare = ffi.from_buffer("uint8_t[]", self.spare)
         self._spare_bytes = ffi.buffer(self._spare)
-        self._split_records = _Records()  # the others may wait their turn
+        self._split_records = _Records(size=CHUNK_SIZE, inflater=self._inflater)  # the others may wait their turn
 
     def watch(self, channel: Any, reading: bool, writing: bool) -> None:
         """Say what a registered channel is watched for."""

@@ -168,14 +168,6 @@ class WebSocketProtocol:
             assembler.begin(head)
             assembler.add(head, payload, True)
 
-    def receive_frame(self, head: int, payload: bytes) -> None:
-        """Take a whole frame that is unmasked already, as `receive_data` would."""
-        try:
-            if not (self.close_received or self.failure):
-                self._receive_frame(head, memoryview(payload))
-        except ProtocolError as error:
-            self.fail(error)
-
     def _begin(self, frame: RawFrame) -> None:
         """Prepare for a frame whose payload is still to come."""
         _start, length, _key, head = frame

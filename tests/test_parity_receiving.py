@@ -27,7 +27,6 @@ if __test__:
 
 WS_TEXT, WS_BINARY, WS_DATA, WS_READABLE, WS_WRITABLE, WS_EOF, WS_FAILED, WS_TEXTS, WS_BINARIES = range(1, 10)
 SINGULAR = {WS_TEXTS: WS_TEXT, WS_BINARIES: WS_BINARY}
-DEFLATED = 0x40
 PEER_IS_SERVER, TAKES_DEFLATED = 1 << 31, 1 << 30
 
 
@@ -52,6 +51,7 @@ class Receiver:
         self.poller.size, self.poller.layout_size = size, layout
         self.poller.chunk = self.poller.deflated_chunk = chunk
         self.poller.records, self.poller.max_records = self.records, max_records
+        self.inflater = self.poller.inflater = ffi.gc(lib.ws_inflater_new(), lib.ws_inflater_free)
         self.set_limits(self.near.fileno() + 1)
 
     def set_limits(self, count: int) -> None:
@@ -72,8 +72,7 @@ class Receiver:
                 payloads = struct.unpack_from(layout, self.buffer, record.start)
                 found += [(record.fd, SINGULAR[record.kind], payload) for payload in payloads]
                 continue
-            number = WS_DATA < record.kind < DEFLATED
-            data = record.start if number else bytes(self.buffer[record.start : record.end])
+            data = record.start if record.kind > WS_DATA else bytes(self.buffer[record.start : record.end])
             found.append((record.fd, record.kind, data))
         return found
 
@@ -101,16 +100,10 @@ def follow(one: Receiver, protocol: WebSocketProtocol) -> None:
         if not records:
             return
         for _fd, kind, data in records:
-            if protocol.failure and (kind in (WS_TEXT, WS_BINARY) or kind & DEFLATED):
+            if protocol.failure and kind in (WS_TEXT, WS_BINARY):
                 continue
             if kind == WS_BINARY:
                 protocol.messages.append(data)
-            elif kind & DEFLATED:
-                message = protocol.extension.inflate_whole(data, protocol.max_message_size, kind - DEFLATED == WS_TEXT)
-                if message is None:
-                    protocol.receive_frame(0x80 | kind, data)
-                else:
-                    protocol.messages.append(message)
             elif kind == WS_TEXT:
                 try:
                     protocol.messages.append(data.decode())

@@ -6,14 +6,13 @@ import itertools
 import random
 import threading
 import zlib
-from typing import Any
 
 import pytest
-from deflates import KEEP, LIMIT, TAIL, inflater, largest_distance, pair, raw, records
+from deflates import KEEP, LIMIT, TAIL, inflater, largest_distance, pair, records
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geventws.exceptions import InvalidData, PayloadTooBig
+from geventws.exceptions import InvalidData
 from geventws.permessage_deflate import PerMessageDeflate
 
 # The examples of RFC 7692 7.2.3
@@ -97,51 +96,6 @@ def test_corrupt_data(payload: str, keep: bool) -> None:
 def test_a_message_by_itself_that_was_cut_short(payload: str) -> None:
     with pytest.raises(InvalidData):
         inflater().decompress(bytes.fromhex(payload), True, LIMIT)
-
-
-# Whole messages in one step
-
-
-mangled = st.tuples(st.binary(max_size=400) | st.text(max_size=200).map(str.encode), st.data())
-
-
-@settings(deadline=None, max_examples=200)
-@given(mangled, st.integers(1, 500), st.booleans())
-def test_inflating_a_whole_message_is_what_its_steps_make_of_it(mangled: Any, limit: int, text: bool) -> None:
-    message, more = mangled
-    intact = [raw(message, level) for level in (0, 1, 9)]
-    payload = bytearray(more.draw(st.sampled_from(intact)))
-    if more.draw(st.booleans()):
-        payload[more.draw(st.integers(0, len(payload) - 1))] ^= more.draw(st.integers(1, 255))
-    whole = inflater().inflate_whole(bytes(payload), limit, text)
-    try:
-        expected: str | bytes | None = inflater().decompress(payload, True, limit)
-        expected = str(expected, "utf-8") if text else expected
-    except (InvalidData, PayloadTooBig, UnicodeDecodeError):
-        expected = None
-    assert whole == expected or whole is None and (len(message) >= limit or bytes(payload) not in intact)
-
-
-@pytest.mark.parametrize("size", [1, 32767, 32768, 32769, 100_000])
-def test_a_whole_message_takes_a_step_at_the_most(size: int) -> None:
-    payload = raw(bytes(size))
-    for limit in (LIMIT, size):
-        assert inflater().inflate_whole(payload, limit, False) == (bytes(size) if size <= 32768 else None)
-    assert inflater().inflate_whole(payload, size - 1, False) is None
-    assert inflater().inflate_whole(payload, -1, False) is None
-
-
-@pytest.mark.parametrize("payload", ["f3 48 cd c9 c9 07 00", "f3 48 cd c9 c9 07 00 f3 48 cd c9 c9 07 00 00", ""])
-def test_what_follows_a_final_block_is_left_to_the_steps(payload: str) -> None:
-    assert inflater().inflate_whole(bytes.fromhex(payload), LIMIT, True) is None
-
-
-def test_whole_messages_leave_nothing_behind() -> None:
-    end = inflater()
-    assert end.inflates_alone and not inflater(keep=True).inflates_alone
-    for payload, expected in (("f2 48 cd c9 c9 07 00", "Hello"), ("f2 00 11 00 00", None), ("f2 48 cd", None)) * 2:
-        assert end.inflate_whole(bytes.fromhex(payload), LIMIT, True) == expected
-    assert end.decompress(bytes.fromhex("f2 48 cd c9 c9 07 00"), True, 5) == b"Hello"
 
 
 @pytest.mark.parametrize("size", [1, 4096, 4097])

@@ -23,6 +23,7 @@ python)
     need python3-venv "$PYTHON" -c 'import ensurepip, venv'
     need python3-dev has_header
     need gcc command -v cc
+    need zlib1g-dev cc -E -include zlib.h -x c /dev/null
     ;;
 tests)
     need chromium command -v chromium

@@ -1,0 +1,15 @@
+/* inflate.h - RFC 7692 7.2.2: messages that are whole, and compressed each by itself, through zlib.
+ *
+ * Read twice, as frame.h is. */
+
+struct ws_inflater;
+
+/* What one thread at a time inflates with; NULL where there is no memory, or the core was built without zlib. */
+struct ws_inflater *ws_inflater_new(void);
+void ws_inflater_free(struct ws_inflater *inflater);
+
+enum { WS_TAIL = 6 };
+
+/* Inflates the message data[0..size) into target[0..room), and returns its length; -1 where it does not fit, or anything
+ * is wrong with it. WS_TAIL bytes behind data are written to meanwhile, and are then as they were. */
+int32_t ws_inflate(struct ws_inflater *inflater, uint8_t *data, int32_t size, uint8_t *target, int32_t room);
