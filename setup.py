@@ -23,7 +23,7 @@ again: pip install --force-reinstall --no-binary geventws geventws
 ***************************************************************************"""
 WITHOUT_ZLIB = """\
 geventws: zlib.h was not found, so the C core was built without zlib. All works;
-compressed messages take a little longer (Debian: apt-get install zlib1g-dev)."""
+compressed messages take longer (Debian: apt-get install zlib1g-dev)."""
 
 
 class BuildCore(build_ext):

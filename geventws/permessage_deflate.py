@@ -267,7 +267,8 @@ class Deflate:
         self._small = small  # for messages that fill no large table
         self._compressors = compressors
         self._compressor: _Compress | None = None
-        self._inflate_window = max(inflate_window, 9)
+        # A window is what has to be kept: in a message that stands by itself no distance is too far, as in inflate.c.
+        self._inflate_window = 15 if inflate_forgets else max(inflate_window, 9)
         self._inflater: _Decompress | None = None
 
     def compress(self, payload: Data) -> bytes:

@@ -16,6 +16,7 @@
 #define TAKES_DEFLATED 0x40000000u
 #define RSV1 0x40
 #define MAX_EVENTS 128
+#define MAX_INFLATED 65536 /* bytes that a message inflates to here: what is larger was inflated to so much in vain */
 #define MAX_FIELDS 24     /* characters that one message of a run takes in the layout, at the most */
 
 struct batch {
@@ -117,11 +118,13 @@ static void unmask(uint8_t *payload, uint32_t length, uint32_t limit)
 static int add_inflated(struct batch *batch, int fd, int kind, int32_t payload, uint32_t length, uint32_t limit)
 {
     struct ws_poller *poller = batch->poller;
-    int32_t start = batch->used + WS_TAIL, most = (int32_t)(limit & ~(PEER_IS_SERVER | TAKES_DEFLATED)), size;
+    int32_t start = batch->used + WS_TAIL, most = poller->size - start, size;
 
-    if (!poller->inflater || start >= poller->size)
+    limit &= ~(PEER_IS_SERVER | TAKES_DEFLATED);
+    limit = limit < MAX_INFLATED ? limit : MAX_INFLATED;
+    if (!poller->inflater || most <= 0)
         return 0;
-    most = most < poller->size - start ? most : poller->size - start;
+    most = most < (int32_t)limit ? most : (int32_t)limit;
     size = ws_inflate(poller->inflater, batch->buffer + payload, (int32_t)length, batch->buffer + start, most);
     if (size < 0)
         return 0;

@@ -56,7 +56,7 @@ struct ws_poller {
  * is received for, and unfragmented data frames of at most (limits[fd] & 0x3fffffff) bytes at the front of what came
  * become records of their own, or runs; from the first other byte on, it is WS_DATA. The top bit is set where the peer
  * is a server, whose frames are not masked; the next one where a frame with RSV1 is a message that was compressed by
- * itself: it is inflated, to so many bytes at the most and where there is room; else it is WS_DATA, too. */
+ * itself: it is inflated, to so many bytes and 64 KiB at the most, where there is room; else it is WS_DATA, too. */
 int ws_receive(struct ws_poller *poller);
 
 /* The same, but waits for something to receive, for a few milliseconds at the most: a descriptor that is busy is ready again

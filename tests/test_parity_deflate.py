@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from wire import BINARY, CLOSE, CONTINUATION, PING, TEXT, feed, frame
 
 from geventws.exceptions import InvalidData, PayloadTooBig
+from geventws.permessage_deflate import PerMessageDeflate
 from geventws.protocol import WebSocketProtocol
 
 __test__ = os.environ.get("GEVENTWS_PURE_PYTHON", "0") in ("", "0")  # whether pytest collects this module
@@ -158,3 +160,28 @@ def test_where_there_is_no_room(room: int) -> None:
         one.far.sendall(data)
         expected = (WS_BINARY, bytes(1000)) if room > 1000 else (WS_DATA, data)
         assert one.receive(1000 | TAKES_DEFLATED) == [(one.near.fileno(), *expected)]
+
+
+@pytest.mark.parametrize("size", [65536, 65537])
+def test_what_a_large_message_costs_in_vain_has_a_bound(size: int) -> None:
+    data = frame(BINARY | RSV1, raw(bytes(size)))
+    with receiver() as one:
+        one.far.sendall(data)
+        expected = (WS_BINARY, bytes(size)) if size == 65536 else (WS_DATA, data)
+        assert one.receive((1 << 20) | TAKES_DEFLATED) == [(one.near.fileno(), *expected)]
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_distance_beyond_the_window_of_a_message_by_itself(cut: bool) -> None:
+    """However it comes, it is one or the other."""
+    config = PerMessageDeflate(client_max_window_bits=9)
+    accepted = config.accept([[("client_max_window_bits", None)]])
+    assert accepted is not None
+    part = random.Random(1).randbytes(8000)
+    data = frame(BINARY | RSV1, raw(part * 4))
+    protocol = WebSocketProtocol(extension=accepted[1])
+    with receiver() as one:
+        for piece in (data[:100], data[100:]) if cut else (data,):
+            one.far.sendall(piece)
+            follow(one, protocol)
+    assert (protocol.messages, protocol.failure) == ([part * 4], None)
