@@ -311,13 +311,14 @@ class Connection:
             self._clock = None
         if seconds is not None:
             self._clock = self._poller.loop.timer(seconds)
-            self._clock.start(callback)
+            self._clock.start(callback, update=True)
 
     def _tick(self) -> None:
         """Send a keepalive ping, or give a peer up that is gone."""
         if self.over or self._protocol.close_sent:
             return
-        alive, self._heard = self._heard or self._stream.paused, False
+        # What has come while something else held the loop up is a sign of life, too.
+        alive, self._heard = self._heard or self._stream.paused or self._stream.has_input(), False
         wait = self._keepalive.tick(alive, self._push_ping)
         if wait is not None:
             self._set_clock(wait, self._tick)

@@ -147,6 +147,16 @@ class Stream:
         """Whether bytes are at hand that the poller cannot see."""
         return False
 
+    def has_input(self) -> bool:
+        """Whether something has come that nobody has received: bytes, or the end."""
+        try:
+            self._socket._sock.recv(1, _socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+        return True
+
     # Sending
 
     @property
@@ -311,7 +321,7 @@ class Stream:
             self._watch()
             if self._send_timeout is not None:
                 self._alarm = self.poller.loop.timer(self._send_timeout, self._send_timeout)
-                self._alarm.start(self._check_progress)
+                self._alarm.start(self._check_progress, update=True)
                 self._unacknowledged = self._count_unacknowledged()
 
     def _check_progress(self) -> None:

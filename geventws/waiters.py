@@ -35,7 +35,7 @@ def wait_until(waiters: Waiters, poller: Poller, done: Callable[[], bool], timeo
 
     waiters.append(waiter)
     if timer is not None:
-        timer.start(expire)
+        timer.start(expire, update=True)
     try:
         poller.hub.switch()
     finally:

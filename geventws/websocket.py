@@ -181,7 +181,7 @@ class WebSocket(Sender):
         self._stream.flush()
         waiter = self._reader = getcurrent()
         timer = self._poller.loop.timer(max(timeout, 0))
-        timer.start(expire)
+        timer.start(expire, update=True)
         try:
             self._poller.park(self, patient=False)
         finally:
