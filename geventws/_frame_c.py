@@ -65,9 +65,9 @@ def mask(data: Buffer, mask_key: bytes, offset: int = 0) -> bytes:
     if len(mask_key) != 4:
         raise ValueError("a mask key is four bytes")
     size = len(data)
-    masked = bytearray(size)
+    masked, view = new_buffer(size)
     key = ffi.cast("uint32_t *", ffi.from_buffer(mask_key))[0]
-    lib.ws_mask(ffi.from_buffer("uint8_t[]", masked), ffi.from_buffer("uint8_t[]", data), size, key, offset)
+    lib.ws_mask(ffi.from_buffer("uint8_t[]", view), ffi.from_buffer("uint8_t[]", data), size, key, offset)
     return bytes(masked)
 
 

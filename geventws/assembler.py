@@ -26,10 +26,10 @@ class Extension(Protocol):
 
     threshold: int
 
-    def compress(self, payload: bytes | memoryview) -> bytes:
+    def compress(self, payload: bytes | memoryview) -> bytes | bytearray:
         """Return what stands for a whole message."""
 
-    def compress_part(self, payload: bytes | memoryview, final: bool) -> bytes:
+    def compress_part(self, payload: bytes | memoryview, final: bool) -> bytes | bytearray:
         """Return what stands for a part of a message."""
 
     def inflate(self, data: bytes | memoryview, final: bool, limit: int) -> Iterator[bytes]:
@@ -89,14 +89,16 @@ class Assembler:
         if head & 0x0F:
             if self._opcode:
                 raise ProtocolError("a message begins inside of a fragmented one")
+            compressed = head & RSV1 != 0
         elif not self._opcode:
             raise ProtocolError("a continuation frame continues nothing")
         elif head & RSV1:
             raise ProtocolError("a continuation frame has RSV1 set")
-        elif not (self._compressed or self.streaming):
-            size = len(self._body or ()) + length
-            if size > self.max_message_size:
-                raise self.too_big(size)
+        else:
+            compressed = self._compressed
+        size = len(self._body or ()) + length
+        if size > self.max_message_size and not (compressed or self.streaming):
+            raise self.too_big(size)
 
     def is_whole(self, head: int) -> bool:
         """Whether a frame is a message by itself, as it stands."""

@@ -55,6 +55,7 @@ _ENDED = _FLUSHED + b"\x03\x00"
 _EMPTY = b"\x00"
 
 _SMALL = 4 << 10  # bytes of a message up to which a small table is as good, and sooner emptied
+_LARGE = 256 << 10  # bytes of input that are compressed at once
 _SLICE = 8 << 10  # input per step: what zlib has not consumed is copied, so larger slices would be quadratic
 _STEP = 32 << 10  # output per step: the size of CPython's first buffer, so that a full one is not copied
 
@@ -271,7 +272,7 @@ class Deflate:
         self._inflate_window = 15 if inflate_forgets else max(inflate_window, 9)
         self._inflater: _Decompress | None = None
 
-    def compress(self, payload: Data) -> bytes:
+    def compress(self, payload: Data) -> bytes | bytearray:
         """Compress one whole message (RFC 7692 7.2.1)."""
         if not payload:
             return _EMPTY
@@ -279,11 +280,11 @@ class Deflate:
         if not compressors.forgets:
             return self.compress_part(payload, True)
         compressor = compressors.take()
-        flushed = compressor.compress(payload) + compressor.flush(zlib.Z_FULL_FLUSH)
+        compressed = _deflate(compressor, payload, zlib.Z_FULL_FLUSH)
         compressors.give(compressor)
-        return flushed[:-4]
+        return compressed
 
-    def compress_part(self, payload: Data, final: bool) -> bytes:
+    def compress_part(self, payload: Data, final: bool) -> bytes | bytearray:
         """Compress the next part of a message, so that the peer can inflate all of it at once.
 
         Args:
@@ -299,13 +300,13 @@ class Deflate:
             self._compressor = compressor
             return compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
         if compressors.forgets:
-            flushed = compressor.compress(payload) + compressor.flush(zlib.Z_FULL_FLUSH)
+            compressed = _deflate(compressor, payload, zlib.Z_FULL_FLUSH)
             self._compressor = None
             compressors.give(compressor)
         else:
             self._compressor = compressor
-            flushed = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
-        return flushed[:-4] or _EMPTY  # a second flush in a row may give nothing
+            compressed = _deflate(compressor, payload, zlib.Z_SYNC_FLUSH)
+        return compressed or _EMPTY  # a second flush in a row may give nothing
 
     def decompress(self, data: Data, final: bool, limit: int) -> bytes:
         """Inflate the next part of a message (RFC 7692 7.2.2).
@@ -360,6 +361,18 @@ class Deflate:
         self._inflater = None
         rest = inflater.unused_data
         return inflated, rest if rest and rest != tail else None
+
+
+def _deflate(compressor: _Compress, payload: Data, mode: int) -> bytes | bytearray:
+    """Compress the end of a message; what comes of a large one is not held twice, as zlib and `+` would."""
+    if len(payload) <= _LARGE:
+        return (compressor.compress(payload) + compressor.flush(mode))[:-4]
+    view, compressed = memoryview(payload), bytearray()
+    for start in range(0, len(view), _LARGE):
+        compressed += compressor.compress(view[start : start + _LARGE])
+    compressed += compressor.flush(mode)
+    del compressed[-4:]
+    return compressed
 
 
 def _cut(data: Data, tail: bytes) -> Iterator[tuple[Data, bytes]]:

@@ -139,7 +139,10 @@ class WebSocketProtocol:
             data = memoryview(bytearray(self._header + bytes(data)))
             self._header = b""
         limit = NO_LIMIT if self._assembler.streaming else self.max_message_size
-        reserved = 0 if self.extension is None else RSV1
+        reserved = 0
+        if self.extension is not None:
+            reserved = RSV1
+            limit = min(limit + (limit >> 3) + 64, NO_LIMIT)  # deflate makes nine bits of eight at the worst
         status, consumed, frames, following = scan(data, limit, reserved, not self.client)
         for start, length, _key, head in frames:
             self._receive_frame(head, data[start : start + length])

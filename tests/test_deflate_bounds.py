@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable
 
 import pytest
-from deflates import KEEP, LIMIT, bomb, inflater, raw, records
+from deflates import KEEP, LIMIT, bomb, inflater, pair, raw, records
 
 from geventws.exceptions import PayloadTooBig
 from geventws.permessage_deflate import PerMessageDeflate
@@ -152,3 +152,13 @@ def test_after_a_refusal_nothing_is_held() -> None:
         assert tracemalloc.get_traced_memory()[0] - before < 64 << 10
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("config", [PerMessageDeflate(), KEEP])
+def test_what_comes_of_a_large_message_is_held_once(config: PerMessageDeflate) -> None:
+    server, client = pair(config)
+    message = random.Random(1).randbytes(16 << 20)
+    with Peak() as peak:
+        compressed = server.compress(message)
+    assert peak.bytes < 1.25 * len(message)
+    assert client.decompress(compressed, True, len(message)) == message

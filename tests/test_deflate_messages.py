@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import zlib
 from typing import Any
 
@@ -12,7 +13,7 @@ from deflates import TAIL, bomb, records
 from deflates import raw as deflate
 from gevent.event import Event
 
-from geventws import PerMessageDeflate, WebSocketWSGI
+from geventws import PerMessageDeflate, WebSocketWSGI, connect
 
 HELLO = bytes.fromhex("f2 48 cd c9 c9 07 00")
 LIMIT = 1000
@@ -166,3 +167,39 @@ def test_many_small_bombs_wait_in_the_kernel_for_a_busy_handler(serve, secure, k
     leave.set()
     client.expect_close(answer=True)
     assert 0 < waiting[0] <= 2 * 16384 / len(piece)
+
+
+def fixed_codes(message: bytes) -> bytes:
+    """Return the message in nine bits for most of its bytes: deflate at its worst."""
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -15, 8, zlib.Z_FIXED)
+    return (compressor.compress(message) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+
+@both_ways
+@pytest.mark.parametrize("encode", [deflate, fixed_codes])
+def test_what_deflate_cannot_shrink_has_the_same_limit(talk, way, encode):
+    client = talk()
+    noise = random.Random(1).choices(range(144, 256), k=LIMIT)  # what fixed codes have nine bits for
+    message = bytes(noise)
+    assert len(encode(message)) > LIMIT or encode is deflate
+    send(client, compressed(encode(message), raw.BINARY), way)
+    assert inflated(client.read_frame()) == message
+    client.send(compressed(encode(message + b"!"), raw.BINARY))
+    client.expect_close(1009, None)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_message_that_is_not_compressed_has_no_more_room(talk, whole):
+    client = talk()
+    client.send(raw.frame(raw.BINARY, b"x" * LIMIT))
+    assert inflated(client.read_frame()) == b"x" * LIMIT
+    client.send(raw.frame(raw.BINARY, b"x" * LIMIT + b"!")[: None if whole else -1])
+    client.expect_close(1009, None)
+
+
+def test_an_incompressible_message_of_the_largest_size(serve):
+    site = serve(WebSocketWSGI(echo))
+    message = random.Random(1).randbytes(1 << 20)
+    with connect(f"ws://127.0.0.1:{site.port}/", proxy=None) as ws:
+        ws.send(message)
+        assert ws.wait() == message
