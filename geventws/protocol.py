@@ -306,7 +306,7 @@ class WebSocketProtocol:
             kind = Opcode.TEXT if isinstance(part, str) else Opcode.BINARY
             if kind is not (opcode or kind):
                 raise TypeError("the parts of a message are all text, or all binary")
-            payload = part.encode() if isinstance(part, str) else bytes(memoryview(part))
+            payload = _encode_part(part)
             head = Opcode.CONTINUATION if opcode else kind | RSV1 if deflate else kind
             yield self.encode(head, deflate.compress_part(payload, False) if deflate else payload)
             opcode = kind
@@ -323,3 +323,10 @@ class WebSocketProtocol:
     def _note_control(self, opcode: int, payload: bytes) -> None:
         self.controls = self.controls or []
         self.controls.append((opcode, payload))
+
+
+def _encode_part(part: Any) -> bytes:
+    try:
+        return part.encode() if isinstance(part, str) else bytes(memoryview(part))
+    except TypeError:
+        raise TypeError(f"a part of a message is str or bytes-like, not {type(part).__name__}") from None

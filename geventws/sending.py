@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from gevent.event import Event
@@ -70,7 +71,7 @@ class Sender(Connection):
 
         Args:
             message: the message; or an iterable of its parts, all text or all binary, each of which is sent as it
-                comes (RFC 6455 5.4). When the iterable raises, the connection is closed with 1011.
+                comes (RFC 6455 5.4). When the iterable raises after its first part, the connection is closed with 1011.
             compress: whether to compress it, where that was negotiated; None compresses what is over the threshold.
 
         Raises:
@@ -123,7 +124,7 @@ class Sender(Connection):
             self._send_message(TEXT, message.encode(), compress)
         elif isinstance(message, (bytes, bytearray, memoryview)):
             self._send_message(BINARY, bytes(message), compress)
-        elif hasattr(message, "__iter__") and not isinstance(message, dict):
+        elif hasattr(message, "__iter__") and not isinstance(message, Mapping):
             self._send_parts(message, compress)
         else:
             raise TypeError(f"a message is str or bytes-like, not {type(message).__name__}")
@@ -161,18 +162,19 @@ class Sender(Connection):
         self._take_turn()
         self._parts = turn = _Turn(getcurrent(), Event())
         self._plain_limit = -1
-        finished = False
+        begun = finished = False
         try:
             for header, payload in self._protocol.encode_parts(parts, compress):
                 if self.closed:
                     raise self.closed_error()
+                begun = True
                 self._send_frame(header, payload)
             finished = True
         finally:
             self._parts = None
             self._plain_limit = self._get_plain_limit()
             turn.done.set()
-            if not finished and not self.closed:
+            if begun and not finished and not self.closed:
                 self.begin_close(1011, "a message was not finished")
 
     def _send_error(self) -> ConnectionClosed:

@@ -21,10 +21,11 @@ class StreamingWebSocket(WebSocket):
     those over `max_message_size`.
     """
 
-    __slots__ = ("_collected", "_started")
+    __slots__ = ("_collected", "_ended", "_started")
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self._started = False  # a piece of the message at the front was taken
+        self._ended = 0  # messages whose end was taken
         self._collected: list[Any] = []  # what `wait` has of it, should it be interrupted
         super().__init__(*args, **options)
 
@@ -34,7 +35,7 @@ class StreamingWebSocket(WebSocket):
         The pieces are `str` for a text message and `bytes` for a binary one, of the sizes in which they come, but none
         is longer than 128 KiB (a message of draft 75 or 76 is one piece). A message without content has one empty one.
         The iterator blocks for each, and raises `ConnectionClosed` when the connection ends within the message. What is
-        not taken of it is skipped by the next call.
+        not taken of it is skipped by the next call, after which that iterator raises `RuntimeError`.
 
         Args:
             timeout: seconds to block at the most, here; None for no limit.
@@ -54,10 +55,13 @@ class StreamingWebSocket(WebSocket):
         return None if piece is None else self._pieces(piece)
 
     def _pieces(self, piece: Any) -> Iterator[str | bytes]:
+        ended = self._ended
         if isinstance(piece, EndOfMessage):
             yield piece.empty
         while not isinstance(piece, EndOfMessage):
             yield piece
+            if self._ended != ended:
+                raise RuntimeError("the rest of this message was skipped, as the next one was asked for")
             piece = self._next(None)
             if piece is None:
                 raise self.closed_error()
@@ -88,5 +92,7 @@ class StreamingWebSocket(WebSocket):
     def _next(self, timeout: float | None) -> Any:
         """Return the next piece or end of a message, or None once the connection is over."""
         piece: Any = super().wait(timeout)
-        self._started = piece is not None and not isinstance(piece, EndOfMessage)
+        ends = isinstance(piece, EndOfMessage)
+        self._started = piece is not None and not ends
+        self._ended += ends
         return piece

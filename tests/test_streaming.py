@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import UserDict
+
 import gevent
 import pytest
 import raw
@@ -100,6 +102,22 @@ def test_what_is_not_taken_of_a_message_is_skipped(inside):
         client.expect_close(1000)
 
     assert inside(handler, client, streaming=True) == ["next"]
+
+
+def test_pieces_of_a_message_that_was_skipped_take_nothing_of_the_next(inside):
+    def handler(ws):
+        skipped = ws.wait_pieces()
+        next(skipped)
+        seen = [ws.wait_pieces()]
+        with pytest.raises(RuntimeError, match="skipped"):
+            next(skipped)
+        return [*map(list, seen), *collect(ws)]
+
+    def client(client):
+        client.send(first(b"a") + last(b"b") + first(b"c") + last(b"d") + raw.text("e"))
+        client.leave()
+
+    assert inside(handler, client, streaming=True) == [["c", "d"], ["e"]]
 
 
 def test_a_connection_that_ends_within_a_message(inside):
@@ -246,6 +264,32 @@ def test_a_message_that_cannot_be_finished_ends_the_connection(join, parts, erro
     client = join(handler)
     client.expect(b"\x01\x01a")
     client.expect_close(1011, "a message was not finished")
+
+
+@pytest.mark.parametrize("wrong", [[1, 2], [ValueError()], {"a": 1}, UserDict(a="b"), 5, None])
+def test_a_message_of_which_nothing_was_sent_costs_nothing(join, wrong):
+    def produce():
+        for part in wrong:
+            if isinstance(part, Exception):
+                raise part
+            yield part
+
+    def handler(ws):
+        with pytest.raises((TypeError, ValueError)):
+            ws.send(produce() if isinstance(wrong, list) else wrong)
+        ws.send("more")
+
+    client = join(handler)
+    client.expect(b"\x81\x04more")
+    client.expect_close(1000)
+
+
+def test_a_part_of_another_type_is_named(join):
+    def handler(ws):
+        with pytest.raises(TypeError, match="a part of a message is str or bytes-like, not int"):
+            ws.send([1])
+
+    join(handler).expect_close(1000)
 
 
 def test_a_part_may_not_send_a_message_itself(join):
