@@ -5,8 +5,11 @@ from __future__ import annotations
 import time
 
 import gevent
+import pytest
 import raw
 from gevent.event import Event
+
+from geventws import WebSocketWSGI
 
 HELD_UP = 0.5
 """Seconds that nothing else runs for, more than every limit here."""
@@ -68,12 +71,14 @@ def test_a_peer_has_all_the_time_to_take_what_is_sent(join, log):
     assert log() == []
 
 
-def test_a_peer_is_not_given_up_whose_pong_was_not_read(join, log):
+@pytest.mark.parametrize("over", ["TCP", "TLS"])
+def test_a_peer_is_not_given_up_whose_pong_was_not_read(serve, secure, log, over):
+    @WebSocketWSGI(ping_interval=0.2, ping_timeout=0.1)
     def echo(ws):
         for message in ws:
             ws.send(message)
 
-    client = join(echo, ping_interval=0.2, ping_timeout=0.1)
+    client = serve(echo, **(secure if over == "TLS" else {})).connect()
     ping = client.read_frame()
     client.send(raw.frame(raw.PONG, ping.payload))
     time.sleep(HELD_UP)
