@@ -14,7 +14,7 @@ import logging
 import ssl as _ssl
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
 import gevent
@@ -223,6 +223,7 @@ class Opening:
     proxy: str | bool | None
     unix_path: str | None
     socket: Any
+    deadline: gevent.Timeout | None = field(default=None, init=False)
 
     def check(self) -> None:
         """Raise ValueError for options that contradict each other."""
@@ -234,14 +235,14 @@ class Opening:
     def run(self, max_redirects: int, open_timeout: float | None) -> Opened:
         """Return the connected socket, what was agreed on, and the bytes that came behind the 101."""
         asked = self.uri
-        with gevent.Timeout(open_timeout) as deadline:
+        with gevent.Timeout(open_timeout) as self.deadline:
             try:
                 for _ in range(max_redirects + 1):
                     opened = self._attempt(follow=max_redirects > 0)
                     if opened is not None:
                         return opened
             except gevent.Timeout as expired:
-                if expired is not deadline:
+                if expired is not self.deadline:
                     raise
                 late = f"{asked} did not open within {open_timeout:g} s (option: open_timeout)"
                 raise TimeoutError(late) from None
@@ -259,7 +260,8 @@ class Opening:
             if follow and response.status in REDIRECTS and "location" in join_headers(response.headers):
                 self._redirect(response)
             else:
-                raise InvalidStatus(response.status, response.headers, read_body(socket, response, early))
+                body = read_body(socket, response, early, self.deadline)
+                raise InvalidStatus(response.status, response.headers, body)
         except BaseException:
             socket.close()
             raise
@@ -285,7 +287,7 @@ class Opening:
         if isinstance(self.proxy, str):
             proxy = parse_proxy(self.proxy)
         if proxy is not None:
-            return connect_proxy(proxy, self.uri)
+            return connect_proxy(proxy, self.uri, self.deadline)
         return connect_tcp(self.uri.host, self.uri.port)
 
     def _redirect(self, response: Response) -> None:

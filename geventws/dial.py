@@ -1,7 +1,8 @@
 """Reaching a server: addresses, Unix sockets, proxies, TLS, and one HTTP exchange on the way to the 101.
 
-Everything blocks this greenlet only, with or without monkey patching, and knows no deadline: whoever dials throws a
-timeout in. Whatever is thrown in, no socket is left open: each function closes what it was given or made when it fails.
+Everything blocks this greenlet only, with or without monkey patching, and sets no deadline for the whole: whoever dials
+throws a timeout in. A refusal that is known is not lost to it, which is why it is passed to who reads one. Whatever is
+thrown in, no socket is left open: each function closes what it was given or made when it fails.
 """
 
 from __future__ import annotations
@@ -203,13 +204,14 @@ def _parse(head: bytes) -> Response:
         raise HandshakeError(0, f"the server's answer is not HTTP: {error}") from None
 
 
-def read_body(socket: Any, response: Response, data: bytes) -> bytes:
+def read_body(socket: Any, response: Response, data: bytes, deadline: gevent.Timeout | None = None) -> bytes:
     """Return the body of an answer as far as it comes in time, at most MAX_BODY bytes. Never raises OSError.
 
     Args:
         socket: where the rest of it comes from.
         response: the answer.
         data: what came behind its head.
+        deadline: a timeout of the caller's that only ends the reading when it strikes here; none by default.
     """
     size = body_size(response)
     chunked = is_chunked(response)
@@ -224,6 +226,9 @@ def read_body(socket: Any, response: Response, data: bytes) -> bytes:
                 raw += chunk
     except OSError:
         pass  # what came has to do
+    except gevent.Timeout as expired:
+        if expired is not deadline:
+            raise
     return (join_chunks(bytes(raw))[0] if chunked else bytes(raw))[:limit]
 
 
@@ -245,8 +250,13 @@ def find_proxy(uri: URI) -> Proxy | None:
     return parse_proxy(found)
 
 
-def connect_proxy(proxy: Proxy, uri: URI) -> Any:
+def connect_proxy(proxy: Proxy, uri: URI, deadline: gevent.Timeout | None = None) -> Any:
     """Return a socket connected to a server through a proxy's CONNECT (RFC 9110 9.3.6).
+
+    Args:
+        proxy: the proxy.
+        uri: the server.
+        deadline: as for `read_body`.
 
     Raises:
         ProxyError: the proxy refuses.
@@ -259,7 +269,8 @@ def connect_proxy(proxy: Proxy, uri: URI) -> Any:
     try:
         response, early = exchange(socket, "\r\n".join([*lines, "", ""]).encode())
         if not 200 <= response.status < 300:
-            raise ProxyError(response.status, response.headers, read_body(socket, response, early), str(proxy))
+            body = read_body(socket, response, early, deadline)
+            raise ProxyError(response.status, response.headers, body, str(proxy))
         if early:
             raise HandshakeError(0, f"the proxy {proxy} sent something of its own behind its answer")
     except BaseException:

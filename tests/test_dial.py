@@ -18,7 +18,7 @@ from geventws import (
     ProxyError,
     dial,
 )
-from geventws.client import connect
+from geventws.client import connect, reconnect
 
 # ---- one deadline
 
@@ -42,6 +42,33 @@ def test_open_timeout_covers_a_handshake_in_tls_too(scripted: Any) -> None:
 def test_a_timeout_of_the_callers_own(scripted: Any) -> None:
     done = Event()
     server = scripted(lambda peer: done.wait())
+    with gevent.Timeout(0.05) as mine, pytest.raises(gevent.Timeout) as caught:
+        connect(server.uri)
+    assert caught.value is mine
+    done.set()
+
+
+SLOW_REFUSALS = {"server": b"HTTP/1.1 401 x", "proxy": b"HTTP/1.1 407 x"}
+
+
+@pytest.mark.parametrize("who", SLOW_REFUSALS)
+def test_open_timeout_does_not_lose_a_refusal_whose_body_is_late(scripted: Any, who: str) -> None:
+    done = Event()
+    head = SLOW_REFUSALS[who] + b"\r\nX-Why: late\r\nContent-Length: 10\r\n\r\nhalf"
+    peer = scripted(lambda peer: [answering(head)(peer), done.wait()])
+    options = {"proxy": peer.address} if who == "proxy" else {}
+    uri = "ws://a.example/" if who == "proxy" else peer.uri
+    for call in (connect, lambda *args, **more: next(reconnect(*args, **more))):
+        with pytest.raises(ProxyError if who == "proxy" else InvalidStatus) as caught:
+            call(uri, open_timeout=0.05, **options)
+        assert (caught.value.status, caught.value.body) == (407 if who == "proxy" else 401, b"half")
+        assert ("X-Why", "late") in caught.value.headers
+    done.set()
+
+
+def test_a_timeout_of_the_callers_own_while_a_body_is_read(scripted: Any) -> None:
+    done = Event()
+    server = scripted(lambda peer: [answering(b"HTTP/1.1 401 x\r\nContent-Length: 10\r\n\r\n")(peer), done.wait()])
     with gevent.Timeout(0.05) as mine, pytest.raises(gevent.Timeout) as caught:
         connect(server.uri)
     assert caught.value is mine
