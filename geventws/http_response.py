@@ -69,7 +69,12 @@ def _parse_field(line: str) -> tuple[str, str]:
 
 
 def body_size(response: Response) -> int | None:
-    """Return the bytes of the body as it is transferred, at most MAX_BODY; None where only the end of it tells."""
+    """Return the bytes of the body as it is transferred, at most MAX_BODY; None where only the end of it tells.
+
+    Some statuses have no body, whatever the headers say (RFC 9112 6.3, items 1 and 2).
+    """
+    if response.status < 200 or response.status in (204, 304):
+        return 0
     values = join_headers(response.headers)
     if "transfer-encoding" in values:
         return None

@@ -296,6 +296,18 @@ def test_a_body_that_does_not_come_delays_the_error_for_a_moment(
     done.set()
 
 
+@pytest.mark.parametrize("status", [204, 304])
+@pytest.mark.parametrize("framing", ["", "Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n"])
+def test_an_answer_that_can_have_no_body_is_told_at_once(scripted: Any, status: int, framing: str) -> None:
+    done = Event()
+    head = f"HTTP/1.1 {status} x\r\n{framing}\r\n".encode()
+    server = scripted(lambda peer: [answering(head)(peer), done.wait()])
+    with gevent.Timeout(dial.BODY_TIMEOUT / 2), pytest.raises(InvalidStatus) as caught:
+        connect(server.uri)
+    assert (caught.value.status, caught.value.body) == (status, b"")
+    done.set()
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [

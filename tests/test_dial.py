@@ -240,6 +240,17 @@ def test_a_proxy_that_refuses(scripted: Any) -> None:
     assert ("Proxy-Authenticate", "Basic") in caught.value.headers
 
 
+@pytest.mark.parametrize("status", [101, 304])
+def test_a_proxys_answer_that_can_have_no_body_is_told_at_once(scripted: Any, status: int) -> None:
+    done = Event()
+    head = f"HTTP/1.1 {status} x\r\nContent-Length: 5\r\n\r\n".encode()
+    proxy = scripted(lambda peer: [answering(head)(peer), done.wait()])
+    with gevent.Timeout(dial.BODY_TIMEOUT / 2), pytest.raises(ProxyError) as caught:
+        connect("ws://a.example/", proxy=proxy.address)
+    assert (caught.value.status, caught.value.body) == (status, b"")
+    done.set()
+
+
 def test_a_proxy_that_speaks_out_of_turn(scripted: Any) -> None:
     proxy = scripted(answering(b"HTTP/1.1 200 x\r\n\r\nHTTP/1.1 101 x\r\n\r\n"))
     with pytest.raises(HandshakeError, match="of its own behind its answer"):

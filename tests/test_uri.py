@@ -214,6 +214,12 @@ def test_body_framing(headers: list[tuple[str, str]], size: int | None, chunked:
     assert (body_size(response), is_chunked(response)) == (size, chunked)
 
 
+@pytest.mark.parametrize("status", [101, 204, 304])
+def test_statuses_without_a_body(status: int) -> None:
+    for headers in ([], [("Content-Length", "5")], [("Transfer-Encoding", "chunked")]):
+        assert body_size(Response("HTTP/1.1", status, headers)) == 0
+
+
 def test_join_chunks() -> None:
     body = b"5\r\nhello\r\n6 ; a=b\r\n world\r\n0\r\n\r\n"
     assert join_chunks(body) == (b"hello world", True)
