@@ -106,7 +106,8 @@ def connect(
         InvalidURI: `uri`, or the proxy's, is none.
         InvalidStatus: the server answered, but not with 101; the error has its status, headers and body. A `ProxyError`
             if it was the proxy.
-        HandshakeError: the answer makes no WebSocket, or it is a redirect that is not followed.
+        HandshakeError: the answer makes no WebSocket, or it is a redirect that is not followed; the error has its
+            status, headers and body, too: 0 and nothing where the answer is not HTTP.
         TimeoutError: it took longer than `open_timeout`.
         ssl.SSLCertVerificationError: the server's certificate is not trusted, or of another name.
         OSError: the server or its proxy cannot be reached, or hung up.
@@ -224,6 +225,7 @@ class Opening:
     unix_path: str | None
     socket: Any
     deadline: gevent.Timeout | None = field(default=None, init=False)
+    redirects: int = field(default=0, init=False)  # followed
 
     def check(self) -> None:
         """Raise ValueError for options that contradict each other."""
@@ -237,8 +239,8 @@ class Opening:
         asked = self.uri
         with gevent.Timeout(open_timeout) as self.deadline:
             try:
-                for _ in range(max_redirects + 1):
-                    opened = self._attempt(follow=max_redirects > 0)
+                while True:
+                    opened = self._attempt(max_redirects)
                     if opened is not None:
                         return opened
             except gevent.Timeout as expired:
@@ -246,26 +248,40 @@ class Opening:
                     raise
                 late = f"{asked} did not open within {open_timeout:g} s (option: open_timeout)"
                 raise TimeoutError(late) from None
-        raise HandshakeError(0, f"more than {max_redirects} redirects, the last to {self.uri}", option="max_redirects")
 
-    def _attempt(self, follow: bool) -> Opened | None:
+    def _attempt(self, max_redirects: int) -> Opened | None:
         """Ask one server; return None where it redirects, and `uri` is the next one."""
         key = make_key()
         request = self._request(key)
         socket = self._dial()
         try:
             response, early = exchange(socket, request)
-            if response.status == 101:
-                return socket, self._check_response(response, key), early
-            if follow and response.status in REDIRECTS and "location" in join_headers(response.headers):
-                self._redirect(response)
-            else:
-                body = read_body(socket, response, early, self.deadline)
-                raise InvalidStatus(response.status, response.headers, body)
+            try:
+                upgrade = self._take(response, key, max_redirects)
+            except (HandshakeError, InvalidStatus) as error:
+                error.status, error.headers = response.status, response.headers
+                error.body = read_body(socket, response, early, self.deadline)
+                raise
         except BaseException:
             socket.close()
             raise
+        if upgrade is not None:
+            return socket, upgrade, early
         socket.close()
+        return None
+
+    def _take(self, response: Response, key: str, max_redirects: int) -> Upgrade | None:
+        """Return what a 101 agrees on, or None and go by a redirect; errors are yet to be given the whole answer."""
+        if response.status == 101:
+            return self._check_response(response, key)
+        location = join_headers(response.headers).get("location")
+        if max_redirects <= 0 or response.status not in REDIRECTS or location is None:
+            raise InvalidStatus(response.status, response.headers, b"")
+        self._redirect(response.status, location)
+        if self.redirects >= max_redirects:
+            why = f"more than {max_redirects} redirects, the last to {self.uri}"
+            raise HandshakeError(0, why, option="max_redirects")
+        self.redirects += 1
         return None
 
     # Where to
@@ -290,24 +306,19 @@ class Opening:
             return connect_proxy(proxy, self.uri, self.deadline)
         return connect_tcp(self.uri.host, self.uri.port)
 
-    def _redirect(self, response: Response) -> None:
+    def _redirect(self, status: int, location: str) -> None:
         """Follow a redirect, without what is for the first server alone (RFC 9110 15.4)."""
-        location = join_headers(response.headers)["location"]
         try:
             target = resolve(self.uri, location)
         except InvalidURI as error:
-            self._stay(response, location, str(error))
+            _stay(status, location, str(error))
         moved = target.origin != self.uri.origin
         if self.socket is not None or (moved and self.unix_path is not None):
-            self._stay(response, location, "it leads away from the socket given")
+            _stay(status, location, "it leads away from the socket given")
         if moved:
             self.headers = [(name, value) for name, value in self.headers if name.lower() not in PERSONAL]
             self.server_hostname = None
         self.uri = target
-
-    def _stay(self, response: Response, location: str, why: str) -> NoReturn:
-        message = f"the redirect of status {response.status} to {quoted(location)} is not followed: {why}"
-        raise HandshakeError(0, message, response.headers)
 
     # What to say
 
@@ -342,3 +353,7 @@ class Opening:
             response.status, response.headers, key=key, subprotocols=self.subprotocols, extensions=extensions
         )
         return upgrade._replace(origin=self.origin)
+
+
+def _stay(status: int, location: str, why: str) -> NoReturn:
+    raise HandshakeError(0, f"the redirect of status {status} to {quoted(location)} is not followed: {why}")

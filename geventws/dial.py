@@ -272,7 +272,8 @@ def connect_proxy(proxy: Proxy, uri: URI, deadline: gevent.Timeout | None = None
             body = read_body(socket, response, early, deadline)
             raise ProxyError(response.status, response.headers, body, str(proxy))
         if early:
-            raise HandshakeError(0, f"the proxy {proxy} sent something of its own behind its answer")
+            why = f"the proxy {proxy} sent something of its own behind its answer"
+            raise HandshakeError(response.status, why, response.headers)
     except BaseException:
         socket.close()
         raise

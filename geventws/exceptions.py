@@ -89,17 +89,21 @@ class PayloadTooBig(ProtocolError):
 class HandshakeError(WebSocketError):
     """An opening handshake that cannot succeed (RFC 6455 4.2.2 for servers, 4.1 for clients).
 
-    A callback of the handshake may raise it, to refuse.
+    On a server, `status` and `headers` are those of the answer that is to be given. A callback of the handshake may
+    raise it, to refuse. On a client, they are those of the answer that was received and makes no WebSocket.
 
     Args:
-        status: the HTTP status that answers it; 0 on the client's side, where nothing is answered.
-        message: why, in one line; it is the body of the answer, and goes to the log.
-        headers: further headers of that answer, as pairs; none by default.
+        status: the HTTP status. On a client 0 where there is no answer in HTTP.
+        message: why, in one line; on a server it is the body of the answer, and goes to the log.
+        headers: on a server, further headers of the answer; on a client all of them. Pairs; none by default.
         option: the name of the option that decides, for the log; None by default.
 
     Attributes:
         status, headers, option: as above.
+        body: on a client, the first bytes of the answer's body (at most 64 KiB), b"" without one.
     """
+
+    body = b""
 
     def __init__(
         self,

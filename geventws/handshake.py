@@ -357,7 +357,7 @@ def check_response(
         key, subprotocols, extensions: what was sent and offered.
 
     Raises:
-        HandshakeError: with the status 0, for nothing is answered.
+        HandshakeError: with the status 0 and without headers, which are the caller's to set.
     """
     received = list(headers)
     values = grammar.join_headers(received)

@@ -324,10 +324,23 @@ def test_an_answer_that_can_have_no_body_is_told_at_once(scripted: Any, status: 
     ],
 )
 def test_an_answer_that_makes_no_websocket(scripted: Any, change: tuple[bytes, bytes], why: str) -> None:
-    server = scripted(lambda peer: peer.socket.sendall(peer.answer().replace(*change)))
+    answer = "X-Why: busy\r\n"
+    server = scripted(lambda peer: peer.socket.sendall(peer.answer(answer).replace(*change)))
     with pytest.raises(HandshakeError, match=re.escape(why)) as caught:
         connect(server.uri, subprotocols=["chat"])
-    assert caught.value.status == 0
+    if "is not HTTP" in why or "longer than" in why:  # there is no answer to carry
+        assert (caught.value.status, caught.value.headers, caught.value.body) == (0, [], b"")
+    else:
+        assert (caught.value.status, caught.value.body) == (101, b"")
+        assert ("X-Why", "busy") in caught.value.headers
+
+
+def test_parameters_of_an_extension_that_were_not_offered(scripted: Any) -> None:
+    extension = "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=99\r\n"
+    with pytest.raises(HandshakeError) as caught:
+        connect(scripted(lambda peer: peer.accept(more=extension)).uri)
+    assert (caught.value.status, caught.value.option) == (101, "compression")
+    assert [name for name, _ in caught.value.headers][-1] == "Sec-WebSocket-Extensions"
 
 
 @pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 101 Swi"])

@@ -96,15 +96,22 @@ def test_servers_are_verified_by_default(serve: Any, certificate: Any, tls: Any,
 
 def redirecting(location: str, status: int = 302) -> Callable[[Peer], None]:
     """Return a script that redirects once, from / to somewhere, and accepts there."""
+    answer = f"HTTP/1.1 {status} x\r\nLocation: {location}\r\nContent-Length: 5\r\n\r\nmoved".encode()
 
     def script(peer: Peer) -> None:
         if peer.request.startswith("GET / "):
-            peer.socket.sendall(f"HTTP/1.1 {status} x\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode())
+            peer.socket.sendall(answer)
         else:
             peer.accept()
             peer.rest()
 
     return script
+
+
+def check_redirect(error: HandshakeError, location: str) -> None:
+    """Check that an error carries the answer of `redirecting`."""
+    assert (error.status, error.body) == (302, b"moved")
+    assert error.headers == [("Location", location), ("Content-Length", "5")]
 
 
 PERSONAL = {"Cookie": "a=b", "X-Kept": "yes"}
@@ -138,6 +145,7 @@ def test_redirects_end(scripted: Any) -> None:
     with pytest.raises(HandshakeError, match="more than 3 redirects") as caught:
         connect(server.uri, max_redirects=3)
     assert caught.value.option == "max_redirects"
+    check_redirect(caught.value, "/")
     assert len(server.peers) == 4
     with pytest.raises(InvalidStatus) as refused:
         connect(server.uri, max_redirects=0)
@@ -147,15 +155,17 @@ def test_redirects_end(scripted: Any) -> None:
 def test_no_redirect_from_tls(scripted: Any, certificate: Any, tls: Any) -> None:
     files = {"certfile": certificate["certfile"], "keyfile": certificate["keyfile"]}
     server = scripted(redirecting("ws://127.0.0.1:1/"), **files)
-    with pytest.raises(HandshakeError, match="from wss to ws"):
+    with pytest.raises(HandshakeError, match="from wss to ws") as caught:
         connect(f"wss://127.0.0.1:{server.port}/", ssl=tls)
+    check_redirect(caught.value, "ws://127.0.0.1:1/")
 
 
 @pytest.mark.parametrize("location", ["/there", "ws://other.example/"])
 def test_no_redirect_away_from_a_socket_that_was_given(scripted: Any, location: str) -> None:
     server = scripted(redirecting(location))
-    with pytest.raises(HandshakeError, match="away from the socket"):
+    with pytest.raises(HandshakeError, match="away from the socket") as caught:
         connect(server.uri, socket=gsocket.create_connection(("127.0.0.1", server.port)))
+    check_redirect(caught.value, location)
 
 
 def test_a_redirect_without_a_location_is_a_refusal(scripted: Any) -> None:
@@ -252,9 +262,10 @@ def test_a_proxys_answer_that_can_have_no_body_is_told_at_once(scripted: Any, st
 
 
 def test_a_proxy_that_speaks_out_of_turn(scripted: Any) -> None:
-    proxy = scripted(answering(b"HTTP/1.1 200 x\r\n\r\nHTTP/1.1 101 x\r\n\r\n"))
-    with pytest.raises(HandshakeError, match="of its own behind its answer"):
+    proxy = scripted(answering(b"HTTP/1.1 200 x\r\nVia: test\r\n\r\nHTTP/1.1 101 x\r\n\r\n"))
+    with pytest.raises(HandshakeError, match="of its own behind its answer") as caught:
         connect("ws://a.example/", proxy=proxy.address)
+    assert (caught.value.status, caught.value.headers) == (200, [("Via", "test")])
 
 
 # ---- addresses
