@@ -121,7 +121,10 @@ def resolve(base: URI, location: str) -> URI:
     Raises:
         InvalidURI: it leads nowhere, or from wss to ws.
     """
-    text = urljoin(f"http{str(base)[2:]}", location.partition("#")[0])  # urljoin does not know ws
+    try:
+        text = urljoin(f"http{str(base)[2:]}", location.partition("#")[0])  # urljoin does not know ws
+    except ValueError as error:
+        raise InvalidURI(f"it does not parse: {error}") from None
     scheme, separator, rest = text.partition("://")
     target = parse_uri(REDIRECTED.get(scheme.lower(), scheme) + separator + rest)
     if base.secure and not target.secure:
@@ -149,7 +152,7 @@ def _split(text: str) -> SplitResult:
 def _read_host(parts: SplitResult) -> str:
     host = parts.hostname or ""
     try:
-        host = host if host.isascii() else host.encode("idna").decode()
+        host = host.encode("idna").decode()  # what is ASCII stays as it is, but its labels are checked
     except UnicodeError:
         raise InvalidURI(f"the host {quoted(host)} is not a name") from None
     if _HOST.fullmatch(host) is None:

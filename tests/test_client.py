@@ -215,6 +215,7 @@ def test_keys_and_masks_are_new_each_time(scripted: Any) -> None:
     ("options", "error"),
     [
         ({"uri": "http://127.0.0.1/"}, InvalidURI),
+        ({"uri": "ws://a..b/"}, InvalidURI),
         ({"headers": {"X-A": "b\r\nX-C: d"}}, ValueError),
         ({"headers": {"X A": "b"}}, ValueError),
         ({"headers": {"Sec-WebSocket-Key": "mine"}}, ValueError),

@@ -160,6 +160,13 @@ def test_no_redirect_from_tls(scripted: Any, certificate: Any, tls: Any) -> None
     check_redirect(caught.value, "ws://127.0.0.1:1/")
 
 
+@pytest.mark.parametrize("location", ["http://a..b/", f"ws://{64 * 'a'}/", "http://["])
+def test_a_redirect_to_what_is_no_host(scripted: Any, location: str) -> None:
+    with pytest.raises(HandshakeError, match="is not followed") as caught:
+        connect(scripted(redirecting(location)).uri)
+    check_redirect(caught.value, location)
+
+
 @pytest.mark.parametrize("location", ["/there", "ws://other.example/"])
 def test_no_redirect_away_from_a_socket_that_was_given(scripted: Any, location: str) -> None:
     server = scripted(redirecting(location))

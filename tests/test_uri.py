@@ -27,6 +27,7 @@ from geventws.uri import URI, Proxy, basic_auth, parse_proxy, parse_uri, resolve
         ("ws://a.example?q", URI(False, "a.example", 80, "/", "q"), "a.example", "/?q"),
         ("ws://[::1]:9000/", URI(False, "::1", 9000, "/"), "[::1]:9000", "/"),
         ("wss://[2001:DB8::1]", URI(True, "2001:db8::1", 443, "/"), "[2001:db8::1]", "/"),
+        (f"ws://{63 * 'a'}.b./", URI(False, f"{63 * 'a'}.b.", 80, "/"), f"{63 * 'a'}.b.", "/"),
         ("ws://127.0.0.1/", URI(False, "127.0.0.1", 80, "/"), "127.0.0.1", "/"),
         ("ws://b\xfccher.example/", URI(False, "xn--bcher-kva.example", 80, "/"), "xn--bcher-kva.example", "/"),
         ("ws://a/\xe4%20%2F?\u20ac=%C3", URI(False, "a", 80, "/%C3%A4%20%2F", "%E2%82%AC=%C3"), "a", None),
@@ -68,6 +69,10 @@ def test_parse_uri(text: str, expected: URI, authority: str, resource: str | Non
         ("ws://[127.0.0.1]/", "does not parse"),
         ("ws://a<b>/", "is not a host"),
         ("ws://\u3002/", "is not a"),
+        ("ws://a..b/", "the host 'a..b' is not a name"),
+        ("ws://.a/", "the host '.a' is not a name"),
+        (f"ws://{64 * 'a'}.example/", "is not a name"),
+        (f"ws://a.{64 * 'b'}/", "is not a name"),
     ],
 )
 def test_parse_uri_refuses(text: str, why: str) -> None:
@@ -121,7 +126,10 @@ def test_tls_is_not_given_up(location: str) -> None:
         resolve(parse_uri(HERE), location)
 
 
-@pytest.mark.parametrize("location", ["ftp://a.example/", "wss://", "/a b", "javascript:alert(1)"])
+@pytest.mark.parametrize(
+    "location",
+    ["ftp://a.example/", "wss://", "/a b", "javascript:alert(1)", "https://a..b/", "https://[", "//a\u2100b/"],
+)
 def test_locations_that_lead_nowhere(location: str) -> None:
     with pytest.raises(InvalidURI):
         resolve(parse_uri(HERE), location)
@@ -140,6 +148,8 @@ def test_parse_proxy() -> None:
     assert parse_proxy("http://proxy.example") == Proxy("proxy.example", 80)
     with pytest.raises(InvalidURI, match="only http:// proxies"):
         parse_proxy("socks5://127.0.0.1:1080")
+    with pytest.raises(InvalidURI, match="is not a name"):
+        parse_proxy("a..b:3128")
 
 
 # ---- answers: RFC 9112
