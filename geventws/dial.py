@@ -7,6 +7,7 @@ thrown in, no socket is left open: each function closes what it was given or mad
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import socket as _socket
@@ -165,43 +166,52 @@ def start_tls(socket: Any, context: ssl.SSLContext | None, hostname: str) -> Any
 # ---- HTTP
 
 
-def exchange(socket: Any, request: bytes) -> tuple[Response, bytes]:
+def exchange(socket: Any, request: bytes, who: str = "the server") -> tuple[Response, bytes]:
     """Send a request, and return the final answer and the bytes that came behind its head.
+
+    Args:
+        socket: where to.
+        request: what to ask.
+        who: whom the errors blame; the server by default.
 
     Raises:
         HandshakeError: the answer is not HTTP, or its head is too large.
-        OSError: the connection broke; ConnectionResetError when the server hung up.
+        OSError: the connection broke; ConnectionResetError when the other side hung up.
     """
-    socket.sendall(request)
+    with contextlib.suppress(ConnectionError):  # it hung up, maybe behind an answer
+        socket.sendall(request)
     data = bytearray()
     searched = begin = 0
     while True:
         end = find_end(data[begin:], searched)
         if end < 0:
             searched = len(data) - begin
-            _receive_more(socket, data)
+            _receive_more(socket, data, who)
             continue
-        response = _parse(bytes(data[begin : begin + end]))
+        response = _parse(bytes(data[begin : begin + end]), who)
         begin, searched = begin + end, 0
         if not response.interim:
             return response, bytes(data[begin:])
 
 
-def _receive_more(socket: Any, data: bytearray) -> None:
+def _receive_more(socket: Any, data: bytearray, who: str) -> None:
     if len(data) >= MAX_HEAD:
-        raise HandshakeError(0, f"the head of the server's answer is longer than {MAX_HEAD} bytes")
-    chunk = socket.recv(16384)
+        raise HandshakeError(0, f"the head of the answer of {who} is longer than {MAX_HEAD} bytes")
+    try:
+        chunk = socket.recv(16384)
+    except ConnectionError:
+        chunk = b""
     if not chunk:
         state = "in the middle of" if data else "without"
-        raise ConnectionResetError(errno.ECONNRESET, f"the server hung up {state} an answer to the opening handshake")
+        raise ConnectionResetError(errno.ECONNRESET, f"{who} hung up {state} an answer")
     data += chunk
 
 
-def _parse(head: bytes) -> Response:
+def _parse(head: bytes, who: str) -> Response:
     try:
         return parse(head)
     except ValueError as error:
-        raise HandshakeError(0, f"the server's answer is not HTTP: {error}") from None
+        raise HandshakeError(0, f"the answer of {who} is not HTTP: {error}") from None
 
 
 def read_body(socket: Any, response: Response, data: bytes, deadline: gevent.Timeout | None = None) -> bytes:
@@ -256,18 +266,39 @@ def connect_proxy(proxy: Proxy, uri: URI, deadline: gevent.Timeout | None = None
     Args:
         proxy: the proxy.
         uri: the server.
-        deadline: as for `read_body`.
+        deadline: a timeout of the caller's that spares a refusal that is known, as in `read_body`, and is otherwise
+            made a TimeoutError that blames the proxy; none by default.
 
     Raises:
         ProxyError: the proxy refuses.
+        HandshakeError: its answer is not HTTP, or something of its own follows it.
+        TimeoutError: `deadline` struck.
         OSError: the proxy cannot be reached, or hung up.
     """
+    try:
+        return _open_tunnel(_reach(proxy), proxy, uri, deadline)
+    except gevent.Timeout as expired:
+        if deadline is None or expired is not deadline:
+            raise
+        late = f"the proxy {proxy} did not answer within {deadline.seconds:g} s (option: open_timeout)"
+        raise TimeoutError(late) from None
+
+
+def _reach(proxy: Proxy) -> Any:
+    try:
+        return connect_tcp(proxy.host, proxy.port)
+    except OSError as error:
+        why = f"the proxy {proxy} cannot be reached: {error.strerror or error}"
+        raise type(error)(error.errno or errno.ECONNREFUSED, why) from None
+
+
+def _open_tunnel(socket: Any, proxy: Proxy, uri: URI, deadline: gevent.Timeout | None) -> Any:
+    """Return the socket, which is connected to a proxy, once that has connected it to the server."""
     lines = [f"CONNECT {uri.address} HTTP/1.1", f"Host: {uri.address}"]
     if proxy.credentials is not None:
         lines.append(f"Proxy-Authorization: {basic_auth(proxy.credentials)}")
-    socket = connect_tcp(proxy.host, proxy.port)
     try:
-        response, early = exchange(socket, "\r\n".join([*lines, "", ""]).encode())
+        response, early = exchange(socket, "\r\n".join([*lines, "", ""]).encode(), f"the proxy {proxy}")
         if not 200 <= response.status < 300:
             body = read_body(socket, response, early, deadline)
             raise ProxyError(response.status, response.headers, body, str(proxy))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -273,6 +274,65 @@ def test_a_proxy_that_speaks_out_of_turn(scripted: Any) -> None:
     with pytest.raises(HandshakeError, match="of its own behind its answer") as caught:
         connect("ws://a.example/", proxy=proxy.address)
     assert (caught.value.status, caught.value.headers) == (200, [("Via", "test")])
+
+
+def fail_through(proxy: str, error: type[Exception], **options: Any) -> str:
+    """Return what an error on the way through a proxy says."""
+    with pytest.raises(error) as caught:
+        connect("ws://a.example/", proxy=f"http://me:secret@{proxy}", **options)
+    assert "secret" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_proxy_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    why = fail_through("127.0.0.1:1", ConnectionRefusedError)
+    assert why == "[Errno 111] the proxy http://127.0.0.1:1 cannot be reached: Connection refused"
+    monkeypatch.setattr(dial, "_resolve", lambda *_: [tcp(("127.0.0.1", 1)), tcp(("127.0.0.1", 1))])
+    why = fail_through("p.example:8", ConnectionRefusedError)
+    assert why.startswith(
+        "[Errno 111] the proxy http://p.example:8 cannot be reached: no address of p.example:8 answers"
+    )
+
+
+def test_a_proxy_whose_name_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise gsocket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(dial, "_resolve", fail)
+    why = fail_through("p.example", gsocket.gaierror)
+    assert why == "[Errno -2] the proxy http://p.example:80 cannot be reached: Name or service not known"
+
+
+@pytest.mark.parametrize(("sent", "state"), [(b"", "without"), (b"HTTP/1.1 200 O", "in the middle of")])
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_proxy_that_hangs_up(scripted: Any, sent: bytes, state: str, reset: bool) -> None:
+    def script(peer: Peer) -> None:
+        answering(sent)(peer)
+        if reset:
+            peer.socket.setsockopt(gsocket.SOL_SOCKET, gsocket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    proxy = scripted(script)
+    why = fail_through(proxy.address, ConnectionResetError)
+    if not reset or not sent:  # a reset may overtake what was sent
+        assert why == f"[Errno 104] the proxy http://{proxy.address} hung up {state} an answer"
+
+
+@pytest.mark.parametrize(
+    ("sent", "why"),
+    [
+        (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "the answer of the proxy {} is not HTTP: 'SSH-2.0-OpenSSH_9.6' is not"),
+        (b"HTTP/1.1 200 x\r\nX: " + 70_000 * b"a", "the head of the answer of the proxy {} is longer than 65536 bytes"),
+    ],
+)
+def test_a_proxy_that_makes_no_sense(scripted: Any, sent: bytes, why: str) -> None:
+    proxy = scripted(lambda peer: [answering(sent)(peer), peer.rest()])
+    assert fail_through(proxy.address, HandshakeError).startswith(why.format(f"http://{proxy.address}"))
+
+
+def test_a_proxy_that_does_not_answer(scripted: Any) -> None:
+    proxy = scripted(Peer.rest)
+    why = fail_through(proxy.address, TimeoutError, open_timeout=0.05)
+    assert why == f"the proxy http://{proxy.address} did not answer within 0.05 s (option: open_timeout)"
 
 
 # ---- addresses
