@@ -21,16 +21,7 @@ import gevent.ssl as gssl
 from gevent.queue import Empty, Queue
 
 from .exceptions import HandshakeError, ProxyError
-from .http_response import (
-    MAX_BODY,
-    MAX_HEAD,
-    Response,
-    body_size,
-    find_end,
-    is_chunked,
-    join_chunks,
-    parse,
-)
+from .http_response import MAX_HEAD, Body, Response, find_end, parse
 from .uri import URI, Proxy, basic_auth, parse_proxy
 
 ATTEMPT_DELAY = 0.25
@@ -223,23 +214,21 @@ def read_body(socket: Any, response: Response, data: bytes, deadline: gevent.Tim
         data: what came behind its head.
         deadline: a timeout of the caller's that only ends the reading when it strikes here; none by default.
     """
-    size = body_size(response)
-    chunked = is_chunked(response)
-    raw = bytearray(data)
-    limit = MAX_BODY if size is None else size
+    body = Body(response)
+    body.feed(data)
     try:
         with gevent.Timeout(BODY_TIMEOUT, False):
-            while len(raw) < limit and not (chunked and join_chunks(bytes(raw))[1]):
-                chunk = socket.recv(min(16384, limit - len(raw)))
+            while not body.ended:
+                chunk = socket.recv(16384)
                 if not chunk:
                     break
-                raw += chunk
+                body.feed(chunk)
     except OSError:
         pass  # what came has to do
     except gevent.Timeout as expired:
         if expired is not deadline:
             raise
-    return (join_chunks(bytes(raw))[0] if chunked else bytes(raw))[:limit]
+    return bytes(body.data)
 
 
 # ---- proxies

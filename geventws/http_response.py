@@ -17,8 +17,11 @@ MAX_HEAD = 64 * 1024
 MAX_BODY = 64 * 1024
 """Bytes of an answer's body that are kept."""
 
+MAX_CHUNKED = 8 * MAX_BODY
+"""Bytes of a chunked body that are read, with what is around the chunks: six bytes where a chunk is one byte long."""
+
 _STATUS_LINE = re.compile(r"(HTTP/1\.[01]) ([1-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?")  # the reason says nothing
-_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n")
+_CHUNK_SIZE = re.compile(rb"(?:\r\n)?([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n")  # behind the last one's line end
 
 
 class Response(NamedTuple):
@@ -68,35 +71,64 @@ def _parse_field(line: str) -> tuple[str, str]:
     return name, value.strip(" \t")
 
 
-def body_size(response: Response) -> int | None:
-    """Return the bytes of the body as it is transferred, at most MAX_BODY; None where only the end of it tells.
+class Body:
+    """The body of an answer, as it comes (RFC 9112 6.3 and 7.1).
+
+    Attributes:
+        data: what has come, without what is around the chunks; at most MAX_BODY bytes.
+        ended: whether no more of it is wanted: it is whole, or at a limit.
+    """
+
+    def __init__(self, response: Response) -> None:
+        self.data = bytearray()
+        self._chunked = _is_chunked(response)
+        self._size = _body_size(response)
+        self._taken = 0  # with what is around the chunks
+        self._line = b""  # a part of the line in front of a chunk
+        self._left = 0  # bytes of the chunk that are to come
+        self.ended = self._size == 0
+
+    def feed(self, data: bytes) -> None:
+        """Take what has come; behind the end it is nothing."""
+        if self.ended:
+            return
+        self._taken += len(data)
+        if self._chunked:
+            self._feed_chunks(self._line + data)
+        else:
+            self.data += data
+        del self.data[self._size :]
+        self.ended = self.ended or len(self.data) == self._size or self._taken >= MAX_CHUNKED
+
+    def _feed_chunks(self, data: bytes) -> None:
+        at = 0
+        while at < len(data) and not self.ended:
+            if self._left == 0:
+                match = _CHUNK_SIZE.match(data, at)
+                if match is None:
+                    break
+                at, self._left = match.end(), int(match[1], 16)
+                self.ended = self._left == 0
+            part = data[at : at + self._left]
+            self.data += part
+            self._left -= len(part)
+            at += len(part)
+        self._line = data[at:]
+
+
+def _body_size(response: Response) -> int:
+    """Return the bytes of the body, at most MAX_BODY, and that where they are not known.
 
     Some statuses have no body, whatever the headers say (RFC 9112 6.3, items 1 and 2).
     """
     if response.status < 200 or response.status in (204, 304):
         return 0
     values = join_headers(response.headers)
-    if "transfer-encoding" in values:
-        return None
     length = values.get("content-length", "")
-    if not (length.isascii() and length.isdigit()):
-        return None
-    return MAX_BODY if len(length) > 9 else min(int(length), MAX_BODY)
+    if "transfer-encoding" in values or not (length.isascii() and length.isdigit()) or len(length) > 9:
+        return MAX_BODY
+    return min(int(length), MAX_BODY)
 
 
-def is_chunked(response: Response) -> bool:
-    """Tell whether the body comes in chunks."""
+def _is_chunked(response: Response) -> bool:
     return join_headers(response.headers).get("transfer-encoding", "").lower() == "chunked"
-
-
-def join_chunks(data: bytes) -> tuple[bytes, bool]:
-    """Return what has come of a chunked body (RFC 9112 7.1), and whether that is all of it."""
-    parts: list[bytes] = []
-    at = 0
-    while match := _CHUNK_SIZE.match(data, at):
-        size = int(match[1], 16)
-        if size == 0:
-            return b"".join(parts), True
-        parts.append(data[match.end() : match.end() + size])
-        at = match.end() + size + 2
-    return b"".join(parts), False

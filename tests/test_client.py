@@ -272,6 +272,8 @@ def test_an_answer_byte_by_byte_after_interim_ones(scripted: Any) -> None:
         (b"\r\nup to the end", b"up to the end"),
         (b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;x\r\n world\r\n0\r\n\r\n", b"hello world"),
         (b"Transfer-Encoding: chunked\r\n\r\n5\r\nhel", b"hel"),
+        (b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 12_000 + b"0\r\n\r\n", b"x" * 12_000),
+        (b"Transfer-Encoding: chunked\r\n\r\n186a0\r\n" + bytes(100_000), bytes(65536)),
         (b"\r\n" + bytes(100_000), bytes(65536)),
         (b"Content-Length: 100000\r\n\r\n" + bytes(100_000), bytes(65536)),
     ],
@@ -283,6 +285,23 @@ def test_a_refusal_carries_what_the_server_says(scripted: Any, answer: bytes, bo
     assert caught.value.status == 403
     assert caught.value.headers[0] == ("X-Why", "not you")
     assert caught.value.body == body
+
+
+def test_a_body_of_nothing_but_overhead_ends(scripted: Any) -> None:
+    sent: list[int] = []
+
+    def script(peer: Peer) -> None:
+        peer.socket.sendall(b"HTTP/1.1 403 x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(1000):
+            peer.socket.sendall(b"1;" + bytes([97]) * 65_000 + b"\r\nx\r\n")
+            sent.append(65_000)
+
+    server = scripted(script)
+    with pytest.raises(InvalidStatus) as caught:
+        connect(server.uri)
+    assert set(caught.value.body) == set(b"x") and len(caught.value.body) < 20
+    gevent.sleep(0)
+    assert sum(sent) < 20_000_000  # the kernel's buffers, and no more than them and a part of a megabyte
 
 
 def test_a_body_that_does_not_come_delays_the_error_for_a_moment(

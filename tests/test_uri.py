@@ -10,7 +10,7 @@ import pytest
 from geventws import http_response
 from geventws.backoff import MAX_RETRY_AFTER, Backoff, retry_after
 from geventws.exceptions import InvalidURI
-from geventws.http_response import MAX_BODY, Response, body_size, find_end, is_chunked, join_chunks
+from geventws.http_response import MAX_BODY, MAX_CHUNKED, Body, Response, find_end
 from geventws.uri import URI, Proxy, basic_auth, parse_proxy, parse_uri, resolve
 
 # ---- URIs: RFC 6455 3
@@ -205,39 +205,67 @@ def test_interim() -> None:
     assert [Response("HTTP/1.1", status, []).interim for status in (100, 101, 103, 200)] == [True, False, True, False]
 
 
+def read(headers: list[tuple[str, str]], *parts: bytes, status: int = 403) -> tuple[bytes, bool]:
+    """Return what a body comes to that arrives in parts, and whether no more of it is expected."""
+    body = Body(Response("HTTP/1.1", status, headers))
+    for part in parts:
+        body.feed(part)
+    return bytes(body.data), body.ended
+
+
+CHUNKED = [("Content-Length", "1"), ("Transfer-Encoding", "Chunked")]
+
+
 @pytest.mark.parametrize(
-    ("headers", "size", "chunked"),
+    ("headers", "size"),
     [
-        ([], None, False),
-        ([("Content-Length", "0")], 0, False),
-        ([("content-length", "12")], 12, False),
-        ([("Content-Length", "9" * 5000)], MAX_BODY, False),
-        ([("Content-Length", "-1")], None, False),
-        ([("Content-Length", "\xb2")], None, False),
-        ([("Content-Length", "1"), ("Content-Length", "2")], None, False),
-        ([("Content-Length", "1"), ("Transfer-Encoding", "Chunked")], None, True),
-        ([("Transfer-Encoding", "gzip, chunked")], None, False),
+        ([("Content-Length", "0")], 0),
+        ([("content-length", "12")], 12),
+        ([("Content-Length", "9" * 5000)], MAX_BODY),
+        ([], MAX_BODY),
+        ([("Content-Length", "-1")], MAX_BODY),
+        ([("Content-Length", "\xb2")], MAX_BODY),
+        ([("Content-Length", "1"), ("Content-Length", "2")], MAX_BODY),
+        ([("Content-Length", "1"), ("Transfer-Encoding", "gzip, chunked")], MAX_BODY),
     ],
 )
-def test_body_framing(headers: list[tuple[str, str]], size: int | None, chunked: bool) -> None:
-    response = Response("HTTP/1.1", 403, headers)
-    assert (body_size(response), is_chunked(response)) == (size, chunked)
+def test_a_body_ends_at_its_size_or_the_limit(headers: list[tuple[str, str]], size: int) -> None:
+    assert read(headers) == (b"", size == 0)
+    if size:
+        assert read(headers, bytes(size - 1)) == (bytes(size - 1), False)
+    assert read(headers, bytes(size), b"more") == (bytes(size), True)
+    assert read(headers, bytes(size + 5)) == (bytes(size), True)
 
 
 @pytest.mark.parametrize("status", [101, 204, 304])
 def test_statuses_without_a_body(status: int) -> None:
-    for headers in ([], [("Content-Length", "5")], [("Transfer-Encoding", "chunked")]):
-        assert body_size(Response("HTTP/1.1", status, headers)) == 0
+    for headers in ([], [("Content-Length", "5")], CHUNKED):
+        assert read(headers, b"1\r\nx\r\n", status=status) == (b"", True)
 
 
-def test_join_chunks() -> None:
-    body = b"5\r\nhello\r\n6 ; a=b\r\n world\r\n0\r\n\r\n"
-    assert join_chunks(body) == (b"hello world", True)
-    for cut in range(len(body)):
-        joined, whole = join_chunks(body[:cut])
+def test_chunks_at_every_cut() -> None:
+    data = b"5\r\nhello\r\n6 ; a=b\r\n world\r\n0\r\n\r\n"
+    for cut in range(len(data)):
+        joined, ended = read(CHUNKED, data[:cut])
         assert b"hello world".startswith(joined)
-        assert whole == (cut > body.index(b"\r\n0\r\n") + 4)
-    assert join_chunks(b"xyz\r\n") == (b"", False)
+        assert ended == (cut > data.index(b"\r\n0\r\n") + 4)
+        assert read(CHUNKED, data[:cut], data[cut:]) == (b"hello world", True)
+    assert read(CHUNKED, *(data[at : at + 1] for at in range(len(data)))) == (b"hello world", True)
+    assert read(CHUNKED, b"xyz\r\n", b"1\r\nx\r\n") == (b"", False)
+
+
+def test_the_limit_is_for_what_is_in_the_chunks() -> None:
+    assert read(CHUNKED, b"1\r\nx\r\n" * MAX_BODY) == (b"x" * MAX_BODY, True)
+    assert read(CHUNKED, b"1\r\nx\r\n" * (MAX_BODY - 1)) == (b"x" * (MAX_BODY - 1), False)
+    assert read(CHUNKED, b"ffffffff\r\n", bytes(MAX_BODY - 1), b"xy") == (bytes(MAX_BODY - 1) + b"x", True)
+
+
+def test_there_is_a_limit_for_what_is_around_the_chunks() -> None:
+    part = b"1;" + b"a" * 1000 + b"\r\nx\r\n"
+    count = MAX_CHUNKED // len(part)
+    assert read(CHUNKED, *[part] * count) == (b"x" * count, False)
+    assert read(CHUNKED, *[part] * count, part) == (b"x" * (count + 1), True)
+    assert read(CHUNKED, bytes(MAX_CHUNKED)) == (b"", True)
 
 
 # ---- backoff
