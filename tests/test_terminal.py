@@ -1,0 +1,134 @@
+"""A connection at a terminal, and between two pipes; real processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from command import END_OF_INPUT, HOME, INTERRUPT, LEFT, UP, Served, Terminal, run, serving
+
+from geventws.client import connect
+from geventws.terminal import describe, printable
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One server for all clients of this module."""
+    with serving(tmp_path_factory.mktemp("site")) as served:
+        yield served
+
+
+# ---- between pipes
+
+
+def test_lines_go_out_and_messages_come_back(site: Served) -> None:
+    status, output, said = run(site.uri(), "--wait", "0.3", lines="one\r\n\ntwo\n/ping\nlast")
+    assert (status, output) == (0, "one\n\ntwo\n/ping\nlast\n")
+    assert said == f"connected to {site.uri()}\nclosed: 1000\n"
+
+
+def test_what_is_not_utf8_is_sent_as_binary(site: Served) -> None:
+    assert run(site.uri(), "--wait", "0.3", lines=b"\xff\x00\n")[:2] == (0, "binary[2] ff 00\n")
+
+
+def test_output_does_nothing_to_a_terminal(site: Served) -> None:
+    assert run(site.uri("/bytes"), "--wait", "0.3")[:2] == (0, "binary[3] 00 ff 61\n\\x1b[31mred\nnext\n")
+
+
+def test_pings_are_shown_when_asked_for(site: Served) -> None:
+    status, output, said = run(site.uri("/ping"), "--pings", "--wait", "0.3", lines="now")
+    assert (status, output) == (0, "")
+    assert "ping 'are you\\x07 there?'\n" in said
+
+
+def test_exit_status_tells_an_unclean_close(site: Served) -> None:
+    status, output, said = run(site.uri("/leave"), "--wait", "10")
+    assert (status, output) == (1, "")
+    assert said.endswith("closed: 4001 as you wish\n")
+
+
+def test_printable_and_describe() -> None:
+    assert printable("a\tb\nc\x1b\r\x7f\x9b\u202ed\xe9") == "a\tb\nc\\x1b\\r\\x7f\\x9b\\u202ed\xe9"
+    assert describe(b"") == "binary[0]"
+    assert describe("") == ""
+
+
+# ---- at a terminal
+
+
+@pytest.fixture
+def terminal(site: Served) -> Iterator[Callable[..., Terminal]]:
+    """Open a pseudo-terminal on a path of the site, with a prompt on it."""
+    opened: list[Terminal] = []
+
+    def open_terminal(path: str = "/") -> Terminal:
+        opened.append(Terminal(site.uri(path)))
+        opened[-1].until(rb"connected to ws://\S+ \(/help tells the commands\)\r\n")
+        return opened[-1]
+
+    yield open_terminal
+    for each in opened:
+        each.close()
+
+
+def test_lines_are_edited_and_repeated(terminal: Callable[..., Terminal]) -> None:
+    screen = terminal()
+    screen.until(rb"> ")
+    screen.type(b"ello" + LEFT * 2 + HOME + b"h\r")
+    screen.until(rb"(?s)< hello.*?> |>[ \x1b].*?< hello")  # the echo and the next prompt, in any order
+    screen.type(UP + b"!\r")
+    screen.until(rb"(?s)< hello!.*?> |>[ \x1b].*?< hello!")
+    screen.type(END_OF_INPUT)
+    screen.until(rb"closed: 1000")
+    screen.expect_exit(0)
+
+
+def test_a_message_leaves_the_line_being_edited_alone(terminal: Callable[..., Terminal], site: Served) -> None:
+    screen = terminal("/door")
+    screen.until(rb"> ")
+    screen.type(b"half a")
+    screen.until(rb"half a")
+    connect(site.uri("/ring"), proxy=None).close()
+    screen.until(rb"\x1b7\r?\n\x1b\[A\r\x1b\[L< knock knock\x1b8\x1b\[B")
+    screen.type(b" line\r")
+    screen.until(rb"< half a line")
+
+
+def test_commands(terminal: Callable[..., Terminal]) -> None:
+    screen = terminal()
+    screen.type(b"/ping\r")
+    screen.until(rb"pong after \d+\.\d ms")
+    screen.type(b"/binary 00 ff\r")
+    screen.until(rb"< binary\[2\] 00 ff")
+    screen.type(b"/binary xyz\r")
+    screen.until(rb"not sent: ")
+    screen.type(b"//slash of mine\r")
+    screen.until(rb"< /slash of mine")
+    screen.type(b"/close 99\r")
+    screen.until(rb"not sent: ")
+    screen.type(b"/help\r")
+    screen.until(rb"/ping \[text\]")
+    screen.type(b"/close 4000 enough\r")
+    screen.until(rb"closed: 4000 enough")
+    screen.expect_exit(1)
+
+
+def test_text_and_binary_are_told_apart_and_harmless(terminal: Callable[..., Terminal]) -> None:
+    screen = terminal("/bytes")
+    screen.until(rb"< binary\[3\] 00 ff 61")
+    screen.until(rb"< \\x1b\[31mred")
+    screen.until(rb"next")
+
+
+def test_the_server_closes_while_a_line_is_edited(terminal: Callable[..., Terminal], site: Served) -> None:
+    screen = terminal("/leave")
+    screen.until(rb"closed: 4001 as you wish")
+    screen.expect_exit(1)
+
+
+def test_control_c_closes(terminal: Callable[..., Terminal]) -> None:
+    screen = terminal()
+    screen.until(rb"> ")
+    screen.type(b"unfinished" + INTERRUPT)
+    screen.until(rb"closed: 1000")
+    screen.expect_exit(0)
