@@ -37,6 +37,8 @@ SHOWN_BODY = 500
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit status: 0 for a good end, 1 for a bad one, 2 for a wrong command line."""
     options = _make_parser().parse_args(arguments)
+    hub = gevent.get_hub()
+    hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)  # which it would print, besides raising it here
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         return command(options)

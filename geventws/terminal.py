@@ -74,12 +74,10 @@ class Screen:
             self._editing = True
             if self._has_readline:
                 self._settled.clear()
-            try:
-                line = gevent.get_hub().threadpool.apply(input, (PROMPT,))
-            except EOFError:
-                return
-            finally:
-                self._editing = False
+            line = gevent.get_hub().threadpool.apply(_read_line)
+            if line is None:
+                return  # the prompt stands there until `close`
+            self._editing = False
             yield line
 
     def show(self, text: str, mark: str = "") -> None:
@@ -98,10 +96,19 @@ class Screen:
     def close(self) -> None:
         """Leave the terminal as it was found; a thread may still be reading a line in its own way."""
         if self._editing:
+            self._editing = False
             self._output.write("\n")
             self._output.flush()
         self._settled.wait(SETTLE)
         self._restore()
+
+
+def _read_line() -> str | None:
+    """Return the line typed, None at the end of the input: the pool prints what is raised. Blocks its thread."""
+    try:
+        return input(PROMPT)
+    except EOFError:
+        return None
 
 
 class Pipe:
@@ -170,9 +177,10 @@ class Session:
 
     def run(self) -> int:
         """Send and show until the connection is over; return the exit status. Blocks."""
-        self._tell(f"connected to {self._ws.peer}" + self._details())
-        feeder = gevent.spawn(self._feed)
+        feeder = gevent.Greenlet(self._feed)
         try:
+            self._tell(f"connected to {self._ws.peer}" + self._details())
+            feeder.start()
             for message in self._ws:
                 self._heard_at = time.monotonic()
                 self._face.show(describe(message), "< ")

@@ -76,6 +76,12 @@ class Output:
         self._data = self._data[match.end() :]
         return match
 
+    def rest(self) -> bytes:
+        """Return what else there is, once nothing has come for a moment."""
+        while select.select([self._fd], [], [], 0.2)[0] and (data := self._read()):
+            self._data += data
+        return self._data
+
     def _read(self) -> bytes:
         try:
             return os.read(self._fd, 65536)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pathlib
 import re
 import signal
-import subprocess
+import socket
+import time
 from collections.abc import Iterator
+from subprocess import PIPE, STDOUT
 from typing import Any
 
 import pytest
@@ -52,6 +54,18 @@ def test_errors_are_one_line(arguments: list[str], why: str) -> None:
     status, output, said = run(*arguments)
     assert (status, output, said.count("\n")) == (1, "", 1)
     assert said.startswith("cannot connect: ") and why in said
+
+
+def test_control_c_while_connecting_is_silent() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(DEADLINE)
+        arguments = ["connect", f"ws://127.0.0.1:{silent.getsockname()[1]}/"]
+        with running(arguments, stdout=PIPE, stderr=STDOUT) as process, silent.accept()[0] as accepted:
+            assert accepted.recv(65536)
+            time.sleep(0.3)  # it waits for the answer now
+            process.send_signal(signal.SIGINT)
+            assert process.wait(DEADLINE) == 130
+            assert process.stdout is not None and process.stdout.read() == b""
 
 
 def test_a_wrong_command_line_is_status_2() -> None:
@@ -120,7 +134,7 @@ def test_what_cannot_be_served(name: str, why: str) -> None:
 
 def test_an_address_in_use_is_one_line(site: Served) -> None:
     address = f"127.0.0.1:{site.port}"
-    with running(["serve", "json:dumps", "--bind", address], stderr=subprocess.PIPE) as process:
+    with running(["serve", "json:dumps", "--bind", address], stderr=PIPE) as process:
         assert process.wait(DEADLINE) == 1
         assert process.stderr is not None
         said = process.stderr.read().decode()

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
+from subprocess import PIPE
 
 import pytest
-from command import END_OF_INPUT, HOME, INTERRUPT, LEFT, UP, Served, Terminal, run, serving
+from command import (
+    DEADLINE,
+    END_OF_INPUT,
+    HOME,
+    INTERRUPT,
+    LEFT,
+    UP,
+    Output,
+    Served,
+    Terminal,
+    run,
+    running,
+    serving,
+)
 
 from geventws.client import connect
 from geventws.terminal import describe, printable
@@ -45,6 +60,16 @@ def test_exit_status_tells_an_unclean_close(site: Served) -> None:
     status, output, said = run(site.uri("/leave"), "--wait", "10")
     assert (status, output) == (1, "")
     assert said.endswith("closed: 4001 as you wish\n")
+
+
+def test_control_c_closes(site: Served) -> None:
+    with running(["connect", site.uri()], stdin=PIPE, stdout=PIPE, stderr=PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        said = Output(process.stderr.fileno())
+        said.until(rb"connected to \S+\n")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(DEADLINE) == 0
+        assert (process.stdout.read(), said.rest()) == (b"", b"closed: 1000\n")
 
 
 def test_printable_and_describe() -> None:
@@ -126,9 +151,11 @@ def test_the_server_closes_while_a_line_is_edited(terminal: Callable[..., Termin
     screen.expect_exit(1)
 
 
-def test_control_c_closes(terminal: Callable[..., Terminal]) -> None:
+@pytest.mark.parametrize("typed", [END_OF_INPUT, b"unfinished" + INTERRUPT])
+def test_the_end_is_told_on_a_line_of_its_own(terminal: Callable[..., Terminal], typed: bytes) -> None:
     screen = terminal()
     screen.until(rb"> ")
-    screen.type(b"unfinished" + INTERRUPT)
-    screen.until(rb"closed: 1000")
+    screen.type(typed)
+    assert screen.until(rb"(?s).*closed: 1000")[0].removeprefix(typed[:-1]) == b"\r\nclosed: 1000"
     screen.expect_exit(0)
+    assert screen.rest() == b"\r\n"
