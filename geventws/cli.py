@@ -82,7 +82,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         "Blocking code cooperates when it is monkey-patched first: "
         "python -m gevent.monkey --module geventws serve MODULE:APPLICATION"
     )
-    parser.set_defaults(command=_serve)
+    parser.set_defaults(command=_serve, refuse=parser.error)
     add = parser.add_argument
     add("application", metavar="MODULE:APPLICATION", help="package.module:name of a WSGI callable")
     add("--bind", default="127.0.0.1:8000", metavar="HOST:PORT", help="where to listen; 127.0.0.1:8000")
@@ -141,8 +141,16 @@ def _show_answer(error: InvalidStatus) -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    if options.keyfile is not None and options.certfile is None:
+        options.refuse("--keyfile is the key of a --certfile, and there is none")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
+    try:
+        tls = _make_tls(options)
+    except OSError as error:
+        files = f"the certificate from {options.certfile} and its key from {options.keyfile or 'the same file'}"
+        print(f"cannot take {files}: {error}", file=sys.stderr)
+        return 1
     try:
         application = _load(options.application)
     except Exception:
@@ -151,7 +159,20 @@ def _serve(options: argparse.Namespace) -> int:
         traceback.print_exc()
         _wait_for_change(_list_sources(sys.exc_info()[1]))
         _restart()
-    server = WebSocketServer(_make_listener(options.bind), application, **_make_tls(options))
+    return _run(options, WebSocketServer(_make_listener(options.bind), application, **tls))
+
+
+def _make_tls(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what makes the server speak TLS; OSError where the files do not hold what they should."""
+    if options.certfile is None:
+        return {}
+    context = gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(options.certfile, options.keyfile)
+    return {"ssl_context": context}
+
+
+def _run(options: argparse.Namespace, server: WebSocketServer) -> int:
+    """Serve until a signal or, with --reload, a change ends it. Blocks."""
     try:
         server.start()
     except OSError as error:
@@ -193,12 +214,6 @@ def _make_listener(address: str) -> Any:
         os.set_inheritable(int(inherited), False)
         return gevent.socket.socket(fileno=int(inherited))
     return address
-
-
-def _make_tls(options: argparse.Namespace) -> dict[str, Any]:
-    if options.certfile is None:
-        return {}
-    return {"certfile": options.certfile, "keyfile": options.keyfile or options.certfile}
 
 
 def _announce(options: argparse.Namespace, server: WebSocketServer) -> None:

@@ -12,7 +12,7 @@ from subprocess import PIPE, STDOUT
 from typing import Any
 
 import pytest
-from command import APPLICATION, DEADLINE, Served, run, running, serving
+from command import APPLICATION, DEADLINE, Output, Served, run, running, serving
 
 from geventws import cli
 from geventws.client import connect
@@ -81,6 +81,15 @@ def ask(uri: str, question: str, **options: Any) -> str | bytes | None:
         return ws.wait(timeout=DEADLINE)
 
 
+def fail(*options: str, application: str = "json:dumps", cwd: pathlib.Path | None = None) -> tuple[int, str]:
+    """Run `geventws serve`, which is to end by itself; return its exit status and all that it says."""
+    with running(["serve", application, *options], cwd=cwd, stdout=PIPE, stderr=STDOUT) as process:
+        assert process.stdout is not None
+        said = Output(process.stdout.fileno())
+        assert process.wait(DEADLINE), said.rest()
+        return process.returncode, said.rest().decode()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_drains(tmp_path: pathlib.Path, number: signal.Signals) -> None:
     with serving(tmp_path) as served, connect(served.uri(), proxy=None) as ws:
@@ -99,6 +108,29 @@ def test_tls(tmp_path: pathlib.Path, certificate: dict[str, str], tls: Any) -> N
         status, output, said = run(served.uri(), lines="who")
         assert (status, output) == (1, "") and "certificate verify failed" in said
         assert run(served.uri(), "--insecure", "--wait", "0.3", lines="who")[:2] == (0, "who\n")
+
+
+@pytest.mark.parametrize(
+    ("files", "why"),
+    [
+        (["--certfile", "nope.pem"], "nope.pem and its key from the same file: [Errno 2] No such file"),
+        (["--certfile", "cert"], "cert and its key from the same file: [SSL"),
+        (["--certfile", "cert", "--keyfile", "nope.pem"], "cert and its key from nope.pem: [Errno 2] No such file"),
+        (["--certfile", "cert", "--keyfile", "cert"], "cert and its key from cert: [SSL"),
+    ],
+)
+def test_files_that_make_no_tls_are_one_line(
+    tmp_path: pathlib.Path, certificate: dict[str, str], files: list[str], why: str
+) -> None:
+    (tmp_path / "cert").symlink_to(certificate["certfile"])
+    status, said = fail("--bind", "127.0.0.1:0", *files, cwd=tmp_path)
+    assert (status, said.count("\n")) == (1, 1)
+    assert said.startswith("cannot take the certificate from ") and why in said
+
+
+def test_a_key_without_its_certificate_is_a_wrong_command_line(certificate: dict[str, str]) -> None:
+    status, said = fail("--keyfile", certificate["keyfile"])
+    assert status == 2 and "--keyfile is the key of a --certfile" in said
 
 
 def test_reload_takes_up_changes_and_survives_mistakes(tmp_path: pathlib.Path) -> None:
@@ -134,8 +166,6 @@ def test_what_cannot_be_served(name: str, why: str) -> None:
 
 def test_an_address_in_use_is_one_line(site: Served) -> None:
     address = f"127.0.0.1:{site.port}"
-    with running(["serve", "json:dumps", "--bind", address], stderr=PIPE) as process:
-        assert process.wait(DEADLINE) == 1
-        assert process.stderr is not None
-        said = process.stderr.read().decode()
-    assert said.startswith(f"cannot listen on {address}: ") and said.count("\n") == 1
+    status, said = fail("--bind", address)
+    assert (status, said.count("\n")) == (1, 1)
+    assert said.startswith(f"cannot listen on {address}: ")
