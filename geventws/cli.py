@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import importlib
 import os
 import signal
 import ssl
 import sys
+import sysconfig
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import gevent
@@ -27,6 +29,12 @@ LISTENER = "GEVENTWS_LISTENER"
 
 POLL = 0.5
 """Seconds between two looks at the source files."""
+
+NOT_THERE = (0, 0)
+"""The stamp of a file that there is not."""
+
+INSTALLED = tuple(map(sysconfig.get_path, ("stdlib", "purelib", "platlib")))
+"""Where no application is being written."""
 
 _STARTED = time.time_ns()
 
@@ -153,11 +161,10 @@ def _serve(options: argparse.Namespace) -> int:
         return 1
     try:
         application = _load(options.application)
-    except Exception:
+    except (Exception, SystemExit) as error:
         if not options.reload:
             raise
-        traceback.print_exc()
-        _wait_for_change(_list_sources(sys.exc_info()[1]))
+        _wait_for_repair(error)
         _restart()
     return _run(options, WebSocketServer(_make_listener(options.bind), application, **tls))
 
@@ -240,10 +247,23 @@ def _restart() -> None:
     os.execv(sys.executable, sys.orig_argv)
 
 
-def _wait_for_change(paths: set[str]) -> None:
-    before = {path: _stamp(path) for path in paths}
+def _wait_for_repair(error: BaseException) -> None:
+    """Show why the application cannot be served, and wait until it may be otherwise. Blocks."""
+    if isinstance(error, SystemExit) and isinstance(error.code, str):
+        print(error.code, file=sys.stderr)
+    else:
+        traceback.print_exception(error)
+    paths = _list_sources(error)
+    ours = (path for path in paths if os.path.isabs(path) and not path.startswith(INSTALLED))
+    _wait_for_change(paths, {os.getcwd(), *map(os.path.dirname, ours)})
+
+
+def _wait_for_change(paths: set[str], folders: Collection[str] = ()) -> None:
+    """Wait until one of the files changes, or a Python file in the folders, which may be a new one. Blocks."""
+    before = {path: _stamp(path) for path in paths.union(_list_files(folders))}
     while not any(_has_changed(path, stamp) for path, stamp in before.items()):
         gevent.sleep(POLL)
+        before.update((path, NOT_THERE) for path in _list_files(folders) if path not in before)
 
 
 def _has_changed(path: str, stamp: tuple[int, int]) -> bool:
@@ -255,8 +275,15 @@ def _stamp(path: str) -> tuple[int, int]:
     try:
         status = os.stat(path)
     except OSError:
-        return 0, 0
+        return NOT_THERE
     return status.st_mtime_ns, status.st_size
+
+
+def _list_files(folders: Iterable[str]) -> Iterator[str]:
+    """Yield the Python files in folders, and the packages."""
+    for folder in folders:
+        for pattern in ("*.py", "*/__init__.py"):
+            yield from glob.iglob(os.path.join(glob.escape(folder), pattern))
 
 
 def _list_sources(error: BaseException | None = None) -> set[str]:
