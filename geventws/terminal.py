@@ -119,12 +119,15 @@ class Pipe:
 
     def lines(self) -> Iterator[str | bytes]:
         """Yield the lines of the standard input, without their ends; what is not UTF-8 stays bytes."""
-        rest = b""
+        begun: list[bytes] = []  # a line of which the end has not come
         # Not sys.stdin: a thread that is left in there could not be got out of it at the exit.
-        while data := tp_read(0, 65536):
-            *lines, rest = (rest + data).split(b"\n")
-            yield from map(_decode, lines)
-        if rest:
+        while data := tp_read(sys.stdin.fileno(), 65536):
+            first, *others = data.split(b"\n")
+            begun.append(first)
+            for part in others:
+                yield _decode(b"".join(begun))
+                begun = [part]
+        if rest := b"".join(begun):
             yield _decode(rest)
 
     def show(self, text: str, mark: str = "") -> None:

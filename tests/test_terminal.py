@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pathlib
 import signal
+import sys
+import time
 from collections.abc import Callable, Iterator
 from subprocess import PIPE
 
@@ -23,7 +26,7 @@ from command import (
 )
 
 from geventws.client import connect
-from geventws.terminal import describe, printable
+from geventws.terminal import Pipe, describe, printable
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +47,15 @@ def test_lines_go_out_and_messages_come_back(site: Served) -> None:
 
 def test_what_is_not_utf8_is_sent_as_binary(site: Served) -> None:
     assert run(site.uri(), "--wait", "0.3", lines=b"\xff\x00\n")[:2] == (0, "binary[2] ff 00\n")
+
+
+def test_long_lines_are_read_in_linear_time(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "input").write_bytes(b"x" * (32 << 20) + b"\n\nlast")
+    with (tmp_path / "input").open() as file:
+        monkeypatch.setattr("sys.stdin", file)
+        began = time.process_time()
+        assert [len(line) for line in Pipe(sys.stdout).lines()] == [32 << 20, 0, 4]
+    assert time.process_time() - began < 4.0  # quadratic, it took 14
 
 
 def test_output_does_nothing_to_a_terminal(site: Served) -> None:
