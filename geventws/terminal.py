@@ -62,6 +62,8 @@ class Screen:
     """
 
     def __init__(self, output: TextIO) -> None:
+        stdin: Any = sys.stdin
+        stdin.reconfigure(errors="surrogateescape")  # what is not text is told by `send`, not by the thread
         self._output = output
         self._editing = False
         self._settled = threading.Event()  # the thread that reads has done to the terminal what it does
@@ -211,32 +213,38 @@ class Session:
         """Send what is typed, then close."""
         try:
             for line in self._face.lines():
-                if self._interactive and line.startswith("/"):
-                    self._command(*line[1:].partition(" ")[::2])
-                else:
-                    self._ws.send(line)
+                self._take(line)
             while not self._interactive and (left := self._heard_at + self._quiet - time.monotonic()) > 0:
                 gevent.sleep(left)
             self._ws.close()
         except ConnectionClosed:
             pass  # the other greenlet says it
 
-    def _command(self, name: str, argument: str) -> None:
-        """Carry out a command."""
+    def _take(self, line: Any) -> None:
+        """Send a line, or do as it says."""
         try:
-            if name.startswith("/"):
-                self._ws.send(" ".join(filter(None, (name, argument))))
-            elif name == "ping":
-                self._ws.ping(argument.encode() or None).rawlink(self._show_pong)
-            elif name == "binary":
-                self._ws.send(bytes.fromhex(argument))
-            elif name == "close":
-                code, _, reason = argument.partition(" ")
-                self._ws.close(int(code or 1000), reason)
+            if self._interactive and line.startswith("/"):
+                self._command(*line[1:].partition(" ")[::2])
             else:
-                self._tell(HELP)
+                self._ws.send(line)
+        except UnicodeEncodeError:
+            self._tell(f"not sent: the line is not valid {sys.stdin.encoding}")
         except ValueError as error:
             self._tell(f"not sent: {error}")
+
+    def _command(self, name: str, argument: str) -> None:
+        """Carry out a command; ValueError for what cannot be sent."""
+        if name.startswith("/"):
+            self._ws.send(" ".join(filter(None, (name, argument))))
+        elif name == "ping":
+            self._ws.ping(argument.encode() or None).rawlink(self._show_pong)
+        elif name == "binary":
+            self._ws.send(bytes.fromhex(argument))
+        elif name == "close":
+            code, _, reason = argument.partition(" ")
+            self._ws.close(int(code or 1000), reason)
+        else:
+            self._tell(HELP)
 
     def _show_control(self, opcode: int, payload: bytes) -> None:
         name = "ping" if opcode == Opcode.PING else "pong"

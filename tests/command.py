@@ -51,10 +51,10 @@ def application(environ, start_response):
 """
 
 
-def environment() -> dict[str, str]:
+def environment(**variables: str) -> dict[str, str]:
     unset = {name for name in os.environ if name.lower().endswith("_proxy")}
     kept = {name: value for name, value in os.environ.items() if name not in unset}
-    return {**kept, "PYTHONPATH": str(ROOT), "TERM": "xterm", "INPUTRC": os.devnull, "COLUMNS": "80"}
+    return {**kept, "PYTHONPATH": str(ROOT), "TERM": "xterm", "INPUTRC": os.devnull, "COLUMNS": "80", **variables}
 
 
 class Output:
@@ -92,7 +92,7 @@ class Output:
 @contextlib.contextmanager
 def running(arguments: list[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
     """Run `python -m geventws`, and see that it has ended."""
-    process = subprocess.Popen([*COMMAND, *arguments], env=environment(), **options)
+    process = subprocess.Popen([*COMMAND, *arguments], **{"env": environment(), **options})
     try:
         yield process
     finally:
@@ -146,12 +146,18 @@ def run(*arguments: str, lines: str | bytes = "") -> tuple[int, str, str]:
 class Terminal(Output):
     """A pseudo-terminal with `geventws connect` on it."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, **variables: str) -> None:
         self.master, slave = pty.openpty()
         super().__init__(self.master)
         self.settings = termios.tcgetattr(slave)
         self._context = running(
-            ["connect", uri], stdin=slave, stdout=slave, stderr=slave, start_new_session=True, preexec_fn=_take_terminal
+            ["connect", uri],
+            env=environment(**variables),
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            preexec_fn=_take_terminal,
         )
         self.process = self._context.__enter__()
         self.slave = slave

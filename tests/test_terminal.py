@@ -98,8 +98,8 @@ def terminal(site: Served) -> Iterator[Callable[..., Terminal]]:
     """Open a pseudo-terminal on a path of the site, with a prompt on it."""
     opened: list[Terminal] = []
 
-    def open_terminal(path: str = "/") -> Terminal:
-        opened.append(Terminal(site.uri(path)))
+    def open_terminal(path: str = "/", **variables: str) -> Terminal:
+        opened.append(Terminal(site.uri(path), **variables))
         opened[-1].until(rb"connected to ws://\S+ \(/help tells the commands\)\r\n")
         return opened[-1]
 
@@ -148,6 +148,16 @@ def test_commands(terminal: Callable[..., Terminal]) -> None:
     screen.type(b"/close 4000 enough\r")
     screen.until(rb"closed: 4000 enough")
     screen.expect_exit(1)
+
+
+@pytest.mark.parametrize("encoding", ["", "utf-8:strict"])
+def test_what_is_not_utf8_is_not_sent(terminal: Callable[..., Terminal], encoding: str) -> None:
+    screen = terminal(LC_ALL="C", PYTHONIOENCODING=encoding)
+    for typed in (b"caf\xe9\r", b"/ping \xe9\r", b"//\xe9\r"):
+        screen.type(typed)
+        screen.until(rb"not sent: the line is not valid utf-8\r\n")
+    screen.type("caf\xe9\r".encode())
+    screen.until("< caf\xe9".encode())
 
 
 def test_text_and_binary_are_told_apart_and_harmless(terminal: Callable[..., Terminal]) -> None:
