@@ -14,6 +14,7 @@ import shutil
 import sys
 import threading
 import time
+import unicodedata
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
@@ -27,6 +28,9 @@ from .owned import OwnedWebSocket
 PROMPT = "> "
 GRACEFUL = (1000, 1001, 1005)
 """Close codes of an exit status of 0: done, going away, and none given."""
+
+TAB = 8
+"""Columns between two tab stops."""
 
 SETTLE = 1.0
 """Seconds for a thread to begin to read a line, before the terminal is restored all the same."""
@@ -52,6 +56,33 @@ def describe(message: str | bytes) -> str:
     if isinstance(message, str):
         return printable(message)
     return f"binary[{len(message)}] {message.hex(' ')}".rstrip()
+
+
+def fold(line: str, width: int) -> Iterator[str]:
+    """Yield a line in parts that take so many columns of a screen at the most; tabs become spaces."""
+    if line.isascii():  # all at once, for one is as wide as the other
+        line = line.expandtabs(TAB)
+        yield from (line[start : start + width] for start in range(0, len(line) or 1, width))
+        return
+    part, used = "", 0
+    for char in line:
+        if char == "\t":
+            char = " " * (TAB - used % TAB)
+        columns = sum(map(_count_columns, char))
+        if used + columns > width:
+            yield part
+            part, used = "", 0
+        part += char
+        used += columns
+    yield part
+
+
+def _count_columns(char: str) -> int:
+    if char < "\u0300":
+        return 1
+    if unicodedata.category(char) in ("Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
 class Screen:
@@ -86,8 +117,8 @@ class Screen:
         """Show text, and leave the line that is being edited as it is."""
         width = max(shutil.get_terminal_size().columns - 1, 10)
         for line in (mark + text).split("\n"):
-            for start in range(0, len(line) or 1, width):
-                self._show_line(line[start : start + width])
+            for part in fold(line, width):
+                self._show_line(part)
         self._output.flush()
 
     def _show_line(self, line: str) -> None:

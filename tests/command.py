@@ -36,6 +36,8 @@ def serve(ws):
     if ws.path == "/bytes":
         ws.send(b"\\x00\\xffa")
         ws.send("\\x1b[31mred\\nnext")
+    if ws.path == "/wide":
+        ws.send("\u6f22" * 50 + "\\te\u0301|")
     if ws.path == "/door":
         DOORS.append(ws)
     if ws.path == "/ring":

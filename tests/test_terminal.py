@@ -26,7 +26,7 @@ from command import (
 )
 
 from geventws.client import connect
-from geventws.terminal import Pipe, describe, printable
+from geventws.terminal import Pipe, describe, fold, printable
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +88,22 @@ def test_printable_and_describe() -> None:
     assert printable("a\tb\nc\x1b\r\x7f\x9b\u202ed\xe9") == "a\tb\nc\\x1b\\r\\x7f\\x9b\\u202ed\xe9"
     assert describe(b"") == "binary[0]"
     assert describe("") == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "parts"),
+    [
+        ("", [""]),
+        ("0123456789ab", ["0123456789", "ab"]),
+        ("a\tb\tc", ["a       b ", "      c"]),
+        ("\u6771\u30a2\u30b8\u30a2", ["\u6771\u30a2\u30b8\u30a2"]),
+        ("a\u6771\u30a2\u30b8\u30a2\u6771", ["a\u6771\u30a2\u30b8\u30a2", "\u6771"]),
+        ("e\u0301" * 12, ["e\u0301" * 10, "e\u0301" * 2]),
+        ("\u6771\tb", ["\u6771      b"]),
+    ],
+)
+def test_lines_are_folded_by_columns(line: str, parts: list[str]) -> None:
+    assert list(fold(line, 10)) == parts
 
 
 # ---- at a terminal
@@ -165,6 +181,14 @@ def test_text_and_binary_are_told_apart_and_harmless(terminal: Callable[..., Ter
     screen.until(rb"< binary\[3\] 00 ff 61")
     screen.until(rb"< \\x1b\[31mred")
     screen.until(rb"next")
+
+
+def test_wide_characters_stay_on_their_lines(terminal: Callable[..., Terminal]) -> None:
+    screen = terminal("/wide")
+    first = screen.until("(?s)< ((?:\u6f22)+)(.*?)(?=\u6f22)".encode())
+    assert first[1].decode() == "\u6f22" * 38  # 78 columns of 80, with the mark
+    assert b"\n" in first[2]
+    screen.until(("\u6f22" * 12 + " " * 8 + "e\u0301\\|").encode())
 
 
 def test_the_server_closes_while_a_line_is_edited(terminal: Callable[..., Terminal], site: Served) -> None:
