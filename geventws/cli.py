@@ -18,6 +18,7 @@ from typing import Any
 import gevent
 import gevent.socket
 import gevent.ssl
+from gevent.baseserver import parse_address
 
 from .client import connect
 from .exceptions import InvalidStatus, WebSocketError
@@ -92,11 +93,30 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     )
     parser.set_defaults(command=_serve, refuse=parser.error)
     add = parser.add_argument
-    add("application", metavar="MODULE:APPLICATION", help="package.module:name of a WSGI callable")
-    add("--bind", default="127.0.0.1:8000", metavar="HOST:PORT", help="where to listen; 127.0.0.1:8000")
+    add("application", type=_check_name, metavar="MODULE:APPLICATION", help="package.module:name of a WSGI callable")
+    add("--bind", type=_check_address, default="127.0.0.1:8000", metavar="HOST:PORT", help="where; 127.0.0.1:8000")
     add("--certfile", help="the certificate, for TLS")
     add("--keyfile", help="its key; by default in the same file")
     add("--reload", action="store_true", help="start anew when a source file changes")
+
+
+def _check_name(name: str) -> str:
+    """Return what may name an application."""
+    if name.startswith((":", ".")) or not name:
+        raise argparse.ArgumentTypeError(f"{name!r} is not MODULE:APPLICATION")
+    return name
+
+
+def _check_address(address: str) -> str:
+    """Return what a server may listen on."""
+    try:
+        _, (host, port) = parse_address(address)
+        host.encode("idna")
+    except ValueError:
+        port = -1
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"{address!r} is not HOST:PORT")
+    return address
 
 
 # ---- connect

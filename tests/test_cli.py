@@ -194,6 +194,18 @@ def test_what_cannot_be_served(name: str, why: str) -> None:
         cli.main(["serve", name])
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.1:http", "127.0.0.1:99999", "\xe9..:0", "", "unix:/run/it"])
+def test_what_is_no_address_is_a_wrong_command_line(address: str) -> None:
+    status, said = fail("--bind", address)
+    assert status == 2 and said.endswith(f": error: argument --bind: {address!r} is not HOST:PORT\n")
+
+
+@pytest.mark.parametrize("name", [":application", ".app", ""])
+def test_what_is_no_name_is_a_wrong_command_line(name: str) -> None:
+    status, said = fail(application=name)
+    assert status == 2 and said.endswith(f"error: argument MODULE:APPLICATION: {name!r} is not MODULE:APPLICATION\n")
+
+
 def test_an_address_in_use_is_one_line(site: Served) -> None:
     address = f"127.0.0.1:{site.port}"
     status, said = fail("--bind", address)
