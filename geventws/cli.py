@@ -24,6 +24,7 @@ from .client import connect
 from .exceptions import InvalidStatus, WebSocketError
 from .server import WebSocketServer
 from .terminal import printable, run_session
+from .uri import parse_uri
 
 LISTENER = "GEVENTWS_LISTENER"
 """The environment's name for the listening descriptor that a reload passes on."""
@@ -71,7 +72,7 @@ def _add_connect(parser: argparse.ArgumentParser) -> None:
     add("--header", "-H", action="append", default=[], metavar="'NAME: VALUE'", help="a further header; repeatable")
     add("--origin", help="the Origin header")
     add("--subprotocol", action="append", default=[], metavar="NAME", help="offer a subprotocol; repeatable")
-    add("--insecure", action="store_true", help="take any certificate of the server's")
+    add("--insecure", action="store_true", help="take any certificate of the server's, for wss://")
     add("--no-proxy", action="store_true", help="go straight to the server, whatever the environment says")
     add("--unix", metavar="PATH", help="connect to a Unix socket")
     add("--pings", action="store_true", help="show the pings and pongs that come")
@@ -129,7 +130,7 @@ def _connect(options: argparse.Namespace) -> int:
             headers=[_read_header(header) for header in options.header],
             origin=options.origin,
             subprotocols=options.subprotocol,
-            ssl=_make_insecure_context() if options.insecure else None,
+            ssl=_make_insecure_context() if options.insecure and parse_uri(options.uri).secure else None,
             proxy=not options.no_proxy,
             unix_path=options.unix,
             open_timeout=options.timeout,

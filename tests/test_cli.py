@@ -56,6 +56,10 @@ def test_errors_are_one_line(arguments: list[str], why: str) -> None:
     assert said.startswith("cannot connect: ") and why in said
 
 
+def test_insecure_is_without_effect_where_there_is_no_tls(site: Served) -> None:
+    assert run(site.uri(), "--insecure", "--wait", "0.3", lines="plain")[:2] == (0, "plain\n")
+
+
 def test_control_c_while_connecting_is_silent() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(DEADLINE)
