@@ -46,6 +46,7 @@ SHOWN_BODY = 500
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit status: 0 for a good end, 1 for a bad one, 2 for a wrong command line."""
+    _open_streams()
     options = _make_parser().parse_args(arguments)
     hub = gevent.get_hub()
     hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)  # which it would print, besides raising it here
@@ -54,6 +55,13 @@ def main(arguments: list[str] | None = None) -> int:
         return command(options)
     except KeyboardInterrupt:
         return 130
+
+
+def _open_streams() -> None:
+    """Open the standard streams that the program was started without, on nothing."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))
 
 
 def _make_parser() -> argparse.ArgumentParser:

@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
 import gevent
-from gevent.os import tp_read
 
 from .exceptions import ConnectionClosed, describe_close
 from .frames import Opcode
@@ -140,7 +139,7 @@ def _read_line() -> str | None:
     """Return the line typed, None at the end of the input: the pool prints what is raised. Blocks its thread."""
     try:
         return input(PROMPT)
-    except EOFError:
+    except (EOFError, OSError):
         return None
 
 
@@ -153,8 +152,7 @@ class Pipe:
     def lines(self) -> Iterator[str | bytes]:
         """Yield the lines of the standard input, without their ends; what is not UTF-8 stays bytes."""
         begun: list[bytes] = []  # a line of which the end has not come
-        # Not sys.stdin: a thread that is left in there could not be got out of it at the exit.
-        while data := tp_read(sys.stdin.fileno(), 65536):
+        while data := gevent.get_hub().threadpool.apply(_read):
             first, *others = data.split(b"\n")
             begun.append(first)
             for part in others:
@@ -170,6 +168,15 @@ class Pipe:
 
     def close(self) -> None:
         """Do nothing: there is nothing to restore."""
+
+
+def _read() -> bytes:
+    """Return what comes, nothing at the end of the input, or where it cannot be read. Blocks its thread."""
+    try:
+        # Not sys.stdin.read: a thread that is left in there could not be got out of it at the exit.
+        return os.read(sys.stdin.fileno(), 65536)
+    except OSError:
+        return b""
 
 
 def _decode(line: bytes) -> str | bytes:
@@ -204,6 +211,8 @@ class Session:
     """
 
     def __init__(self, ws: OwnedWebSocket, quiet: float, pings: bool) -> None:
+        stdout: Any = sys.stdout
+        stdout.reconfigure(errors="backslashreplace")
         self._ws = ws
         ws.on_control = self._show_control if pings else None
         self._quiet = quiet
@@ -214,6 +223,7 @@ class Session:
     def run(self) -> int:
         """Send and show until the connection is over; return the exit status. Blocks."""
         feeder = gevent.Greenlet(self._feed)
+        written = True
         try:
             self._tell(f"connected to {self._ws.peer}" + self._details())
             feeder.start()
@@ -222,12 +232,15 @@ class Session:
                 self._face.show(describe(message), "< ")
         except (KeyboardInterrupt, BrokenPipeError):  # of the standard output, that is
             pass
+        except OSError as error:
+            written = False
+            print(f"cannot write: {error}", file=sys.stderr)
         finally:
             feeder.kill(block=False)
             self._ws.close()
             self._face.close()
         self._tell(f"closed: {describe_close(self._ws.close_code or 1006, printable(self._ws.close_reason or ''))}")
-        return 0 if self._ws.close_code in GRACEFUL else 1
+        return 0 if written and self._ws.close_code in GRACEFUL else 1
 
     def _details(self) -> str:
         protocol = f", subprotocol {self._ws.protocol}" if self._ws.protocol else ""
@@ -291,6 +304,6 @@ def run_session(ws: OwnedWebSocket, quiet: float, pings: bool) -> int:
     status = Session(ws, quiet, pings).run()
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains at the exit
     return status

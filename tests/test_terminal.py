@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from subprocess import PIPE
+from subprocess import DEVNULL, PIPE, STDOUT
+from typing import Any
 
 import pytest
 from command import (
@@ -20,6 +22,7 @@ from command import (
     Output,
     Served,
     Terminal,
+    environment,
     run,
     running,
     serving,
@@ -72,6 +75,45 @@ def test_exit_status_tells_an_unclean_close(site: Served) -> None:
     status, output, said = run(site.uri("/leave"), "--wait", "10")
     assert (status, output) == (1, "")
     assert said.endswith("closed: 4001 as you wish\n")
+
+
+@pytest.mark.parametrize("closed", [[0], [0, 1, 2]])
+def test_streams_that_are_closed_are_empty(site: Served, closed: list[int]) -> None:
+    arguments = ["connect", site.uri("/bytes"), "--wait", "0.3"]
+    options: dict[str, Any] = {"preexec_fn": lambda: [os.close(number) for number in closed]}
+    with running(arguments, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, **options) as process:
+        output, said = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 0
+    if closed == [0]:
+        assert output.startswith(b"binary[3] 00 ff 61\n")
+        assert said.decode() == f"connected to {site.uri('/bytes')}\nclosed: 1000\n"
+    else:
+        assert (output, said) == (b"", b"")
+
+
+def test_input_that_cannot_be_read_is_empty(site: Served) -> None:
+    arguments = ["connect", site.uri(), "--wait", "0.3"]
+    with open(os.devnull, "w") as stdin, running(arguments, stdin=stdin, stdout=PIPE, stderr=STDOUT) as process:
+        said = process.communicate(timeout=DEADLINE)[0].decode()
+    assert (process.returncode, said) == (0, f"connected to {site.uri()}\nclosed: 1000\n")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+def test_output_that_cannot_be_written_is_one_line(site: Served) -> None:
+    arguments = ["connect", site.uri("/bytes"), "--wait", "10"]
+    with open("/dev/full", "w") as full, running(arguments, stdin=DEVNULL, stdout=full, stderr=PIPE) as process:
+        said = process.communicate(timeout=DEADLINE)[1].decode()
+    assert process.returncode == 1
+    why = f"cannot write: [Errno 28] {os.strerror(28)}"
+    assert said == f"connected to {site.uri('/bytes')}\n{why}\nclosed: 1000\n"
+
+
+def test_what_the_output_cannot_encode_is_spelled_out(site: Served) -> None:
+    arguments = ["connect", site.uri("/wide"), "--wait", "0.3"]
+    options: dict[str, Any] = {"env": environment(PYTHONIOENCODING="latin-1")}
+    with running(arguments, stdin=PIPE, stdout=PIPE, stderr=PIPE, **options) as process:
+        output = process.communicate("\xe9".encode(), timeout=DEADLINE)[0]
+    assert (process.returncode, output) == (0, b"\\u6f22" * 50 + b"\te\\u0301|\n\xe9\n")
 
 
 def test_control_c_closes(site: Served) -> None:
