@@ -237,10 +237,16 @@ class Session:
             print(f"cannot write: {error}", file=sys.stderr)
         finally:
             feeder.kill(block=False)
-            self._ws.close()
-            self._face.close()
+            self._end()
         self._tell(f"closed: {describe_close(self._ws.close_code or 1006, printable(self._ws.close_reason or ''))}")
         return 0 if written and self._ws.close_code in GRACEFUL else 1
+
+    def _end(self) -> None:
+        """Close the connection, and put the terminal in order even if a second Ctrl-C cuts that short. Blocks."""
+        try:
+            self._ws.close()
+        finally:
+            self._face.close()
 
     def _details(self) -> str:
         protocol = f", subprotocol {self._ws.protocol}" if self._ws.protocol else ""

@@ -247,3 +247,17 @@ def test_the_end_is_told_on_a_line_of_its_own(terminal: Callable[..., Terminal],
     assert screen.until(rb"(?s).*closed: 1000")[0].removeprefix(typed[:-1]) == b"\r\nclosed: 1000"
     screen.expect_exit(0)
     assert screen.rest() == b"\r\n"
+
+
+def test_control_c_twice_does_not_wait_for_the_server(terminal: Callable[..., Terminal], site: Served) -> None:
+    screen = terminal()
+    screen.until(rb"> ")
+    site.process.send_signal(signal.SIGSTOP)
+    try:
+        screen.type(INTERRUPT)
+        time.sleep(0.5)  # it waits for the server's close frame now
+        screen.type(INTERRUPT)
+        screen.expect_exit(130)
+    finally:
+        site.process.send_signal(signal.SIGCONT)
+    assert screen.rest() == b"\r\n"
