@@ -25,10 +25,11 @@ from .exceptions import HandshakeError, InvalidStatus, InvalidURI
 from .handshake import Upgrade, check_response, make_key, request_headers
 from .headers import HeaderList, build_extensions, join_headers, quoted
 from .http_response import Response
-from .keepalive import Timing
+from .keepalive import make_timing
 from .owned import OwnedStreamingWebSocket, OwnedWebSocket
 from .permessage_deflate import PerMessageDeflate
 from .protocol import WebSocketProtocol
+from .route import check_options
 from .uri import URI, basic_auth, parse_proxy, parse_uri, resolve
 
 __all__ = ["connect", "reconnect"]
@@ -111,9 +112,12 @@ def connect(
         TimeoutError: it took longer than `open_timeout`.
         ssl.SSLCertVerificationError: the server's certificate is not trusted, or of another name.
         OSError: the server or its proxy cannot be reached, or hung up.
-        ValueError: an option, such as a header, cannot be sent.
-        TypeError: `subprotocols` is a string.
+        ValueError: an option, such as a header, cannot be sent, or is out of its range.
+        TypeError: `subprotocols` is a string; `max_message_size`, one of the timeouts of an open connection or
+            `compression` is of another type than it has here.
     """
+    check_options(max_message_size, compression)
+    timing = make_timing(ping_interval, ping_timeout, close_timeout, send_timeout)
     pairs = list(headers.items() if isinstance(headers, dict) else headers)
     offered = None if streaming else compression
     opening = Opening(
@@ -128,7 +132,6 @@ def connect(
         decode_text=decode_text,
         streaming=streaming,
     )
-    timing = Timing(ping_interval, ping_timeout, close_timeout, send_timeout)
     kind = OwnedStreamingWebSocket if streaming else OwnedWebSocket
     ws = kind(connected, protocol, timing, upgrade, str(opening.uri), opening.uri.path)
     ws.open(early)

@@ -26,6 +26,31 @@ class Timing(NamedTuple):
     send_timeout: float | None = 30.0
 
 
+def make_timing(
+    ping_interval: float | None, ping_timeout: float | None, close_timeout: float | None, send_timeout: float | None
+) -> Timing:
+    """Return the clocks of a connection, from options of these names.
+
+    Raises:
+        TypeError: one of them is neither a number nor None.
+        ValueError: one of them is below 0, or one of the first two is 0: a connection would ping without a pause, or
+            give up a peer that had no time to answer.
+    """
+    timing = Timing(ping_interval, ping_timeout, close_timeout, send_timeout)
+    for name, value in zip(Timing._fields, timing, strict=True):
+        _check_seconds(name, value, "above 0" if name.startswith("ping_") else "at least 0")
+    return timing
+
+
+def _check_seconds(name: str, value: object, bound: str) -> None:
+    if value is None:
+        return
+    if not isinstance(value, (int, float)):
+        raise TypeError(f"{name} takes seconds or None, not {value!r}")
+    if not (value > 0 or (value == 0 and bound == "at least 0")):
+        raise ValueError(f"{name} has to be {bound}, not {value!r}; None turns it off")
+
+
 class Keepalive:
     """The pings of one connection, and what the clock says about them.
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from . import legacy
 from .exceptions import HandshakeError
+from .frames import NO_LIMIT
 from .handshake import SAME_ORIGIN, Origins, accept
 from .hixie76 import HixieProtocol, LegacyUpgrade, is_legacy
-from .keepalive import Timing
+from .keepalive import Timing, make_timing
 from .permessage_deflate import PerMessageDeflate
 from .protocol import WebSocketProtocol
 from .streaming import StreamingWebSocket
@@ -29,7 +30,7 @@ logger = logging.getLogger("geventws")
 
 DEFAULT_COMPRESSION = PerMessageDeflate()
 
-_make_timing = functools.lru_cache(maxsize=64)(Timing)  # one for all connections of a route
+_share_timing = functools.lru_cache(maxsize=64)(make_timing)  # one for all connections of a route
 
 
 class Route:
@@ -54,7 +55,9 @@ class Route:
         support_legacy_versions: whether drafts 75 and 76 are spoken, too.
 
     Raises:
-        TypeError: `subprotocols` or `origins` is a string where a list of strings is meant.
+        TypeError: `subprotocols` or `origins` is a string where a list of strings is meant; `max_message_size`, one of
+            the clocks or `compression` is of another type than it has here.
+        ValueError: `max_message_size` or one of the clocks is out of its range.
     """
 
     def __init__(
@@ -76,6 +79,8 @@ class Route:
         for name, value in (("subprotocols", subprotocols), ("origins", origins)):
             if isinstance(value, str):
                 raise TypeError(f"{name} takes a list, not the text {value!r}")
+        check_options(max_message_size, compression)
+        make_timing(ping_interval, ping_timeout, close_timeout, send_timeout)  # for its errors
         self.subprotocols = subprotocols
         self.origins = origins
         self.max_message_size = max_message_size
@@ -184,7 +189,22 @@ class Route:
     @property
     def timing(self) -> Timing:
         """The clocks of a connection."""
-        return _make_timing(self.ping_interval, self.ping_timeout, self.close_timeout, self.send_timeout)
+        return _share_timing(self.ping_interval, self.ping_timeout, self.close_timeout, self.send_timeout)
+
+
+def check_options(max_message_size: object, compression: object) -> None:
+    """Check the options that a route and a client have in common; `make_timing` does it for the clocks.
+
+    Raises:
+        TypeError: `max_message_size` is no int, or `compression` neither a `PerMessageDeflate` nor None.
+        ValueError: `max_message_size` is negative, or more than the header of a frame can say.
+    """
+    if not isinstance(max_message_size, int):
+        raise TypeError(f"max_message_size takes an int, not {max_message_size!r}")
+    if not 0 <= max_message_size <= NO_LIMIT:
+        raise ValueError(f"max_message_size is a number of bytes from 0 to 2 ** 63 - 1, not {max_message_size}")
+    if not (compression is None or isinstance(compression, PerMessageDeflate)):
+        raise TypeError(f"compression takes a PerMessageDeflate or None, not {compression!r}")
 
 
 def as_origins(origin_checker: Callable[[str, str], object]) -> Callable[[str | None, Environ], object]:
