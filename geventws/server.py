@@ -7,6 +7,7 @@ over the limit, and ends them when the server stops.
 
 from __future__ import annotations
 
+import functools
 import signal
 import socket
 import threading
@@ -15,6 +16,7 @@ from typing import Any
 import gevent
 from gevent.event import Event
 from gevent.pywsgi import WSGIServer
+from gevent.ssl import SSLSocket
 
 from .http_handler import RequestHandler, share_keys
 from .http_stream import RawSocket
@@ -85,6 +87,9 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
         self.silent = log is None
         super().__init__(listener, application, backlog, spawn, log, error_log, handler_class, environ, **ssl_options)
         self.__dict__.pop("full", None)  # the pool's, see below
+        if (context := ssl_options.get("ssl_context")) is not None:
+            # Not context.wrap_socket, which makes of a context of the standard library a socket that blocks everything.
+            self.wrap_socket = functools.partial(SSLSocket, _context=context)
         if not issubclass(self.handler_class, RequestHandler):
             raise TypeError("handler_class must be derived from geventws.http_handler.RequestHandler")
         share_keys(self.handler_class)

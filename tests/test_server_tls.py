@@ -4,10 +4,14 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
+import gevent.ssl
 import pytest
 from http_site import Running, deadline, parser, read_all, read_response, run, show  # noqa: F401
+
+from geventws import WebSocket, WebSocketWSGI, connect
 
 
 @pytest.fixture(scope="module")
@@ -21,8 +25,6 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def tls_options(certificate: str) -> dict[str, Any]:
     """Return options that make a server speak TLS."""
-    import gevent.ssl
-
     context = gevent.ssl.SSLContext(gevent.ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     return {"ssl_context": context}
@@ -30,13 +32,30 @@ def tls_options(certificate: str) -> dict[str, Any]:
 
 def dial_tls(running: Running) -> Any:
     """Return a TLS client that trusts everybody."""
-    import gevent.ssl
-
     context = gevent.ssl.SSLContext(gevent.ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, gevent.ssl.CERT_NONE
     client = context.wrap_socket(running.connect())
     running.clients.append(client)
     return client
+
+
+def test_a_context_of_the_standard_library(run: Any, certificate: str) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+
+    @WebSocketWSGI
+    def echo(ws: WebSocket) -> None:
+        for message in ws:
+            ws.send(message)
+
+    running = run(echo, ssl_context=context)
+    silent = dial_tls(running)  # which holds nobody up
+    trusting = gevent.ssl.SSLContext(gevent.ssl.PROTOCOL_TLS_CLIENT)
+    trusting.check_hostname, trusting.verify_mode = False, gevent.ssl.CERT_NONE
+    with connect(f"wss://127.0.0.1:{running.server.server_port}/", ssl=trusting, proxy=None) as ws:
+        ws.send("over the standard library's context")
+        assert ws.wait(timeout=5) == "over the standard library's context"
+    silent.close()
 
 
 def test_tls(run: Any, parser: None, certificate: str) -> None:
