@@ -11,6 +11,7 @@ what comes out: a WebSocket like a server's, but one that closes its own socket.
 from __future__ import annotations
 
 import logging
+import os
 import ssl as _ssl
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -53,7 +54,7 @@ def connect(
     ssl: _ssl.SSLContext | None = None,
     server_hostname: str | None = None,
     proxy: str | bool | None = True,
-    unix_path: str | None = None,
+    unix_path: str | os.PathLike[str] | None = None,
     socket: Any = None,
     max_redirects: int = 10,
     open_timeout: float | None = 10.0,
@@ -85,7 +86,8 @@ def connect(
         server_hostname: the name that the server's certificate must have; the URI's host by default.
         proxy: True asks the environment (https_proxy, http_proxy, no_proxy) for an HTTP proxy; a URI such as
             "http://name:password@host:3128" is one; None or False goes straight to the server.
-        unix_path: the path of a Unix socket to connect to. The URI then says what to ask for there.
+        unix_path: the path of a Unix socket to connect to, a `pathlib.Path` or text. The URI then says what to ask
+            for there.
         socket: a socket that is connected to the server already. It is the connection's from here on.
         max_redirects: redirects to follow. None leads from wss to ws, and credentials stay with their server.
         open_timeout: seconds for all that, from the name lookup to the 101; None for no limit.
@@ -225,7 +227,7 @@ class Opening:
     ssl: _ssl.SSLContext | None
     server_hostname: str | None
     proxy: str | bool | None
-    unix_path: str | None
+    unix_path: str | os.PathLike[str] | None
     socket: Any
     deadline: gevent.Timeout | None = field(default=None, init=False)
     redirects: int = field(default=0, init=False)  # followed

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import os
 import socket as _socket
 import ssl
 from typing import Any, NoReturn
@@ -48,9 +49,9 @@ def connect_tcp(host: str, port: int) -> Any:
     return _race(addresses, f"{host}:{port}")
 
 
-def connect_unix(path: str) -> Any:
+def connect_unix(path: str | os.PathLike[str]) -> Any:
     """Return a gevent socket connected to the Unix socket at `path`; raise OSError where nobody listens."""
-    return _connect((_socket.AF_UNIX, _socket.SOCK_STREAM, 0, "", path))
+    return _connect((_socket.AF_UNIX, _socket.SOCK_STREAM, 0, "", os.fspath(path)))
 
 
 def adopt(socket: Any) -> Any:

@@ -72,10 +72,10 @@ class WebSocketWSGI(Route):
     def __init__(
         self, handler: Callable[[Any], object], max_frame_length: int | None = None, **options: Any
     ) -> None:
+        if max_frame_length is not None:
+            options["max_message_size"] = max_frame_length
         super().__init__(**options)
         self.handler = handler
-        if max_frame_length is not None:
-            self.max_message_size = max_frame_length
         functools.update_wrapper(self, handler, updated=())
 
     @classmethod

@@ -60,10 +60,11 @@ def test_echo_over_tls(serve: Any, certificate: Any, tls: Any, thread_tls: Any, 
         check_echo(ws)
 
 
-def test_echo_over_a_unix_socket(serve: Any, tmp_path: pathlib.Path) -> None:
-    path = str(tmp_path / "socket")
+@pytest.mark.parametrize("kind", [str, pathlib.Path])
+def test_echo_over_a_unix_socket(serve: Any, tmp_path: pathlib.Path, kind: Any) -> None:
+    path = kind(tmp_path / "socket")
     listener = gsocket.socket(gsocket.AF_UNIX)
-    listener.bind(path)
+    listener.bind(str(path))
     listener.listen()
     site_socket, answers = listener, []
 
@@ -226,6 +227,7 @@ def test_keys_and_masks_are_new_each_time(scripted: Any) -> None:
         ({"ssl": ssl.create_default_context()}, ValueError),
         ({"proxy": "socks5://127.0.0.1"}, InvalidURI),
         ({"socket": object(), "unix_path": "/tmp/x"}, ValueError),
+        ({"unix_path": 7}, TypeError),
     ],
 )
 def test_options_that_cannot_be_are_refused_before_dialing(options: Any, error: type[Exception]) -> None:

@@ -61,7 +61,7 @@ def test_open_timeout_does_not_lose_a_refusal_whose_body_is_late(scripted: Any, 
     uri = "ws://a.example/" if who == "proxy" else peer.uri
     for call in (connect, lambda *args, **more: next(reconnect(*args, **more))):
         with pytest.raises(ProxyError if who == "proxy" else InvalidStatus) as caught:
-            call(uri, open_timeout=0.05, **options)
+            call(uri, open_timeout=0.3, **options)
         assert (caught.value.status, caught.value.body) == (407 if who == "proxy" else 401, b"half")
         assert ("X-Why", "late") in caught.value.headers
     done.set()
