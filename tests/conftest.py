@@ -11,6 +11,7 @@ import contextlib
 import gc
 import logging
 import os
+import signal
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -41,8 +42,9 @@ SETTLE = 3.0
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let gevent.pywsgi make its SSL context in the way it does."""
+    """Let gevent.pywsgi make its SSL context in the way it does, and let programs that tests start heed Ctrl-C."""
     config.addinivalue_line("filterwarnings", "ignore:ssl.PROTOCOL_TLS is deprecated:DeprecationWarning")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what runs in the background ignore it
 
 
 OUTSIDE = ["test_browser", "test_nginx", "test_layers", "test_readme", "engineio", "frameworks"]

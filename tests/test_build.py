@@ -15,6 +15,8 @@ __test__ = os.environ.get("GEVENTWS_PURE_PYTHON", "0") in ("", "0")  # whether p
 ROOT = Path(__file__).parents[1]
 
 ECHO = """
+import sys
+sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in str(finder)]  # of what is installed
 import gevent, geventws, geventws._core
 from geventws import WebSocketServer, WebSocketWSGI, connect
 
