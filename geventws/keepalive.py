@@ -37,18 +37,16 @@ def make_timing(
             give up a peer that had no time to answer.
     """
     timing = Timing(ping_interval, ping_timeout, close_timeout, send_timeout)
-    for name, value in zip(Timing._fields, timing, strict=True):
-        _check_seconds(name, value, "above 0" if name.startswith("ping_") else "at least 0")
+    for name, value in timing._asdict().items():
+        if not isinstance(value, (int, float, type(None))):
+            raise TypeError(f"{name} takes seconds or None, not {value!r}")
+    for name, value in (("ping_interval", ping_interval), ("ping_timeout", ping_timeout)):
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} has to be above 0, not {value!r}; None turns it off")
+    for name, value in (("close_timeout", close_timeout), ("send_timeout", send_timeout)):
+        if value is not None and not value >= 0:
+            raise ValueError(f"{name} has to be at least 0, not {value!r}; None turns it off")
     return timing
-
-
-def _check_seconds(name: str, value: object, bound: str) -> None:
-    if value is None:
-        return
-    if not isinstance(value, (int, float)):
-        raise TypeError(f"{name} takes seconds or None, not {value!r}")
-    if not (value > 0 or (value == 0 and bound == "at least 0")):
-        raise ValueError(f"{name} has to be {bound}, not {value!r}; None turns it off")
 
 
 class Keepalive:

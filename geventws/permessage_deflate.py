@@ -299,13 +299,12 @@ class Deflate:
         if not final:
             self._compressor = compressor
             return compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
+        compressed = _deflate(compressor, payload, zlib.Z_FULL_FLUSH if compressors.forgets else zlib.Z_SYNC_FLUSH)
         if compressors.forgets:
-            compressed = _deflate(compressor, payload, zlib.Z_FULL_FLUSH)
             self._compressor = None
             compressors.give(compressor)
         else:
             self._compressor = compressor
-            compressed = _deflate(compressor, payload, zlib.Z_SYNC_FLUSH)
         return compressed or _EMPTY  # a second flush in a row may give nothing
 
     def decompress(self, data: Data, final: bool, limit: int) -> bytes:

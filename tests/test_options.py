@@ -90,3 +90,9 @@ def test_clocks_set_later_are_looked_at_when_a_connection_gets_them() -> None:
     route.ping_interval = 0
     with pytest.raises(ValueError, match="ping_interval"):
         _ = route.timing
+
+
+def test_the_name_that_eventlet_has_for_the_limit_is_checked_alike() -> None:
+    assert make_route(max_frame_length=5).max_message_size == 5
+    with pytest.raises(ValueError, match="max_message_size is a number of bytes"):
+        make_route(max_frame_length=-1)

@@ -9,6 +9,7 @@ from typing import Any
 
 import gevent.ssl
 import pytest
+import trustme
 from http_site import Running, deadline, parser, read_all, read_response, run, show  # noqa: F401
 
 from geventws import WebSocket, WebSocketWSGI, connect
@@ -17,7 +18,6 @@ from geventws import WebSocket, WebSocketWSGI, connect
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The path of a file with a certificate and its key."""
-    trustme = pytest.importorskip("trustme")
     path = str(tmp_path_factory.mktemp("tls") / "server.pem")
     trustme.CA().issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(path)
     return path

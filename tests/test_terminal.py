@@ -98,7 +98,6 @@ def test_input_that_cannot_be_read_is_empty(site: Served) -> None:
     assert (process.returncode, said) == (0, f"connected to {site.uri()}\nclosed: 1000\n")
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
 def test_output_that_cannot_be_written_is_one_line(site: Served) -> None:
     arguments = ["connect", site.uri("/bytes"), "--wait", "10"]
     with open("/dev/full", "w") as full, running(arguments, stdin=DEVNULL, stdout=full, stderr=PIPE) as process:

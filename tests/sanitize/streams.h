@@ -118,8 +118,12 @@ static size_t build_burst(uint8_t *data, size_t most, int masked)
 
     while (count-- && size + 400 < most) {
         uint32_t length = pick(4) ? pick(3) : 120 + pick(200);
+        uint8_t head = (pick(2) ? 0x81 : 0x82) | (pick(5) ? 0 : 0x40);
 
-        size += !pick(4) ? build_deflated_frame(data + size, masked) : build_frame(data + size, (pick(2) ? 0x81 : 0x82) | (pick(5) ? 0 : 0x40), length, pick(9) ? minimal_form(length) : 8, masked);
+        if (!pick(4))
+            size += build_deflated_frame(data + size, masked);
+        else
+            size += build_frame(data + size, head, length, pick(9) ? minimal_form(length) : 8, masked);
     }
     return size > 3 ? size - pick(4) : size;
 }
