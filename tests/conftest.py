@@ -42,8 +42,9 @@ SETTLE = 3.0
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let gevent.pywsgi make its SSL context in the way it does, and let programs that tests start heed Ctrl-C."""
+    """Let gevent.pywsgi make its SSL context in the way it does, threads stay, and what tests start heed Ctrl-C."""
     config.addinivalue_line("filterwarnings", "ignore:ssl.PROTOCOL_TLS is deprecated:DeprecationWarning")
+    gevent.config.threadpool_idle_task_timeout = 3600.0  # or threads go, and come back in the middle of a test
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what runs in the background ignore it
 
 
@@ -160,7 +161,6 @@ def warm() -> None:
     """Make what a hub keeps for good: its poller, all its threads, and what imports and logs make once."""
     with contextlib.closing(gevent.socket.socket()) as socket:
         socket.bind(("127.0.0.1", 0))
-    gevent.config.threadpool_idle_task_timeout = 3600.0  # or threads go, and come back in the middle of a test
     threads = gevent.get_hub().threadpool
     all_there = threading.Barrier(threads.maxsize)
     gevent.joinall([threads.spawn(all_there.wait, START) for _ in range(threads.maxsize)], raise_error=True)
