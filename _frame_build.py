@@ -13,8 +13,8 @@ from pathlib import Path
 import cffi
 
 HERE = Path(__file__).resolve().parent
-HEADERS = ["frame.h", "inflate.h", "poller.h"]
-SOURCES = ["geventws/frame.c", "geventws/inflate.c", "geventws/poller.c"]
+HEADERS = ["frame.h", "deflate.h", "inflate.h", "poller.h"]
+SOURCES = [f"geventws/{name}.c" for name in ("frame", "huffman", "deflate", "inflate", "poller")]
 
 # What inflates behind epoll; setup.py does without it where its header is missing.
 ZLIB = {"libraries": ["z"], "define_macros": [("WS_ZLIB", None)]} if sys.platform == "linux" else {}
@@ -31,7 +31,7 @@ ffi.set_source(
     "geventws._frame",
     "".join(f'#include "{header}"\n' for header in HEADERS),
     sources=SOURCES,
-    depends=[f"geventws/{header}" for header in HEADERS],
+    depends=[f"geventws/{header}" for header in (*HEADERS, "huffman.h")],
     include_dirs=["geventws"],
     extra_compile_args=[*OPTIMISE, *EXTRA],
     extra_link_args=EXTRA,

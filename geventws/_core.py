@@ -11,7 +11,7 @@ from types import ModuleType
 
 from . import _frame_py
 
-__all__ = ["HAVE_C", "LARGEST_BUFFER", "mask", "mask_in_place", "new_buffer", "scan"]
+__all__ = ["HAVE_C", "LARGEST_BUFFER", "deflate", "mask", "mask_in_place", "new_buffer", "scan"]
 
 core: ModuleType = _frame_py
 HAVE_C = False
@@ -27,6 +27,7 @@ if os.environ.get("GEVENTWS_PURE_PYTHON", "0") in ("", "0"):
         pass
 
 LARGEST_BUFFER: int = core.LARGEST_BUFFER
+deflate: Callable[..., bytes | bytearray] = core.deflate
 mask: Callable[..., bytes] = core.mask
 mask_in_place: Callable[..., None] = core.mask_in_place
 new_buffer: Callable[[int], tuple[bytes | bytearray, memoryview]] = core.new_buffer

@@ -32,6 +32,9 @@ _frame = struct.Struct("=QQII")  # struct ws_frame
 # What a scan writes to. Taken and given back in single list operations, so that threads never share one.
 _scratch: list[tuple[Any, Any, Any]] = []
 
+# The same for what `deflate` makes.
+_targets: list[tuple[Any, Any]] = []
+
 
 def _new_scratch() -> tuple[Any, Any, Any]:
     frames = ffi.new("struct ws_frame[]", MAX_FRAMES)
@@ -75,6 +78,19 @@ def mask_in_place(buffer: bytearray | memoryview, start: int, end: int, mask_key
     """XOR buffer[start:end] with the key, given as the number that its four bytes are in memory."""
     data = ffi.from_buffer("uint8_t[]", buffer) + start
     lib.ws_mask(data, data, end - start, mask_key, offset)
+
+
+def deflate(data: Buffer, window: int) -> bytes:
+    """Compress a whole small message (deflate.h), looking back `window` bytes; b"" where that is left to zlib."""
+    try:
+        target, view = _targets.pop()
+    except IndexError:
+        target = ffi.new("uint8_t[]", lib.WS_DEFLATE_MOST)
+        view = ffi.buffer(target)
+    data = bytes(data)
+    compressed: bytes = view[: lib.ws_deflate(data, len(data), window, target)]
+    _targets.append((target, view))
+    return compressed
 
 
 def new_buffer(length: int) -> tuple[bytes | bytearray, memoryview]:

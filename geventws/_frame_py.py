@@ -1,7 +1,8 @@
 """The C core in Python: the specification of frame.c, and the fallback where it is not built.
 
 Same names, same results. `scan` and `mask` here do by slices and big integers what frame.c does byte by byte;
-tests/test_parity.py holds the two against each other.
+tests/test_parity.py holds the two against each other. `deflate` leaves all to zlib, as deflate.c
+does with what is not for it.
 """
 
 from __future__ import annotations
@@ -75,6 +76,11 @@ def mask_in_place(buffer: bytearray | memoryview, start: int, end: int, mask_key
 
 LARGEST_BUFFER = 64 * 1024
 """The longest payload that gets a buffer of its own size before it has come."""
+
+
+def deflate(data: Buffer, window: int) -> bytes:
+    """Return b"": compressing is left to zlib."""
+    return b""
 
 
 def new_buffer(length: int) -> tuple[bytes | bytearray, memoryview]:

@@ -1,4 +1,4 @@
-"""frame.c, inflate.c and poller.c under sanitizers and before guard pages: see sanitize/driver.c.
+"""The C core under sanitizers and before guard pages: see sanitize/driver.c.
 
 Where there is no C compiler these tests fail: a core that nobody can check is not to be shipped. Under
 GEVENTWS_PURE_PYTHON=1, which says that the core is not wanted, there are none.

@@ -1,4 +1,4 @@
-/* driver.c - runs frame.c, inflate.c and poller.c against the edges of memory. See run.py, which builds it.
+/* driver.c - runs the C core against the edges of memory. See run.py, which builds it.
  *
  * Every buffer that the core gets begins or ends at a page that may not be touched, so that a single byte too far
  * is a crash, with the sanitizers and without. What the core returns is checked too: by its own rules (offsets in
@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "frame.h"
+#include "deflate.h"
 #include "inflate.h"
 #include "poller.h"
 #include "streams.h"
@@ -267,6 +268,29 @@ static void receive(void)
     }
 }
 
+/* Compresses messages of any size, at the edges, and inflates what comes of them. */
+static void deflates(void)
+{
+    int i;
+
+    CHECK((inflater = ws_inflater_new()));
+    for (i = 0; i < 20000; i++) {
+        int32_t size = (int32_t)pick(i % 4 ? 600 : WS_DEFLATE_MOST + 2), made;
+        uint8_t *data = input.end - size, *target = i % 4 ? output.end - size : output.start;
+
+        build_message(data, (size_t)size);
+        made = ws_deflate(data, size, 1 << (8 + pick(8)), target);
+        CHECK(made >= 0 && made <= size);
+        CHECK(!made || (size >= WS_DEFLATE_LEAST && size <= WS_DEFLATE_MOST));
+        memcpy(records.start, target, (size_t)made);
+        CHECK(!made || ws_inflate(inflater, records.start, made, layout.end - size, size) == size);
+        CHECK(!made || !memcmp(layout.end - size, data, (size_t)size));
+        checked += made > 0;
+    }
+    CHECK(checked > 5000);
+    ws_inflater_free(inflater);
+}
+
 /* Inflates messages, right and spoilt, where both buffers end at an edge. */
 static void inflates(void)
 {
@@ -304,7 +328,7 @@ int main(int argc, char **argv)
         const char *name;
         void (*run)(void);
     } parts[] = {{"prefixes", prefixes}, {"fuzz", fuzz}, {"mask", mask}, {"receive", receive},
-                 {"inflates", inflates}, {"overrun", overrun}};
+                 {"deflates", deflates}, {"inflates", inflates}, {"overrun", overrun}};
     size_t i;
 
     input = new_area();
@@ -317,6 +341,6 @@ int main(int argc, char **argv)
             printf("ok: %s, %lu calls\n", parts[i].name, checked);
             return 0;
         }
-    fprintf(stderr, "usage: driver prefixes|fuzz|mask|receive|inflates|overrun\n");
+    fprintf(stderr, "usage: driver prefixes|fuzz|mask|receive|deflates|inflates|overrun\n");
     return 2;
 }

@@ -21,14 +21,14 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 CORE = HERE.parents[1] / "geventws"
-SOURCES = [HERE / "driver.c", CORE / "frame.c", CORE / "inflate.c", CORE / "poller.c"]
+SOURCES = [HERE / "driver.c", *(CORE / f"{name}.c" for name in ("frame", "huffman", "deflate", "inflate", "poller"))]
 
 OPTIONS = ["-std=gnu11", "-Wall", "-Wextra", "-DWS_ZLIB"]
 BUILDS = {
     "sanitized": ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"],
     "optimised": ["-g", "-O3"],
 }
-PARTS = ["prefixes", "fuzz", "mask", "receive", "inflates"]
+PARTS = ["prefixes", "fuzz", "mask", "receive", "deflates", "inflates"]
 
 ADDR_NO_RANDOMIZE = 0x0040000  # <sys/personality.h>
 

@@ -74,6 +74,16 @@ static size_t build_stream(uint8_t *data, size_t most, int masked)
     return size - (pick(2) && size ? pick((uint32_t)size) : 0);
 }
 
+/* Fills data with few or many different bytes, some of them in repetition. */
+static void build_message(uint8_t *data, size_t size)
+{
+    uint32_t kinds = 1 + pick(pick(3) ? 40 : 256), reach = pick(2) ? 3 : 300;
+    size_t i;
+
+    for (i = 0; i < size; i++)
+        data[i] = i > 300 && pick(20) ? data[i - 1 - pick(reach)] : (uint8_t)pick(kinds);
+}
+
 /* Writes a message of up to 300 bytes, compressed by itself and now and then spoilt; returns its size. */
 static size_t build_deflated(uint8_t *to)
 {

@@ -1,0 +1,292 @@
+/* deflate.c - compressing one small message by itself (RFC 1951). See deflate.h.
+ *
+ * What zlib does at its level 2, without what that spends on streams of any length: one pass finds the matches, the
+ * symbols are counted, and one block leaves with its own two Huffman codes, whatever the message is. */
+
+#include <stdint.h>
+#include <string.h>
+
+#include "deflate.h"
+#include "huffman.h"
+
+#define HASH_BITS 11
+#define PLACES 2          /* that are known for each hash: as many as fit into a word */
+#define SHORTEST 4        /* bytes of a match; one of three is seldom worth its distance */
+#define LONGEST 258
+#define DISTANCES 30      /* symbols for distances */
+#define LENGTHS 19        /* symbols for lengths of codes */
+#define END 256
+
+struct output {
+    uint8_t *at, *end;    /* eight bytes have room at `end` */
+    uint64_t bits;
+    int count;
+};
+
+struct parsed {
+    uint32_t tokens[WS_DEFLATE_MOST];   /* bytes, and matches: length << 16 | distance */
+    int count;
+    uint16_t literals[WS_LITERALS], distances[DISTANCES];  /* how often each symbol occurs */
+};
+
+static int log2_of(uint32_t number)
+{
+    return 31 - __builtin_clz(number);
+}
+
+/* A length or a distance is a symbol, and so many extra bits: its lowest ones (RFC 1951 3.2.5). */
+
+static int length_extra(uint32_t length)
+{
+    return length < 7 || length == LONGEST ? 0 : log2_of(length - 3) - 2;
+}
+
+static int length_symbol(uint32_t length)
+{
+    int extra = length_extra(length);
+
+    return length == LONGEST ? 285 : 257 + 4 * extra + (int)((length - 3) >> extra);
+}
+
+static int distance_extra(uint32_t distance)
+{
+    return distance < 3 ? 0 : log2_of(distance - 1) - 1;
+}
+
+static int distance_symbol(uint32_t distance)
+{
+    int extra = distance_extra(distance);
+
+    return 2 * extra + (int)((distance - 1) >> extra);
+}
+
+/* Eight bytes with the first one lowest, as they stand in the memory of most machines. */
+static uint64_t little(uint64_t bytes)
+{
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    bytes = __builtin_bswap64(bytes);
+#endif
+    return bytes;
+}
+
+static uint32_t load4(const uint8_t *data)
+{
+    uint32_t word;
+
+    memcpy(&word, data, 4);
+    return word;
+}
+
+static uint64_t load8(const uint8_t *data)
+{
+    uint64_t word;
+
+    memcpy(&word, data, 8);
+    return word;
+}
+
+static uint32_t hash(uint32_t word)
+{
+    return word * 0x9E3779B1u >> (32 - HASH_BITS);
+}
+
+static uint32_t match_length(const uint8_t *data, const uint8_t *earlier, uint32_t most)
+{
+    uint32_t length = SHORTEST;
+
+    for (; length + 8 <= most; length += 8) {
+        uint64_t different = load8(data + length) ^ load8(earlier + length);
+        if (different)
+            return length + ((uint32_t)__builtin_ctzll(little(different)) >> 3);
+    }
+    while (length < most && data[length] == earlier[length])
+        length++;
+    return length;
+}
+
+/* Returns the longest match for data[at] at these places, as a token; 0 for none. */
+static uint32_t find_match(const uint8_t *data, uint32_t at, uint32_t most, uint32_t places, uint32_t window)
+{
+    uint32_t word = load4(data + at), length, best = 0;
+    int i;
+
+    for (i = 0; i < PLACES; i++, places >>= 16) {
+        uint32_t earlier = places & 0xffff;
+        if (at - earlier > window)
+            break;
+        if (load4(data + earlier) != word)
+            continue;
+        length = match_length(data + at, data + earlier, most);
+        if (length > best >> 16)
+            best = length << 16 | (at - earlier);
+    }
+    return best;
+}
+
+/* Finds the matches; what is within one is not searched for in turn, which costs more than it saves. */
+static void parse(struct parsed *parsed, const uint8_t *data, uint32_t size, uint32_t window)
+{
+    uint32_t heads[1 << HASH_BITS];                 /* the last places of each hash, the latest lowest */
+    uint32_t at = 0, token;
+
+    parsed->count = 0;
+    memset(parsed->literals, 0, sizeof parsed->literals);
+    memset(parsed->distances, 0, sizeof parsed->distances);
+    memset(heads, 0xff, sizeof heads);              /* where there was none, it is too far away for any window */
+    while (at < size) {
+        token = 0;
+        if (size - at >= SHORTEST) {
+            uint32_t *head = heads + hash(load4(data + at));
+            token = find_match(data, at, size - at < LONGEST ? size - at : LONGEST, *head, window);
+            *head = *head << 16 | at;
+        }
+        if (token) {
+            parsed->literals[length_symbol(token >> 16)]++;
+            parsed->distances[distance_symbol(token & 0xffff)]++;
+            at += token >> 16;
+        } else {
+            token = data[at++];
+            parsed->literals[token]++;
+        }
+        parsed->tokens[parsed->count++] = token;
+    }
+    parsed->literals[END]++;
+}
+
+static void put(struct output *output, uint32_t bits, int count)
+{
+    output->bits |= (uint64_t)bits << output->count;
+    output->count += count;
+}
+
+static void put_code(struct output *output, struct ws_code code)
+{
+    put(output, code.bits, code.length);
+}
+
+/* Writes the whole bytes, and returns 0 where there is no room. Behind it, 56 bits may be put. */
+static int flush(struct output *output)
+{
+    uint64_t bits = little(output->bits);
+
+    if (output->at > output->end)
+        return 0;
+    memcpy(output->at, &bits, 8);
+    output->at += output->count >> 3;
+    output->bits >>= output->count & ~7;
+    output->count &= 7;
+    return 1;
+}
+
+/* Lists the runs of lengths (RFC 1951 3.2.7), each as its extra bits << 8 | symbol, and counts the symbols. */
+static int find_runs(const uint8_t *lengths, int size, uint16_t *runs, uint16_t *frequencies)
+{
+    int count = 0, at = 0, run, most, symbol;
+
+    while (at < size) {
+        uint8_t length = lengths[at];
+        most = length ? 6 : 138;
+        if (length) {                               /* a run of these repeats the one before it */
+            runs[count++] = length;
+            frequencies[length]++;
+            at++;
+        }
+        for (run = 0; run < most && at + run < size && lengths[at + run] == length; run++)
+            ;
+        if (run >= 3) {
+            symbol = length ? 16 : run < 11 ? 17 : 18;
+            runs[count++] = (uint16_t)((run - (symbol == 18 ? 11 : 3)) << 8 | symbol);
+            frequencies[symbol]++;
+            at += run;
+        } else if (!length) {
+            runs[count++] = 0;
+            frequencies[0]++;
+            at++;
+        }
+    }
+    return count;
+}
+
+/* Puts the head of a block with its two codes, which end with these symbols. */
+static int put_codes(struct output *output, const struct ws_code *literals, int last_literal,
+                     const struct ws_code *distances, int last_distance)
+{
+    static const uint8_t order[LENGTHS] = {16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15};
+    static const uint8_t extras[LENGTHS] = {[16] = 2, [17] = 3, [18] = 7};
+    uint8_t lengths[WS_LITERALS + DISTANCES];
+    uint16_t runs[WS_LITERALS + DISTANCES], frequencies[LENGTHS] = {0};
+    struct ws_code codes[LENGTHS];
+    int count = 0, i, sent = LENGTHS;
+
+    for (i = 0; i <= last_literal; i++)
+        lengths[count++] = (uint8_t)literals[i].length;
+    for (i = 0; i <= last_distance; i++)
+        lengths[count++] = (uint8_t)distances[i].length;
+    count = find_runs(lengths, count, runs, frequencies);
+    ws_make_code(frequencies, LENGTHS, 7, codes);
+    while (!codes[order[sent - 1]].length)
+        sent--;
+    put(output, 2 << 1, 3);                         /* more blocks may follow; the codes do */
+    put(output, (uint32_t)(last_literal - 256), 5);
+    put(output, (uint32_t)last_distance, 5);
+    put(output, (uint32_t)(sent - 4), 4);
+    for (i = 0; i < sent; i++) {
+        if (!flush(output))
+            return 0;
+        put(output, codes[order[i]].length, 3);
+    }
+    for (i = 0; i < count; i++) {
+        if (!flush(output))
+            return 0;
+        put_code(output, codes[runs[i] & 0xff]);
+        put(output, runs[i] >> 8, extras[runs[i] & 0xff]);
+    }
+    return flush(output);
+}
+
+static void put_match(struct output *output, uint32_t token, const struct ws_code *literals, const struct ws_code *distances)
+{
+    uint32_t length = token >> 16, distance = token & 0xffff;
+    int extra = length_extra(length);
+
+    put_code(output, literals[length_symbol(length)]);
+    put(output, (length - 3) & ((1u << extra) - 1), extra);
+    extra = distance_extra(distance);
+    put_code(output, distances[distance_symbol(distance)]);
+    put(output, (distance - 1) & ((1u << extra) - 1), extra);
+}
+
+/* Puts a whole message; returns 0 where there is no room. */
+static int put_block(struct output *output, const struct parsed *parsed)
+{
+    struct ws_code literals[WS_LITERALS], distances[DISTANCES];
+    int last_literal = ws_make_code(parsed->literals, WS_LITERALS, WS_LONGEST_CODE, literals), i;
+    int last_distance = ws_make_code(parsed->distances, DISTANCES, WS_LONGEST_CODE, distances);
+
+    if (!put_codes(output, literals, last_literal, distances, last_distance))
+        return 0;
+    for (i = 0; i < parsed->count; i++) {
+        uint32_t token = parsed->tokens[i];
+        if (token < END)
+            put_code(output, literals[token]);
+        else
+            put_match(output, token, literals, distances);
+        if (!flush(output))
+            return 0;
+    }
+    put_code(output, literals[END]);
+    put(output, 0, 3 + 7);                          /* the head of an empty stored block, up to a whole byte */
+    return flush(output);
+}
+
+int32_t ws_deflate(const uint8_t *data, int32_t size, int32_t window, uint8_t *target)
+{
+    struct output output = {.at = target};
+    struct parsed parsed;
+
+    if (size < WS_DEFLATE_LEAST || size > WS_DEFLATE_MOST)
+        return 0;
+    output.end = target + size - 8;
+    parse(&parsed, data, (uint32_t)size, (uint32_t)window);
+    return put_block(&output, &parsed) ? (int32_t)(output.at - target) : 0;
+}

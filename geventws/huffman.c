@@ -1,0 +1,115 @@
+/* huffman.c - codes from how often symbols occur. See huffman.h. */
+
+#include <stdint.h>
+#include <string.h>
+
+#include "huffman.h"
+
+#define BUCKETS 64    /* for sorting: symbols that occur that often, or oftener, share the last one */
+
+/* Lists the symbols that occur, at least two, by how often they do: each as that << 16 | symbol. */
+static int sort_symbols(const uint16_t *frequencies, int symbols, uint32_t *sorted)
+{
+    int ends[BUCKETS + 1] = {0}, used, i, j;
+
+    for (i = 0; i < symbols; i++)
+        ends[1 + (frequencies[i] < BUCKETS ? frequencies[i] : BUCKETS - 1)]++;
+    for (ends[1] = 0, i = 2; i <= BUCKETS; i++)     /* ends[1]: those that do not occur take no place */
+        ends[i] += ends[i - 1];
+    for (i = 0; i < symbols; i++)
+        if (frequencies[i]) {
+            j = frequencies[i] < BUCKETS ? frequencies[i] : BUCKETS - 1;
+            sorted[ends[j]++] = (uint32_t)frequencies[i] << 16 | (uint32_t)i;
+        }
+    used = ends[BUCKETS - 1];
+    for (i = ends[BUCKETS - 2] + 1; i < used; i++) {    /* the last bucket is left to sort */
+        uint32_t entry = sorted[i];
+        for (j = i; j > ends[BUCKETS - 2] && sorted[j - 1] > entry; j--)
+            sorted[j] = sorted[j - 1];
+        sorted[j] = entry;
+    }
+    for (i = 0; used < 2; i++)      /* a code of fewer than two is one that not every inflater knows */
+        if (!frequencies[i])
+            sorted[used++] = (uint32_t)i;
+    return used;
+}
+
+/* Makes weights[0..used), which are in order, the depths of the inner nodes of their Huffman tree, the root last.
+ * In place, as Moffat and Katajainen have it (1995). */
+static void find_depths(uint32_t *weights, int used)
+{
+    int root = 0, leaf = 0, next, i;
+
+    for (next = 0; next < used - 1; next++) {       /* a node of the two lightest, which learn who their parent is */
+        uint32_t sum = 0;
+        for (i = 0; i < 2; i++)
+            if (leaf == used || (root < next && weights[root] < weights[leaf])) {
+                sum += weights[root];
+                weights[root++] = (uint32_t)next;
+            } else {
+                sum += weights[leaf++];
+            }
+        weights[next] = sum;
+    }
+    weights[used - 2] = 0;
+    for (next = used - 3; next >= 0; next--)
+        weights[next] = weights[weights[next]] + 1;
+}
+
+/* Counts the codes of each length, `most` at the most, for weights that are in order. */
+static void count_lengths(uint32_t *weights, int used, int most, uint16_t *counts)
+{
+    int next = used - 2, open = 1, depth, inner;
+    uint32_t total = 0;
+
+    find_depths(weights, used);
+    memset(counts, 0, (WS_LONGEST_CODE + 1) * sizeof *counts);
+    for (depth = 0; open > 0; depth++) {
+        for (inner = 0; next >= 0 && weights[next] == (uint32_t)depth; next--)
+            inner++;
+        counts[depth < most ? depth : most] += (uint16_t)(open - inner);
+        open = 2 * inner;
+    }
+    for (depth = 1; depth <= most; depth++)
+        total += (uint32_t)counts[depth] << (most - depth);
+    for (; total > 1u << most; total--) {           /* some were cut off: others go deeper to make room */
+        for (depth = most - 1; !counts[depth]; depth--)
+            ;
+        counts[depth]--;
+        counts[depth + 1] += 2;
+        counts[most]--;
+    }
+}
+
+static uint16_t reversed(uint32_t bits, int length)
+{
+    bits = (bits & 0x5555) << 1 | (bits >> 1 & 0x5555);
+    bits = (bits & 0x3333) << 2 | (bits >> 2 & 0x3333);
+    bits = (bits & 0x0f0f) << 4 | (bits >> 4 & 0x0f0f);
+    bits = (bits & 0x00ff) << 8 | (bits >> 8 & 0x00ff);
+    return (uint16_t)(bits >> (16 - length));
+}
+
+int ws_make_code(const uint16_t *frequencies, int symbols, int most, struct ws_code *codes)
+{
+    uint32_t sorted[WS_LITERALS], weights[WS_LITERALS], next[WS_LONGEST_CODE + 2];
+    uint16_t counts[WS_LONGEST_CODE + 1];
+    int used = sort_symbols(frequencies, symbols, sorted), length, left, i, last = 0;
+
+    for (i = 0; i < used; i++)
+        weights[i] = sorted[i] >> 16;
+    count_lengths(weights, used, most, counts);
+    memset(codes, 0, (size_t)symbols * sizeof *codes);
+    for (i = 0, length = most; length > 0; length--)
+        for (left = counts[length]; left > 0; left--)
+            codes[sorted[i++] & 0xffff].length = (uint16_t)length;
+    next[1] = 0;
+    for (length = 1; length <= most; length++)
+        next[length + 1] = (next[length] + counts[length]) << 1;
+    for (i = 0; i < symbols; i++)
+        if (codes[i].length) {
+            codes[i].bits = reversed(next[codes[i].length]++, codes[i].length);
+            last = i;
+        }
+    return last;
+}

@@ -1,0 +1,116 @@
+"""deflate.c: what the C core makes of small messages, read by zlib and by the reader of deflates.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import zlib
+from pathlib import Path
+
+import pytest
+from deflates import LIMIT, TAIL, largest_distance, pair, raw, records
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from geventws._core import deflate
+from geventws.permessage_deflate import PerMessageDeflate
+
+__test__ = os.environ.get("GEVENTWS_PURE_PYTHON", "0") in ("", "0")  # whether pytest collects this module
+
+LEAST, MOST = 256, 4096
+
+text = st.text(st.sampled_from('{}[]:,"0123456789abcdef é'), max_size=300).map(str.encode)
+pieces = st.lists(st.tuples(text | st.binary(max_size=40), st.integers(1, 60)), max_size=8)
+
+
+def check(data: bytes, window: int = 1 << 15) -> int:
+    """Compress, inflate, and return the size; 0 where it was left to zlib."""
+    compressed = deflate(data, window)
+    if compressed:
+        inflater = zlib.decompressobj(-15)
+        assert inflater.decompress(compressed + TAIL) == data
+        assert not inflater.eof and not inflater.unused_data
+        assert len(compressed) <= len(data) <= MOST
+    return len(compressed)
+
+
+@settings(max_examples=400, deadline=None)
+@given(pieces, st.sampled_from([8, 9, 10, 15]))
+@example([(bytes(range(256)), 16)], 15)
+@example([(b"x", 4096)], 15)
+@example([(b"x", 4097)], 15)
+def test_what_was_compressed_is_inflated(parts: list[tuple[bytes, int]], bits: int) -> None:
+    data = b"".join(piece * count for piece, count in parts)
+    check(data[:MOST], 1 << bits)
+    assert len(data) <= MOST or not check(data)
+
+
+def deepest(counts: list[int]) -> int:
+    """Return how many bits the longest code of Huffman's has for what occurs so often."""
+    nodes = [(count, 0) for count in counts]
+    while len(nodes) > 1:
+        (first, depth), (second, other), *rest = sorted(nodes)
+        nodes = [(first + second, max(depth, other) + 1), *rest]
+    return nodes[0][1]
+
+
+def test_every_size() -> None:
+    rng = random.Random(7)
+    data = records(6000)
+    for size in range(4097):
+        start = rng.randrange(1000)
+        assert bool(check(data[start : start + size])) is (size >= LEAST)
+
+
+def test_lengths_and_distances_of_all_kinds() -> None:
+    rng = random.Random(8)
+    noise = bytes(rng.choices(range(200, 256), k=MOST))
+    for length in [*range(3, 34), *range(34, 259, 7), 257, 258, 259, 260, 516, 517]:
+        for distance in [*range(1, 34), 64, 65, 96, 97, 1024, 1025, 3000]:
+            data = (noise[:distance] * (length // distance + 2))[: distance + length]
+            check(noise[:90] + data[:MOST] + b"." * 40)
+
+
+@pytest.mark.parametrize("window", [0, 1 << 15])
+def test_the_longest_codes(window: int) -> None:
+    """Fibonacci's numbers make the longest codes, of 15 bits where nothing is a match; 16 would take 4,181 symbols."""
+    for seed in range(100):
+        rng = random.Random(seed)
+        counts = [1, 2]
+        while len(counts) < 15:
+            counts.append(counts[-2] + counts[-1])
+        data = b"".join(bytes([byte]) * count for byte, count in zip(rng.sample(range(256), 15), counts, strict=True))
+        assert deepest([1, *counts]) == 15  # the end of the block occurs once
+        shuffled = bytes(rng.sample(data, len(data)))
+        assert check(shuffled, window)
+        assert window or largest_distance(deflate(shuffled, 0)) == 0
+        assert check((shuffled + bytes(rng.sample(range(256), rng.randrange(200))))[:MOST], window)
+
+
+@pytest.mark.parametrize("bits", [8, 9, 10, 11, 15])
+def test_no_distance_beyond_the_window(bits: int) -> None:
+    data = records(300) * 12
+    assert 200 < largest_distance(deflate(data[:MOST], 1 << bits)) <= 1 << bits
+
+
+def test_size() -> None:
+    """That of zlib at level 2, within 2 per cent; noise is left to zlib."""
+    sources = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))[:40]]
+    rows = [json.dumps({"id": i, "user": f"user{i % 97}", "on": i % 3 == 0}).encode() for i in range(100)]
+    documents = [source[at : at + size] for source in sources for at, size in ((0, 700), (500, 2500), (900, MOST))]
+    documents += [b",".join(rows[:count]) for count in range(10, 80)]
+    ours = sum(len(deflate(document, 1 << 15)) for document in documents)
+    assert ours < 1.02 * sum(len(raw(document, 2)) for document in documents)
+    assert not deflate(random.Random(9).randbytes(2000), 1 << 15)
+
+
+@pytest.mark.parametrize("level", [1, 2, 3])
+def test_levels_and_kinds_of_data(level: int) -> None:
+    """Levels above 2 are zlib's; whatever a payload is in, it is compressed."""
+    server, client = pair(PerMessageDeflate(level=level))
+    data = records(1000)
+    for payload in (data, bytearray(data), memoryview(data)):
+        compressed = server.compress(payload)
+        assert (compressed == deflate(data, 1 << 15)) is (level < 3)
+        assert client.decompress(compressed, True, LIMIT) == data
