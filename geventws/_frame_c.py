@@ -81,13 +81,14 @@ def mask_in_place(buffer: bytearray | memoryview, start: int, end: int, mask_key
 
 
 def deflate(data: Buffer, window: int) -> bytes:
-    """Compress a whole small message (deflate.h), looking back `window` bytes; b"" where that is left to zlib."""
+    """Compress a whole small message (deflate.h), looking back `window` bytes; b"" for one of another size."""
+    if type(data) is not bytes:
+        data = bytes(memoryview(data))
     try:
         target, view = _targets.pop()
     except IndexError:
-        target = ffi.new("uint8_t[]", lib.WS_DEFLATE_MOST)
+        target = ffi.new("uint8_t[]", lib.WS_DEFLATE_MOST + lib.WS_STORED)
         view = ffi.buffer(target)
-    data = bytes(data)
     compressed: bytes = view[: lib.ws_deflate(data, len(data), window, target)]
     _targets.append((target, view))
     return compressed

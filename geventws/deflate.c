@@ -9,6 +9,8 @@
 #include "deflate.h"
 #include "huffman.h"
 
+#ifdef __GNUC__           /* for its functions on bits */
+
 #define HASH_BITS 11
 #define PLACES 2          /* that are known for each hash: as many as fit into a word */
 #define SHORTEST 4        /* bytes of a match; one of three is seldom worth its distance */
@@ -123,7 +125,7 @@ static uint32_t find_match(const uint8_t *data, uint32_t at, uint32_t most, uint
     return best;
 }
 
-/* Finds the matches; what is within one is not searched for in turn, which costs more than it saves. */
+/* Finds the matches. What is within one is not entered in heads, for some per cent of the time, and one of the size. */
 static void parse(struct parsed *parsed, const uint8_t *data, uint32_t size, uint32_t window)
 {
     uint32_t heads[1 << HASH_BITS];                 /* the last places of each hash, the latest lowest */
@@ -164,52 +166,46 @@ static void put_code(struct output *output, struct ws_code code)
     put(output, code.bits, code.length);
 }
 
-/* Writes the whole bytes, and returns 0 where there is no room. Behind it, 56 bits may be put. */
-static int flush(struct output *output)
+/* Writes the whole bytes, as long as there is room. Behind it, 56 bits may be put. */
+static void flush(struct output *output)
 {
     uint64_t bits = little(output->bits);
 
-    if (output->at > output->end)
-        return 0;
+    if (output->at > output->end) {
+        output->count = 0;
+        return;
+    }
     memcpy(output->at, &bits, 8);
     output->at += output->count >> 3;
     output->bits >>= output->count & ~7;
     output->count &= 7;
-    return 1;
 }
 
 /* Lists the runs of lengths (RFC 1951 3.2.7), each as its extra bits << 8 | symbol, and counts the symbols. */
 static int find_runs(const uint8_t *lengths, int size, uint16_t *runs, uint16_t *frequencies)
 {
-    int count = 0, at = 0, run, most, symbol;
+    int count = 0, at, run;
 
-    while (at < size) {
-        uint8_t length = lengths[at];
-        most = length ? 6 : 138;
-        if (length) {                               /* a run of these repeats the one before it */
-            runs[count++] = length;
-            frequencies[length]++;
-            at++;
-        }
-        for (run = 0; run < most && at + run < size && lengths[at + run] == length; run++)
+    for (at = 0; at < size; at += run) {
+        int symbol = lengths[at], extra = 0, most = symbol ? 6 : 138;
+
+        for (run = 1; run < most && at + run < size && lengths[at + run] == symbol; run++)
             ;
-        if (run >= 3) {
-            symbol = length ? 16 : run < 11 ? 17 : 18;
-            runs[count++] = (uint16_t)((run - (symbol == 18 ? 11 : 3)) << 8 | symbol);
-            frequencies[symbol]++;
-            at += run;
-        } else if (!length) {
-            runs[count++] = 0;
-            frequencies[0]++;
-            at++;
+        if (run < 3 || (symbol && (!at || lengths[at - 1] != symbol))) {
+            run = 1;                                /* the first one of a run, which others may repeat, or a short one */
+        } else {
+            symbol = symbol ? 16 : run < 11 ? 17 : 18;
+            extra = run - (symbol == 18 ? 11 : 3);
         }
+        runs[count++] = (uint16_t)(extra << 8 | symbol);
+        frequencies[symbol]++;
     }
     return count;
 }
 
 /* Puts the head of a block with its two codes, which end with these symbols. */
-static int put_codes(struct output *output, const struct ws_code *literals, int last_literal,
-                     const struct ws_code *distances, int last_distance)
+static void put_codes(struct output *output, const struct ws_code *literals, int last_literal,
+                      const struct ws_code *distances, int last_distance)
 {
     static const uint8_t order[LENGTHS] = {16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15};
     static const uint8_t extras[LENGTHS] = {[16] = 2, [17] = 3, [18] = 7};
@@ -231,20 +227,19 @@ static int put_codes(struct output *output, const struct ws_code *literals, int 
     put(output, (uint32_t)last_distance, 5);
     put(output, (uint32_t)(sent - 4), 4);
     for (i = 0; i < sent; i++) {
-        if (!flush(output))
-            return 0;
+        flush(output);
         put(output, codes[order[i]].length, 3);
     }
     for (i = 0; i < count; i++) {
-        if (!flush(output))
-            return 0;
+        flush(output);
         put_code(output, codes[runs[i] & 0xff]);
         put(output, runs[i] >> 8, extras[runs[i] & 0xff]);
     }
-    return flush(output);
+    flush(output);
 }
 
-static void put_match(struct output *output, uint32_t token, const struct ws_code *literals, const struct ws_code *distances)
+static void put_match(struct output *output, uint32_t token,
+                      const struct ws_code *literals, const struct ws_code *distances)
 {
     uint32_t length = token >> 16, distance = token & 0xffff;
     int extra = length_extra(length);
@@ -256,27 +251,35 @@ static void put_match(struct output *output, uint32_t token, const struct ws_cod
     put(output, (distance - 1) & ((1u << extra) - 1), extra);
 }
 
-/* Puts a whole message; returns 0 where there is no room. */
-static int put_block(struct output *output, const struct parsed *parsed)
+static void put_block(struct output *output, const struct parsed *parsed)
 {
     struct ws_code literals[WS_LITERALS], distances[DISTANCES];
     int last_literal = ws_make_code(parsed->literals, WS_LITERALS, WS_LONGEST_CODE, literals), i;
     int last_distance = ws_make_code(parsed->distances, DISTANCES, WS_LONGEST_CODE, distances);
 
-    if (!put_codes(output, literals, last_literal, distances, last_distance))
-        return 0;
+    put_codes(output, literals, last_literal, distances, last_distance);
     for (i = 0; i < parsed->count; i++) {
         uint32_t token = parsed->tokens[i];
         if (token < END)
             put_code(output, literals[token]);
         else
             put_match(output, token, literals, distances);
-        if (!flush(output))
-            return 0;
+        flush(output);
     }
     put_code(output, literals[END]);
     put(output, 0, 3 + 7);                          /* the head of an empty stored block, up to a whole byte */
-    return flush(output);
+    flush(output);
+}
+
+/* Writes the message as it is, in a stored block (RFC 1951 3.2.4), and the head of an empty one. */
+static int32_t store(const uint8_t *data, int32_t size, uint8_t *target)
+{
+    const uint8_t head[] = {0, (uint8_t)size, (uint8_t)(size >> 8), (uint8_t)~size, (uint8_t)(~size >> 8)};
+
+    memcpy(target, head, sizeof head);
+    memcpy(target + sizeof head, data, (size_t)size);
+    target[sizeof head + size] = 0;
+    return size + WS_STORED;
 }
 
 int32_t ws_deflate(const uint8_t *data, int32_t size, int32_t window, uint8_t *target)
@@ -284,9 +287,20 @@ int32_t ws_deflate(const uint8_t *data, int32_t size, int32_t window, uint8_t *t
     struct output output = {.at = target};
     struct parsed parsed;
 
-    if (size < WS_DEFLATE_LEAST || size > WS_DEFLATE_MOST)
+    if (size < WS_DEFLATE_LEAST || size > WS_DEFLATE_MOST || window < 0)
         return 0;
-    output.end = target + size - 8;
+    output.end = target + size + WS_STORED - 8;
     parse(&parsed, data, (uint32_t)size, (uint32_t)window);
-    return put_block(&output, &parsed) ? (int32_t)(output.at - target) : 0;
+    put_block(&output, &parsed);
+    return output.at > output.end ? store(data, size, target) : (int32_t)(output.at - target);
 }
+
+#else
+
+int32_t ws_deflate(const uint8_t *data, int32_t size, int32_t window, uint8_t *target)
+{
+    (void)data, (void)size, (void)window, (void)target;
+    return 0;
+}
+
+#endif

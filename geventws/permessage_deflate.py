@@ -15,7 +15,7 @@ A message that comes in one piece is inflated by the C core (inflate.c), where n
 inflates all the others, and tells what is wrong with them. At levels 1 and 2, where no context is kept, the core also
 compresses small messages (deflate.c), in half the time of zlib. The rest is for zlib; without the C core, all is.
 
-Where the package `isal` is installed, it compresses the larger ones at levels 1 and 2 where no context is kept: 16 KB
+Where the package `isal` is installed, it compresses those above 1 KiB at levels 1 and 2 where no context is kept: 16 KB
 in 0.3 to 0.5 x the time. Inflating is left to zlib, which does 1 KB in 0.6 x the time of isal's, and 16 KB in 1.3 x.
 """
 
@@ -57,6 +57,7 @@ _ENDED = _FLUSHED + b"\x03\x00"
 _EMPTY = b"\x00"
 
 _SMALL = 4 << 10  # bytes of a message up to which a small table is as good, and sooner emptied
+_TINY = 1 << 10  # the same, up to which the C core is faster than isal
 _LARGE = 256 << 10  # bytes of input that are compressed at once
 _SLICE = 8 << 10  # input per step: what zlib has not consumed is copied, so larger slices would be quadratic
 _STEP = 32 << 10  # output per step: the size of CPython's first buffer, so that a full one is not copied
@@ -207,7 +208,7 @@ def _read_parameters(parameters: Parameters, offer: bool) -> dict[str, int]:
 class _Compressors:
     """Compressors of one kind. Those that forget are pooled; any thread may take one and give it back."""
 
-    __slots__ = ("forgets", "give", "reach", "_make", "_idle")
+    __slots__ = ("forgets", "give", "most", "reach", "_make", "_idle")
 
     def __init__(self, level: int, memory_level: int, window: int, forgets: bool) -> None:
         # A compressor of isal's is too large to be kept for one connection. It also looks back to the last
@@ -216,8 +217,9 @@ class _Compressors:
         # Of its levels, 1 is the faster by 5 %, and 2 the smaller by less than 1 %.
         fast = isal_zlib and forgets and level in (1, 2) and window > 8
         module, level = (isal_zlib, 1) if fast else (zlib, level)
-        # How far back, in bytes, the C core may look in a small message; 0: all are for these compressors.
-        self.reach = 1 << window if forgets and level in (1, 2) else 0
+        # Bytes of a message up to which the C core compresses it, and how far back it may look then.
+        self.most = 0 if not forgets or level not in (1, 2) else _TINY if fast else _SMALL
+        self.reach = 1 << window
         window = max(window, 9)
         self.forgets = forgets
         self._make: Callable[[], _Compress] = functools.partial(
@@ -283,7 +285,7 @@ class Deflate:
         compressors = self._small if len(payload) <= _SMALL else self._compressors
         if not compressors.forgets:
             return self.compress_part(payload, True)
-        if compressors.reach and len(payload) <= _SMALL:
+        if len(payload) <= compressors.most:
             compressed = deflate(payload, compressors.reach)
             if compressed:
                 return compressed
