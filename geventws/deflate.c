@@ -278,7 +278,7 @@ static int32_t store(const uint8_t *data, int32_t size, uint8_t *target)
 
     memcpy(target, head, sizeof head);
     memcpy(target + sizeof head, data, (size_t)size);
-    target[sizeof head + size] = 0;
+    target[sizeof head + (size_t)size] = 0;
     return size + WS_STORED;
 }
 

@@ -7,31 +7,48 @@
 
 #define BUCKETS 64    /* for sorting: symbols that occur that often, or oftener, share the last one */
 
-/* Lists the symbols that occur, at least two, by how often they do: each as that << 16 | symbol. */
-static int sort_symbols(const uint16_t *frequencies, int symbols, uint32_t *sorted)
+/* Lists the symbols that occur, in their order: each as how often << 16 | symbol. */
+static int list_symbols(const uint16_t *frequencies, int symbols, uint32_t *listed)
 {
-    int ends[BUCKETS + 1] = {0}, used, i, j;
+    int used = 0, i;
 
-    for (i = 0; i < symbols; i++)
-        ends[1 + (frequencies[i] < BUCKETS ? frequencies[i] : BUCKETS - 1)]++;
-    for (ends[1] = 0, i = 2; i <= BUCKETS; i++)     /* ends[1]: those that do not occur take no place */
+    for (i = 0; i < symbols; i++) {
+        listed[used] = (uint32_t)frequencies[i] << 16 | (uint32_t)i;
+        used += frequencies[i] > 0;
+    }
+    if (used < 2) {                 /* a code of fewer than two is one that not every inflater knows */
+        uint32_t only = used ? listed[0] : 1;
+        int behind = (only & 0xffff) > 0;
+
+        listed[behind] = only;
+        listed[!behind] = (uint32_t)!behind;
+        used = 2;
+    }
+    return used;
+}
+
+static int bucket_of(uint32_t entry)
+{
+    return entry >> 16 < BUCKETS ? (int)(entry >> 16) : BUCKETS - 1;
+}
+
+/* Sorts what was listed by how often it occurs. */
+static void sort_symbols(const uint32_t *listed, int used, uint32_t *sorted)
+{
+    int ends[BUCKETS + 1] = {0}, i, j;
+
+    for (i = 0; i < used; i++)
+        ends[bucket_of(listed[i]) + 1]++;
+    for (i = 1; i <= BUCKETS; i++)
         ends[i] += ends[i - 1];
-    for (i = 0; i < symbols; i++)
-        if (frequencies[i]) {
-            j = frequencies[i] < BUCKETS ? frequencies[i] : BUCKETS - 1;
-            sorted[ends[j]++] = (uint32_t)frequencies[i] << 16 | (uint32_t)i;
-        }
-    used = ends[BUCKETS - 1];
+    for (i = 0; i < used; i++)
+        sorted[ends[bucket_of(listed[i])]++] = listed[i];
     for (i = ends[BUCKETS - 2] + 1; i < used; i++) {    /* the last bucket is left to sort */
         uint32_t entry = sorted[i];
         for (j = i; j > ends[BUCKETS - 2] && sorted[j - 1] > entry; j--)
             sorted[j] = sorted[j - 1];
         sorted[j] = entry;
     }
-    for (i = 0; used < 2; i++)      /* a code of fewer than two is one that not every inflater knows */
-        if (!frequencies[i])
-            sorted[used++] = (uint32_t)i;
-    return used;
 }
 
 /* Makes weights[0..used), which are in order, the depths of the inner nodes of their Huffman tree, the root last.
@@ -92,10 +109,11 @@ static uint16_t reversed(uint32_t bits, int length)
 
 int ws_make_code(const uint16_t *frequencies, int symbols, int most, struct ws_code *codes)
 {
-    uint32_t sorted[WS_LITERALS], weights[WS_LITERALS], next[WS_LONGEST_CODE + 2];
+    uint32_t listed[WS_LITERALS + 1], sorted[WS_LITERALS], weights[WS_LITERALS], next[WS_LONGEST_CODE + 2];
     uint16_t counts[WS_LONGEST_CODE + 1];
-    int used = sort_symbols(frequencies, symbols, sorted), length, left, i, last = 0;
+    int used = list_symbols(frequencies, symbols, listed), length, left, i;
 
+    sort_symbols(listed, used, sorted);
     for (i = 0; i < used; i++)
         weights[i] = sorted[i] >> 16;
     count_lengths(weights, used, most, counts);
@@ -106,10 +124,10 @@ int ws_make_code(const uint16_t *frequencies, int symbols, int most, struct ws_c
     next[1] = 0;
     for (length = 1; length <= most; length++)
         next[length + 1] = (next[length] + counts[length]) << 1;
-    for (i = 0; i < symbols; i++)
-        if (codes[i].length) {
-            codes[i].bits = reversed(next[codes[i].length]++, codes[i].length);
-            last = i;
-        }
-    return last;
+    for (i = 0; i < used; i++) {
+        struct ws_code *code = codes + (listed[i] & 0xffff);
+
+        code->bits = reversed(next[code->length]++, code->length);
+    }
+    return (int)(listed[used - 1] & 0xffff);
 }

@@ -280,15 +280,15 @@ class Deflate:
 
     def compress(self, payload: Data) -> bytes | bytearray:
         """Compress one whole message (RFC 7692 7.2.1)."""
-        if not payload:
+        compressors, size = self._small, len(payload)
+        if size <= compressors.most and (compressed := deflate(payload, compressors.reach)):
+            return compressed
+        if not size:
             return _EMPTY
-        compressors = self._small if len(payload) <= _SMALL else self._compressors
+        if size > _SMALL:
+            compressors = self._compressors
         if not compressors.forgets:
             return self.compress_part(payload, True)
-        if len(payload) <= compressors.most:
-            compressed = deflate(payload, compressors.reach)
-            if compressed:
-                return compressed
         compressor = compressors.take()
         compressed = _deflate(compressor, payload, zlib.Z_FULL_FLUSH)
         compressors.give(compressor)
