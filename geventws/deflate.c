@@ -125,7 +125,7 @@ static uint32_t find_match(const uint8_t *data, uint32_t at, uint32_t most, uint
     return best;
 }
 
-/* Finds the matches. What is within one is not entered in heads, for some per cent of the time, and one of the size. */
+/* Finds the matches. What is within one is not entered in heads: some per cent of the time, for one of the size. */
 static void parse(struct parsed *parsed, const uint8_t *data, uint32_t size, uint32_t window)
 {
     uint32_t heads[1 << HASH_BITS];                 /* the last places of each hash, the latest lowest */
