@@ -32,7 +32,8 @@ def panel(axes: Any, results: Results, scenario: Scenario) -> None:
     """Draw one scenario."""
     figure, scale, unit = figure_of(scenario)
     medians = {peer: results.median(scenario.name, peer, figure) for peer in results.peers}
-    values = {peer: max(value * scale, 0.0) for peer, value in medians.items() if value is not None}  # of memory: noise
+    # Memory is a difference, which noise can make less than nothing.
+    values = {peer: max(value * scale, 0.0) for peer, value in medians.items() if value is not None}
     reference = values.get(OURS) or min((v for peer, v in values.items() if peer != "floor"), default=1.0)
     limit = min(max(values.values(), default=1.0), max(reference, 0.001) * LONGEST)
     bars = axes.barh(
