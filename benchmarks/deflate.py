@@ -3,9 +3,11 @@
     python benchmarks/deflate.py
 
 First each backend by itself: one compressor for all messages, made to forget by Z_FULL_FLUSH after each, and a new
-inflater for each message. Then geventws.permessage_deflate as connections use it, on messages that differ, so that it
-shows what a kept context saves and what an idle connection then holds; there, the C core compresses small messages.
-Times are CPU microseconds a message, the best of five runs; sizes are bytes of the payload on the wire, or held."""
+inflater for each message; and the C core, which compresses small messages. Then geventws.permessage_deflate as
+connections use it, so that it shows what a kept context saves and what an idle connection then holds. The messages
+differ. Times are CPU microseconds a message, the best of five runs; sizes are bytes of the payload on the wire, or
+held.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,10 @@ from collections.abc import Callable
 from typing import Any
 
 from geventws import permessage_deflate
+from geventws._core import HAVE_C, deflate
 from geventws.permessage_deflate import Deflate, PerMessageDeflate
 
-SIZES = (1 << 10, 16 << 10)
+SIZES = (1 << 10, 4 << 10, 16 << 10)
 BACKENDS = {"zlib": (1, 2, 3, 6), "zlib_ng.zlib_ng": (1, 2, 3, 6), "isal.isal_zlib": (0, 1, 2, 3)}
 WINDOWS = ((15, 8), (12, 5), (9, 1))
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -51,16 +54,26 @@ def cpu(run: Callable[[], object], count: int) -> float:
     return min(after - before for before, after in itertools.pairwise(times)) / count * 1e6
 
 
-def measure_backend(module: Any, size: int, level: int, window: int, memory_level: int) -> str:
-    data, count = message(size, 1), 2_000_000 // (size + 3000)
+def measure_backend(compress: Callable[[bytes], bytes], inflate: Callable[[bytes], bytes] | None, size: int) -> str:
+    messages = [message(size, seed) for seed in range(20)]
+    payloads = [compress(data) for data in messages]
+    if not all(payloads):
+        return f"{'-':>10}" * 3
+    count = 100_000 // (size + 3000)
+    deflating = cpu(lambda: [compress(data) for data in messages], count) / 20
+    figures = f"{sum(map(len, payloads)) // 20:10}{deflating:10.1f}"
+    if inflate is None:
+        return f"{figures}{'-':>10}"
+    return f"{figures}{cpu(lambda: [inflate(data) for data in payloads], count) / 20:10.1f}"
+
+
+def backend(module: Any, level: int, window: int, memory_level: int) -> tuple[Any, Any]:
+    """Return what compresses and what inflates a message."""
     compressor = module.compressobj(level, zlib.DEFLATED, -window, memory_level)
-
-    def compress() -> bytes:
-        return bytes(compressor.compress(data) + compressor.flush(zlib.Z_FULL_FLUSH))
-
-    payload = [compress() for _ in range(2)][1]
-    inflate = cpu(lambda: module.decompressobj(-15).decompress(payload, 1 << 15), count)
-    return f"{len(payload) - 4:10}{cpu(compress, count):10.1f}{inflate:10.1f}"
+    return (
+        lambda data: (compressor.compress(data) + compressor.flush(zlib.Z_FULL_FLUSH))[:-4],
+        lambda data: module.decompressobj(-15).decompress(data, 1 << 15),
+    )
 
 
 def connection(config: PerMessageDeflate) -> tuple[Deflate, Deflate]:
@@ -99,9 +112,15 @@ def backends() -> None:
             print(f"\n{path}: not installed")
             continue
         print_heads(path, "deflate", "inflate")
+        module = importlib.import_module(path)
         for level, (window, memory) in itertools.product(levels, WINDOWS):
-            figures = [measure_backend(importlib.import_module(path), size, level, window, memory) for size in SIZES]
+            pair = backend(module, level, window, memory)
+            figures = [measure_backend(*pair, size) for size in SIZES]
             print(f"{f'level {level}, window {window}, memory {memory}':40}" + "".join(figures), flush=True)
+    if HAVE_C:
+        print_heads("geventws._core.deflate", "deflate", "inflate")
+        figures = [measure_backend(lambda data: deflate(data, 1 << 15), None, size) for size in SIZES]
+        print(f"{'window 15':40}" + "".join(figures), flush=True)
 
 
 def settings() -> None:

@@ -27,7 +27,7 @@ if os.environ.get("GEVENTWS_PURE_PYTHON", "0") in ("", "0"):
         pass
 
 LARGEST_BUFFER: int = core.LARGEST_BUFFER
-deflate: Callable[..., bytes | bytearray] = core.deflate
+deflate: Callable[..., bytes] = core.deflate
 mask: Callable[..., bytes] = core.mask
 mask_in_place: Callable[..., None] = core.mask_in_place
 new_buffer: Callable[[int], tuple[bytes | bytearray, memoryview]] = core.new_buffer

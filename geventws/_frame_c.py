@@ -29,16 +29,19 @@ _uninitialized_bytes = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_char_p, ctyp
 
 _frame = struct.Struct("=QQII")  # struct ws_frame
 
-# What a scan writes to. Taken and given back in single list operations, so that threads never share one.
+# What `scan` and `deflate` write to. Taken and given back in single list operations, so that threads never share one.
 _scratch: list[tuple[Any, Any, Any]] = []
-
-# The same for what `deflate` makes.
 _targets: list[tuple[Any, Any]] = []
 
 
 def _new_scratch() -> tuple[Any, Any, Any]:
     frames = ffi.new("struct ws_frame[]", MAX_FRAMES)
     return ffi.new("struct ws_scan *"), frames, memoryview(ffi.buffer(frames))
+
+
+def _new_target() -> tuple[Any, Any]:
+    target = ffi.new("uint8_t[]", lib.WS_DEFLATE_MOST + lib.WS_STORED)
+    return target, ffi.buffer(target)
 
 
 def scan(
@@ -84,13 +87,9 @@ def deflate(data: Buffer, window: int) -> bytes:
     """Compress a whole small message (deflate.h), looking back `window` bytes; b"" for one of another size."""
     if type(data) is not bytes:
         data = bytes(memoryview(data))
-    try:
-        target, view = _targets.pop()
-    except IndexError:
-        target = ffi.new("uint8_t[]", lib.WS_DEFLATE_MOST + lib.WS_STORED)
-        view = ffi.buffer(target)
+    taken = target, view = _targets.pop() if _targets else _new_target()
     compressed: bytes = view[: lib.ws_deflate(data, len(data), window, target)]
-    _targets.append((target, view))
+    _targets.append(taken)
     return compressed
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 CORE = HERE.parents[1] / "geventws"
-SOURCES = [HERE / "driver.c", *(CORE / f"{name}.c" for name in ("frame", "huffman", "deflate", "inflate", "poller"))]
+SOURCES = [HERE / "driver.c", *(path for path in CORE.glob("*.c") if path.name != "_frame.c")]  # that is made by cffi
 
 OPTIONS = ["-std=gnu11", "-Wall", "-Wextra", "-DWS_ZLIB"]
 BUILDS = {
