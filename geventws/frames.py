@@ -7,10 +7,12 @@ import enum
 import os
 
 from . import _frame_py
-from ._core import mask, scan
+from ._core import HAVE_C, mask, scan
 from .exceptions import PayloadTooBig, ProtocolError
 
-__all__ = ["CloseCode", "Frame", "FrameParser", "Opcode", "encode_close", "encode_header", "mask", "parse_close"]
+__all__ = [
+    "HAVE_C", "CloseCode", "Frame", "FrameParser", "Opcode", "encode_close", "encode_header", "mask", "parse_close",
+]  # fmt: skip
 
 NO_LIMIT = (1 << 63) - 1
 """The longest payload that a frame can announce."""

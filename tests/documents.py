@@ -198,6 +198,11 @@ def arguments_of(line: str, port: int) -> list[str]:
     return words[1:] if words[0] == "python" else ["-m", *words]
 
 
+def workers_of(line: str) -> int:
+    """Return how many processes a line starts that load the application."""
+    return int((re.search(r"--workers (\d+)", line) or [0, 1])[1])
+
+
 def serve_commands(block: Block) -> None:
     """Run each line: those that serve in turn, and beside each those that connect."""
     pathlib.Path("package").mkdir()
@@ -207,8 +212,7 @@ def serve_commands(block: Block) -> None:
     for line in lines:
         if line not in talks:
             port = free_port()
-            workers = int((re.search(r"--workers (\d+)", line) or [0, 1])[1])
-            with running([sys.executable, *arguments_of(line, port)], port, workers) as place:
+            with running([sys.executable, *arguments_of(line, port)], port, workers_of(line)) as place:
                 echoes(place)
                 for other in talks:
                     assert execute(arguments_of(other, port), "hello\n") == "hello\n"

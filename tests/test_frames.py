@@ -268,9 +268,13 @@ def test_close_codes_and_opcodes_have_the_rfcs_numbers() -> None:
     assert [int(code) for code in CloseCode] == [1000, 1001, 1002, 1003, *range(1005, 1016)]
 
 
+def test_the_codec_tells_which_core_is_in_use() -> None:
+    assert frames.HAVE_C is (frames.scan.__module__ == "geventws._frame_c")
+
+
 @pytest.mark.parametrize("value", ["1", "yes"])
 def test_the_environment_forces_the_twin(value: str) -> None:
-    program = "import geventws._core as f; print(f.HAVE_C, f.scan.__module__, f.mask.__module__)"
+    program = "import geventws.frames as f; print(f.HAVE_C, f.scan.__module__, f.mask.__module__)"
     environment = {**os.environ, "GEVENTWS_PURE_PYTHON": value, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60, check=True

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import pathlib
+import pkgutil
 import re
 from collections.abc import Callable
 from typing import Any
@@ -49,7 +50,7 @@ RUNS: dict[str, dict[str, Callable[[Block], None]]] = {
     "README.rst": {
         "@WebSocketWSGI\n": program(echoes),
         "pip install geventws": pip_install,
-        "pip install 'geventws[": pip_install,
+        "pip install 'geventws[compression": pip_install,
         "make run": make_targets,
         "geventws connect": serve_commands,
         "eventlet.listen(": program(echoes, HANDLER),
@@ -57,6 +58,7 @@ RUNS: dict[str, dict[str, Callable[[Block], None]]] = {
         "class Echo(": program(echoes),
         "import Flask": program(lambda place: echoes(place, "/echo")),
         "geventws.connect(": script("hello\n"),
+        "pip install 'geventws[gunicorn]'": pip_install,
         "gunicorn -k gevent --bind": serve_commands,
         "proxy_pass": nginx,
         "make bench": make_targets,
@@ -87,6 +89,7 @@ RUNS: dict[str, dict[str, Callable[[Block], None]]] = {
     "docs/deployment.rst": {
         "max_connections=10_000": program(talks.is_drained),
         "geventws serve": serve_commands,
+        "pip install 'geventws[gunicorn]'": pip_install,
         "gunicorn -k": serve_commands,
         "connections = set()": handler(echoes),
         "def post_worker_init(": drained_by_hook,
@@ -134,6 +137,12 @@ def test_a_page_has_no_warning_and_its_links_lead_somewhere(page: pathlib.Path) 
 def test_the_readme_becomes_a_page() -> None:
     html = execute(["-m", "docutils", "--strict", str(ROOT / "README.rst")])
     assert '<pre class="code python literal-block">' in html
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_names_is_there(page: pathlib.Path) -> None:
+    for dotted in re.findall(r"``(geventws(?:\.\w+)+)", page.read_text()):
+        assert pkgutil.resolve_name(dotted) is not None
 
 
 def test_all_pages_stand_in_the_index() -> None:
