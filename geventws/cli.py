@@ -24,6 +24,7 @@ from .client import connect
 from .exceptions import InvalidStatus, WebSocketError
 from .server import WebSocketServer
 from .terminal import printable, run_session
+from .text import one_line
 from .uri import parse_uri
 
 LISTENER = "GEVENTWS_LISTENER"
@@ -145,7 +146,7 @@ def _connect(options: argparse.Namespace) -> int:
             max_message_size=1 << 30,
         )
     except (WebSocketError, OSError, ValueError) as error:
-        print(f"cannot connect: {printable(str(error))}", file=sys.stderr)
+        print(f"cannot connect: {one_line(str(error))}", file=sys.stderr)
         if isinstance(error, InvalidStatus):
             _show_answer(error)
         return 1
@@ -168,7 +169,7 @@ def _make_insecure_context() -> ssl.SSLContext:
 
 def _show_answer(error: InvalidStatus) -> None:
     for name, value in error.headers:
-        print(printable(f"{name}: {value}"), file=sys.stderr)
+        print(one_line(f"{name}: {value}"), file=sys.stderr)
     body = error.body.decode(errors="replace").strip()
     if body:
         print(f"\n{printable(body[:SHOWN_BODY])}", file=sys.stderr)
@@ -186,7 +187,7 @@ def _serve(options: argparse.Namespace) -> int:
         tls = _make_tls(options)
     except OSError as error:
         files = f"the certificate from {options.certfile} and its key from {options.keyfile or 'the same file'}"
-        print(f"cannot take {files}: {error}", file=sys.stderr)
+        print(one_line(f"cannot take {files}: {error}"), file=sys.stderr)
         return 1
     try:
         application = _load(options.application)
@@ -212,7 +213,7 @@ def _run(options: argparse.Namespace, server: WebSocketServer) -> int:
     try:
         server.start()
     except OSError as error:
-        print(f"cannot listen on {options.bind}: {error}", file=sys.stderr)
+        print(one_line(f"cannot listen on {options.bind}: {error}"), file=sys.stderr)
         return 1
     _announce(options, server)
     reloader = gevent.spawn(_reload, server) if options.reload else None

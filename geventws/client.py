@@ -24,13 +24,14 @@ from .backoff import Backoff, retry_after
 from .dial import adopt, connect_proxy, connect_tcp, connect_unix, exchange, find_proxy, read_body, start_tls
 from .exceptions import HandshakeError, InvalidStatus, InvalidURI
 from .handshake import Upgrade, check_response, make_key, request_headers
-from .headers import HeaderList, build_extensions, join_headers, quoted
+from .headers import HeaderList, build_extensions, join_headers
 from .http_response import Response
 from .keepalive import make_timing
 from .owned import OwnedStreamingWebSocket, OwnedWebSocket
 from .permessage_deflate import PerMessageDeflate
 from .protocol import WebSocketProtocol
 from .route import check_options
+from .text import one_line, quoted
 from .uri import URI, basic_auth, parse_proxy, parse_uri, resolve
 
 __all__ = ["connect", "reconnect"]
@@ -211,7 +212,7 @@ def _wait_after(error: Exception, backoff: Backoff, max_attempts: int | None) ->
 
 
 def _sleep(name: str, why: str, delay: float) -> None:
-    logger.info("%s: %s; the next attempt follows in %.1f s", name, why, delay)
+    logger.info("%s: %s; the next attempt follows in %.1f s", name, one_line(why), delay)
     gevent.sleep(delay)
 
 

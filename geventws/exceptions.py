@@ -11,17 +11,22 @@
         InvalidURI              client: not a WebSocket URI     (also a ValueError)
         NoSocket                the WSGI server offers no socket (also a RuntimeError)
 
-An error carries its answer: a handshake error its HTTP status, a protocol error its close code. This module
-imports nothing of the package.
+An error carries its answer: a handshake error its HTTP status, a protocol error its close code. Its text is one
+printable line, whatever a peer put into it; what the peer itself said is in the attributes.
 """
 
 from __future__ import annotations
 
 import errno
 
+from .text import one_line
+
 
 class WebSocketError(Exception):
     """Base of every error that geventws raises of its own."""
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class ConnectionClosed(WebSocketError, BrokenPipeError):
@@ -146,7 +151,7 @@ class ProxyError(InvalidStatus):
         self.proxy = proxy
 
     def __str__(self) -> str:
-        return f"the proxy {self.proxy} answered CONNECT with HTTP status {self.status}"
+        return one_line(f"the proxy {self.proxy} answered CONNECT with HTTP status {self.status}")
 
 
 class InvalidURI(WebSocketError, ValueError):
@@ -159,4 +164,4 @@ class NoSocket(WebSocketError, RuntimeError):
 
 def describe_close(code: int, reason: str) -> str:
     """Return code and reason in one phrase, for messages and logs."""
-    return f"{code} {reason}" if reason else str(code)
+    return f"{code} {one_line(reason)}" if reason else str(code)

@@ -4,7 +4,7 @@ The server's side is `accept`: it goes through a WSGI environ and returns the `U
 raises the `HandshakeError` that refuses it. It runs once per connection, so each step first looks for what
 browsers really send, and parses only what looks otherwise. WSGI servers join a repeated header with commas:
 one that must stand alone is refused for its comma. A message shows text of the peer only through
-`headers.quoted`: it stays one line, of bounded length.
+`text.quoted`: it stays one line, of bounded length.
 
 The client's side is `make_key`, `request_headers` and `check_response`.
 """
@@ -20,7 +20,8 @@ from typing import Any, Final, Literal, NamedTuple, NoReturn, Protocol, TypeAlia
 
 from . import headers as grammar
 from .exceptions import HandshakeError
-from .headers import HeaderList, Parameters, has_token, quoted
+from .headers import HeaderList, Parameters, has_token
+from .text import quoted
 
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
 VERSIONS = {"13": 13, "8": 8}  # on the wire they differ only in the name of the Origin header

@@ -15,6 +15,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
+from .text import quoted
+
 #: The parameters of one extension: a name, and a value or None, in the order of the header.
 Parameters: TypeAlias = list[tuple[str, "str | None"]]
 HeaderList: TypeAlias = list[tuple[str, str]]
@@ -23,7 +25,6 @@ _OWS = " \t"  # RFC 7230 3.2.3
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 7230 3.2.6
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 7230 3.2, without obs-fold
 _QUOTED_PAIR = re.compile(r"\\(.)")  # RFC 7230 3.2.6
-_SHOWN = 80  # characters
 
 
 def is_token(value: str) -> bool:
@@ -97,11 +98,6 @@ def join_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     for name, value in headers:
         values.setdefault(name.lower(), []).append(value.strip(_OWS))
     return {name: ", ".join(parts) for name, parts in values.items()}
-
-
-def quoted(value: str) -> str:
-    """Return `value` as a message may show it: in quotes, shortened, in ASCII, control characters escaped."""
-    return ascii(value if len(value) <= _SHOWN else value[:_SHOWN] + "...")
 
 
 def _elements(value: str) -> list[str]:

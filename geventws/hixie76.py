@@ -24,8 +24,9 @@ from .assembler import END_OF_BINARY, END_OF_TEXT
 from .exceptions import HandshakeError, PayloadTooBig, ProtocolError
 from .frames import CloseCode, Opcode
 from .handshake import SAME_ORIGIN, Environ, Origins, Upgrade, check_origin, check_request, is_upgrade
-from .headers import check_headers, quoted
+from .headers import check_headers
 from .protocol import WebSocketProtocol
+from .text import quoted
 
 __all__ = ["CHALLENGE_SIZE", "HixieProtocol", "LegacyUpgrade", "accept", "is_legacy"]
 

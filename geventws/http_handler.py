@@ -28,6 +28,7 @@ from gevent.pywsgi import Input, WSGIHandler
 
 from . import http_head
 from .http_stream import HeadError, HTTPStream, LateReader, RawSocket
+from .text import between_quotes, one_line
 from .upgrade import EMPTY_INPUT, Detached, detach_socket
 
 
@@ -206,7 +207,7 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
         except HeadError as error:
             return self._fail(error)
         except (ValueError, HTTPException) as error:
-            return self._handle_client_error(error if isinstance(error, ValueError) else ValueError(str(error)))
+            return self._handle_client_error(ValueError(one_line(str(error))))  # which logs it
         self.environ = self.get_environ()
         if "HTTP_UPGRADE" in self.environ:
             self.environ["geventws.upgrade"] = self
@@ -340,10 +341,9 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
             super().log_request()
 
     def format_request(self) -> str:
-        """Return the access log's line: pywsgi's, with what is not printable escaped."""
+        """Return the access log's line: pywsgi's, with what is not printable, and what ends the quotes, escaped."""
         host = self.client_address[0] if isinstance(self.client_address, tuple) else self.client_address
-        line = self.requestline or ""
-        line = line if line.isprintable() else line.encode("unicode_escape").decode("ascii")
+        line = between_quotes(self.requestline or "", http_head.MAX_REQUEST_LINE)
         status = (self._orig_status or self.status or "000").split()[0]
         took = f"{self.time_finish - self.time_start:.6f}" if self.time_finish else "-"
         at, size = _log_time(int(self.time_finish)), self.response_length or "-"

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from .headers import HeaderList, check_headers, join_headers, quoted
+from .headers import HeaderList, check_headers, join_headers
+from .text import quoted
 
 MAX_HEAD = 64 * 1024
 """Bytes of an answer's head, interim answers included."""

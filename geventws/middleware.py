@@ -17,6 +17,7 @@ from .exceptions import ConnectionClosed, HandshakeError
 from .handshake import is_upgrade
 from .hixie76 import LegacyUpgrade
 from .route import Route, log_refusal, logger
+from .text import one_word
 from .upgrade import refuse, take_over
 from .wsgi import is_departure
 
@@ -178,7 +179,7 @@ class RequestWebSocket:
         self._state: dict[str, Any] = {"closed": False, "close_code": None, "close_reason": None, "latency": 0.0}
 
     def __repr__(self) -> str:
-        return f"<WebSocket {self.path} not connected>" if self._ws is None else repr(self._ws)
+        return f"<WebSocket {one_word(self.path)} not connected>" if self._ws is None else repr(self._ws)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):

@@ -17,6 +17,7 @@ from greenlet import getcurrent
 
 from .connection import Connection
 from .streaming import StreamingWebSocket
+from .text import one_word
 from .websocket import WebSocket
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class OwnedWebSocket(WebSocket):
     @property
     def peer(self) -> str:
         """Whose connection this is, for log lines: the URI, or what else it was opened with."""
-        return self._address
+        return one_word(self._address)
 
     @property
     def _reader(self) -> Any:

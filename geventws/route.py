@@ -15,6 +15,7 @@ from .keepalive import Timing, make_timing
 from .permessage_deflate import PerMessageDeflate
 from .protocol import WebSocketProtocol
 from .streaming import StreamingWebSocket
+from .text import one_word, quoted
 from .upgrade import refuse, take_over
 from .websocket import WebSocket
 
@@ -220,9 +221,9 @@ def as_origins(origin_checker: Callable[[str, str], object]) -> Callable[[str | 
 def log_refusal(environ: Environ, error: HandshakeError) -> None:
     """Say in one line why a handshake was refused, and which option decides."""
     logger.warning(
-        "%s %r refused with %d: %s%s",
-        environ.get("REMOTE_ADDR", "-"),
-        environ.get("PATH_INFO", ""),
+        "%s %s refused with %d: %s%s",
+        one_word(environ.get("REMOTE_ADDR", "-")),
+        quoted(environ.get("PATH_INFO", "")),
         error.status,
         error,
         f" (option: {error.option})" if error.option else "",

@@ -23,6 +23,7 @@ import gevent
 from .exceptions import ConnectionClosed, describe_close
 from .frames import Opcode
 from .owned import OwnedWebSocket
+from .text import one_line
 
 PROMPT = "> "
 GRACEFUL = (1000, 1001, 1005)
@@ -234,11 +235,11 @@ class Session:
             pass
         except OSError as error:
             written = False
-            print(f"cannot write: {error}", file=sys.stderr)
+            print(one_line(f"cannot write: {error}"), file=sys.stderr)
         finally:
             feeder.kill(block=False)
             self._end()
-        self._tell(f"closed: {describe_close(self._ws.close_code or 1006, printable(self._ws.close_reason or ''))}")
+        self._tell(f"closed: {describe_close(self._ws.close_code or 1006, self._ws.close_reason or '')}")
         return 0 if written and self._ws.close_code in GRACEFUL else 1
 
     def _end(self) -> None:
@@ -280,7 +281,7 @@ class Session:
         except UnicodeEncodeError:
             self._tell(f"not sent: the line is not valid {sys.stdin.encoding}")
         except ValueError as error:
-            self._tell(f"not sent: {error}")
+            self._tell(f"not sent: {one_line(str(error))}")
 
     def _command(self, name: str, argument: str) -> None:
         """Carry out a command; ValueError for what cannot be sent."""
@@ -298,7 +299,7 @@ class Session:
 
     def _show_control(self, opcode: int, payload: bytes) -> None:
         name = "ping" if opcode == Opcode.PING else "pong"
-        self._tell(f"{name} {printable(repr(payload)[1:])}")
+        self._tell(f"{name} {repr(payload)[1:]}")
 
     def _show_pong(self, result: Any) -> None:
         if result.successful():

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 from .exceptions import InvalidURI
-from .headers import quoted
+from .text import quoted
 
 SCHEMES = {"ws": False, "wss": True}
 REDIRECTED = {"http": "ws", "https": "wss"}  # servers redirect to pages, and mean the same place

@@ -13,6 +13,7 @@ from .frames import CloseCode
 from .json import send_json, wait_json
 from .keepalive import Timing
 from .sending import Sender
+from .text import one_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +64,7 @@ class WebSocket(Sender):
     @property
     def peer(self) -> str:
         """Whose connection this is, for log lines: the address, and the path."""
-        return f"{self._address} {self.path}"
+        return f"{one_word(self._address)} {one_word(self.path)}"
 
     @property
     def environ(self) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from geventws.headers import (
     join_headers,
     parse_extensions,
     parse_tokens,
-    quoted,
 )
+from geventws.text import quoted
 
 SEPARATORS = '()<>@,;:\\"/[]?={} \t'  # RFC 2616 2.2
 CONTROLS = "".join(map(chr, [*range(32), 127]))
@@ -206,20 +206,6 @@ def test_check_headers_refuses_the_name(name: str) -> None:
 def test_join_headers() -> None:
     pairs = [("Connection", "keep-alive"), ("X", " 1\t"), ("CONNECTION", "Upgrade"), ("x", "")]
     assert join_headers(pairs) == {"connection": "keep-alive, Upgrade", "x": "1, "}
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        ("a", "'a'"),
-        ("a\r\nSet-Cookie: b\x00\x1b", "'a\\r\\nSet-Cookie: b\\x00\\x1b'"),
-        ("caf\xe9\u2028", "'caf\\xe9\\u2028'"),
-        ("x" * 80, f"'{'x' * 80}'"),
-        ("x" * 81, f"'{'x' * 80}...'"),
-    ],
-)
-def test_quoted(value: str, shown: str) -> None:
-    assert quoted(value) == shown
 
 
 # 64 KiB of anything: work is counted, not timed. It is the number of calls, and the number of characters that

@@ -19,6 +19,7 @@ from ..hixie76 import HixieProtocol
 from ..keepalive import Timing
 from ..permessage_deflate import Deflate, PerMessageDeflate
 from ..protocol import WebSocketProtocol
+from ..text import one_word
 
 DEFAULT_MAX_FRAME_LENGTH = 8 << 20
 """Bytes of a message that are taken unless `max_frame_length` says otherwise."""
@@ -162,7 +163,7 @@ class WebSocket(geventws.WebSocket):
         """What eventlet puts in front of its log lines."""
         get = self.environ.get
         target = f"{get('HTTP_HOST', '')}/{get('SCRIPT_NAME', '')}{get('PATH_INFO', '')}"
-        return f"server={target} client={get('REMOTE_ADDR', '')}:{get('REMOTE_PORT', '')}"
+        return f"server={one_word(target)} client={one_word(get('REMOTE_ADDR', ''))}:{get('REMOTE_PORT', '')}"
 
 
 class RFC6455WebSocket(WebSocket):

@@ -17,6 +17,7 @@ from ..handshake import GUID, VERSIONS, is_upgrade
 from ..permessage_deflate import PerMessageDeflate
 from ..route import logger
 from ..server import WebSocketServer
+from ..text import one_line
 from ..upgrade import refuse
 from ._controls import MAX_MESSAGE_SIZE, ControlRoute
 from ._wsocket_connection import WebSocket
@@ -156,7 +157,7 @@ class WSocketApp:
 
     def on_close(self, message: str, client: WebSocket) -> None:
         """Log it."""
-        logger.debug("%s: closed: %s", client.peer, message)
+        logger.debug("%s: closed: %s", client.peer, one_line(message))
 
     def route(self, path: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Return a decorator that puts a function at a path; one with * at its end stands for all that begin so.
