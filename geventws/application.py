@@ -110,7 +110,7 @@ class CallbackWebSocket(WebSocket):
         self._heard = True
         if self._serving:
             if len(self.inbox) > 1:
-                self._check_read_ahead()
+                self._poller.call(self, self._check_read_ahead)
             return False
         if not (self._arrived or self._messages) and (self._told or not self._attention):
             return False

@@ -9,14 +9,16 @@ All callbacks run in the hub and never block; the methods that block say so.
 
 from __future__ import annotations
 
-import logging
+import errno
 from collections import deque
+from logging import INFO
 from typing import TYPE_CHECKING, Any
 
-from .exceptions import ConnectionClosed, InvalidData, PayloadTooBig
+from .exceptions import ConnectionClosed, InvalidData, PayloadTooBig, ProtocolError
 from .frames import CloseCode, Opcode
 from .keepalive import Keepalive, Timing
-from .poller import DEFLATED_CHUNK, PEER_IS_SERVER, TAKES_DEFLATED, get_poller, switch_to
+from .poller import get_poller, switch_to
+from .receiver import DEFLATED_CHUNK, PEER_IS_SERVER, TAKES_DEFLATED
 from .tls_stream import open_stream
 from .waiters import wait_until, wake
 
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .protocol import WebSocketProtocol
-
-logger = logging.getLogger("geventws")
 
 READ_AHEAD = 64
 """Messages received ahead of a busy handler, past which receiving pauses. Their bytes are bounded too."""
@@ -124,7 +124,7 @@ class Connection:
                     self.receive_eof(0)
                 return
             if self._limit:
-                self._poller.split(self, count, self._limit)
+                self._poller.receiver.split(self, count, self._limit)
             elif target is None:
                 self.receive_data(spare[:count])
             else:
@@ -140,10 +140,18 @@ class Connection:
             self._stream.push(self._pong_due)
             self._pong_due = None
 
-    def receive_eof(self, errno: int) -> None:
+    def receive_eof(self, number: int) -> None:
         """Take the end of the stream. Without a close frame before it, the connection was lost (RFC 6455 7.1.5)."""
         self._stream.close()
         self._finish()
+
+    def receive_error(self) -> None:
+        """Say 1011 for what was raised in here, after what came before, and end."""
+        protocol = self._protocol
+        protocol.fail(ProtocolError("an internal error", CloseCode.INTERNAL_ERROR))
+        self._after_receiving()
+        if protocol.close_sent and not self.over:
+            self._end()
 
     def run(self) -> bool:
         """Switch to the greenlet that waits for a message, if there is one for it; return whether that was so."""
@@ -151,7 +159,7 @@ class Connection:
         reader = self._reader
         if reader is None:
             if len(self.inbox) > 1:
-                self._check_read_ahead()
+                self._poller.call(self, self._check_read_ahead)
         elif self._arrived or self.over:
             self._reader = None
             switch_to(reader)
@@ -165,7 +173,8 @@ class Connection:
 
     def send_timed_out(self) -> None:
         """The peer takes nothing: give the connection up."""
-        logger.info("%s took no bytes for %g s (send_timeout): aborted", self.peer, self._timing.send_timeout)
+        timeout = self._timing.send_timeout
+        self._poller.log.tell(INFO, "%s took no bytes for %g s (send_timeout): aborted", self.peer, timeout)
         self._lose("the peer takes no bytes")
 
     # Receiving
@@ -255,7 +264,8 @@ class Connection:
         error = protocol.failure
         if error is not None:
             option = " (max_message_size)" if isinstance(error, PayloadTooBig) else ""
-            logger.info("%s: closed with %d: %s%s", self.peer, error.close_code, error, option)
+            code, why = error.close_code, f"{error}{option}"
+            self._poller.log.tell(INFO, "%s: closed with %d: %s", self.peer, code, why)
         self._end()
 
     def _end(self) -> None:
@@ -311,11 +321,14 @@ class Connection:
             self._clock = None
         if seconds is not None:
             self._clock = self._poller.loop.timer(seconds)
-            self._clock.start(callback, update=True)
+            self._clock.start(self._poller.call, self._stream.channel, callback, update=True)
 
     def _tick(self) -> None:
         """Send a keepalive ping, or give a peer up that is gone."""
         if self.over or self._protocol.close_sent:
+            return
+        if self._stream.abandoned:
+            self.receive_eof(errno.EBADF)
             return
         # What has come while something else held the loop up is a sign of life, too.
         alive, self._heard = self._heard or self._stream.paused or self._stream.has_input(), False
@@ -323,7 +336,8 @@ class Connection:
         if wait is not None:
             self._set_clock(wait, self._tick)
             return
-        logger.info("%s sent nothing for %g s after a ping (ping_timeout)", self.peer, self._timing.ping_timeout)
+        timeout = self._timing.ping_timeout
+        self._poller.log.tell(INFO, "%s sent nothing for %g s after a ping (ping_timeout)", self.peer, timeout)
         self.begin_close(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")  # should it be there after all
         self._lose("keepalive ping timeout", CloseCode.INTERNAL_ERROR)
 

@@ -7,6 +7,7 @@ something to do. But what is left with a greenlet may not reach another connecti
 
 from __future__ import annotations
 
+import sys
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import getweakrefcount
@@ -44,9 +45,14 @@ class Crew:
 
     def serve(self, connection: Served) -> None:
         """Switch to a greenlet that serves a connection."""
+        try:
+            self._idle = self._idle or [greenlet(self._work, self.poller.hub)]
+        except BaseException:  # this may be the turn of another connection's greenlet
+            self.poller.fail(connection)
+            return
         self._next = connection
         # whoever switches to a greenlet has one reference to it, and no more: see _is_clean
-        switch_to(self._idle.pop() if self._idle else greenlet(self._work, self.poller.hub))
+        switch_to(self._idle.pop())
 
     def leave(self) -> None:
         """Count a connection no more."""
@@ -59,7 +65,11 @@ class Crew:
         references = _count_references()
         while self._next is not None:
             connection, self._next = self._next, None
-            connection.serve()
+            try:
+                connection.serve()
+            except BaseException:  # not to the hub, which may be in the middle of a batch
+                self.poller.hub.handle_error(self, *sys.exc_info())
+                return
             del connection  # a greenlet that waits keeps nothing alive
             if not (self.connections and len(self._idle) < MAX_IDLE and _is_clean(references)):
                 return

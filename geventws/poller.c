@@ -171,14 +171,23 @@ int ws_split(struct ws_poller *poller, int fd, uint32_t limit, uint8_t *buffer, 
     return batch.count;
 }
 
+void ws_forget(struct ws_poller *poller, int fd)
+{
+    int i;
+
+    for (i = poller->events_at; i < poller->events_count; i += 2)
+        if (poller->events[i] == fd)
+            poller->events[i] = -1;
+}
+
 #ifdef __linux__
 
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 
-#define MAX_GUESSES 8     /* in a row: a busy connection may go before others for so many calls */
 #define TURN 1000000      /* ns after which the loop has its turn, whatever there is to receive */
 #define LONG_WAIT 500000  /* ns: who waits longer for a message had better leave that to the loop */
 #define LAST_WAIT 5       /* ms; a kernel's tick or more, for a timer that does not wait for one costs more than it saves */
@@ -203,6 +212,17 @@ static void receive_one(struct batch *batch, int fd, uint32_t limit)
         add(batch, fd, WS_EOF, 0, 0);
     else if (errno != EAGAIN && errno != EINTR)
         add(batch, fd, WS_FAILED, errno, 0);
+    else
+        batch->poller->vain++;
+}
+
+/* Whether a descriptor that another process has, too, is another file here by now: what epoll tells is of the old one. */
+static int is_stranger(struct ws_poller *poller, int fd)
+{
+    uint64_t inode = fd < poller->inodes_count ? poller->inodes[fd] : 0;
+    struct stat status;
+
+    return inode && (fstat(fd, &status) || !S_ISSOCK(status.st_mode) || status.st_ino != inode);
 }
 
 static int ask(struct ws_poller *poller)
@@ -216,8 +236,6 @@ static int ask(struct ws_poller *poller)
         poller->events[2 * i] = events[i].data.fd;
         poller->events[2 * i + 1] = (int32_t)events[i].events;
     }
-    poller->guess = ready == 1 && events[0].events == EPOLLIN ? events[0].data.fd : -1;
-    poller->guesses = 0;
     poller->events_at = 0;
     poller->events_count = 2 * ready;
     return ready;
@@ -227,11 +245,17 @@ static int ask(struct ws_poller *poller)
 static int take_event(struct batch *batch, int fd, uint32_t event)
 {
     struct ws_poller *poller = batch->poller;
-    int simple = fd < poller->limits_count && poller->limits[fd];
+    int simple = fd >= 0 && fd < poller->limits_count && poller->limits[fd];
     int readable = (event & ~(uint32_t)EPOLLOUT) != 0;
 
+    if (fd < 0)
+        return 1;
     if (batch->count >= poller->max_records - 3 || (readable && simple && poller->size - batch->used < poller->chunk))
         return 0;
+    if (poller->inodes_count && is_stranger(poller, fd)) {
+        add(batch, fd, WS_FAILED, EBADF, 0);
+        return 1;
+    }
     if (event & EPOLLOUT)
         add(batch, fd, WS_WRITABLE, 0, 0);
     if (readable && simple)
@@ -244,14 +268,9 @@ static int take_event(struct batch *batch, int fd, uint32_t event)
 static int receive_batch(struct ws_poller *poller)
 {
     struct batch batch = {poller, poller->buffer, 0, 0, 0};
-    int guess = poller->guess, ready;
+    int ready;
 
-    if (guess >= 0 && guess < poller->limits_count && poller->limits[guess] && poller->guesses < MAX_GUESSES) {
-        receive_one(&batch, guess, poller->limits[guess]);
-        poller->guesses++;
-        if (batch.count)
-            return batch.count;
-    }
+    poller->vain = 0;
     if (poller->events_at == poller->events_count && (ready = ask(poller)) < 0)
         return ready;
     while (poller->events_at < poller->events_count) {

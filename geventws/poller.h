@@ -26,8 +26,6 @@ struct ws_record {
 struct ws_poller {
     int epoll_fd;         /* the set, level-triggered */
     int loop_fd;          /* what the loop waits on: readable when anything is ready, in the set or elsewhere; or -1 */
-    int guess;            /* the descriptor that was ready by itself, and likely is again; -1 where there is none */
-    int guesses;          /* that were right, in a row */
     int32_t limits_count;
     uint32_t *limits;     /* for each descriptor, see ws_receive */
     uint8_t *buffer;
@@ -42,15 +40,17 @@ struct ws_poller {
     int32_t events[256];  /* what epoll told last: a descriptor and its events, in turn; */
     int events_count;     /* how many of these numbers there are, */
     int events_at;        /* and from which on they are for the next call, as there was no room */
+    int32_t vain;         /* descriptors that epoll called ready in the last call, where there was nothing to receive */
+    int32_t inodes_count;
+    uint64_t *inodes;     /* for each descriptor that a forked child may hold, too: its socket's; 0 for all others */
     int32_t skip;         /* how often ws_linger is not to wait, as it waited for too long, */
     int32_t penalty;      /* and how often it will not the next time */
     int64_t since;        /* when the loop had its last turn, in nanoseconds */
 };
 
-/* Receives once, without blocking, for each descriptor that epoll finds ready, or only for `guess` where that has
- * something, which spares asking epoll; fills buffer, records and layout, and sets guess; returns how many records, or
- * -errno. A descriptor that finds no room comes first in the next call: unless the set is changed before, which must
- * set guess to -1 and events_count to 0.
+/* Receives once, without blocking, for each descriptor that epoll finds ready; fills buffer, records and layout; returns
+ * how many records, or -errno. A descriptor that finds no room comes first in the next call: unless it was forgotten
+ * before. One that is no longer the socket of inodes[fd] is not touched: it is WS_FAILED with EBADF.
  *
  * limits[fd] says what may be done for a descriptor: with 0 (and beyond limits_count) it is only reported; otherwise it
  * is received for, and unfragmented data frames of at most (limits[fd] & 0x3fffffff) bytes at the front of what came
@@ -63,6 +63,9 @@ int ws_receive(struct ws_poller *poller);
  * sooner than the loop has turned once. Returns 0 when it is the loop's turn: when something but the set is ready, or
  * the last turn is a millisecond ago, or waiting has not paid lately. */
 int ws_linger(struct ws_poller *poller);
+
+/* Forgets what epoll has told of a descriptor. To be called before it is watched otherwise, or no more. */
+void ws_forget(struct ws_poller *poller, int fd);
 
 /* Makes records of buffer[0..size), which was received by other means for fd, as ws_receive does with
  * limits[fd] = limit. Returns how many. The buffer, of poller->size bytes, need not be the poller's. */

@@ -125,6 +125,11 @@ class Stream:
         """Whether receiving is paused."""
         return not self._reading
 
+    @property
+    def abandoned(self) -> bool:
+        """Whether somebody else has closed the socket that we watch."""
+        return self._registered and self._socket._sock.fileno() != self.channel.fd
+
     def _watch(self) -> None:
         if self._registered:
             self.poller.watch(self.channel, self._reading, self.blocked)
@@ -202,7 +207,7 @@ class Stream:
         """Send whole frames soon: with the next ones, or when the greenlet's turn ends. May block, as `send` does."""
         corked = self.corked
         if not corked and self.poller.current is not self.channel:
-            self.poller.loop.run_callback(self.flush)
+            self.poller.loop.run_callback(self.poller.call, self.channel, self.flush)
         corked.append(data)
         if len(corked) >= CORK_PARTS:
             self._put(self._uncork())
@@ -240,7 +245,7 @@ class Stream:
         """Go on sending: the poller's word that the kernel takes bytes again. Never blocks, never raises."""
         backlog = self._backlog
         if self._alarm is not None:
-            self._alarm.again(self._check_progress)
+            self._alarm.again(self.poller.call, self.channel, self._check_progress)
         try:
             while backlog:
                 sent = self._try(self.transmit, backlog[0])
@@ -321,7 +326,7 @@ class Stream:
             self._watch()
             if self._send_timeout is not None:
                 self._alarm = self.poller.loop.timer(self._send_timeout, self._send_timeout)
-                self._alarm.start(self._check_progress, update=True)
+                self._alarm.start(self.poller.call, self.channel, self._check_progress, update=True)
                 self._unacknowledged = self._count_unacknowledged()
 
     def _check_progress(self) -> None:

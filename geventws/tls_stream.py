@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ssl
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ class TLSStream(Stream):
 
     def receive_into(self, buffer: memoryview) -> int | None:
         """Receive what one record holds."""
+        if self.abandoned:  # OpenSSL would read from whatever has the number now
+            raise OSError(errno.EBADF, "the socket is closed")
         try:
             count: int = self._tls.read(len(buffer), buffer)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):

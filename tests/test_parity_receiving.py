@@ -45,7 +45,7 @@ class Receiver:
         self.buffer = bytearray(size)
         self.owned = ffi.from_buffer("uint8_t[]", self.buffer), ffi.new("char[]", layout)
         self.records = ffi.new("struct ws_record[]", max_records)
-        self.poller = ffi.new("struct ws_poller *", {"epoll_fd": self.epoll.fileno(), "guess": -1, "penalty": 1})
+        self.poller = ffi.new("struct ws_poller *", {"epoll_fd": self.epoll.fileno(), "penalty": 1})
         self.poller.loop_fd = self.epoll.fileno()
         self.poller.buffer, self.poller.layout = self.owned
         self.poller.size, self.poller.layout_size = size, layout
@@ -94,7 +94,6 @@ def follow(one: Receiver, protocol: WebSocketProtocol) -> None:
     """Take everything that has come, as a connection does."""
     while True:
         simple = protocol.simple_limit
-        one.poller.guess = one.near.fileno()
         flags = PEER_IS_SERVER * protocol.client | TAKES_DEFLATED * (protocol.extension is not None)
         records = one.receive(simple | flags if simple else 0)
         if not records:
@@ -218,19 +217,6 @@ def test_runs_of_messages_of_a_kind(layout: int) -> None:
             assert runs[:4] == [WS_BINARIES, WS_TEXT, WS_BINARY, WS_TEXTS]
         elif layout == 0:
             assert runs == expected[:5]
-
-
-def test_a_guess_goes_before_the_others_for_a_while() -> None:
-    with receiver() as one:
-        fd = one.near.fileno()
-        one.far.sendall(frame(TEXT, b"one"))
-        assert one.receive(100) == [(fd, WS_TEXT, b"one")] and one.poller.guess == fd
-        one.epoll.unregister(one.near)  # so that only a guess may find it
-        for _ in range(8):
-            one.far.sendall(frame(TEXT, b"two"))
-            assert one.receive(100) == [(fd, WS_TEXT, b"two")]
-        one.far.sendall(frame(TEXT, b"three"))
-        assert one.receive(100) == [] and one.poller.guess == -1
 
 
 def test_lingering_waits_for_a_moment_and_learns_whether_that_pays() -> None:

@@ -205,7 +205,7 @@ static void receive_once(int epoll_fd, uint32_t limit, int32_t size, int32_t chu
     int32_t behind = 0, laid = 0, layout_size = (int32_t)pick(400);
     struct ws_record *found = (struct ws_record *)(void *)records.end - max_records;
     struct ws_poller poller = {
-        .epoll_fd = epoll_fd, .loop_fd = epoll_fd, .guess = pick(2) ? most : -1, .penalty = 1,
+        .epoll_fd = epoll_fd, .loop_fd = epoll_fd, .penalty = 1,
         .limits = (uint32_t *)(void *)output.end - (most + 1), .limits_count = most + 1,
         .buffer = input.end - size, .size = size, .chunk = chunk, .deflated_chunk = 1 + (int32_t)pick((uint32_t)chunk),
         .records = found, .max_records = max_records, .inflater = pick(8) ? inflater : NULL,
@@ -216,6 +216,7 @@ static void receive_once(int epoll_fd, uint32_t limit, int32_t size, int32_t chu
     for (i = 0; i <= most; i++)
         poller.limits[i] = limit;
     count = pick(4) ? ws_receive(&poller) : ws_linger(&poller);
+    ws_forget(&poller, (int)pick((uint32_t)most + 1));
     CHECK(count >= 0 && count <= max_records);
     for (i = 0; i < count; i++) {
         int run = found[i].kind == WS_TEXTS || found[i].kind == WS_BINARIES;

@@ -1,0 +1,92 @@
+"""Log lines from where nothing may block: they are queued, and a greenlet writes them.
+
+A log handler is other people's code: it may wait for a lock, a disk or a network, and it may raise. So does what puts a
+line together: the text of an exception is its own. The queue is bounded; where lines are missing, one says how many.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections import deque
+from typing import Any, NamedTuple
+
+import gevent
+
+logger = logging.getLogger("geventws")
+
+MAX_SIZE = 256 * 1024
+"""Bytes that lines may take while they wait, as they are counted here."""
+
+LINE_SIZE = 256
+"""Bytes that a line counts for, without its texts."""
+
+ERROR_SIZE = 16 * 1024
+"""Bytes that an exception counts for: its traceback keeps whatever its frames had at hand."""
+
+
+class _Line(NamedTuple):
+    """What `Logger.log` is to be given."""
+
+    level: int
+    message: str
+    arguments: tuple[Any, ...]
+    error: BaseException | None
+    size: int
+
+
+class LogQueue:
+    """The lines of one loop that are still to be written.
+
+    Attributes:
+        dropped: how many lines found no room since the log last told.
+    """
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        self._lines: deque[_Line] = deque()
+        self._size = 0
+        self._writer: Any = None  # the greenlet, while there is something to write
+
+    def tell(self, level: int, message: str, *arguments: Any, error: BaseException | None = None) -> None:
+        """Have a line written, as `logging.Logger.log` would. Never blocks, never raises."""
+        try:
+            texts = sum(len(argument) for argument in arguments if isinstance(argument, str))
+            size = LINE_SIZE + texts + (0 if error is None else ERROR_SIZE)
+            if self._size + size > MAX_SIZE:
+                self.dropped += 1
+                return
+            self._tell_dropped()
+            self._add(_Line(level, message, arguments, error, size))
+        except Exception:  # as for want of memory
+            self.dropped += 1
+
+    def _tell_dropped(self) -> None:
+        dropped, self.dropped = self.dropped, 0
+        if dropped:
+            message = "%d log lines are missing here: a log handler was too slow"
+            self._add(_Line(logging.WARNING, message, (dropped,), None, LINE_SIZE))
+
+    def _add(self, line: _Line) -> None:
+        self._lines.append(line)
+        self._size += line.size
+        if self._writer is None:
+            self._writer = gevent.spawn(self._write)
+
+    def _write(self) -> None:
+        try:
+            while self._lines:
+                line = self._lines.popleft()
+                self._size -= line.size
+                _write_line(line)
+                if not self._lines:
+                    self._tell_dropped()
+        finally:
+            self._writer = None
+
+
+def _write_line(line: _Line) -> None:
+    try:
+        logger.log(line.level, line.message, *line.arguments, exc_info=line.error)
+    except Exception:  # of a filter, say: logging catches only what its own handlers raise
+        gevent.get_hub().handle_error(logger, *sys.exc_info())
