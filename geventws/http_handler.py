@@ -10,7 +10,6 @@ application took the socket, nothing of the request but its environ stays in mem
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import io
 import ssl
@@ -18,45 +17,21 @@ import time
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from http.client import HTTPException
-from socket import SHUT_RDWR
 from types import MethodType
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import unquote
 
 import gevent
-from gevent.pywsgi import Input, WSGIHandler
+from gevent.pywsgi import WSGIHandler
 
 from . import http_head
-from .http_stream import HeadError, HTTPStream, LateReader, RawSocket
+from .given import GivenSocket, Server
+from .http_body import NO_BODY, BodyError, EmptyBody, RequestBody
+from .http_stream import HeadError, HTTPStream, RawSocket
 from .text import between_quotes, one_line
-from .upgrade import EMPTY_INPUT, Detached, detach_socket
+from .upgrade import Detached, detach_socket
 
-
-class Server(Protocol):
-    """What connections need of their server, which is a `WebSocketServer`; those without a comment are pywsgi's."""
-
-    application: Any
-    ssl_args: Any
-    head_timeout: float  # these are its options
-    keepalive_timeout: float
-    handshake_timeout: float
-    max_head_size: int
-    silent: bool  # there is no access log
-    draining: bool  # it is about to stop
-
-    @property
-    def ssl_enabled(self) -> Any: ...
-
-    def wrap_socket(self, sock: Any, **options: Any) -> Any: ...
-
-    def get_environ(self) -> dict[str, Any]: ...
-
-    def count(self, connection: Any) -> None:
-        """Count a connection, drain it when the server stops, and kill its greenlet when that takes too long."""
-
-    def forget(self, connection: Any) -> None:
-        """Count a connection no more."""
-
+_BODY_FAILED = [("Content-Type", "text/plain"), ("Connection", "close"), ("Content-Length", "0")]  # as pywsgi's 400
 
 _PYWSGI_NAMES = (
     "client_address server time_start time_finish requestline command path request_version close_connection environ "
@@ -170,7 +145,7 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
         """
         received = self.stream.unread()
         self._taken = True
-        self.environ["wsgi.input"] = self.wsgi_input = EMPTY_INPUT
+        self.environ["wsgi.input"] = self.wsgi_input = NO_BODY
         return self.stream.bare, received
 
     def give_away(self) -> GivenSocket:
@@ -214,7 +189,12 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
         self.close_connection = self.close_connection or server.draining
         self.application = _as_method(server.application)
         self.handle_one_response()
-        return None if self.close_connection or self._taken or self.stream.ended else True
+        if self._taken or self.stream.ended:
+            return None
+        if not self.wsgi_input.whole:
+            self.stream.linger()  # what is left of the body may not pass for a request
+            return None
+        return None if self.close_connection else True
 
     def _receive_head(self, idle_timeout: float) -> bool:
         """Receive and read a head, which nothing keeps in memory then; return whether one came."""
@@ -259,32 +239,39 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
         self.content_length = int(environ["CONTENT_LENGTH"]) if "CONTENT_LENGTH" in environ else None
         if self.content_length and method == "HEAD":
             raise ValueError("Unexpected Content-Length")
-        self._add_input(environ, connection)
+        self._add_input(environ)
         self._plain_environ = environ
 
-    def _add_input(self, environ: dict[str, Any], connection: str) -> None:
-        upgrade = environ.get("HTTP_UPGRADE")
-        raw = connection == "upgrade" or (upgrade is not None and upgrade.lower() == "websocket")
-        if self.content_length is None and (raw or upgrade is None):
-            self.wsgi_input = EMPTY_INPUT
+    def _add_input(self, environ: dict[str, Any]) -> None:
+        """Put the body in, which ends by itself, whether or not the request offers an upgrade."""
+        chunked = "HTTP_TRANSFER_ENCODING" in environ  # and nothing else, see check_framing
+        if chunked or self.content_length:
+            awaited = environ.get("HTTP_EXPECT", "").lower() == "100-continue" and self.request_version != "HTTP/1.0"
+            length = None if chunked else self.content_length
+            self.wsgi_input = RequestBody(self.stream, length, self.server, awaited)
         else:
-            self.wsgi_input = Input(LateReader(self.stream), self.content_length)
-        environ["wsgi.input"] = LateReader(self.stream) if raw else self.wsgi_input
-        environ["wsgi.input_terminated"] = not raw
+            self.wsgi_input = EmptyBody(self.stream) if "HTTP_UPGRADE" in environ else NO_BODY
+        environ["wsgi.input"] = self.wsgi_input
+        environ["wsgi.input_terminated"] = True
 
     def _read_odd(self, head: bytes) -> None:
         """Read any other head as pywsgi does, and refuse what other servers could read otherwise."""
         self.rfile: Any = io.BytesIO(head)
-        self.requestline = self.read_requestline()
+        self.requestline = self.read_requestline().rstrip()
+        http_head.check_request_line(self.requestline)
         self.read_request(self.requestline)
         http_head.check_framing(head, self.headers.items(), self.request_version)
-        self.rfile = self.stream.reader()
+        self.path, host = http_head.read_target(self.path, self.command)
+        if host is not None:
+            del self.headers["Host"]
+            self.headers["Host"] = host
 
     def get_environ(self) -> dict[str, Any]:
         """Return the environ of the request whose head was read."""
         environ, self._plain_environ = self._plain_environ, None
         if environ is None:
             environ = super().get_environ()
+            self._add_input(environ)
             del self.headers, self.rfile  # pywsgi's own, the largest part of an idle connection
         return environ
 
@@ -294,6 +281,10 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
         self, status: str, headers: Iterable[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], None]:
         """As in PEP 3333; a 101 is written as it is given, in one piece and without a Date."""
+        body = self.wsgi_input
+        if body.error is not None and not self.headers_sent:
+            body.replaced = True
+            status, headers = body.error.status, list(_BODY_FAILED)
         if exc_info is not None or self.headers_sent or not status.startswith("101 "):
             write: Callable[[bytes], None] = super().start_response(status, headers, exc_info)
             return write
@@ -305,7 +296,12 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
         self._orig_status, self.status, self.code = status, status.encode("latin-1"), 101
         self.response_headers: list[tuple[bytes, bytes]] = []
         self.close_connection = True
-        return self.write  # type: ignore[no-any-return]
+        body.switch()
+        return self.write
+
+    def write(self, data: bytes) -> None:
+        """As in PEP 3333; dropped in the answer to HEAD, and where the answer is not the application's."""
+        super().write(b"" if data and (self.wsgi_input.replaced or self.command == "HEAD") else data)
 
     def _write_with_headers(self, data: bytes) -> None:
         head, self._switching = self._switching, None
@@ -322,18 +318,25 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
             super()._sendall(memoryview(data)[sent:])
 
     def finalize_headers(self) -> None:
-        """As pywsgi's; also tells the client that the connection ends because the server stops."""
+        """As pywsgi's; also tells the client when the connection ends: the server stops, a body was not asked for."""
         super().finalize_headers()
-        if self.server.draining and self.request_version == "HTTP/1.1":
+        if self.command == "HEAD":
+            self.response_use_chunked = False  # nothing follows the head (RFC 9110 9.3.2), no last chunk either
+        if self.wsgi_input.awaited:
+            self.wsgi_input.unasked = self.close_connection = True
+        if (self.server.draining or self.wsgi_input.awaited) and self.request_version == "HTTP/1.1":
             self.response_headers.append((b"Connection", b"close"))
 
     def handle_error(self, t: Any, v: Any, tb: Any) -> None:
-        """Answer 500 and log a traceback; a peer that left in the middle of its request is not worth one."""
-        if issubclass(t, (ssl.SSLEOFError, ssl.SSLZeroReturnError)) or (self.stream.ended and issubclass(t, OSError)):
-            self.close_connection = True
-            self._send_error_response_if_possible(400)
-        else:
+        """Answer 500 and log a traceback; a peer that left, or sent no proper body, is not worth one."""
+        peers = (BodyError, ssl.SSLEOFError, ssl.SSLZeroReturnError, OSError if self.stream.ended else BodyError)
+        if not issubclass(t, peers):
             super().handle_error(t, v, tb)
+            return
+        if t is BodyError:  # neither late nor lost
+            self._handle_client_error(ValueError(str(v)))
+        self.close_connection = True
+        self._send_error_response_if_possible(400)
 
     def log_request(self) -> None:
         """Write a line of the access log, if there is one."""
@@ -348,43 +351,6 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
         took = f"{self.time_finish - self.time_start:.6f}" if self.time_finish else "-"
         at, size = _log_time(int(self.time_finish)), self.response_length or "-"
         return f'{host or "-"} - - [{at}] "{line}" {status} {size} {took}'
-
-
-class GivenSocket(Detached):
-    """The socket of a connection that outlives its request, and what the server knows of that connection.
-
-    Attributes:
-        greenlet: the one that drains the connection; to kill it ends the connection at once.
-    """
-
-    __slots__ = ("_on_drain", "_server", "greenlet")
-
-    def __init__(self, detached: Detached, server: Server, on_drain: Callable[[], object] | None) -> None:
-        super().__init__(detached._sock, detached._sslobj)
-        self._server = server
-        self._on_drain = on_drain
-        self.greenlet: Any = None
-        server.count(self)
-        if server.draining:
-            self.drain()
-
-    def drain(self) -> None:
-        """End the connection politely. Does not block."""
-        self.greenlet = gevent.spawn(self._drain)
-
-    def _drain(self) -> None:
-        try:
-            if self._on_drain is not None:
-                self._on_drain()
-        except gevent.GreenletExit:
-            with contextlib.suppress(OSError):  # it has gone
-                self._sock.shutdown(SHUT_RDWR)
-
-    def close(self) -> None:
-        """Close the socket. Idempotent."""
-        super().close()
-        self._on_drain = None  # which has a hold of the connection, and so of this
-        self._server.forget(self)
 
 
 def _as_method(application: Any) -> Any:

@@ -26,6 +26,11 @@ MAX_LINES = 100
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 5.6.2
 _PRINTABLE = bytes(range(0x20, 0x7F))
+_VERSION = re.compile(r"HTTP/[0-9]\.[0-9]")  # RFC 9112 2.3
+_ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)([^#]*)")  # RFC 9112 3.2.2
+
+HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%!$&'()*+;=]*)(:[0-9]*)?")
+"""A Host (RFC 9112 3.2, RFC 3986 3.2.2). Without the comma, with which WSGI servers join two of them."""
 
 _keys: dict[str, str] = {}  # how a field's name stands in the environ, for names that were seen
 _MAX_KEYS = 1000  # names come from the network, and may not fill the memory
@@ -50,7 +55,7 @@ class _Fields(dict[str, tuple[str, str]]):
     def __missing__(self, line: str) -> tuple[str, str]:
         name, colon, value = line.partition(": ")
         key = _keys.get(name) or _find_key(name)
-        if key is None or not colon:
+        if key is None or not colon or (key == "HTTP_HOST" and HOST.fullmatch(value) is None):
             raise ValueError("not a plain line")
         if key in _COMMON and len(line) <= _MAX_LINE:
             if len(self) >= _MAX_LINES:
@@ -99,7 +104,7 @@ def parse(head: bytes, environ: dict[str, Any]) -> tuple[str, str, str] | None:
     if len(environ) != size + len(lines) - 3 or (length is not None and not (length.isdigit() and len(length) < 19)):
         return None
     method, target, version = words
-    if version not in ("HTTP/1.1", "HTTP/1.0") or not target or not (method.isalpha() and method.isupper()):
+    if version not in ("HTTP/1.1", "HTTP/1.0") or target[:1] != "/" or not (method.isalpha() and method.isupper()):
         return None
     return share(method), target, share(version)
 
@@ -120,6 +125,34 @@ def _find_key(name: str) -> str | None:
     return key
 
 
+def check_request_line(line: str) -> None:
+    """Refuse a request line that the standard library's way of splitting it lets through.
+
+    Raises:
+        ValueError: why it must be answered with 400 (RFC 9112 2.3, 3).
+    """
+    words = line.rstrip("\r\n").split(" ")
+    if any(not 0x20 < ord(character) != 0x7F for character in "".join(words)):
+        raise ValueError(f"a control character in the request line {line!r}")
+    words = [word for word in words if word]
+    if len(words) == 3 and _VERSION.fullmatch(words[2]) is None:
+        raise ValueError(f"not a version of HTTP: {words[2]!r}")
+
+
+def read_target(target: str, method: str) -> tuple[str, str | None]:
+    """Return the path and query of a request's target, and the host where it names one (RFC 9112 3.2).
+
+    Raises:
+        ValueError: it is none that an origin server serves: answer 400.
+    """
+    if target.startswith("/") or (target == "*" and method == "OPTIONS"):
+        return target, None
+    match = _ABSOLUTE.fullmatch(target)
+    if match is None or not match[1] or HOST.fullmatch(match[1]) is None:
+        raise ValueError(f"not a target for {method!r}: {target!r}")
+    return match[2] if match[2].startswith("/") else "/" + match[2], match[1]
+
+
 def check_framing(head: bytes, fields: Iterable[tuple[str, str]], version: str) -> None:
     """Refuse a head that the standard library reads and that other servers on the path may read otherwise.
 
@@ -129,12 +162,12 @@ def check_framing(head: bytes, fields: Iterable[tuple[str, str]], version: str) 
         version: "HTTP/1.1" or another one.
 
     Raises:
-        ValueError: why the request must be answered with 400 (RFC 9112 2.2, 5.1, 5.2, 6.1, 6.3).
+        ValueError: why the request must be answered with 400 (RFC 9112 2.2, 3.2, 5.1, 5.2, 6.1, 6.3).
     """
     if b"\r" in head.replace(b"\r\n", b"\n") or b"\0" in head:
         raise ValueError("a bare CR or a NUL in the head")
     lines = head.split(b"\n")[1:-2]
-    lengths, codings, count = set(), [], 0
+    lengths, codings, hosts, count = set(), [], [], 0
     for count, (name, value) in enumerate(fields, 1):  # noqa: B007 (the count is used below)
         if _TOKEN.fullmatch(name) is None:
             raise ValueError(f"not a field name: {name!r}")
@@ -142,8 +175,12 @@ def check_framing(head: bytes, fields: Iterable[tuple[str, str]], version: str) 
             lengths.add(value.strip(" \t"))
         elif name.lower() == "transfer-encoding":
             codings.append(value.strip(" \t").lower())
+        elif name.lower() == "host":
+            hosts.append(value.strip(" \t"))
     if count != len(lines):
         raise ValueError("a line that is no field, or a folded one")
+    if len(hosts) > 1 or not all(map(HOST.fullmatch, hosts)):
+        raise ValueError(f"Host {hosts!r}")
     if codings and (codings != ["chunked"] or lengths or version != "HTTP/1.1"):
         raise ValueError(f"Transfer-Encoding {codings!r} beside Content-Length {lengths!r} in {version}")
     if len(lengths) > 1 or not all(length.isascii() and length.isdigit() for length in lengths):

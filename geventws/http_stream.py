@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import _socket
 import io
+import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from socket import SHUT_RD, SHUT_WR
 from typing import Any
 
@@ -109,23 +110,30 @@ class HTTPStream:
             OSError: the connection is broken.
         """
         self._received = data = self.unread()
-        if not data:
-            try:
-                data = self._receive(idle_timeout)
-            except TimeoutError:
-                return b""
+        try:
+            data = data or self._receive(idle_timeout)
+            if data == b"\r\n":
+                data += self._receive(idle_timeout)  # some have it behind a body, and nothing has begun with it
+        except TimeoutError:
+            return b""
         end = http_head.find_end(data)
-        if end < 0 or end > http_head.MAX_REQUEST_LINE:
+        if not 2 < end <= http_head.MAX_REQUEST_LINE:
             data, end = self._receive_rest(data, timeout)
         self._received = data[end:]
         return data[:end]
 
     def _receive_rest(self, data: bytes, timeout: float) -> tuple[bytes, int]:
-        """Receive until a head is whole."""
+        """Receive until a head is whole. One empty line before it is skipped (RFC 9112 2.2)."""
         deadline = time.monotonic() + timeout
         buffer = bytearray(data)
         searched = 0
-        while (end := http_head.find_end(buffer, searched)) < 0:
+        skipped = False
+        while True:
+            if not skipped and buffer.startswith(b"\r\n"):
+                del buffer[:2]
+                searched, skipped = 0, True
+            if (end := http_head.find_end(buffer, searched)) >= 0:
+                break
             self._check_size(buffer)
             searched = len(buffer)
             try:
@@ -144,19 +152,72 @@ class HTTPStream:
         if len(head) > self._max_head_size:
             raise HeadError("431 Request Header Fields Too Large", head)
 
-    def _receive(self, timeout: float) -> bytes:
+    def _receive(self, timeout: float, size: int = CHUNK) -> bytes:
         """Receive what is there, or what comes within the timeout."""
-        if self._socket is not None:
-            self._socket.settimeout(max(timeout, 0.001))
-            received: bytes = self._socket.recv(CHUNK)
-            self._socket.settimeout(None)
+        sock = self._socket
+        if sock is None:
+            return self._receive_raw(timeout, size)
+        try:
+            sock.settimeout(max(timeout, 0.001))
+            received: bytes = sock.recv(size)
             return received
-        while True:
-            try:
-                received = self._raw.recv(CHUNK)
-                return received
-            except BlockingIOError:
-                wait_read(self._raw.fileno(), max(timeout, 0.001), TimeoutError())
+        except TimeoutError:
+            return self._receive_late(sock, size)
+        finally:
+            sock.settimeout(None)
+
+    def _receive_raw(self, timeout: float, size: int) -> bytes:
+        raw = self._raw
+        try:
+            received: bytes = raw.recv(size)
+            return received
+        except BlockingIOError:
+            pass
+        try:
+            wait_read(raw.fileno(), max(timeout, 0.001), TimeoutError())
+        except TimeoutError:
+            return self._receive_late(raw, size)
+        return self._receive_raw(timeout, size)
+
+    def _receive_late(self, sock: Any, size: int) -> bytes:
+        """Receive what came while the loop was held up; raise TimeoutError if there is none."""
+        sock.settimeout(0.0)
+        try:
+            received: bytes = sock.recv(size)
+            return received
+        except (BlockingIOError, ssl.SSLWantReadError):
+            raise TimeoutError from None
+
+    # A body: see http_body.py
+
+    @property
+    def held(self) -> int:
+        """The number of bytes that were received and not taken."""
+        return len(self._received)
+
+    def receive_more(self, timeout: float, size: int) -> int:
+        """Receive up to so many bytes and hold them; return how many there are, 0 at the end. Blocks.
+
+        Raises:
+            TimeoutError: nothing came.
+        """
+        received = self._receive(timeout, size)
+        self._received += received
+        return len(received)
+
+    def take(self, size: int, line: bool) -> bytes:
+        """Return up to so many of the bytes that are held, and not from behind a line's end where that is asked."""
+        held = self._received
+        if line:
+            size = held.find(b"\n", 0, size) + 1 or size
+        self._received = held[size:]
+        return held[:size]
+
+    def take_line(self) -> bytes:
+        """Return the line that is held, nothing while it has no end."""
+        return self.take(self._received.find(b"\n") + 1, line=False)
+
+    # A reader, for other WebSocket libraries
 
     def reader(self) -> io.BufferedReader:
         """Return a reader of what follows the head; the same one until `unread`."""
@@ -191,6 +252,10 @@ class HTTPStream:
             return 0  # a call that may block says why
         return sent
 
+    def send_all(self, data: bytes) -> None:
+        """Send all of it. Blocks; raises OSError."""
+        self.socket.sendall(data)
+
     # The end
 
     def give_away(self) -> Any:
@@ -212,7 +277,7 @@ class HTTPStream:
         Socket.shutdown(sock, SHUT_WR)
         with gevent.Timeout(LINGER, False):
             while Socket.recv(sock, CHUNK):
-                pass
+                gevent.sleep(0)  # who sends without a pause would keep the loop from seeing the end of the time
 
     def close(self, drop_input: bool) -> None:
         """Close the socket, unless it was given away. Idempotent; never raises.
@@ -264,19 +329,3 @@ class Body(io.RawIOBase):
         """Return what the reader of this file holds, and what is left here. Reading is over with that."""
         rest, self._received, self._paused = self._received, b"", True
         return reader.peek() + rest
-
-
-class LateReader:
-    """Stands for a stream's reader, which is made when it is used."""
-
-    __slots__ = ("_stream",)
-
-    def __init__(self, stream: HTTPStream) -> None:
-        self._stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream.reader(), name)
-
-    def __iter__(self) -> Iterator[bytes]:
-        """Iterate over the lines."""
-        return iter(self._stream.reader())

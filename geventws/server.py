@@ -42,11 +42,16 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
         handshake_timeout: seconds for the TLS handshake; 10 by default.
         max_head_size: bytes of a request's head, 64 KiB by default; then 431. Its request line is refused from 8192
             bytes on with 414, and more than 99 fields with 400, as pywsgi does.
+        body_timeout: seconds that may be spent on waiting for a request's body, 30 by default; then 408. What the
+            application has not read is received within this time, too, or the connection ends.
+        min_body_rate: bytes of the body, 500 by default, that give one second of `body_timeout` back: a body may
+            take any time at this pace.
         max_connections: connections at a time; those over the limit are answered with 503. None, the default, for
             no limit but the system's.
 
     Raises:
         TypeError: `handler_class` is not derived from `RequestHandler`.
+        ValueError: `body_timeout` or `min_body_rate` is not above 0.
     """
 
     handler_class = RequestHandler
@@ -72,6 +77,8 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
         keepalive_timeout: float = 75.0,
         handshake_timeout: float = 10.0,
         max_head_size: int = 64 * 1024,
+        body_timeout: float = 30.0,
+        min_body_rate: float = 500.0,
         max_connections: int | None = None,
         **ssl_options: Any,
     ) -> None:
@@ -79,6 +86,10 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
         self.keepalive_timeout = keepalive_timeout
         self.handshake_timeout = handshake_timeout
         self.max_head_size = max_head_size
+        if not (body_timeout > 0 and min_body_rate > 0):
+            raise ValueError(f"body_timeout {body_timeout!r} and min_body_rate {min_body_rate!r} must be above 0")
+        self.body_timeout = body_timeout
+        self.min_body_rate = min_body_rate
         self.max_connections = max_connections
         self._workers: Workers | None = None  # in place of the default way to spawn
         self._connections: set[Any] = set()  # `RequestHandler`s, and `GivenSocket`s that outlive theirs
@@ -141,7 +152,7 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
             raise
 
     def count(self, connection: Any) -> None:
-        """Count a connection; see `http_handler.Server`."""
+        """Count a connection; see `given.Server`."""
         self._connections.add(connection)
 
     def forget(self, connection: Any) -> None:

@@ -26,7 +26,7 @@ SANS_IO = [
 ON_SOCKETS = [
     "logs", "receiver", "poller", "waiters", "stream", "tls_stream", "keepalive", "connection", "sending", "websocket",
     "streaming", "upgrade", "legacy", "route", "wsgi", "crew", "application", "middleware", "owned", "dial",
-    "client", "http_stream", "http_handler", "workers", "server", "terminal", "__init__", "cli",
+    "client", "http_stream", "http_body", "given", "http_handler", "workers", "server", "terminal", "__init__", "cli",
 ]  # fmt: skip
 
 RANKS = {name: rank for rank, name in enumerate(SANS_IO + ON_SOCKETS)}

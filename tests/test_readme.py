@@ -192,7 +192,7 @@ def test_every_option_of_a_route_stands_in_the_readme() -> None:
 
 def test_the_defaults_of_the_server_and_the_client() -> None:
     text = " ".join(README.split())
-    for option in ("head_timeout", "keepalive_timeout"):
+    for option in ("head_timeout", "keepalive_timeout", "body_timeout"):
         assert f"``{option}`` {default(WebSocketServer, option):g} s" in text
     assert f"``handshake_timeout`` (TLS) {default(WebSocketServer, 'handshake_timeout'):g} s" in text
     assert f"``max_head_size`` {default(WebSocketServer, 'max_head_size') >> 10} KiB" in text

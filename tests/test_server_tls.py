@@ -79,3 +79,11 @@ def test_tls_handshakes_have_a_deadline_and_fail_in_silence(
     read_all(wrong)
     assert capfd.readouterr().err == ""
     assert running.access == []
+
+
+def test_a_head_and_a_body_that_do_not_come_are_answered_with_408(run: Any, certificate: str) -> None:
+    running = run(show, head_timeout=0.2, body_timeout=0.1, **tls_options(certificate))
+    for request in (b"GET / HTTP/1.1\r\n", b"POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc"):
+        client = dial_tls(running)
+        client.sendall(request)
+        assert read_all(client).startswith(b"HTTP/1.1 408 Request Timeout\r\nCon")
