@@ -18,7 +18,7 @@ TOOLS = $(VENV)/.tools
 PROGRAMS = $(VENV)/.programs
 NODE = build/engineio/.made
 PEERS = $(VENV)/.peers
-CORE = _frame_build.py $(filter-out geventws/_frame.c,$(wildcard geventws/*.c geventws/*.h))
+CORE = _frame_build.py $(filter-out %/_frame.c,$(wildcard geventws/_core/*.[ch] geventws/_core/deflate/*.[ch]))
 
 .PHONY: help run test build lint types conformance sanitize bench docs wheel clean
 
@@ -62,7 +62,7 @@ wheel: $(BUILT) ## the wheel and the source distribution, into dist/
 
 clean:          ## remove the environment and everything that was built
 	rm -rf $(VENV) build dist reports docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	rm -f geventws/_frame.c geventws/*.o geventws/_frame.*.so
+	rm -f geventws/_core/_frame.c geventws/_core/_frame.*.so
 	find . -name __pycache__ -type d -exec rm -rf {} +
 
 $(MADE):
@@ -72,7 +72,7 @@ $(MADE):
 	touch $@
 
 $(BUILT): $(MADE) $(CORE) setup.py pyproject.toml
-	rm -f geventws/_frame.*.so
+	rm -f geventws/_core/_frame.*.so
 	$(BIN)/python -m pip install --quiet --no-build-isolation -e .
 	touch $@
 
@@ -92,7 +92,7 @@ $(PROGRAMS): $(MADE) tools/debian.sh
 	tools/debian.sh tests
 	touch $@
 
-$(NODE): tests/engineio/package.json $(PROGRAMS)
+$(NODE): tests/system/engineio/package.json $(PROGRAMS)
 	mkdir -p $(@D)
 	cp $< $(@D)
 	npm install --ignore-scripts --no-audit --no-fund --silent --prefix $(@D)

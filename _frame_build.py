@@ -1,4 +1,4 @@
-"""Builds geventws._frame, the C core, through cffi.
+"""Builds geventws._core._frame, the C core, through cffi.
 
 setup.py calls it (`cffi_modules`); run by itself it builds in place. The declarations come from the headers
 that the compiler reads too. The extension uses Python's stable ABI, so one build serves every CPython from 3.10.
@@ -13,8 +13,9 @@ from pathlib import Path
 import cffi
 
 HERE = Path(__file__).resolve().parent
-HEADERS = ["frame.h", "deflate.h", "inflate.h", "poller.h"]
-SOURCES = [f"geventws/{name}.c" for name in ("frame", "huffman", "deflate", "inflate", "poller")]
+CORE = "geventws/_core"
+HEADERS = ["frame.h", "deflate/deflate.h", "deflate/inflate.h", "receive.h"]
+SOURCES = [f"{CORE}/{name}.c" for name in ("frame", "deflate/huffman", "deflate/deflate", "deflate/inflate", "receive")]
 
 # What inflates behind epoll; setup.py does without it where its header is missing.
 ZLIB = {"libraries": ["z"], "define_macros": [("WS_ZLIB", None)]} if sys.platform == "linux" else {}
@@ -26,13 +27,13 @@ OPTIMISE = [] if os.name == "nt" else ["-O3"]
 
 ffi = cffi.FFI()
 for header in HEADERS:
-    ffi.cdef((HERE / "geventws" / header).read_text())
+    ffi.cdef((HERE / CORE / header).read_text())
 ffi.set_source(
-    "geventws._frame",
+    "geventws._core._frame",
     "".join(f'#include "{header}"\n' for header in HEADERS),
     sources=SOURCES,
-    depends=[f"geventws/{header}" for header in (*HEADERS, "huffman.h")],
-    include_dirs=["geventws"],
+    depends=[f"{CORE}/{header}" for header in (*HEADERS, "deflate/huffman.h")],
+    include_dirs=[CORE],
     extra_compile_args=[*OPTIMISE, *EXTRA],
     extra_link_args=EXTRA,
     optional=not REQUIRED,

@@ -3,7 +3,7 @@
     python benchmarks/deflate.py
 
 First each backend by itself: one compressor for all messages, made to forget by Z_FULL_FLUSH after each, and a new
-inflater for each message; and the C core, which compresses small messages. Then geventws.permessage_deflate as
+inflater for each message; and the C core, which compresses small messages. Then geventws.protocol.permessage_deflate as
 connections use it, so that it shows what a kept context saves and what an idle connection then holds. The messages
 differ. Times are CPU microseconds a message, the best of five runs; sizes are bytes of the payload on the wire, or
 held.
@@ -21,9 +21,9 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-from geventws import permessage_deflate
 from geventws._core import HAVE_C, deflate
-from geventws.permessage_deflate import Deflate, PerMessageDeflate
+from geventws.protocol import permessage_deflate
+from geventws.protocol.permessage_deflate import Deflate, PerMessageDeflate
 
 SIZES = (1 << 10, 4 << 10, 16 << 10)
 BACKENDS = {"zlib": (1, 2, 3, 6), "zlib_ng.zlib_ng": (1, 2, 3, 6), "isal.isal_zlib": (0, 1, 2, 3)}

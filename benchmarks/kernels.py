@@ -20,8 +20,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from geventws import _frame_py as twin  # noqa: E402
-from geventws._frame import ffi, lib  # noqa: E402
+from geventws._core import pure as twin  # noqa: E402
+from geventws._core._frame import ffi, lib  # noqa: E402
 
 KEY = b"\x37\xfa\x21\x3d"
 KEY_NUMBER = int.from_bytes(KEY, sys.byteorder)

@@ -13,8 +13,11 @@
 
 from __future__ import annotations
 
-from .application import WebSocketApplication
-from .client import connect, reconnect
+from . import _moved as _moved
+from .client.opening import connect, reconnect
+from .endpoints.callbacks import WebSocketApplication
+from .endpoints.decorator import WebSocketWSGI
+from .endpoints.middleware import WebSocketMiddleware
 from .exceptions import (
     ConcurrencyError,
     ConnectionClosed,
@@ -29,13 +32,11 @@ from .exceptions import (
     WebSocketError,
 )
 from .frames import CloseCode, Opcode
-from .handshake import SAME_ORIGIN
-from .middleware import WebSocketMiddleware
-from .permessage_deflate import PerMessageDeflate
-from .server import WebSocketServer
+from .handshake.server import SAME_ORIGIN
+from .protocol.permessage_deflate import PerMessageDeflate
+from .server.server import WebSocketServer
 from .streaming import StreamingWebSocket
 from .websocket import WebSocket
-from .wsgi import WebSocketWSGI
 
 __version__ = "1.0.0"
 

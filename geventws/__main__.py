@@ -1,10 +1,10 @@
-"""`python -m geventws`: see cli.py."""
+"""`python -m geventws`: see cli/main.py."""
 
 from __future__ import annotations
 
 import sys
 
-from .cli import main
+from .cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

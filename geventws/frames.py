@@ -6,8 +6,7 @@ import dataclasses
 import enum
 import os
 
-from . import _frame_py
-from ._core import HAVE_C, mask, scan
+from ._core import HAVE_C, mask, pure, scan
 from .exceptions import PayloadTooBig, ProtocolError
 
 __all__ = [
@@ -54,21 +53,21 @@ _NORMAL = b"\x03\xe8"  # the payload of nearly all close frames
 _NOT_ON_THE_WIRE = {1004, 1005, 1006, 1015}
 
 BREACHES = {
-    _frame_py.RESERVED_BITS: "a reserved bit is set that no extension has claimed",
-    _frame_py.RESERVED_OPCODE: "the opcode is reserved",
-    _frame_py.CONTROL_FRAGMENTED: "a control frame is fragmented",
-    _frame_py.CONTROL_TOO_LONG: "a control frame is longer than 125 bytes",
-    _frame_py.MASK_MISSING: "a client's frame is not masked",
-    _frame_py.MASK_UNEXPECTED: "a server's frame is masked",
-    _frame_py.LENGTH_NOT_MINIMAL: "a length is not encoded in the fewest bytes",
-    _frame_py.LENGTH_TOO_LARGE: "the top bit of a 64-bit length is set",
+    pure.RESERVED_BITS: "a reserved bit is set that no extension has claimed",
+    pure.RESERVED_OPCODE: "the opcode is reserved",
+    pure.CONTROL_FRAGMENTED: "a control frame is fragmented",
+    pure.CONTROL_TOO_LONG: "a control frame is longer than 125 bytes",
+    pure.MASK_MISSING: "a client's frame is not masked",
+    pure.MASK_UNEXPECTED: "a server's frame is masked",
+    pure.LENGTH_NOT_MINIMAL: "a length is not encoded in the fewest bytes",
+    pure.LENGTH_TOO_LARGE: "the top bit of a 64-bit length is set",
 }
 """What each breach that a scan can find is called."""
 
 
 def breach(status: int, data: bytes | bytearray | memoryview, max_payload: int) -> ProtocolError:
     """Return the error for a scan's status; `data` begins with the header that is wrong."""
-    if status == _frame_py.TOO_BIG:
+    if status == pure.TOO_BIG:
         message = f"a frame is longer than the limit of {max_payload} bytes"
         return PayloadTooBig(message, limit=max_payload, size=_read_length(data))
     return ProtocolError(BREACHES[status])
@@ -225,12 +224,12 @@ class FrameParser:
         """Take the complete frames off the buffer, and return whether to scan again."""
         buffer = self._buffer
         status, consumed, found, following = scan(buffer, self.max_length, self.reserved_bits, self.masked_in)
-        if status > _frame_py.FULL:
+        if status > pure.FULL:
             raise breach(status, buffer[consumed:], self.max_length)
         frames += [Frame.from_head(head, bytes(buffer[at : at + size])) for at, size, _key, head in found]
         del buffer[:consumed]
         self._needed = 0 if following is None else following[0] + following[1] - consumed
-        return status == _frame_py.FULL
+        return status == pure.FULL
 
     def encode(self, frame: Frame) -> bytes:
         """Return the frame's bytes, masked with fresh randomness where this side masks."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .assembler import EndOfMessage
 from .exceptions import PayloadTooBig
+from .protocol.messages import EndOfMessage
 from .websocket import WebSocket
 
 if TYPE_CHECKING:

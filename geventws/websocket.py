@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 from gevent.event import AsyncResult
 from greenlet import getcurrent
 
+from .engine.keepalive import Timing
+from .engine.sending import Sender
 from .exceptions import ConcurrencyError
 from .frames import CloseCode
-from .json import send_json, wait_json
-from .keepalive import Timing
-from .sending import Sender
+from .protocol.json import send_json, wait_json
 from .text import one_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-    from .protocol import WebSocketProtocol
+    from .protocol.connection import WebSocketProtocol
 
 __all__ = ["WebSocket"]
 
@@ -50,7 +50,7 @@ class WebSocket(Sender):
         origin: str | None = None,
         version: int = 13,
     ) -> None:
-        self._environ: Any = environ if environ is not None else {}  # or its names and its values: see wsgi.py
+        self._environ: Any = environ if environ is not None else {}  # see endpoints/decorator.py
         self.path: str = self.environ.get("PATH_INFO", "")
         self.protocol = subprotocol
         self.origin = origin

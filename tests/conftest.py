@@ -25,11 +25,12 @@ from gevent import pywsgi
 from gevent.event import AsyncResult, Event
 from gevent.pool import Pool
 from greenlet import greenlet
-from raw import RawClient
-from scripted import Scripted, start_servers, unset_proxies
+from kit.raw import RawClient
+from kit.scripted import Scripted, start_servers, unset_proxies
 
-from geventws import WebSocketWSGI, permessage_deflate
-from geventws.poller import get_poller
+from geventws import WebSocketWSGI
+from geventws.engine.poller import get_poller
+from geventws.protocol import permessage_deflate
 
 DEADLINE = 10.0
 """Seconds that one test may take over sockets; only a failing one takes them."""

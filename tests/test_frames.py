@@ -8,20 +8,11 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from wire import KEY, frame, lengths, xor
+from kit.wire import KEY, frame, lengths, xor
 
 from geventws import frames
 from geventws.exceptions import PayloadTooBig, ProtocolError
-from geventws.frames import (
-    CloseCode,
-    Frame,
-    FrameParser,
-    Opcode,
-    encode_close,
-    encode_header,
-    mask,
-    parse_close,
-)
+from geventws.frames import CloseCode, Frame, FrameParser, Opcode, encode_close, encode_header, mask, parse_close
 
 HELLO = b"Hello"
 
@@ -269,7 +260,7 @@ def test_close_codes_and_opcodes_have_the_rfcs_numbers() -> None:
 
 
 def test_the_codec_tells_which_core_is_in_use() -> None:
-    assert frames.HAVE_C is (frames.scan.__module__ == "geventws._frame_c")
+    assert frames.HAVE_C is (frames.scan.__module__ == "geventws._core.native")
 
 
 @pytest.mark.parametrize("value", ["1", "yes"])
@@ -279,4 +270,4 @@ def test_the_environment_forces_the_twin(value: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60, check=True
     )
-    assert done.stdout.split() == ["False", "geventws._frame_py", "geventws._frame_py"]
+    assert done.stdout.split() == ["False", "geventws._core.pure", "geventws._core.pure"]

@@ -17,24 +17,36 @@ import geventws
 PACKAGE = Path(geventws.__file__).parent
 PROJECT = Path(__file__).parents[1]
 
-SANS_IO = [
-    "text", "exceptions", "_frame_py", "_frame_c", "_core", "frames", "headers", "uri", "http_head", "http_response",
-    "backoff", "json", "handshake", "permessage_deflate", "assembler", "protocol", "hixie76",
-]  # fmt: skip
+TREE = {
+    "": ["text", "exceptions", "_core", "http", "frames", "handshake", "protocol", "engine", "websocket", "streaming",
+         "hosts", "endpoints", "server", "client", "cli", "_moved", "__init__", "__main__", "compat"],
+    "_core": ["pure", "native"],
+    "http": ["headers", "uri", "request", "response"],
+    "handshake": ["server"],
+    "protocol": ["json", "permessage_deflate", "messages", "connection", "hixie76"],
+    "engine": ["logs", "receiver", "poller", "waiters", "stream", "tls", "keepalive", "connection", "sending", "crew"],
+    "hosts": ["upgrade"],
+    "endpoints": ["legacy", "endpoint", "decorator", "callbacks", "middleware"],
+    "server": ["http_stream", "http_body", "given", "http_connection", "workers", "server"],
+    "client": ["backoff", "websocket", "dial", "opening"],
+    "cli": ["terminal", "main"],
+    "compat": ["_controls", "engineio", "wsocket", "cyclone", "geventwebsocket", "eventlet", "pulsar", "pulsar04"],
+    "compat.wsocket": ["response", "connection"],
+    "compat.cyclone": ["request"],
+    "compat.geventwebsocket": ["exceptions", "protocols", "websocket", "resource", "handler", "server", "gunicorn"],
+    "compat.geventwebsocket.protocols": ["base"],
+    "compat.geventwebsocket.gunicorn": ["workers"],
+    "compat.eventlet": ["sockets", "server"],
+    "compat.pulsar": ["frames", "wsgi", "protocol", "client"],
+    "compat.pulsar04": ["frames"],
+}  # fmt: skip
+"""Each folder's files and folders: one imports only those before it. The faces of compat stand on the public names."""
+
+SANS_IO = ("text", "exceptions", "_core", "http", "frames", "handshake", "protocol")
 """Above the line: bytes in, messages out."""
 
-ON_SOCKETS = [
-    "logs", "receiver", "poller", "waiters", "stream", "tls_stream", "keepalive", "connection", "sending", "websocket",
-    "streaming", "upgrade", "legacy", "route", "wsgi", "crew", "application", "middleware", "owned", "dial",
-    "client", "http_stream", "http_body", "given", "http_handler", "workers", "server", "terminal", "__init__", "cli",
-]  # fmt: skip
-
-RANKS = {name: rank for rank, name in enumerate(SANS_IO + ON_SOCKETS)}
-FACES = len(RANKS)  # compat/*: all of them of one rank
-RANKS["__main__"] = FACES + 1
-
 FORBIDDEN = {"gevent", "greenlet", "socket", "ssl", "time", "select", "selectors", "asyncio"}
-GENERATED = {"_frame", "_frame.c"}
+GENERATED = {"_core._frame", "_frame.c"}
 LONGEST = 400
 
 MODULES = {
@@ -44,9 +56,14 @@ MODULES = {
 every_module = pytest.mark.parametrize("name", MODULES)
 
 
-def rank(name: str) -> int:
-    """Return a module's rank; -1 where it has none yet."""
-    return FACES if name.split(".")[0] == "compat" else RANKS.get(name, -1)
+def rank(name: str) -> list[int]:
+    """Return a module's rank, folder by folder; ValueError where it has none yet."""
+    parts = name.split(".")
+    if parts[-1] == "__init__" and len(parts) > 1:
+        parts.pop()  # a package's own names come last of all in it
+        return [*rank(".".join(parts)), 1 << 10]
+    folders = [".".join(parts[:depth]) for depth in range(len(parts))]
+    return [TREE[folder].index(part) for folder, part in zip(folders, parts, strict=True)]
 
 
 def imports(name: str) -> Iterator[str]:
@@ -83,33 +100,35 @@ def ours(name: str) -> set[str]:
 
 def test_imports_are_read() -> None:
     """A test of these tests: were nothing read, nothing would be wrong."""
-    assert {"_core", "exceptions"} <= ours("frames") and {"_frame_py", "_frame_c"} <= ours("_core")
-    assert {"exceptions", "frames"} <= ours("protocol")
-    assert ".wsgi" in set(imports("__init__"))
-    assert "gevent" in {imported.split(".")[0] for imported in imports("poller")}
+    assert {"_core.__init__", "exceptions"} <= ours("frames")
+    assert {"_core.pure", "_core.native"} <= ours("_core.__init__")
+    assert {"exceptions", "frames"} <= ours("protocol.connection")
+    assert ".endpoints.decorator" in set(imports("__init__"))
+    assert "gevent" in {imported.split(".")[0] for imported in imports("engine.poller")}
 
 
 @every_module
 def test_a_module_has_a_rank(name: str) -> None:
-    assert rank(name) >= 0, f"give {name} its place in the lists of this file"
+    assert rank(name), f"give {name} its place in TREE"
+
+
+def test_the_tree_lists_what_there_is() -> None:
+    there = {name.removesuffix(".__init__") for name in MODULES} - {"__init__"}
+    for folder, names in TREE.items():
+        for name in names:
+            path = f"{folder}.{name}".lstrip(".")
+            assert path == "__init__" or path in there, f"there is no {path}"
 
 
 @every_module
 def test_a_module_imports_lower_ranks_only(name: str) -> None:
-    wrong = {other for other in ours(name) if rank(other) >= rank(name) and other.split(".")[0] != "compat"}
+    wrong = {other for other in ours(name) if rank(other) >= rank(name)}
     assert not wrong, f"{name} imports {wrong}"
 
 
-@every_module
-def test_only_the_top_imports_the_faces(name: str) -> None:
-    if rank(name) < FACES:
-        assert not {other for other in ours(name) if other.startswith("compat")}
-
-
-@pytest.mark.parametrize("name", SANS_IO)
+@pytest.mark.parametrize("name", [name for name in MODULES if name.split(".")[0] in SANS_IO])
 def test_no_io_above_the_line(name: str) -> None:
-    if name in MODULES:
-        assert not {imported.split(".")[0] for imported in imports(name)} & FORBIDDEN
+    assert not {imported.split(".")[0] for imported in imports(name)} & FORBIDDEN
 
 
 def test_exceptions_import_the_text_of_their_messages_alone() -> None:

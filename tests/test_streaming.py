@@ -6,8 +6,8 @@ from collections import UserDict
 
 import gevent
 import pytest
-import raw
 from gevent.event import Event
+from kit import raw
 
 from geventws import ConcurrencyError, ConnectionClosed
 

@@ -8,8 +8,8 @@ import time
 
 import gevent
 import pytest
-import raw
 from gevent.event import Event
+from kit import raw
 
 from geventws import ConcurrencyError, ConnectionClosed, WebSocketError, WebSocketWSGI
 

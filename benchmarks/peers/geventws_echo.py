@@ -34,7 +34,7 @@ class Echo(WebSocketApplication):
 def server_class(which: str) -> type[pywsgi.WSGIServer]:
     if which == "pywsgi":
         return pywsgi.WSGIServer
-    from geventws.server import WebSocketServer
+    from geventws.server.server import WebSocketServer
 
     return WebSocketServer
 

@@ -13,14 +13,14 @@ from collections import deque
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, cast
 
+from ..endpoints.decorator import WebSocketWSGI
+from ..endpoints.endpoint import Route
 from ..frames import Opcode
-from ..protocol import WebSocketProtocol
-from ..route import Route
+from ..protocol.connection import WebSocketProtocol
 from ..websocket import WebSocket
-from ..wsgi import WebSocketWSGI
 
 if TYPE_CHECKING:
-    from ..handshake import Environ, Upgrade
+    from ..handshake.server import Environ, Upgrade
 
 MAX_MESSAGE_SIZE = 8 << 20
 """Bytes of a message that are taken, for systems that had no limit: what eventlet, which had one, allowed."""

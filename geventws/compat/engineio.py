@@ -23,14 +23,14 @@ import gevent
 from gevent.event import Event
 from gevent.queue import Empty, JoinableQueue
 
-from .. import wsgi
-from ..permessage_deflate import PerMessageDeflate
-from ..route import Route
+from ..endpoints import decorator as wsgi
+from ..endpoints.endpoint import Route
+from ..protocol.permessage_deflate import PerMessageDeflate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from ..route import Environ
+    from ..endpoints.endpoint import Environ
     from ..websocket import WebSocket
 
 __all__ = ["Thread", "WebSocketWSGI", "install"]

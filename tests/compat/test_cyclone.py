@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gevent
 import pytest
-import raw
-from eventlet_site import CHALLENGE, connect, request, request13, request75, request76
-from raw import BINARY, PING, PONG, TEXT, Frame, frame, text
+from kit import raw
+from kit.eventlet_site import CHALLENGE, connect, request, request13, request75, request76
+from kit.raw import BINARY, PING, PONG, TEXT, Frame, frame, text
 
 from geventws.compat import cyclone
 from geventws.compat.cyclone import Application, FrameDecodeError, Hixie76FrameDecoder, WebSocketHandler

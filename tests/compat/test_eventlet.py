@@ -6,20 +6,13 @@ import errno
 
 import gevent
 import pytest
-import raw
-from eventlet_site import Recorded, assert_refused, connect, demo, request, request13
-from raw import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Frame, frame, text
+from kit import raw
+from kit.eventlet_site import LIMIT, REPLY, Recorded, assert_refused, connect, demo, request, request13
+from kit.raw import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Frame, frame, text
 
 from geventws.compat import eventlet
 from geventws.compat.eventlet import BadRequest, RFC6455WebSocket, WebSocketWSGI, websocket
 
-REPLY = (
-    b"HTTP/1.1 101 Switching Protocols\r\n"
-    b"Upgrade: websocket\r\n"
-    b"Connection: Upgrade\r\n"
-    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
-)
-LIMIT = 50_000
 TOO_BIG = b"\x88\x45\x03\xf1Incoming frame of 50001 bytes is above length limit of 50000 bytes."
 
 

@@ -7,7 +7,8 @@ import re
 
 import gevent
 import pytest
-from eventlet_site import (
+from gevent import socket as gsocket
+from kit.eventlet_site import (
     CHALLENGE,
     KEYS,
     RESPONSE,
@@ -21,12 +22,11 @@ from eventlet_site import (
     request75,
     request76,
 )
-from gevent import socket as gsocket
-from raw import RawClient
+from kit.raw import RawClient
 
-from geventws import legacy
 from geventws.compat import eventlet
 from geventws.compat.eventlet import websocket, wsgi
+from geventws.endpoints import legacy
 
 REPLY_75 = (
     b"HTTP/1.1 101 Web Socket Protocol Handshake\r\n"

@@ -6,11 +6,10 @@ import io
 import zlib
 
 import pytest
-import raw
-from eventlet_site import demo, read_head, request13
 from gevent import socket as gsocket
-from raw import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Frame, text
-from test_eventlet import LIMIT, REPLY
+from kit import raw
+from kit.eventlet_site import LIMIT, REPLY, demo, read_head, request13
+from kit.raw import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Frame, text
 
 import geventws
 from geventws.compat.eventlet import ProtocolError, RFC6455WebSocket, WebSocket, WebSocketWSGI

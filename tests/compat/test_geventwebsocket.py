@@ -7,9 +7,9 @@ import logging
 
 import gevent
 import pytest
-import raw
 from gevent import pywsgi
 from gevent.event import Event
+from kit import raw
 
 import geventws
 from geventws.compat import geventwebsocket

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import gevent
 import pytest
-import raw
-from hosts import Host
+from kit import raw
+from kit.hosts import Host
 
 PACKAGE = "geventws.compat.geventwebsocket"
 WORKERS = [f"{PACKAGE}.GeventWebSocketWorker", f"{PACKAGE}.gunicorn.workers.GeventWebSocketWorker"]

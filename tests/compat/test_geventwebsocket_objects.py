@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gevent
 import pytest
-import raw
+from kit import raw
 
 from geventws.compat.geventwebsocket import (
     MSG_ALREADY_CLOSED,

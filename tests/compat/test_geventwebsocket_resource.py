@@ -6,7 +6,7 @@ import logging
 from collections import OrderedDict
 
 import pytest
-import raw
+from kit import raw
 
 from geventws.compat.geventwebsocket import BaseProtocol, Resource, WebSocketApplication, WebSocketServer
 

@@ -7,10 +7,10 @@ import gc
 
 import gevent
 import pytest
-import raw
 import websockets.sync.client
 from gevent.event import AsyncResult, Event
-from raw import PING, PONG, TEXT, Frame, frame
+from kit import raw
+from kit.raw import PING, PONG, TEXT, Frame, frame
 
 from geventws import ConnectionClosed, PerMessageDeflate
 from geventws.compat.pulsar import FrameParser as Parser

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gevent
 import pytest
-import raw
 from gevent.event import AsyncResult
-from raw import PING, PONG, Frame, frame
+from kit import raw
+from kit.raw import PING, PONG, Frame, frame
 
 from geventws import HandshakeError
 from geventws.compat.pulsar04 import ws, wsgi

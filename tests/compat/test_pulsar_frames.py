@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-import raw
+from kit import raw
 
 from geventws.compat import pulsar, pulsar04
 from geventws.compat.pulsar import CLOSE_CODES, FrameParser, ProtocolError, frame_parser, parse_close

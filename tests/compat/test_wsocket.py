@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-import raw
 from gevent.event import AsyncResult
-from raw import PING, PONG, Frame, frame
+from kit import raw
+from kit.raw import PING, PONG, Frame, frame
 
 from geventws import PerMessageDeflate
 from geventws.compat import wsocket

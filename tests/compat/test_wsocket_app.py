@@ -6,13 +6,13 @@ import gc
 
 import gevent
 import pytest
-import raw
 import websockets.sync.client
 from gevent.event import AsyncResult
+from kit import raw
 
 from geventws.compat import wsocket
 from geventws.compat.wsocket import WSocketApp
-from geventws.server import WebSocketServer
+from geventws.server.server import WebSocketServer
 
 
 def get(site, path, method="GET"):

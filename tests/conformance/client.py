@@ -9,7 +9,7 @@ import os
 from urllib.parse import quote
 
 import geventws
-from geventws.client import connect
+from geventws.client.opening import connect
 
 URL = os.environ["AB_URL"]
 AGENT = quote(os.environ["AB_AGENT"])

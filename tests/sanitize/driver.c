@@ -17,9 +17,9 @@
 #include <unistd.h>
 
 #include "frame.h"
-#include "deflate.h"
-#include "inflate.h"
-#include "poller.h"
+#include "deflate/deflate.h"
+#include "deflate/inflate.h"
+#include "receive.h"
 #include "streams.h"
 
 #define AREA (1u << 18)

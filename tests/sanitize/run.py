@@ -20,8 +20,8 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-CORE = HERE.parents[1] / "geventws"
-SOURCES = [HERE / "driver.c", *(path for path in CORE.glob("*.c") if path.name != "_frame.c")]  # that is made by cffi
+CORE = HERE.parents[1] / "geventws" / "_core"
+SOURCES = [HERE / "driver.c", *(path for path in CORE.rglob("*.c") if path.name != "_frame.c")]  # that is made by cffi
 
 OPTIONS = ["-std=gnu11", "-Wall", "-Wextra", "-DWS_ZLIB"]
 BUILDS = {

@@ -10,10 +10,10 @@ from gevent.pywsgi import WSGIHandler
 
 import geventws
 
+from ...endpoints.decorator import WebSocketWSGI
+from ...endpoints.endpoint import Route
 from ...exceptions import HandshakeError
-from ...handshake import Environ, is_upgrade
-from ...route import Route
-from ...wsgi import WebSocketWSGI
+from ...handshake.server import Environ, is_upgrade
 from .resource import Resource
 from .websocket import WebSocket, logger
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import geventws
 
 from ...exceptions import ConnectionClosed
 from ...frames import Opcode, parse_close
 from .exceptions import FrameTooLargeException, ProtocolError, WebSocketError
-
-if TYPE_CHECKING:
-    from .handler import WebSocketHandler
 
 __all__ = ["MSG_ALREADY_CLOSED", "MSG_CLOSED", "MSG_SOCKET_DEAD", "Stream", "WebSocket"]
 
@@ -41,7 +38,7 @@ class Stream:
         self._ws = ws
 
     @property
-    def handler(self) -> WebSocketHandler:
+    def handler(self) -> Any:  # a WebSocketHandler, which imports this module
         """The handler of the request."""
         return self._ws.handler
 
@@ -69,7 +66,7 @@ class WebSocket(geventws.WebSocket):
     OPCODE_PING = 0x09
     OPCODE_PONG = 0x0A
 
-    handler: WebSocketHandler
+    handler: Any  # which imports this module
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -93,7 +90,8 @@ class WebSocket(geventws.WebSocket):
     @property
     def logger(self) -> logging.Logger:
         """The handler's logger."""
-        return self.handler.logger
+        logger: logging.Logger = self.handler.logger
+        return logger
 
     def receive(self) -> str | bytearray | None:
         """Return the oldest message not yet taken: text as `str`, binary as `bytearray`. Blocks until there is one.

@@ -1,0 +1,7 @@
+"""The client: `connect`, and `reconnect`, which comes back."""
+
+from __future__ import annotations
+
+from .opening import connect, reconnect
+
+__all__ = ["connect", "reconnect"]

@@ -1,0 +1,365 @@
+"""The client: one connection, or one after the other.
+
+    connect     a URI in, an open WebSocket out
+    reconnect   an iterator over connections to one server, which waits between them as one should
+
+An opening is a handful of HTTP exchanges under one deadline: perhaps with a proxy, with each server that redirects, and
+the one that ends in a 101. http/uri.py says where to go, dial.py goes there, handshake/ knows what to say, and
+websocket.py is what comes out: a WebSocket like a server's, but one that closes its own socket.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import ssl as _ssl
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, TypeAlias
+
+import gevent
+
+from ..endpoints.endpoint import check_options
+from ..engine.keepalive import make_timing
+from ..exceptions import HandshakeError, InvalidStatus, InvalidURI
+from ..handshake.server import Upgrade, check_response, make_key, request_headers
+from ..http.headers import HeaderList, build_extensions, join_headers
+from ..http.response import Response
+from ..http.uri import URI, basic_auth, parse_proxy, parse_uri, resolve
+from ..protocol.connection import WebSocketProtocol
+from ..protocol.permessage_deflate import PerMessageDeflate
+from ..text import one_line, quoted
+from .backoff import Backoff, retry_after
+from .dial import adopt, connect_proxy, connect_tcp, connect_unix, exchange, find_proxy, read_body, start_tls
+from .websocket import OwnedStreamingWebSocket, OwnedWebSocket
+
+__all__ = ["connect", "reconnect"]
+
+logger = logging.getLogger("geventws")
+
+DEFLATE = PerMessageDeflate()
+REDIRECTS = (301, 302, 303, 307, 308)
+PERSONAL = ("authorization", "cookie", "host", "proxy-authorization")  # headers meant for one server alone
+
+Opened: TypeAlias = "tuple[Any, Upgrade, bytes]"
+
+
+def connect(
+    uri: str,
+    *,
+    subprotocols: Sequence[str] = (),
+    headers: Iterable[tuple[str, str]] | dict[str, str] = (),
+    origin: str | None = None,
+    compression: PerMessageDeflate | None = DEFLATE,
+    ssl: _ssl.SSLContext | None = None,
+    server_hostname: str | None = None,
+    proxy: str | bool | None = True,
+    unix_path: str | os.PathLike[str] | None = None,
+    socket: Any = None,
+    max_redirects: int = 10,
+    open_timeout: float | None = 10.0,
+    max_message_size: int = 1 << 20,
+    decode_text: bool = True,
+    streaming: bool = False,
+    ping_interval: float | None = 20.0,
+    ping_timeout: float | None = 20.0,
+    close_timeout: float | None = 5.0,
+    send_timeout: float | None = 30.0,
+) -> OwnedWebSocket:
+    """Open a connection to a WebSocket server.
+
+    Blocks this greenlet only, whether or not the program is monkey-patched. The connection is the caller's to
+    close; its socket is closed with it, and likewise when the server ends it::
+
+        with geventws.connect("wss://example.org/chat") as ws:
+            ws.send("hello")
+            print(ws.wait())
+
+    Args:
+        uri: where to: ws://host[:port]/path?query, or wss:// for TLS. Name and password in it, as in
+            wss://name:password@host/, are sent as basic authentication.
+        subprotocols: those to offer, best first. `ws.protocol` tells which one the server took, if any.
+        headers: further headers of the request, as pairs or a dict.
+        origin: the Origin header. Only browsers must send one.
+        compression: what to offer of permessage-deflate (RFC 7692); None offers nothing.
+        ssl: the TLS context for wss. By default, servers are verified by the system's certificates.
+        server_hostname: the name that the server's certificate must have; the URI's host by default.
+        proxy: True asks the environment (https_proxy, http_proxy, no_proxy) for an HTTP proxy; a URI such as
+            "http://name:password@host:3128" is one; None or False goes straight to the server.
+        unix_path: the path of a Unix socket to connect to, a `pathlib.Path` or text. The URI then says what to ask
+            for there.
+        socket: a socket that is connected to the server already. It is the connection's from here on.
+        max_redirects: redirects to follow. None leads from wss to ws, and credentials stay with their server.
+        open_timeout: seconds for all that, from the name lookup to the 101; None for no limit.
+        max_message_size: the largest message taken, in bytes, after inflating. A larger one closes with 1009.
+        decode_text: whether `wait` returns text as `str`; otherwise as `bytes`, checked to be UTF-8 but not decoded.
+        streaming: whether the connection is a `StreamingWebSocket`, too, which receives messages piece by piece. It
+            offers no compression.
+        ping_interval: seconds between keepalive pings, varied by 10 %; None sends none.
+        ping_timeout: seconds after a ping within which anything has to come, or the connection is given up with
+            1011; None waits for ever.
+        close_timeout: seconds that `close` waits for the server's answer; None waits for as long as the connection
+            lives.
+        send_timeout: seconds without a byte taken after which a server that does not read is given up; None never does.
+
+    Returns:
+        The connection. Its `response_headers` are those of the server's 101.
+
+    Raises:
+        InvalidURI: `uri`, or the proxy's, is none.
+        InvalidStatus: the server answered, but not with 101; the error has its status, headers and body. A `ProxyError`
+            if it was the proxy.
+        HandshakeError: the answer makes no WebSocket, or it is a redirect that is not followed; the error has its
+            status, headers and body, too: 0 and nothing where the answer is not HTTP.
+        TimeoutError: it took longer than `open_timeout`.
+        ssl.SSLCertVerificationError: the server's certificate is not trusted, or of another name.
+        OSError: the server or its proxy cannot be reached, or hung up.
+        ValueError: an option, such as a header, cannot be sent, or is out of its range.
+        TypeError: `subprotocols` is a string; `max_message_size`, one of the timeouts of an open connection or
+            `compression` is of another type than it has here.
+    """
+    check_options(max_message_size, compression)
+    timing = make_timing(ping_interval, ping_timeout, close_timeout, send_timeout)
+    pairs = list(headers.items() if isinstance(headers, dict) else headers)
+    offered = None if streaming else compression
+    opening = Opening(
+        parse_uri(uri), pairs, subprotocols, origin, offered, ssl, server_hostname, proxy, unix_path, socket
+    )
+    opening.check()
+    connected, upgrade, early = opening.run(max_redirects, open_timeout)
+    protocol = WebSocketProtocol(
+        client=True,
+        max_message_size=max_message_size,
+        extension=upgrade.extension,
+        decode_text=decode_text,
+        streaming=streaming,
+    )
+    kind = OwnedStreamingWebSocket if streaming else OwnedWebSocket
+    ws = kind(connected, protocol, timing, upgrade, str(opening.uri), opening.uri.path)
+    ws.open(early)
+    return ws
+
+
+def reconnect(
+    uri: str,
+    *,
+    initial_delay: float = 1.0,
+    max_delay: float = 60.0,
+    factor: float = 2.0,
+    reset_after: float = 10.0,
+    max_attempts: int | None = None,
+    **options: Any,
+) -> Iterator[OwnedWebSocket]:
+    """Iterate over connections to a server: when one has ended, the next is opened, for as long as it takes.
+
+    Each step blocks this greenlet until a connection is open. What may pass with time is waited out: a server
+    that cannot be reached or does not answer in time, and the statuses 429 and 5xx, with their Retry-After.
+    Everything else is raised. A connection is closed when its turn is over, whatever ended it; break out of the
+    loop to stop::
+
+        for ws in geventws.reconnect("wss://example.org/feed"):
+            for message in ws:
+                print(message)
+
+    The delays have full jitter: each is drawn evenly from zero to a bound that grows with every failure, so that the
+    clients of a server that comes back do not all come at once.
+
+    Args:
+        uri: where to, as for `connect`.
+        initial_delay: seconds, the bound of the first delay.
+        max_delay: seconds, the largest bound.
+        factor: by how much the bound grows with each failure.
+        reset_after: seconds that a connection has to live to count as a success, behind which the delays begin anew.
+        max_attempts: failures in a row after which the last one is raised; None goes on for ever.
+        options: all others of `connect`.
+
+    Raises:
+        InvalidURI, HandshakeError, InvalidStatus, ssl.SSLCertVerificationError, ValueError, TypeError: as `connect`,
+            without another try. As this is a generator, nothing is done, and nothing raised, before its first step.
+        OSError, InvalidStatus: the last of `max_attempts` failures.
+    """
+    backoff = Backoff(initial_delay, max_delay, factor)
+    while True:
+        try:
+            ws = connect(uri, **options)
+        except (OSError, InvalidStatus) as error:
+            _wait_after(error, backoff, max_attempts)
+            continue
+        opened_at = time.monotonic()
+        try:
+            yield ws
+        finally:
+            ws.close()
+        if time.monotonic() - opened_at >= reset_after:
+            backoff.reset()
+        _sleep(ws.peer, f"closed with {ws.close_code}", backoff.next_delay())
+
+
+def is_transient(error: Exception) -> bool:
+    """Tell whether an error of `connect` may pass with time."""
+    if isinstance(error, InvalidStatus):
+        return error.status == 429 or error.status >= 500
+    return isinstance(error, OSError) and not isinstance(error, _ssl.SSLCertVerificationError)
+
+
+def _wait_after(error: Exception, backoff: Backoff, max_attempts: int | None) -> None:
+    """Wait out a failure, or raise it."""
+    if not is_transient(error) or (max_attempts is not None and backoff.failures + 1 >= max_attempts):
+        raise error
+    asked = retry_after(error.headers, time.time()) if isinstance(error, InvalidStatus) else 0.0
+    _sleep("reconnect", str(error), backoff.next_delay(asked))
+
+
+def _sleep(name: str, why: str, delay: float) -> None:
+    logger.info("%s: %s; the next attempt follows in %.1f s", name, one_line(why), delay)
+    gevent.sleep(delay)
+
+
+@dataclass
+class Opening:
+    """One call of `connect`, up to the 101; `uri` and `headers` follow the redirects."""
+
+    uri: URI
+    headers: HeaderList
+    subprotocols: Sequence[str]
+    origin: str | None
+    compression: PerMessageDeflate | None
+    ssl: _ssl.SSLContext | None
+    server_hostname: str | None
+    proxy: str | bool | None
+    unix_path: str | os.PathLike[str] | None
+    socket: Any
+    deadline: gevent.Timeout | None = field(default=None, init=False)
+    redirects: int = field(default=0, init=False)  # followed
+
+    def check(self) -> None:
+        """Raise ValueError for options that contradict each other."""
+        if self.ssl is not None and not self.uri.secure:
+            raise ValueError("ssl is for wss:// URIs")
+        if self.socket is not None and self.unix_path is not None:
+            raise ValueError("socket and unix_path exclude each other")
+
+    def run(self, max_redirects: int, open_timeout: float | None) -> Opened:
+        """Return the connected socket, what was agreed on, and the bytes that came behind the 101."""
+        asked = self.uri
+        with gevent.Timeout(open_timeout) as self.deadline:
+            try:
+                while True:
+                    opened = self._attempt(max_redirects)
+                    if opened is not None:
+                        return opened
+            except gevent.Timeout as expired:
+                if expired is not self.deadline:
+                    raise
+                late = f"{asked} did not open within {open_timeout:g} s (option: open_timeout)"
+                raise TimeoutError(late) from None
+
+    def _attempt(self, max_redirects: int) -> Opened | None:
+        """Ask one server; return None where it redirects, and `uri` is the next one."""
+        key = make_key()
+        request = self._request(key)
+        socket = self._dial()
+        try:
+            response, early = exchange(socket, request)
+            try:
+                upgrade = self._take(response, key, max_redirects)
+            except (HandshakeError, InvalidStatus) as error:
+                error.status, error.headers = response.status, response.headers
+                error.body = read_body(socket, response, early, self.deadline)
+                raise
+        except BaseException:
+            socket.close()
+            raise
+        if upgrade is not None:
+            return socket, upgrade, early
+        socket.close()
+        return None
+
+    def _take(self, response: Response, key: str, max_redirects: int) -> Upgrade | None:
+        """Return what a 101 agrees on, or None and go by a redirect; errors are yet to be given the whole answer."""
+        if response.status == 101:
+            return self._check_response(response, key)
+        location = join_headers(response.headers).get("location")
+        if max_redirects <= 0 or response.status not in REDIRECTS or location is None:
+            raise InvalidStatus(response.status, response.headers, b"")
+        self._redirect(response.status, location)
+        if self.redirects >= max_redirects:
+            why = f"more than {max_redirects} redirects, the last to {self.uri}"
+            raise HandshakeError(0, why, option="max_redirects")
+        self.redirects += 1
+        return None
+
+    # Where to
+
+    def _dial(self) -> Any:
+        """Return a socket to the server, in TLS for wss."""
+        if self.socket is not None:
+            socket = adopt(self.socket)
+        elif self.unix_path is not None:
+            socket = connect_unix(self.unix_path)
+        else:
+            socket = self._dial_tcp()
+        if not self.uri.secure:
+            return socket
+        return start_tls(socket, self.ssl, self.server_hostname or self.uri.host)
+
+    def _dial_tcp(self) -> Any:
+        proxy = find_proxy(self.uri) if self.proxy is True else None
+        if isinstance(self.proxy, str):
+            proxy = parse_proxy(self.proxy)
+        if proxy is not None:
+            return connect_proxy(proxy, self.uri, self.deadline)
+        return connect_tcp(self.uri.host, self.uri.port)
+
+    def _redirect(self, status: int, location: str) -> None:
+        """Follow a redirect, without what is for the first server alone (RFC 9110 15.4)."""
+        try:
+            target = resolve(self.uri, location)
+        except InvalidURI as error:
+            _stay(status, location, str(error))
+        moved = target.origin != self.uri.origin
+        if self.socket is not None or (moved and self.unix_path is not None):
+            _stay(status, location, "it leads away from the socket given")
+        if moved:
+            self.headers = [(name, value) for name, value in self.headers if name.lower() not in PERSONAL]
+            self.server_hostname = None
+        self.uri = target
+
+    # What to say
+
+    def _request(self, key: str) -> bytes:
+        """Return the opening request (RFC 6455 4.1)."""
+        given = {name.lower() for name, _ in self.headers}
+        further = list(self.headers)
+        if self.uri.credentials is not None and "authorization" not in given:
+            further.append(("Authorization", basic_auth(self.uri.credentials)))
+        if "user-agent" not in given:
+            further.append(("User-Agent", "geventws"))
+        headers = request_headers(
+            host=self.uri.authority,
+            key=key,
+            subprotocols=self.subprotocols,
+            extensions_offer=self._offer(),
+            origin=self.origin,
+            headers=further,
+        )
+        lines = [f"GET {self.uri.resource} HTTP/1.1", *(f"{name}: {value}" for name, value in headers), "", ""]
+        return "\r\n".join(lines).encode("latin-1")
+
+    def _offer(self) -> str | None:
+        compression = self.compression
+        return None if compression is None else build_extensions([(compression.name, compression.offer())])
+
+    def _check_response(self, response: Response, key: str) -> Upgrade:
+        if response.version != "HTTP/1.1":
+            raise HandshakeError(0, f"the server answers in {response.version}, not HTTP/1.1")
+        extensions = () if self.compression is None else (self.compression,)
+        upgrade = check_response(
+            response.status, response.headers, key=key, subprotocols=self.subprotocols, extensions=extensions
+        )
+        return upgrade._replace(origin=self.origin)
+
+
+def _stay(status: int, location: str, why: str) -> NoReturn:
+    raise HandshakeError(0, f"the redirect of status {status} to {quoted(location)} is not followed: {why}")

@@ -1,0 +1,297 @@
+"""The names of cyclone.websocket, over geventws, and an `Application` that mounts its handlers.
+
+    from geventws.compat import cyclone as websocket            # was: from cyclone import websocket
+    from geventws.compat import cyclone as web                  # was: import cyclone.web as web
+
+A handler is a class, as it was. `Application([(r"/ws", Handler, {...})])` is a WSGI application with cyclone's URL
+specs, and `Handler.as_wsgi()` is one for whatever path it is mounted at. There is no reactor: each connection has a
+greenlet, in which its callbacks run in order, and may block. docs/migrating-from-cyclone.rst goes through the promises.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+
+import geventws
+
+from ...exceptions import ConnectionClosed, HandshakeError
+from ...frames import Opcode, parse_close
+from ...handshake.server import Environ, is_upgrade
+from ...hosts.upgrade import refuse
+from ...protocol.hixie76 import HixieProtocol
+from .request import Headers, Request
+
+if TYPE_CHECKING:
+    from ...hosts.upgrade import StartResponse
+
+__all__ = [
+    "Application",
+    "FrameDecodeError",
+    "Headers",
+    "Hixie76FrameDecoder",
+    "Request",
+    "WebSocketHandler",
+    "WebSocketProtocol",
+]
+
+WSGIApp: TypeAlias = "Callable[[Environ, StartResponse], Iterable[bytes]]"
+
+POLICY_VIOLATION = 1008
+
+
+class WebSocketHandler:
+    """One connection, as callbacks: derive from it, and override what is of interest.
+
+    Callbacks of one connection run one after the other, in a greenlet of its own.
+
+    Args:
+        application: the `Application`, or whatever `as_wsgi` was given.
+        request: the `Request`.
+        kwargs: go to `initialize`.
+
+    Attributes:
+        application: the same.
+        request: the same.
+        transport: `transport.loseConnection()` closes the connection.
+        ws_protocol: the connection below, for other frames than text.
+    """
+
+    websocket_options: ClassVar[dict[str, Any]] = {"origins": None, "support_legacy_versions": True}
+    """Options of `geventws.WebSocketWSGI` for connections of this class; cyclone checks no origin."""
+
+    def __init__(self, application: Any, request: Request, **kwargs: Any) -> None:
+        self.application = application
+        self.request = request
+        self.ws_protocol = WebSocketProtocol(self)
+        self.transport = Transport(self.ws_protocol)
+        self._refusal: HandshakeError | None = None
+        self.initialize(**kwargs)
+
+    @classmethod
+    def as_wsgi(cls, application: Any = None, **kwargs: Any) -> WSGIApp:
+        """Return a WSGI application that serves every request with a handler of this class.
+
+        Args:
+            application: what the handlers have as `application`.
+            kwargs: go to `initialize`.
+        """
+        return functools.partial(_serve, cls, application, kwargs, (), {})
+
+    def initialize(self, **kwargs: Any) -> None:
+        """Take the options of the URL spec; called first, before the handshake."""
+
+    def headersReceived(self) -> None:
+        """The request is there: the last moment for `forbidConnection` to refuse it."""
+
+    def connectionMade(self, *args: Any, **kwargs: Any) -> None:
+        """The connection is open; called with the groups of the URL's pattern."""
+
+    def messageReceived(self, message: Any) -> None:
+        """A message came: `str` for text, `bytes` for binary."""
+
+    def connectionLost(self, reason: str) -> None:
+        """The connection is over; called once, where `connectionMade` was."""
+
+    def sendMessage(self, message: str | bytes | dict[str, Any]) -> None:
+        """Send a text message: a dict as JSON, bytes as the text that they are in UTF-8. Any greenlet may call it.
+
+        Bytes that are not UTF-8 are sent as a binary message. Blocks while the peer does not take it. A message to a
+        connection that is over is dropped, as by any transport of Twisted's.
+
+        Raises:
+            TypeError: the message is none of the three, or a dict holds what is not JSON.
+        """
+        if isinstance(message, dict):
+            message = json.dumps(message).replace("</", "<\\/")
+        if not isinstance(message, (str, bytes)):
+            raise TypeError(f"a message is str, bytes or dict, not {type(message).__name__}")
+        self.ws_protocol.sendMessage(message, Opcode.TEXT if _is_text(message) else Opcode.BINARY)
+
+    def forbidConnection(self, message: str) -> None:
+        """Refuse the request with 403 and a text; an open connection is closed with 1008 and that for a reason."""
+        if self.ws_protocol.ws is None:
+            self._refusal = HandshakeError(403, message)
+        else:
+            self.ws_protocol.close(POLICY_VIOLATION, message.encode()[:123].decode(errors="ignore"))
+
+
+class WebSocketProtocol:
+    """The connection below a handler: `handler.ws_protocol`.
+
+    Attributes:
+        handler: the handler.
+        ws: the `geventws.WebSocket`; None before the handshake.
+    """
+
+    def __init__(self, handler: WebSocketHandler) -> None:
+        self.handler = handler
+        self.ws: geventws.WebSocket | None = None
+
+    def sendMessage(self, message: str | bytes, code: int = 0x81) -> None:
+        """Send one frame: text (0x81, the default), binary (0x82), close (0x88), ping (0x89) or pong (0x8A).
+
+        Raises:
+            ValueError: another code, or a payload that may not be sent so.
+        """
+        if self.ws is None:
+            raise RuntimeError("the handshake has not been done yet")
+        payload = message.encode() if isinstance(message, str) else message
+        opcode = code & 0x0F
+        try:
+            if opcode == Opcode.TEXT:
+                self.ws.send(payload.decode())
+            elif opcode == Opcode.BINARY:
+                self.ws.send(payload)
+            elif opcode == Opcode.CLOSE:
+                self.ws.close(*(parse_close(payload) if payload else (1000, "")))
+            elif opcode == Opcode.PING:
+                self.ws.ping(payload)
+            elif opcode == Opcode.PONG:
+                self.ws._stream.push(self.ws._protocol.encode_control(opcode, payload))
+            else:
+                raise ValueError(f"no frame has the code 0x{code:02x} here")
+        except ConnectionClosed:
+            pass
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close the connection. Blocks until the peer has answered, for 5 s at the most."""
+        if self.ws is not None:
+            self.ws.close(code, reason)
+
+
+class Transport:
+    """What is left of Twisted's transport: `handler.transport`."""
+
+    def __init__(self, ws_protocol: WebSocketProtocol) -> None:
+        self._ws_protocol = ws_protocol
+
+    def loseConnection(self) -> None:
+        """Close the connection, behind what was sent. Blocks until the peer has answered, for 5 s at the most."""
+        self._ws_protocol.close()
+
+
+class Application:
+    """A WSGI application that finds the handler for a path in a list of URL specs.
+
+    Args:
+        handlers: URL specs: (pattern, handler) or (pattern, handler, kwargs). The pattern is a regular expression for
+            the whole path. The handler is a subclass of `WebSocketHandler`, whose `initialize` gets the kwargs and
+            whose `connectionMade` gets the pattern's groups: by name, if it has named ones, or in order. It may also
+            be any WSGI application. The first that matches is taken; none is a 404.
+        default_host: taken for cyclone's sake.
+        settings: kept in `settings`, for handlers to look at.
+    """
+
+    def __init__(
+        self, handlers: Iterable[Sequence[Any]] | None = None, default_host: str = "", **settings: Any
+    ) -> None:
+        self.default_host = default_host
+        self.settings = settings
+        self._specs: list[tuple[re.Pattern[str], Any, dict[str, Any]]] = []
+        for pattern, handler, *options in handlers or ():
+            self._specs.append((re.compile(pattern), handler, dict(options[0] or {}) if options else {}))
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Serve one request (PEP 3333). For a WebSocket, it blocks until the connection is over."""
+        path = environ.get("PATH_INFO", "").encode("latin-1").decode(errors="replace")  # PEP 3333: bytes as Latin-1
+        for pattern, handler, options in self._specs:
+            match = pattern.fullmatch(path)
+            if match is None:
+                continue
+            if not (isinstance(handler, type) and issubclass(handler, WebSocketHandler)):
+                answer: Iterable[bytes] = handler(environ, start_response)
+                return answer
+            names = match.groupdict()
+            groups = () if names else match.groups()
+            return _serve(handler, self, options, groups, names, environ, start_response)
+        return refuse(environ, start_response, HandshakeError(404, "there is nothing at this path"))
+
+
+def _serve(
+    handler_class: type[WebSocketHandler],
+    application: Any,
+    options: dict[str, Any],
+    args: Sequence[str | None],
+    kwargs: dict[str, str | None],
+    environ: Environ,
+    start_response: StartResponse,
+) -> Iterable[bytes]:
+    """Serve one request with a handler of its own."""
+    if not is_upgrade(environ):
+        return refuse(environ, start_response, HandshakeError(403, "Expected WebSocket Headers"))
+    handler = handler_class(application, Request(environ), **options)
+
+    def check(_environ: Environ) -> tuple[()]:
+        handler.headersReceived()
+        if handler._refusal is not None:
+            raise handler._refusal
+        return ()
+
+    def run(ws: geventws.WebSocket) -> None:
+        handler.ws_protocol.ws = ws
+        try:
+            handler.connectionMade(*args, **kwargs)
+            for message in ws:
+                handler.messageReceived(message)
+        finally:
+            handler.connectionLost(_describe_end(ws))
+
+    site: WSGIApp = geventws.WebSocketWSGI(run, headers=check, **handler_class.websocket_options)
+    return site(environ, start_response)
+
+
+def _describe_end(ws: geventws.WebSocket) -> str:
+    if ws.close_code is None:
+        return "the handler failed"
+    return f"closed with {ws.close_code} {ws.close_reason}".rstrip()
+
+
+def _is_text(message: str | bytes) -> bool:
+    try:
+        return isinstance(message, str) or message.decode() is not None
+    except UnicodeDecodeError:
+        return False
+
+
+class FrameDecodeError(Exception):
+    """The bytes are no frames of draft 76."""
+
+
+class Hixie76FrameDecoder:
+    """Takes the frames of draft 76 out of a stream of bytes. No I/O.
+
+    Args:
+        max_message_size: the largest frame taken, in bytes.
+    """
+
+    CLOSING_FRAME = object()
+    """Stands for the closing frame in what `feed` returns, behind the messages before it."""
+
+    def __init__(self, max_message_size: int = 1 << 20) -> None:
+        self._protocol = HixieProtocol(max_message_size=max_message_size, strict=True)
+        self._closed = False
+
+    def feed(self, data: bytes | str) -> list[Any]:
+        """Return the messages that `data` completes, as `str`, in order; [] where it completes none.
+
+        Args:
+            data: bytes as they came, cut anywhere; or, as literals of Python 2 are written, a `str` of them.
+
+        Raises:
+            FrameDecodeError: a byte that cannot stand where it does, or a frame that is too long. The messages before
+                it are lost, and the decoder is of no further use.
+        """
+        protocol = self._protocol
+        protocol.receive_data(memoryview(bytearray(data.encode("latin-1") if isinstance(data, str) else data)))
+        if protocol.failure is not None:
+            raise FrameDecodeError(str(protocol.failure))
+        frames: list[Any] = list(protocol.messages)
+        protocol.messages.clear()
+        if protocol.close_received and not self._closed:
+            self._closed = True
+            frames.append(self.CLOSING_FRAME)
+        return frames

@@ -1,0 +1,239 @@
+"""The names of eventlet.websocket, over geventws.
+
+    from geventws.compat import eventlet                        # was: import eventlet
+    from geventws.compat.eventlet import websocket, wsgi        # was: from eventlet import websocket, wsgi
+
+A handler blocks in `ws.wait()` and `ws.send()` as it did, now in a greenlet of gevent. Every promise of eventlet's
+documentation, kept or not, is gone through in docs/migrating-from-eventlet.rst.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import sys
+from collections.abc import Callable, Collection, Iterable
+from typing import TYPE_CHECKING, Any
+
+from gevent import GreenletExit
+
+import geventws
+
+from ...endpoints import legacy
+from ...endpoints.endpoint import as_origins, log_refusal
+from ...exceptions import ConnectionClosed, HandshakeError, ProtocolError
+from ...frames import valid_close_code
+from ...handshake.server import GUID, Environ, accept
+from ...hosts.upgrade import REASONS, answer, take_over
+from ...protocol.hixie76 import is_legacy
+from .server import listen, wrap_ssl, wsgi
+from .sockets import DEFAULT_MAX_FRAME_LENGTH, NEGOTIATOR, RFC6455WebSocket, WebSocket, read_extensions
+
+if TYPE_CHECKING:
+    from ...hosts.upgrade import StartResponse
+
+    OnDrain = Callable[[Callable[[], object]], object] | None
+
+__all__ = [
+    "ACCEPTABLE_CLIENT_ERRORS",
+    "DEFAULT_MAX_FRAME_LENGTH",
+    "PROTOCOL_GUID",
+    "VALID_CLOSE_STATUS",
+    "BadRequest",
+    "ConnectionClosedError",
+    "FailedConnectionError",
+    "ProtocolError",
+    "RFC6455WebSocket",
+    "WebSocket",
+    "WebSocketWSGI",
+    "listen",
+    "websocket",
+    "wrap_ssl",
+    "wsgi",
+]
+
+websocket = sys.modules[__name__]
+
+ACCEPTABLE_CLIENT_ERRORS = {errno.ECONNRESET, errno.EPIPE, errno.ESHUTDOWN}
+PROTOCOL_GUID = GUID.encode()
+VALID_CLOSE_STATUS = frozenset(code for code in range(1000, 5000) if valid_close_code(code))
+
+ConnectionClosedError = ConnectionClosed
+
+
+class BadRequest(Exception):
+    """Refuses a handshake; an `origin_checker` may raise it.
+
+    Args:
+        status: code and reason of the answer.
+        body: its body, as bytes.
+        headers: further headers, as pairs.
+    """
+
+    def __init__(
+        self,
+        status: str = "400 Bad Request",
+        body: bytes | None = None,
+        headers: Iterable[tuple[str, str]] | None = None,
+    ) -> None:
+        super().__init__(status, body, headers)
+        self.status = status
+        self.body = body
+        self.headers = list(headers or ())
+
+
+class FailedConnectionError(Exception):
+    """A connection that failed with a close code. Nothing here raises it; it is for code that names it."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(status, message)
+        self.status = status
+        self.message = message
+
+
+class WebSocketWSGI(geventws.WebSocketWSGI):
+    """A WSGI application that runs `handler` on WebSocket connections, with eventlet's options and defaults.
+
+    The options of `geventws.WebSocketWSGI` that eventlet does not have are attributes, and may be set later, too.
+
+    Args:
+        handler: called with the `WebSocket`, in the request's greenlet. Its result is ignored. What it raises, but
+            for an OSError in ACCEPTABLE_CLIENT_ERRORS, goes on to the server once the connection is closed.
+        max_frame_length: the largest message taken, in bytes.
+    """
+
+    protocol_version: int | None = None
+
+    def __init__(self, handler: Callable[[Any], object], max_frame_length: int = DEFAULT_MAX_FRAME_LENGTH) -> None:
+        super().__init__(handler, max_frame_length, subprotocols=[], origins=None, support_legacy_versions=True)
+
+    @classmethod
+    def configured(
+        cls,
+        handler: Callable[[Any], object] | None = None,
+        supported_protocols: Collection[str] | None = None,
+        origin_checker: Callable[[str, str], object] | None = None,
+        support_legacy_versions: bool = False,
+        **options: Any,
+    ) -> Any:
+        """Return the application, or a decorator that makes it.
+
+        Args:
+            handler: as for the class; None makes a decorator.
+            supported_protocols: those spoken here; the first of the client's list that is among them is agreed on.
+            origin_checker: a function of the Host and the Origin header ("" without one) that tells whether to go on.
+            support_legacy_versions: whether drafts 75 and 76 are spoken, too.
+            options: attributes to set, such as `max_frame_length`.
+        """
+        if handler is None:
+            return functools.partial(
+                cls.configured,
+                supported_protocols=supported_protocols,
+                origin_checker=origin_checker,
+                support_legacy_versions=support_legacy_versions,
+                **options,
+            )
+        application = cls(handler)
+        if supported_protocols is not None:
+            application.supported_protocols = supported_protocols
+        if origin_checker is not None:
+            application.origin_checker = origin_checker
+        application.support_legacy_versions = support_legacy_versions
+        for name, value in options.items():
+            if not hasattr(application, name):
+                raise TypeError(f"there is no option {name!r}")
+            setattr(application, name, value)
+        return application
+
+    @property
+    def origin_checker(self) -> Callable[[str, str], object] | None:
+        """A function of the Host and the Origin header that tells whether to go on; None for no check."""
+        return super().origin_checker
+
+    @origin_checker.setter
+    def origin_checker(self, value: Callable[[str, str], object] | None) -> None:
+        self.origins = None if value is None else as_origins(value)
+
+    def connect(self, environ: Environ, start_response: StartResponse) -> geventws.WebSocket | Iterable[bytes]:
+        """Answer the handshake: return the connection, not yet open, or the body of a refusal.
+
+        Raises:
+            NoSocket: the server gives its application no socket.
+        """
+        connect = self._connect_legacy if self.support_legacy_versions and is_legacy(environ) else self._connect
+        try:
+            ws, on_drain = connect(environ, start_response)
+        except HandshakeError as error:
+            log_refusal(environ, error)
+            return _refuse(environ, start_response, _as_bad_request(error))
+        except BadRequest as error:
+            return _refuse(environ, start_response, error)
+        if on_drain is not None:
+            on_drain(functools.partial(ws.close, 1001))
+        return ws
+
+    def _connect(self, environ: Environ, start_response: StartResponse) -> tuple[WebSocket, OnDrain]:
+        offer = environ.get("HTTP_SEC_WEBSOCKET_EXTENSIONS", "").lower()
+        upgrade = accept(
+            {**environ, "HTTP_SEC_WEBSOCKET_EXTENSIONS": offer},
+            subprotocols=self.supported_protocols,
+            origins=self.origins,
+            extensions=(NEGOTIATOR,),
+        )
+        extensions = read_extensions(upgrade.headers)
+        self.complete_headers(environ, upgrade.headers)
+        socket, early, on_drain = take_over(environ, start_response, upgrade.headers)
+        ws = RFC6455WebSocket(
+            socket,
+            environ,
+            upgrade.version,
+            upgrade.protocol,
+            extensions=extensions,
+            max_frame_length=self.max_frame_length,
+            early=early,
+            timing=self.timing,
+        )
+        return ws, on_drain
+
+    def _connect_legacy(self, environ: Environ, start_response: StartResponse) -> tuple[WebSocket, OnDrain]:
+        """The same for drafts 75 and 76, where the client's subprotocol is repeated whatever it is."""
+        accepted = legacy.accept(environ, start_response, subprotocols=None, origins=self.origins)
+        if accepted.version == 76 and accepted.protocol is None:
+            accepted.headers.insert(3, ("Sec-WebSocket-Protocol", "default"))
+        self.complete_headers(environ, accepted.headers)
+        socket, early, on_drain = legacy.take_over(environ, start_response, accepted)
+        return WebSocket(socket, environ, accepted.version, early=early, timing=self.timing), on_drain
+
+    def run(self, ws: geventws.WebSocket) -> None:
+        """Run the handler, then close the connection, whatever became of it."""
+        code: int | None = 1011
+        try:
+            self.handler(ws)
+            code = None
+        except OSError as error:
+            if (error.errno or next(iter(error.args), None)) not in ACCEPTABLE_CLIENT_ERRORS:
+                raise
+            code = None
+        except GreenletExit:
+            code = 1001
+            raise
+        finally:
+            try:
+                ws.finish(code, "", None)
+            finally:
+                ws.wait_closed()
+
+
+def _as_bad_request(error: HandshakeError) -> BadRequest:
+    """Return the refusal that eventlet has for an error."""
+    if error.option == "support_legacy_versions":
+        return BadRequest()
+    headers = [("Sec-WebSocket-Version", "8, 13")] if error.status == 426 else error.headers
+    return BadRequest(f"{error.status} {REASONS.get(error.status, 'Refused')}", headers=headers)
+
+
+def _refuse(environ: Environ, start_response: StartResponse, refusal: BadRequest) -> Iterable[bytes]:
+    """Answer with an HTTP status, and see to it that nothing behind the request is taken for another one."""
+    body = refusal.body or b""
+    headers = [("Connection", "close"), *refusal.headers, ("Content-Length", str(len(body)))]
+    return answer(environ, start_response, refusal.status, headers, body)

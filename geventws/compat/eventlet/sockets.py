@@ -1,0 +1,358 @@
+"""The WebSocket objects of eventlet.websocket, over geventws.WebSocket: see geventws.compat.eventlet."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import geventws
+
+from ...endpoints import legacy
+from ...engine.keepalive import Timing
+from ...exceptions import PayloadTooBig, ProtocolError
+from ...frames import CloseCode, Opcode, encode_close, parse_close
+from ...handshake.server import Environ, read_origin
+from ...http.headers import Parameters, parse_extensions
+from ...protocol.connection import WebSocketProtocol
+from ...protocol.hixie76 import HixieProtocol
+from ...protocol.messages import FIN, RSV1
+from ...protocol.permessage_deflate import Deflate, PerMessageDeflate
+from ...text import one_word
+
+DEFAULT_MAX_FRAME_LENGTH = 8 << 20
+"""Bytes of a message that are taken unless `max_frame_length` says otherwise."""
+
+DEFAULT_TIMING = Timing()
+
+CONTROL_OPCODES = (Opcode.CLOSE, Opcode.PING, Opcode.PONG)
+
+Extensions = dict[str, dict[str, Any]]
+
+
+class Protocol(WebSocketProtocol):
+    """RFC 6455 with eventlet's answers: to a close frame its code alone, or 1000; to what is too large, its words."""
+
+    __slots__ = ()
+
+    def fail(self, error: ProtocolError) -> None:
+        """Take nothing more."""
+        if isinstance(error, PayloadTooBig):
+            what = "compressed frame exceeds" if error.size is None else f"frame of {error.size} bytes is above"
+            text = f"Incoming {what} length limit of {error.limit} bytes."
+            error = PayloadTooBig(text, limit=error.limit, size=error.size)
+        super().fail(error)
+
+    def send_close(self, code: int | None = 1000, reason: str = "") -> None:
+        """Put a close frame in `output`, unless one was sent."""
+        if self.close_received and self.failure is None:
+            code, reason = 1000 if code == 1005 else code, ""
+        super().send_close(code, reason)
+
+
+class WebSocket(geventws.WebSocket):
+    """A connection: of draft 75 or 76 where it is of this very class, of RFC 6455 where it is an `RFC6455WebSocket`.
+
+    It has what a `geventws.WebSocket` has, and takes any attribute.
+
+    Args:
+        sock: a connected gevent socket, on which the handshake has been done; `close` closes it.
+        environ: the WSGI environ of the handshake.
+        version: the draft, 75 or 76.
+        early: bytes that came behind the handshake. Where it is not None, the socket is its owner's to close, and the
+            connection is yet to be opened with `open`.
+        timing: the clocks, which eventlet has none of.
+    """
+
+    def __init__(
+        self,
+        sock: Any,
+        environ: Environ,
+        version: int = 76,
+        *,
+        early: bytes | None = None,
+        timing: Timing = DEFAULT_TIMING,
+    ) -> None:
+        protocol = HixieProtocol(version, max_message_size=DEFAULT_MAX_FRAME_LENGTH, strict=True)
+        subprotocol = environ.get("HTTP_WEBSOCKET_PROTOCOL")
+        self._start(sock, environ, protocol, version, subprotocol, early, legacy.use_keepalive(sock, timing))
+
+    def _start(
+        self,
+        sock: Any,
+        environ: Environ,
+        protocol: WebSocketProtocol,
+        version: int,
+        subprotocol: str | None,
+        early: bytes | None,
+        timing: Timing,
+    ) -> None:
+        """Set out, and receive from now on unless that is somebody else's to say."""
+        self.socket = sock
+        self._owns_socket = early is None
+        self.log = environ.get("wsgi.errors") or sys.stderr
+        geventws.WebSocket.__init__(
+            self,
+            sock,
+            protocol,
+            timing,
+            environ=environ,
+            subprotocol=subprotocol,
+            origin=read_origin(environ, version),
+            version=version,
+        )
+        if early is None:
+            self.open()
+        else:
+            self.early = early
+
+    def send(self, message: object) -> None:  # type: ignore[override]
+        """Send a text message: `str` and bytes as they are, anything else as what `str` makes of it.
+
+        Raises:
+            BrokenPipeError: the connection is over (a `geventws.ConnectionClosed`).
+            ValueError: bytes with a byte FF in them, which would end the message.
+        """
+        geventws.WebSocket.send(self, message if isinstance(message, (str, bytes)) else str(message))
+
+    def wait(self, timeout: float | None = None) -> str | bytes | None:
+        """Return the oldest message not yet taken; None once the connection is over. Blocks until there is one.
+
+        Raises:
+            ValueError: the peer sent what is no frame of these drafts.
+        """
+        message = super().wait(timeout)
+        if message is None and self._protocol.failure is not None:
+            raise self._protocol.failure
+        return message
+
+    def close(self, close_data: tuple[int, str | bytes] | int | None = None, reason: str | bytes = "") -> None:
+        """Close the connection without waiting for the peer's answer. Idempotent; does not block.
+
+        Args:
+            close_data: code and reason of the close frame, or the code; None sends a frame without either.
+            reason: the reason, where `close_data` is a code.
+
+        Raises:
+            ValueError: code or reason may not be sent.
+        """
+        code, reason = close_data if isinstance(close_data, tuple) else (close_data, reason)
+        if code == CloseCode.NO_STATUS_RCVD:
+            raise ValueError(f"close code {code} may not be sent")
+        self.finish(code, reason if isinstance(reason, str) else reason.decode(), None)
+
+    def finish(self, code: int | None, reason: str, timeout: float | None) -> None:
+        """Close, and end our side at once, as eventlet does; the peer may end its own a moment later."""
+        if not self.over:
+            self.begin_close(code, reason)
+            self._end()
+
+    def _finish(self) -> None:
+        super()._finish()
+        if self._owns_socket and self._stream.closed:
+            self.socket.close()
+
+    @property
+    def websocket_closed(self) -> bool:
+        """Whether the connection is over or has begun to close."""
+        return self.closed
+
+    @property
+    def log_context(self) -> str:
+        """What eventlet puts in front of its log lines."""
+        get = self.environ.get
+        target = f"{get('HTTP_HOST', '')}/{get('SCRIPT_NAME', '')}{get('PATH_INFO', '')}"
+        return f"server={one_word(target)} client={one_word(get('REMOTE_ADDR', ''))}:{get('REMOTE_PORT', '')}"
+
+
+class RFC6455WebSocket(WebSocket):
+    """A connection of RFC 6455, on either side.
+
+    Args:
+        sock: a connected gevent socket, on which the handshake has been done; `close` closes it.
+        environ: the WSGI environ of the handshake; {} on a client.
+        version: 13 or 8.
+        protocol: the negotiated subprotocol.
+        client: whether this side is the client, whose frames are masked.
+        extensions: the negotiated extensions, {"permessage-deflate": {parameter: value}}; it may be set later, too.
+        max_frame_length: the largest message taken, in bytes, however many frames it is in.
+        early: as for `WebSocket`.
+        timing: as for `WebSocket`.
+    """
+
+    def __init__(
+        self,
+        sock: Any,
+        environ: Environ,
+        version: int = 13,
+        protocol: str | None = None,
+        client: bool = False,
+        extensions: Extensions | None = None,
+        max_frame_length: int = DEFAULT_MAX_FRAME_LENGTH,
+        *,
+        early: bytes | None = None,
+        timing: Timing = DEFAULT_TIMING,
+    ) -> None:
+        self._extensions = extensions or {}
+        self._unfinished = False  # a message was begun with final=False
+        deflate = make_deflate(self._extensions, client)
+        state = Protocol(client=client, max_message_size=max_frame_length, extension=deflate)
+        self._start(sock, environ, state, version, protocol, early, timing)
+
+    def send(  # type: ignore[override]
+        self,
+        message: str | bytes | bytearray | memoryview,
+        continuation: bool = False,
+        final: bool = True,
+        control_code: int | None = None,
+    ) -> None:
+        """Send a message, `str` as text and bytes-like as binary, or a part of one, or a control frame.
+
+        Blocks while the peer does not take it; any greenlet may call it.
+
+        Args:
+            message: the message, or the part, or the payload of the control frame.
+            continuation: whether the message was begun before, with `final=False`.
+            final: whether the message ends with this.
+            control_code: 8, 9 or 10 sends a close, ping or pong frame.
+
+        Raises:
+            BrokenPipeError: the connection is over, or has begun to close (a `geventws.ConnectionClosed`).
+            ProtocolError: the frame may not be sent.
+            TypeError: the message is of another type.
+        """
+        if control_code is not None:
+            self._send_control(message, continuation or not final, control_code)
+        elif continuation or not final or self._unfinished:
+            self._send_part(message, continuation, final)
+        else:
+            geventws.WebSocket.send(self, message)
+
+    def _send_part(self, message: Any, continuation: bool, final: bool) -> None:
+        if continuation != self._unfinished:
+            raise ProtocolError("there is no message to continue" if continuation else "a message is not finished yet")
+        if self.closed:
+            raise self.closed_error()
+        payload = _as_bytes(message)
+        head = FIN if final else 0
+        deflate = self._protocol.extension
+        if not continuation:
+            head |= (Opcode.TEXT if isinstance(message, str) else Opcode.BINARY) | (RSV1 if deflate else 0)
+        if deflate is not None:
+            payload = deflate.compress_part(payload, final)
+        self._unfinished = not final
+        self._send_frame(*self._protocol.encode(head, payload))
+
+    def _send_control(self, message: Any, is_part: bool, opcode: int) -> None:
+        payload = _as_bytes(message)
+        if opcode not in CONTROL_OPCODES:
+            raise ProtocolError(f"there is no control frame with the opcode {opcode}")
+        if is_part or len(payload) > 125:
+            raise ProtocolError("a control frame is one frame of at most 125 bytes")
+        if self.closed:
+            raise self.closed_error()
+        if opcode == Opcode.CLOSE:
+            self.begin_close(*parse_close(payload))
+        elif opcode == Opcode.PING:
+            self.ping(payload)
+        else:
+            self._stream.push(self._protocol.encode_control(opcode, payload))
+
+    def wait(self, timeout: float | None = None) -> str | bytes | None:
+        """Return the oldest message not yet taken; None once the connection is over. Blocks until there is one."""
+        return geventws.WebSocket.wait(self, timeout)
+
+    @property
+    def iterator(self) -> Iterator[str | bytes]:
+        """What iterates over the messages."""
+        return iter(self)
+
+    @property
+    def client(self) -> bool:
+        """Whether this side is the client."""
+        return self._protocol.client
+
+    @property
+    def max_frame_length(self) -> int:
+        """The largest message taken, in bytes."""
+        return self._protocol.max_message_size
+
+    @max_frame_length.setter
+    def max_frame_length(self, value: int) -> None:
+        self._protocol.max_message_size = self._protocol._assembler.max_message_size = value
+        self._set_limit()
+
+    @property
+    def extensions(self) -> Extensions:
+        """The negotiated extensions."""
+        return self._extensions
+
+    @extensions.setter
+    def extensions(self, value: Extensions) -> None:
+        self._extensions = value
+        self._protocol.extension = self._protocol._assembler.extension = make_deflate(value, self.client)
+        self._plain_limit = self._get_plain_limit()
+
+    @property
+    def _remote_close_data(self) -> bytes | None:
+        """The payload of the peer's close frame, None before it: in eventlet the only way to see a close code."""
+        protocol = self._protocol
+        return encode_close(protocol.close_code, protocol.close_reason) if protocol.close_received else None
+
+
+def _as_bytes(message: Any) -> bytes:
+    return message.encode() if isinstance(message, str) else bytes(memoryview(message))
+
+
+# permessage-deflate as eventlet negotiates it
+
+
+class EventletDeflate(PerMessageDeflate):
+    """Compresses all that is not empty, and keeps the context of both sides unless the client does not want that."""
+
+    __slots__ = ()
+
+    def accept(self, offers: list[Parameters]) -> tuple[Parameters, Deflate] | None:
+        """Answer the first valid offer; a window without a value is 15, which RFC 7692 has for only one of the two."""
+        return super().accept([[_with_window(*parameter) for parameter in offer] for offer in offers])
+
+
+_deflate = functools.partial(EventletDeflate, level=6, memory_level=8, threshold=1)
+
+NEGOTIATOR = _deflate(
+    server_no_context_takeover=False,
+    client_no_context_takeover=False,
+    server_max_window_bits=15,
+    client_max_window_bits=15,
+)
+
+
+def _with_window(name: str, value: str | None) -> tuple[str, str | None]:
+    return name, "15" if value is None and name.endswith("_max_window_bits") else value
+
+
+def make_deflate(extensions: Extensions, client: bool) -> Deflate | None:
+    """Return the compression that `extensions` stand for, None where they hold none."""
+    if "permessage-deflate" not in extensions:
+        return None
+    agreed = {name: value for name, value in extensions["permessage-deflate"].items() if value}
+    flags = {name: name in agreed for name in ("server_no_context_takeover", "client_no_context_takeover")}
+    windows = {name: int(agreed.get(name, 15)) for name in ("server_max_window_bits", "client_max_window_bits")}
+    parameters: Parameters = [(name, None) for name, is_set in flags.items() if is_set]
+    parameters += [(name, str(bits)) for name, bits in windows.items()]
+    configuration = _deflate(**flags, **windows)  # type: ignore[arg-type]
+    if client:
+        return configuration.check(parameters)
+    answer = configuration.accept([parameters])
+    assert answer is not None
+    return answer[1]
+
+
+def read_extensions(headers: Iterable[tuple[str, str]]) -> Extensions:
+    """Return the extensions that an answer agrees to, as `RFC6455WebSocket` takes them."""
+    header = dict(headers).get("Sec-WebSocket-Extensions", "")
+    return {
+        name: {key: True if value is None else int(value) for key, value in parameters}
+        for name, parameters in parse_extensions(header)
+    }

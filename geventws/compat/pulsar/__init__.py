@@ -1,0 +1,186 @@
+"""The names of pulsar.apps.ws, as of pulsar 1 and 2, over geventws. For pulsar 0.4, see geventws.compat.pulsar04.
+
+    from geventws.compat.pulsar import wsgi, ws             # was: from pulsar.apps import wsgi, ws
+
+`WebSocket(route, handle)` is middleware: a callable like a WSGI application that leaves requests for other paths to the
+next. `WsgiHandler(middleware=(..., wm))` makes an application of it, for gevent.pywsgi, gunicorn or
+`geventws.WebSocketServer`. Every promise of pulsar's documentation is gone through in docs/migrating-from-pulsar.rst.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from ...endpoints.endpoint import log_refusal
+from ...exceptions import HandshakeError
+from ...handshake.server import accept_key, is_upgrade, make_key
+from ...hosts.upgrade import refuse
+from .._controls import pick_options
+from . import client as http
+from . import wsgi
+from .frames import (
+    CLOSE_CODES,
+    DEFAULT_VERSION,
+    SUPPORTED_VERSIONS,
+    Frame,
+    FrameParser,
+    ProtocolError,
+    frame_parser,
+    get_version,
+    parse_close,
+)
+from .protocol import WS, CallbackRoute, Connection, WebSocketProtocol
+from .wsgi import Config, WsgiHandler
+
+if TYPE_CHECKING:
+    from ...handshake.server import Environ, Upgrade
+    from ...hosts.upgrade import StartResponse
+    from ...websocket import WebSocket as EngineWebSocket
+
+__all__ = [
+    "CLOSE_CODES",
+    "DEFAULT_VERSION",
+    "SUPPORTED_VERSIONS",
+    "WS",
+    "Config",
+    "Frame",
+    "FrameParser",
+    "ProtocolError",
+    "Request",
+    "WebSocket",
+    "WebSocketProtocol",
+    "WsgiHandler",
+    "frame_parser",
+    "get_version",
+    "http",
+    "parse_close",
+    "websocket",
+    "websocket_key",
+    "ws",
+    "wsgi",
+]
+
+ws = websocket = sys.modules[__name__]
+
+websocket_key = make_key
+
+_VARIABLE = re.compile(r"<(?:(string|int|path):)?(\w+)>")
+_KINDS = {"": "[^/]+", "string": "[^/]+", "int": "[0-9]+", "path": ".+"}
+
+
+class Request:
+    """The request that a connection began with: its `handshake` on a server.
+
+    Attributes:
+        environ: the WSGI environ, which has all there is to know.
+        method, path: of the request line.
+        urlargs: the variables of the route, by name.
+        cfg: the settings of the server and of the route.
+    """
+
+    def __init__(self, environ: Environ, urlargs: dict[str, Any], cfg: Config) -> None:
+        self.environ = environ
+        self.method: str = environ["REQUEST_METHOD"]
+        self.path: str = environ.get("PATH_INFO", "")
+        self.urlargs = urlargs
+        self.cfg = cfg
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return what the environ has by a name, or the default."""
+        return self.environ.get(name, default)
+
+
+class _Site(CallbackRoute):
+    """The handshake and the connections of one `WebSocket`."""
+
+    websocket_class = Connection
+
+    def __init__(self, face: WebSocket, **options: Any) -> None:
+        super().__init__(**options)
+        self._face = face
+
+    def make_websocket(self, socket: Any, environ: Environ, upgrade: Upgrade) -> EngineWebSocket:
+        """Return the connection, not yet open, with its consumer."""
+        connection = super().make_websocket(socket, environ, upgrade)
+        assert isinstance(connection, Connection)
+        connection.adopt(self._face.make_consumer(connection, environ, upgrade))
+        return connection
+
+
+class WebSocket:
+    """WSGI middleware that serves WebSockets at a path, with the callbacks of a `WS`.
+
+    Args:
+        route: the path. Parts of it may be variables: `<name>`, `<int:name>` and, with slashes in it, `<path:name>`.
+        handle: the `WS`.
+        parser_factory: called as `frame_parser` is, it makes the parser that encodes what a connection writes.
+        settings: go to the `cfg` of connections. Those that are options of `geventws.Route`, such as `origins`,
+            `subprotocols` and `compression`, say what is spoken here. As in pulsar, no origin is checked and nothing
+            compressed unless they say so; messages may have 8 MiB.
+    """
+
+    protocol_class = WebSocketProtocol
+
+    def __init__(
+        self, route: str, handle: WS, parser_factory: Callable[..., FrameParser] | None = None, **settings: Any
+    ) -> None:
+        self.route = route
+        self.handle = handle
+        self.parser_factory = parser_factory or frame_parser
+        self.settings = settings
+        self._pattern, self._converters = _compile(route)
+        self._site = _Site(self, **pick_options(settings))
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes] | None:
+        """Serve one request; None where it is for another path. Blocks until the connection is over.
+
+        Raises:
+            NoSocket: the server gives its application no socket.
+        """
+        if self._match(environ) is None:
+            return None
+        version = environ.get("HTTP_SEC_WEBSOCKET_VERSION")
+        if environ["REQUEST_METHOD"] == "GET" and is_upgrade(environ) and version != str(DEFAULT_VERSION):
+            error = HandshakeError(400, "the version is not 13", [("Sec-WebSocket-Version", str(DEFAULT_VERSION))])
+            log_refusal(environ, error)
+            return refuse(environ, start_response, error)
+        return self._site(environ, start_response)
+
+    def challenge_response(self, key: str) -> str:
+        """Return what answers a Sec-WebSocket-Key."""
+        return accept_key(key)
+
+    def make_consumer(self, connection: Connection, environ: Environ, upgrade: Upgrade) -> WebSocketProtocol:
+        """Return the `WebSocketProtocol` of a new connection."""
+        server = environ.get("pulsar.cfg")
+        cfg = Config({**(server.settings if server is not None else {}), **self.settings})
+        consumer = self.protocol_class(connection)
+        consumer.handler = self.handle
+        consumer.handshake = Request(environ, self._match(environ) or {}, cfg)
+        protocols = [upgrade.protocol] if upgrade.protocol else None
+        consumer.parser = self.parser_factory(version=upgrade.version, kind=0, extensions=None, protocols=protocols)
+        return consumer
+
+    def _match(self, environ: Environ) -> dict[str, Any] | None:
+        """Return the route's variables in a path, None where it is another's."""
+        path = environ.get("PATH_INFO", "").encode("latin-1").decode(errors="replace")  # PEP 3333: bytes as Latin-1
+        match = self._pattern.fullmatch(path)
+        if match is None:
+            return None
+        return {name: self._converters[name](value) for name, value in match.groupdict().items()}
+
+
+def _compile(route: str) -> tuple[re.Pattern[str], dict[str, Callable[[str], Any]]]:
+    """Return a route as a pattern, and what makes values of its variables."""
+    pattern, end = "/", 0
+    converters: dict[str, Callable[[str], Any]] = {}
+    route = route.removeprefix("/")
+    for variable in _VARIABLE.finditer(route):
+        kind, name = variable.groups(default="")
+        pattern += re.escape(route[end : variable.start()]) + f"(?P<{name}>{_KINDS[kind]})"
+        converters[name] = int if kind == "int" else str
+        end = variable.end()
+    return re.compile(pattern + re.escape(route[end:])), converters

@@ -1,0 +1,129 @@
+"""What pulsar's clients take from pulsar.apps.http: `HttpClient().get("ws://...", websocket_handler=...)`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import gevent
+
+from ...client.opening import Opening
+from ...client.websocket import OwnedWebSocket
+from ...http.uri import parse_uri
+from .._controls import ControlProtocol, pick_options
+from .frames import FrameParser, frame_parser
+from .protocol import WS, CallbackRoute, Connection, WebSocketProtocol
+from .wsgi import Config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ...handshake.server import Upgrade
+
+__all__ = ["HttpClient", "WebSocketClient"]
+
+
+class Response:
+    """The answer to a client's handshake: its `handshake`.
+
+    Attributes:
+        status_code: 101.
+        url: where it came from, behind all redirects.
+        headers: as pairs.
+        cfg: what the client was made with.
+    """
+
+    status_code = 101
+
+    def __init__(self, url: str, headers: list[tuple[str, str]], cfg: Config) -> None:
+        self.url = url
+        self.headers = headers
+        self.cfg = cfg
+
+
+class WebSocketClient(WebSocketProtocol):
+    """A connection that a client opened. Its callbacks run in a greenlet of its own until it is over."""
+
+    @property
+    def status_code(self) -> int:
+        """The status of the answer, 101."""
+        return Response.status_code
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """The headers of the answer, as pairs."""
+        headers: list[tuple[str, str]] = self.handshake.headers
+        return headers
+
+    def raise_for_status(self) -> None:
+        """Do nothing: an answer with another status was raised."""
+
+
+class _ClientConnection(OwnedWebSocket, Connection):
+    """The connection below: it closes its own socket, and hands out pings and pongs."""
+
+
+class HttpClient:
+    """Opens WebSockets.
+
+    Args:
+        settings: kept in the `cfg` of connections. `subprotocols`, `origin`, `ssl`, `proxy`, `compression`,
+            `open_timeout`, `max_message_size`, `ping_interval`, `ping_timeout`, `close_timeout` and `send_timeout` mean
+            what they do for `geventws.connect`; as in pulsar, nothing is compressed unless that is asked for.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self.cfg = Config(settings)
+        self._route = CallbackRoute(**pick_options(settings))
+
+    def get(
+        self,
+        url: str,
+        websocket_handler: WS | None = None,
+        headers: Iterable[tuple[str, str]] | dict[str, str] = (),
+        frame_parser: Callable[..., FrameParser] = frame_parser,
+    ) -> WebSocketClient:
+        """Open a connection, and return it. Blocks until the server has answered; `write_close` closes it.
+
+        Args:
+            url: ws://host[:port]/path?query, or wss:// for TLS.
+            websocket_handler: the callbacks.
+            headers: further headers of the request.
+            frame_parser: makes the parser that encodes what is written.
+
+        Raises:
+            InvalidURI, InvalidStatus, HandshakeError, TimeoutError, OSError: as `geventws.connect`.
+        """
+        connection, upgrade, opened_url = self._open(url, headers)
+        consumer = WebSocketClient(connection)
+        consumer.handler = websocket_handler or WS()
+        consumer.handshake = Response(opened_url, upgrade.headers, self.cfg)
+        consumer.parser = frame_parser(version=upgrade.version, kind=1, extensions=None, protocols=None)
+        connection.adopt(consumer)
+        connection.open()
+        gevent.spawn(self._route.run, connection)
+        return consumer
+
+    def _open(
+        self, url: str, headers: Iterable[tuple[str, str]] | dict[str, str]
+    ) -> tuple[_ClientConnection, Upgrade, str]:
+        """Return a connection that is yet to be opened."""
+        get, route = self.cfg.get, self._route
+        opening = Opening(
+            uri=parse_uri(url),
+            headers=list(headers.items() if isinstance(headers, dict) else headers),
+            subprotocols=tuple(route.subprotocols),
+            origin=get("origin"),
+            compression=route.compression,
+            ssl=get("ssl"),
+            server_hostname=None,
+            proxy=get("proxy", True),
+            unix_path=None,
+            socket=None,
+        )
+        opening.check()
+        socket, upgrade, early = opening.run(10, get("open_timeout", 10.0))
+        protocol = ControlProtocol(client=True, max_message_size=route.max_message_size, extension=upgrade.extension)
+        connection = _ClientConnection(socket, protocol, route.timing, upgrade, str(opening.uri), opening.uri.path)
+        connection.early = early
+        return connection, upgrade, str(opening.uri)

@@ -1,0 +1,209 @@
+"""A connection of pulsar's, and how its callbacks are run: see geventws.compat.pulsar."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import gevent
+
+from ...endpoints.endpoint import logger
+from ...exceptions import ConnectionClosed
+from ...frames import FrameParser as RawParser
+from ...frames import Opcode, parse_close
+from .._controls import ControlRoute, ControlWebSocket, overrides
+from .frames import CLOSE_CODES, FrameParser
+
+if TYPE_CHECKING:
+    from ...websocket import WebSocket
+    from .wsgi import Config
+
+CALLBACKS: dict[int, str] = {
+    Opcode.TEXT: "on_message",
+    Opcode.BINARY: "on_bytes",
+    Opcode.PING: "on_ping",
+    Opcode.PONG: "on_pong",
+}
+
+
+class WS:
+    """What happens on connections: derive from it, and override what is of interest. One serves any number of them.
+
+    The callbacks of one connection run one after the other, in a greenlet of its own, and may block. A result is
+    ignored; what they raise closes the connection with 1011. Coroutine functions do as well, as long as they await
+    nothing of asyncio's.
+    """
+
+    def on_open(self, websocket: WebSocketProtocol) -> Any:
+        """The connection is open: the server's 101 is out, or has come."""
+
+    def on_message(self, websocket: WebSocketProtocol, message: str) -> Any:
+        """A text message came."""
+
+    def on_bytes(self, websocket: WebSocketProtocol, body: bytes) -> Any:
+        """A binary message came."""
+
+    def on_ping(self, websocket: WebSocketProtocol, message: bytes) -> Any:
+        """A ping came, which this method answers; one in its place may not.
+
+        Where it is not overridden, pings are answered at once, even while another callback is busy.
+        """
+        websocket.pong(message)
+
+    def on_pong(self, websocket: WebSocketProtocol, body: bytes) -> Any:
+        """A pong came, other than those that answer the keepalive's pings."""
+
+    def on_close(self, websocket: WebSocketProtocol) -> Any:
+        """The connection is over. It is called once, last, and where `on_open` failed, too."""
+
+
+class WebSocketProtocol:
+    """One connection, of a server or a client. Its methods may be called from any greenlet.
+
+    Args:
+        connection: the `geventws.WebSocket` below.
+
+    Attributes:
+        connection: the same.
+        handshake: the request that it began with; on a client, the response.
+        handler: the `WS`.
+        parser: the `FrameParser` that encodes what is written.
+    """
+
+    def __init__(self, connection: ControlWebSocket) -> None:
+        self.connection = connection
+        self.handshake: Any = None
+        self.handler = WS()
+        self.parser = FrameParser()
+        self._closing = False  # a close frame was written: nothing that comes is handed out any more
+
+    @property
+    def cfg(self) -> Config:
+        """The settings of the server, of the route, or of the client, by name."""
+        config: Config = self.handshake.cfg
+        return config
+
+    @property
+    def close_reason(self) -> tuple[int, str] | None:
+        """Code and reason of the close frame that came, (1005, "") for an empty one; None before it."""
+        protocol = self.connection._protocol
+        return (protocol.close_code, protocol.close_reason) if protocol.close_received else None
+
+    def write(self, message: Any, opcode: int | None = None, encode: bool = True, **options: Any) -> None:
+        """Send a message, or any frame. Blocks while the peer does not take it.
+
+        Args:
+            message: `str` or bytes.
+            opcode: 1 for `str` and 2 for bytes by default.
+            encode: whether to encode it with `parser.encode`. Otherwise it is frames already, such as `parser` makes.
+            options: `final`, `masking_key`, `rsv1`, `rsv2`, `rsv3`, for `parser.encode`.
+
+        Raises:
+            ConnectionClosed: the connection is over, or has begun to close; it is an `OSError` with errno EPIPE.
+            ProtocolError: there is no such frame.
+        """
+        plain = encode and opcode is None and not options and message is not None
+        if plain and type(self.parser) is FrameParser:
+            self.connection.send(message)
+            return
+        data = self.parser.encode(message, opcode=opcode, **options) if encode else bytes(message)
+        if data[:1] and data[0] & 0x0F == Opcode.CLOSE:
+            frame = RawParser(masked_in=bool(self.parser.encode_mask_length)).feed(data)[0]
+            self._begin_close(*parse_close(frame.payload))
+        else:
+            self.connection.send_frames(data)
+
+    def ping(self, message: str | bytes | None = None) -> None:
+        """Send a ping. Raises as `write`."""
+        self.write(self.parser.ping(message), encode=False)
+
+    def pong(self, message: str | bytes | None = None) -> None:
+        """Send a pong; a connection that has begun to close takes none."""
+        if not self.connection.closed:
+            self.write(self.parser.pong(message), encode=False)
+
+    def write_close(self, code: int | None = None) -> None:
+        """Send a close frame, behind what was written, and let the connection end. Does not block. Idempotent.
+
+        Args:
+            code: 1000 by default; its reason is what CLOSE_CODES says.
+
+        Raises:
+            ValueError: the code may not be sent.
+        """
+        code = code or 1000
+        self._begin_close(code, CLOSE_CODES.get(code, ""))
+
+    def _begin_close(self, code: int, reason: str) -> None:
+        if not self.connection.closed:
+            self.connection.begin_close(code, reason)
+            self._closing = True
+            gevent.spawn(self.connection.close, code)  # waits for the peer's answer, but not for ever
+
+    def data_received(self, opcode: int, body: Any) -> None:
+        """Hand out a message, a ping or a pong.
+
+        The peer may have closed behind it. Then it cannot be answered, but what follows is handed out all the same.
+        """
+        if self._closing:
+            return
+        try:
+            call(getattr(self.handler, CALLBACKS[opcode]), self, body)
+        except ConnectionClosed:
+            if not self.connection.closed:
+                raise
+
+
+class Connection(ControlWebSocket):
+    """The connection below a `WebSocketProtocol`, as `consumer`."""
+
+    consumer: WebSocketProtocol
+
+    def adopt(self, consumer: WebSocketProtocol) -> None:
+        """Let what comes go to `consumer`, whose handler is there."""
+        self.consumer = consumer
+        controls = (Opcode.PING, Opcode.PONG)
+        self.want(*(opcode for opcode in controls if overrides(consumer.handler, WS, CALLBACKS[opcode])))
+
+    def take_control(self, opcode: int, payload: bytes) -> None:
+        """Hand a ping or a pong out."""
+        self.consumer.data_received(opcode, payload)
+
+
+class CallbackRoute(ControlRoute):
+    """Runs the callbacks of connections that have a consumer."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(_run_callbacks, **options)
+
+    def run(self, ws: WebSocket) -> None:
+        """Run the callbacks of one connection, close it, and tell that it is over."""
+        consumer: WebSocketProtocol = ws.consumer  # type: ignore[attr-defined]
+        try:
+            super().run(ws)
+        finally:
+            try:
+                call(consumer.handler.on_close, consumer)
+            except Exception:
+                logger.exception("%s: on_close failed", ws.peer)
+
+
+def _run_callbacks(ws: Connection) -> None:
+    consumer = ws.consumer
+    call(consumer.handler.on_open, consumer)
+    for message in ws:
+        consumer.data_received(Opcode.TEXT if isinstance(message, str) else Opcode.BINARY, message)
+
+
+def call(callback: Callable[..., Any], *args: Any) -> None:
+    """Call a callback, and run it to its end if it is a coroutine function."""
+    coroutine = callback(*args)
+    if not inspect.iscoroutine(coroutine):
+        return
+    try:
+        coroutine.send(None)
+    except StopIteration:
+        return
+    coroutine.close()
+    raise RuntimeError(f"{callback!r} awaits something of asyncio's, which does not run here: call what blocks instead")

@@ -1,0 +1,203 @@
+"""The names of pulsar.apps.ws, as of pulsar 0.4, over geventws. For pulsar 1 and 2, see geventws.compat.pulsar.
+
+    from geventws.compat.pulsar04 import wsgi, ws           # was: from pulsar.apps import wsgi, ws
+
+`WebSocket(handle)` is middleware: a callable like a WSGI application that leaves requests which are not for it to the
+next. What `handle.on_message` returns is the reply. docs/migrating-from-pulsar.rst goes through the promises.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Any
+
+import gevent
+from gevent.event import AsyncResult
+
+from ...endpoints.decorator import WebSocketWSGI
+from ...endpoints.endpoint import log_refusal, logger
+from ...exceptions import HandshakeError
+from ...frames import Frame as RawFrame
+from ...frames import parse_close
+from ...handshake.server import VERSIONS, accept_key, is_upgrade
+from ...hosts.upgrade import refuse
+from ...protocol.permessage_deflate import PerMessageDeflate
+from .._controls import MAX_MESSAGE_SIZE
+from ..pulsar import wsgi
+from ..pulsar.wsgi import WsgiHandler, createServer
+from .frames import Frame, FrameParser, WebSocketError, WebSocketProtocolError, get_version
+
+if TYPE_CHECKING:
+    from ...handshake.server import Environ
+    from ...hosts.upgrade import StartResponse
+    from ...websocket import WebSocket as EngineWebSocket
+
+__all__ = [
+    "WS",
+    "Frame",
+    "FrameParser",
+    "WebSocket",
+    "WebSocketError",
+    "WebSocketProtocolError",
+    "WsgiHandler",
+    "createServer",
+    "get_version",
+    "ws",
+    "wsgi",
+]
+
+ws = sys.modules[__name__]
+
+
+class WS:
+    """What happens on connections: derive from it, and override what is of interest. One serves any number of them.
+
+    Each method gets the environ of the handshake, the same dict for all of a connection; its "wsgi.websocket" is the
+    `geventws.WebSocket` from `on_open` to `on_close`. The callbacks of one connection run one after the other, in a
+    greenlet of its own, and may block. What they raise closes the connection with 1011.
+    """
+
+    def match(self, environ: Environ) -> Any:
+        """Return whether a request is for this handler; all are, where it is not overridden."""
+        return True
+
+    def on_handshake(self, environ: Environ, headers: list[tuple[str, str]]) -> Any:
+        """The 101 is about to be sent: its headers may be added to, removed and changed in place.
+
+        A `geventws.HandshakeError` refuses the request, with its status.
+        """
+
+    def on_open(self, environ: Environ) -> Any:
+        """The connection is open."""
+
+    def on_message(self, environ: Environ, message: str | bytes) -> Any:
+        """A message came; to be overridden.
+
+        Returns:
+            The reply: `str` for a text message, bytes for a binary one, a `Frame` to be sent as it is, an
+            `AsyncResult` or a greenlet that comes to one of these. None for no reply.
+        """
+        raise NotImplementedError
+
+    def on_close(self, environ: Environ) -> Any:
+        """The connection is over. It is called once, last, and where `on_open` failed, too."""
+
+    def close(self, environ: Environ, msg: str | bytes | None = None) -> Frame:
+        """Close the connection, with 1000. Does not block.
+
+        Args:
+            environ: the connection's.
+            msg: the reason; bytes are the payload of the close frame, and begin with a code.
+
+        Returns:
+            The close frame, which `on_message` may return or not.
+
+        Raises:
+            ValueError: there is no such close frame.
+        """
+        frame = Frame.close(b"\x03\xe8" if msg is None else msg)
+        connection = environ.get("wsgi.websocket")
+        if connection is not None:
+            _begin_close(connection, frame)
+        return frame
+
+
+class WebSocket:
+    """WSGI middleware that serves WebSockets with the callbacks of a `WS`.
+
+    Args:
+        handle: the `WS`.
+        extensions: names of extensions to agree to. There is "permessage-deflate"; other names are never agreed to.
+        options: those of `geventws.Route`. As in pulsar, no origin is checked unless `origins` says so; messages may
+            have 8 MiB.
+    """
+
+    def __init__(self, handle: WS, extensions: Collection[str] | None = None, **options: Any) -> None:
+        self.handle = handle
+        self.extensions = list(extensions or ())
+        compression = PerMessageDeflate() if "permessage-deflate" in self.extensions else None
+        defaults = {"origins": None, "compression": compression, "max_message_size": MAX_MESSAGE_SIZE}
+        self._site = _Site(self, **{**defaults, **options})
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes] | None:
+        """Serve one request; None where it is not for the handler. Blocks until the connection is over.
+
+        Raises:
+            NoSocket: the server gives its application no socket.
+        """
+        if not is_upgrade(environ) or not self.handle.match(environ):
+            return None
+        why = _check(environ)
+        if why is not None:
+            error = HandshakeError(400, why, [("Sec-WebSocket-Version", "13, 8")])
+            log_refusal(environ, error)
+            return refuse(environ, start_response, error)
+        return self._site(environ, start_response)
+
+    def challenge_response(self, key: str) -> str:
+        """Return what answers a Sec-WebSocket-Key."""
+        return accept_key(key)
+
+
+class _Site(WebSocketWSGI):
+    """The handshake and the connections of one `WebSocket`."""
+
+    def __init__(self, face: WebSocket, **options: Any) -> None:
+        super().__init__(self._serve, **options)
+        self._face = face
+
+    def complete_headers(self, environ: Environ, headers: list[tuple[str, str]]) -> None:
+        """Let the handler see to the headers of a 101."""
+        super().complete_headers(environ, headers)
+        self._face.handle.on_handshake(environ, headers)
+
+    def run(self, ws: EngineWebSocket) -> None:
+        """Run the callbacks of one connection, close it, and tell that it is over."""
+        environ = ws.environ
+        environ["wsgi.websocket"] = ws
+        try:
+            super().run(ws)
+        finally:
+            try:
+                self._face.handle.on_close(environ)
+            except Exception:
+                logger.exception("%s: on_close failed", ws.peer)
+            environ["wsgi.websocket"] = None  # no cycle is left behind
+
+    def _serve(self, ws: EngineWebSocket) -> None:
+        handle, environ = self._face.handle, ws.environ
+        handle.on_open(environ)
+        for message in ws:
+            _reply(ws, handle.on_message(environ, message))
+
+
+def _check(environ: Environ) -> str | None:
+    """Return why a handshake is refused, for reasons that have another status elsewhere."""
+    if environ["REQUEST_METHOD"] != "GET":
+        return "the method is not GET"
+    return None if environ.get("HTTP_SEC_WEBSOCKET_VERSION") in VERSIONS else "the version is not 13 or 8"
+
+
+def _reply(ws: EngineWebSocket, reply: Any) -> None:
+    """Send what `on_message` returned; to a connection that is over, nothing."""
+    while isinstance(reply, (AsyncResult, gevent.Greenlet)):
+        reply = reply.get()
+    if reply is None or ws.closed:
+        return
+    if not isinstance(reply, Frame):
+        ws.send(reply)
+    elif reply.is_close:
+        _begin_close(ws, reply)
+    else:
+        head = reply.fin << 7 | reply.rsv1 << 6 | reply.rsv2 << 5 | reply.rsv3 << 4 | reply.opcode
+        body = reply.body.encode() if isinstance(reply.body, str) else reply.body
+        ws._send_frame(b"", RawFrame.from_head(head, body).encode())  # a server's are not masked
+
+
+def _begin_close(ws: EngineWebSocket, frame: Frame) -> None:
+    """Send a close frame, and let the connection end."""
+    body = frame.body.encode() if isinstance(frame.body, str) else frame.body
+    if not ws.closed:
+        ws.begin_close(*parse_close(body))
+        gevent.spawn(ws.close)  # waits for the peer's answer, but not for ever

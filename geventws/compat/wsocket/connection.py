@@ -1,0 +1,120 @@
+"""WSocket's connection: see geventws.compat.wsocket."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from ...endpoints.endpoint import logger
+from ...frames import Opcode, encode_close
+from .._controls import ControlWebSocket, overrides
+
+
+class WebSocket(ControlWebSocket):
+    """A connection: `environ["wsgi.websocket"]`, and what events get as `client`.
+
+    It has what a `geventws.WebSocket` has, and takes any attribute. A subclass may override the `handle_` methods, and
+    is taken by `app.websocket_class = Subclass`. `send` and `close` may be called from any greenlet.
+
+    Attributes:
+        origin: the Origin header of the handshake, or None.
+        protocol: the negotiated subprotocol, or None.
+        version: the version of the protocol, 13 or 8.
+        path: PATH_INFO of the handshake.
+        environ: its WSGI environ.
+        handler: the `WSocketApp`.
+        logger: where it logs.
+    """
+
+    OPCODE_CONTINUATION: ClassVar[int] = Opcode.CONTINUATION
+    OPCODE_TEXT: ClassVar[int] = Opcode.TEXT
+    OPCODE_BINARY: ClassVar[int] = Opcode.BINARY
+    OPCODE_CLOSE: ClassVar[int] = Opcode.CLOSE
+    OPCODE_PING: ClassVar[int] = Opcode.PING
+    OPCODE_PONG: ClassVar[int] = Opcode.PONG
+
+    handler: Any  # which imports this module
+    logger = logger
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._ended = False  # `receive` has told so
+        hooks = {"handle_ping": Opcode.PING, "handle_pong": Opcode.PONG}
+        self.want(*(opcode for name, opcode in hooks.items() if overrides(self, WebSocket, name)))
+
+    @property
+    def do_compress(self) -> bool:
+        """Whether the client takes compressed messages."""
+        return self._protocol.extension is not None
+
+    def receive(self) -> str | bytes | None:
+        """Return the next message, `str` for text and bytes for binary. Blocks until there is one.
+
+        Returns:
+            The message; None, once, when the connection has ended.
+
+        Raises:
+            WebSocketError: the connection had ended before, as the last `receive` or a `close` said.
+        """
+        if self._ended:
+            raise self.closed_error()
+        message = self.wait()
+        if message is None:
+            self._ended = True
+            protocol = self._protocol
+            if protocol.close_received:
+                self.handle_close(encode_close(protocol.close_code, protocol.close_reason))
+        return message
+
+    def send(  # type: ignore[override]
+        self, message: str | bytes | bytearray | memoryview, binary: bool | None = None, do_compress: bool = True
+    ) -> None:
+        """Send a message. Blocks while the client does not take it.
+
+        Args:
+            message: the message.
+            binary: whether it is a binary one; by default that is what anything but a `str` is.
+            do_compress: whether to compress it, if the client takes compressed messages.
+
+        Raises:
+            WebSocketError: the connection is over, or has begun to close.
+            TypeError: the message is neither `str` nor bytes-like.
+            ValueError: bytes that are to be text are not UTF-8.
+        """
+        if self.closed:
+            raise self.closed_error()
+        as_binary = not isinstance(message, str) if binary is None else binary
+        if as_binary and isinstance(message, str):
+            message = message.encode()
+        elif not as_binary and not isinstance(message, str):
+            message = str(message, "utf-8")
+        super().send(message, None if do_compress else False)
+
+    def close(self, code: int = 1000, message: str | bytes = b"") -> None:
+        """Close the connection. Blocks until the client has answered, for 5 s at the most. Idempotent.
+
+        Args:
+            code: the close code.
+            message: the reason, at most 123 bytes in UTF-8.
+
+        Raises:
+            ValueError: code or reason may not be sent.
+        """
+        super().close(code, message if isinstance(message, str) else str(message, "utf-8"))
+        self._ended = True
+
+    def handle_close(self, payload: bytes) -> None:
+        """The client's close frame came: its payload. It has been answered."""
+
+    def handle_ping(self, payload: bytes) -> None:
+        """A ping came, which this method answers; one in its place is called by `receive`, and may not.
+
+        Where it is not overridden, pings are answered at once, whatever the application does.
+        """
+        self.send_pong(payload)
+
+    def handle_pong(self, payload: bytes) -> None:
+        """A pong came, other than those that answer the keepalive's pings. Called by `receive`."""
+
+    def take_control(self, opcode: int, payload: bytes) -> None:
+        """Hand a ping or a pong out."""
+        (self.handle_ping if opcode == Opcode.PING else self.handle_pong)(payload)

@@ -1,0 +1,1 @@
+"""The doors of a server: a function, callbacks, a key of the environ."""

@@ -1,0 +1,166 @@
+"""WebSocketWSGI: a plain function as a WSGI application that speaks WebSocket."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import logging
+from typing import TYPE_CHECKING, Any
+
+from gevent import GreenletExit
+
+from ..exceptions import ConnectionClosed
+from ..hosts.upgrade import logs_without_environ
+from ..websocket import WebSocket
+from .endpoint import Route, as_origins
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+
+    from .endpoint import Environ
+
+__all__ = ["WebSocketWSGI"]
+
+logger = logging.getLogger("geventws")
+
+_share_names = functools.lru_cache(maxsize=64)(tuple)  # of environs, which are much the same
+
+PEER_GONE = (errno.EPIPE, errno.ECONNRESET, errno.ESHUTDOWN)
+
+
+class WebSocketWSGI(Route):
+    """A WSGI application that answers the opening handshake and runs `handler` on the connection.
+
+    It decorates a function, with or without options, and mounts wherever a WSGI application does::
+
+        @WebSocketWSGI
+        def echo(ws):
+            for message in ws:
+                ws.send(message)
+
+        @WebSocketWSGI(subprotocols=["chat"], origins=["https://example.org"])
+        def chat(ws): ...
+
+    When the handler returns, the connection is closed with 1000; when it raises, with 1011 and one traceback in the
+    log.
+
+    Where it is itself the application of a `pywsgi.WSGIServer`, `server.application` becomes its bound `__call__` with
+    the first connection, which saves room in each: set options through a reference of your own.
+
+    Args:
+        handler: called with the `WebSocket`, in the request's greenlet. Its result is ignored.
+        max_frame_length: eventlet's name of `max_message_size`.
+        options: see `Route`.
+
+    Raises:
+        TypeError: `handler` cannot be called; or as `Route`.
+    """
+
+    def __new__(
+        cls,
+        handler: Callable[[Any], object] | None = None,
+        max_frame_length: int | None = None,
+        **options: Any,
+    ) -> Any:
+        """Return the application; called with options alone, a decorator that makes it."""
+        if handler is None:
+            return functools.partial(cls, max_frame_length=max_frame_length, **options)
+        if not callable(handler):
+            raise TypeError(f"a handler is a function, not {type(handler).__name__}")
+        return super().__new__(cls)
+
+    def __init__(
+        self, handler: Callable[[Any], object], max_frame_length: int | None = None, **options: Any
+    ) -> None:
+        if max_frame_length is not None:
+            options["max_message_size"] = max_frame_length
+        super().__init__(**options)
+        self.handler = handler
+        functools.update_wrapper(self, handler, updated=())
+
+    @classmethod
+    def configured(
+        cls,
+        handler: Callable[[WebSocket], object] | None = None,
+        supported_protocols: Collection[str] | None = None,
+        origin_checker: Callable[[str, str], object] | None = None,
+        support_legacy_versions: bool = False,
+        **options: Any,
+    ) -> Any:
+        """Return the application, or a decorator that makes it, from eventlet's option names and our own.
+
+        Args:
+            handler: as for the class; None makes a decorator.
+            supported_protocols: the same as `subprotocols`.
+            origin_checker: a function of the Host and the Origin header ("" without one) that tells whether to go on.
+            support_legacy_versions: as for the class.
+            options: any other option of the class.
+        """
+        if supported_protocols is not None:
+            options["subprotocols"] = supported_protocols
+        if origin_checker is not None:
+            options["origins"] = as_origins(origin_checker)
+        options["support_legacy_versions"] = support_legacy_versions
+        return cls(handler, **options)  # type: ignore[arg-type]
+
+    def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
+        """Serve one request (PEP 3333). Blocks until the connection is over.
+
+        Raises:
+            NoSocket: the server gives its application no socket.
+        """
+        ws = self.connect(environ, start_response)
+        if not isinstance(ws, WebSocket):
+            return ws
+        handler: Any = getattr(start_response, "__self__", None)
+        packed = self._save_room(ws, handler)
+        del environ
+        try:
+            ws.open()
+            self.run(ws)
+        finally:
+            if packed:
+                handler.environ = ws.environ  # for an error's report
+        return []
+
+    def _save_room(self, ws: WebSocket, handler: Any) -> bool:
+        """Where the server, a pywsgi, calls this very object, make its call and its environ smaller: 1.2 KB.
+
+        Return whether its handler has lost the environ.
+        """
+        if not logs_without_environ(handler):
+            return False
+        server = handler.server
+        if server.application is self:
+            server.application = self.__call__  # calling an object takes more of the stack, for as long as that lasts
+        elif server.application == self.__call__:
+            handler.environ = server.environ  # what all requests have
+            if type(ws._environ) is dict:
+                ws._environ = _share_names(tuple(ws._environ)), tuple(ws._environ.values())  # until somebody asks
+            return True
+        return False
+
+    def run(self, ws: WebSocket) -> None:
+        """Run the handler, then close the connection, whatever became of it."""
+        code = 1011
+        try:
+            self.handler(ws)
+            code = 1000
+        except GreenletExit:
+            code = 1001
+            raise
+        except Exception as error:
+            if not is_departure(ws, error):
+                logger.exception("%s: the handler failed", ws.peer)
+        finally:
+            try:
+                ws.close(code)
+            finally:
+                ws.wait_closed()
+
+
+def is_departure(ws: WebSocket, error: Exception) -> bool:
+    """Whether a handler ended because the peer did, which is no error."""
+    return ws.closed and (
+        isinstance(error, ConnectionClosed) or (isinstance(error, OSError) and error.errno in PEER_GONE)
+    )

@@ -1,0 +1,91 @@
+"""Drafts 75 and 76 on a WSGI server: what `hixie76` needs of the socket and the reader.
+
+`accept` looks at a request, and `take_over` answers it. Draft 76 has 8 bytes behind the head of its request, which no
+header announces: they come from wherever the server keeps what it has read. Neither draft has pings, so `use_keepalive`
+has the kernel look for dead peers in our place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import gevent
+from gevent import socket as gsocket
+
+from ..exceptions import HandshakeError
+from ..handshake.server import SAME_ORIGIN, Origins
+from ..hosts import upgrade
+from ..protocol import hixie76
+from ..protocol.hixie76 import CHALLENGE_SIZE, LegacyUpgrade
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from ..engine.keepalive import Timing
+    from ..hosts.upgrade import Environ, StartResponse
+
+__all__ = ["accept", "take_over", "use_keepalive"]
+
+CHALLENGE_TIMEOUT = 5.0
+"""Seconds for the challenge to come in behind the head of its request."""
+
+
+def accept(
+    environ: Environ,
+    start_response: StartResponse,
+    *,
+    subprotocols: Collection[str] | None = (),
+    origins: Origins = SAME_ORIGIN,
+) -> LegacyUpgrade:
+    """Return what answers a request for draft 75 or 76; see `hixie76.accept`, which raises HandshakeError."""
+    target = environ.get("RAW_URI") or environ.get("REQUEST_URI")
+    if target is None:  # of gunicorn and others; pywsgi's handler has it
+        target = getattr(getattr(start_response, "__self__", None), "path", None)
+    return hixie76.accept(environ, target=target, subprotocols=subprotocols, origins=origins)
+
+
+def take_over(environ: Environ, start_response: StartResponse, accepted: LegacyUpgrade) -> upgrade.Connected:
+    """Answer with 101, and take the connection over from the server.
+
+    Blocks until the challenge is there, for CHALLENGE_TIMEOUT at the most.
+
+    Raises:
+        HandshakeError: 400, the challenge does not come.
+        NoSocket: the server gives its application no socket.
+    """
+    upgrade.find_socket(environ)  # or else NoSocket, before the answer
+    body = accepted.respond(_read_challenge(environ)) if accepted.version == 76 else b""
+    connected = upgrade.take_over(environ, start_response, accepted.headers, accepted.status)
+    with contextlib.suppress(OSError):  # the peer has gone, which the connection will notice
+        connected.socket.sendall(body)  # and not through WSGI: gunicorn drops the body of a 101
+    return connected
+
+
+def _read_challenge(environ: Environ) -> bytes:
+    """Read the 8 bytes that draft 76 has behind the head (5.2)."""
+    reader = getattr(getattr(environ.get("wsgi.input"), "reader", None), "unreader", None)  # gunicorn's own parser
+    challenge = b""
+    try:
+        with gevent.Timeout(CHALLENGE_TIMEOUT, False):
+            challenge = (reader or upgrade._find_reader(environ)).read(CHALLENGE_SIZE)
+    except OSError:
+        pass  # it has gone
+    if len(challenge) < CHALLENGE_SIZE:
+        raise HandshakeError(400, f"the {CHALLENGE_SIZE} bytes behind the head of draft 76 did not come")
+    return challenge
+
+
+def use_keepalive(socket: Any, timing: Timing) -> Timing:
+    """Have the kernel look for a dead peer at the pace of `ping_interval`; return the clocks without that one.
+
+    A silent peer is asked once for each interval, and given up after three without an answer.
+    """
+    if timing.ping_interval is None:
+        return timing
+    socket.setsockopt(gsocket.SOL_SOCKET, gsocket.SO_KEEPALIVE, 1)
+    if socket.family != gsocket.AF_UNIX and hasattr(gsocket, "TCP_KEEPIDLE"):
+        seconds = max(1, round(timing.ping_interval))
+        for option, value in (("TCP_KEEPIDLE", seconds), ("TCP_KEEPINTVL", seconds), ("TCP_KEEPCNT", 3)):
+            socket.setsockopt(gsocket.IPPROTO_TCP, getattr(gsocket, option), value)
+    return timing._replace(ping_interval=None)

@@ -1,0 +1,254 @@
+"""WebSocketMiddleware: the connection in the environ of any WSGI application, whatever framework it is made with.
+
+The 101 is sent when the application first uses `environ["wsgi.websocket"]`. Until then it may answer the request as it
+likes, and its answer is a plain HTTP response: hence what it says through `start_response` is kept back until there is
+a body, or the end. From the 101 on all that it returns is dropped, for frameworks return a response in any case.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gevent import GreenletExit
+from gevent.lock import BoundedSemaphore
+
+from ..exceptions import ConnectionClosed, HandshakeError
+from ..handshake.server import is_upgrade
+from ..hosts.upgrade import refuse, take_over
+from ..protocol.hixie76 import LegacyUpgrade
+from ..text import one_word
+from . import legacy
+from .decorator import is_departure
+from .endpoint import Route, log_refusal, logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from types import TracebackType
+
+    from ..handshake.server import Upgrade
+    from ..hosts.upgrade import Environ, StartResponse
+    from ..websocket import WebSocket
+
+__all__ = ["WebSocketMiddleware"]
+
+
+class WebSocketMiddleware(Route):
+    """A WSGI application that puts a WebSocket in the environ of another one::
+
+        application = WebSocketMiddleware(application, origins=["https://example.org"])
+
+    An opening handshake reaches the application with `environ["wsgi.websocket"]` and, "13" or "8",
+    `environ["wsgi.websocket_version"]`; one that is faulty, or from a page that may not connect, is refused before. Any
+    other request passes through as it is. The connection is closed when the application is done: with 1000, or with
+    1011 when it raised or its answer has a status of 500 or more.
+
+    Args:
+        app: the WSGI application. Called in the request's greenlet; it may block.
+        options: see `Route`.
+    """
+
+    def __init__(self, app: Callable[[Environ, StartResponse], Iterable[bytes]], **options: Any) -> None:
+        super().__init__(**options)
+        self.app = app
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Serve one request (PEP 3333). The application runs, and may block, while the result is iterated over."""
+        if not is_upgrade(environ):
+            return self.app(environ, start_response)
+        try:
+            upgrade = self._accept(environ, start_response)
+            self.complete_headers(environ, upgrade.headers)
+        except HandshakeError as error:
+            log_refusal(environ, error)
+            return refuse(environ, start_response, error)
+        return self._serve(environ, start_response, upgrade)
+
+    def _switch(self, environ: Environ, start_response: StartResponse, upgrade: Upgrade) -> WebSocket:
+        """Answer with 101, and return the connection, which receives from now on."""
+        if isinstance(upgrade, LegacyUpgrade):
+            connected = legacy.take_over(environ, start_response, upgrade)
+        else:
+            connected = take_over(environ, start_response, upgrade.headers)
+        ws = self.make_websocket(connected.socket, environ, upgrade)
+        if connected.on_drain is not None:
+            connected.on_drain(ws._go_away)
+        ws.open(connected.early)
+        return ws
+
+    def _serve(self, environ: Environ, start_response: StartResponse, upgrade: Upgrade) -> Iterator[bytes]:
+        """Run the application, and yield its answer if it is a plain one."""
+        ws = RequestWebSocket(environ, upgrade, lambda: self._switch(environ, start_response, upgrade))
+        environ["wsgi.websocket"] = ws
+        environ["wsgi.websocket_version"] = str(upgrade.version)
+        answer = Answer(start_response, ws)
+        code = 1011
+        try:
+            yield from self._relay(environ, answer)
+            code = 1011 if answer.is_error else 1000
+        except GreenletExit:
+            code = 1001
+            raise
+        except HandshakeError as error:
+            if ws.connected:
+                raise
+            log_refusal(environ, error)
+            yield from refuse(environ, start_response, error)
+        except Exception as error:
+            if not ws.connected:
+                raise
+            if not is_departure(ws, error):  # type: ignore[arg-type]
+                logger.exception("%s: the application failed", ws.peer)
+        finally:
+            environ["wsgi.websocket"] = None  # no cycle is left behind
+            ws.end(code)
+
+    def _relay(self, environ: Environ, answer: Answer) -> Iterator[bytes]:
+        """Run the application to its end; yield what it returns until it uses the connection."""
+        result: Any = self.app(environ, answer.start_response)
+        try:
+            for data in () if result is None and answer.ws.connected else result:
+                if data and answer.begin():
+                    yield data
+            answer.begin()
+        finally:
+            if hasattr(result, "close"):
+                result.close()
+
+
+class Answer:
+    """What the application says by `start_response`, kept back for as long as it may still use the connection.
+
+    Args:
+        start_response: the server's.
+        ws: the connection.
+    """
+
+    def __init__(self, start_response: StartResponse, ws: RequestWebSocket) -> None:
+        self.ws = ws
+        self._start_response = start_response
+        self._head: tuple[Any, ...] | None = None
+        self._write: Callable[[bytes], object] | None = None
+
+    @property
+    def is_error(self) -> bool:
+        """Whether the application says that it failed: a framework may have caught what was raised."""
+        return self._head is not None and self._head[0].startswith("5")
+
+    def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        """As in PEP 3333. The connection ends behind the answer: frames may come, and are not to be read as HTTP."""
+        if not any(name.lower() == "connection" for name, _ in headers):
+            headers = [*headers, ("Connection", "close")]
+        self._head = (status, headers, exc_info)
+        if self._write is not None:
+            self._write = self._start_response(*self._head)
+        return self.write
+
+    def write(self, data: bytes) -> None:
+        """As in PEP 3333, dropped once the connection was used."""
+        if self.begin() and self._write is not None:
+            self._write(data)
+
+    def begin(self) -> bool:
+        """Begin a plain answer, unless the connection was used; return whether there is one."""
+        if self.ws.connected:
+            return False
+        if self._write is None and self._head is not None:
+            self.ws.give_up("the request was answered without it")
+            self._write = self._start_response(*self._head)
+        return True
+
+
+class RequestWebSocket:
+    """The `WebSocket` of a request, connected when it is first used.
+
+    It has all that a `WebSocket` (or `StreamingWebSocket`) has. What tells of the connection (`environ`, `path`,
+    `origin`, `protocol`, `version`, `closed`, `close_code`, `close_reason`, `latency`) is no use of it; whatever
+    acts is: `accept`, `wait`, `receive`, `send`, `ping`, `close`, iteration, `with`. When the request has been answered
+    with HTTP instead, using it raises `ConnectionClosed`.
+    """
+
+    def __init__(self, environ: Environ, upgrade: Upgrade, connect: Callable[[], WebSocket]) -> None:
+        self.environ = environ
+        self.path: str = environ.get("PATH_INFO", "")
+        self.origin = upgrade.origin
+        self.protocol = upgrade.protocol
+        self.version = upgrade.version
+        self._connect = connect
+        self._ws: WebSocket | None = None
+        self._lock = BoundedSemaphore(1)
+        self._state: dict[str, Any] = {"closed": False, "close_code": None, "close_reason": None, "latency": 0.0}
+
+    def __repr__(self) -> str:
+        return f"<WebSocket {one_word(self.path)} not connected>" if self._ws is None else repr(self._ws)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if self._ws is None and name in self._state:
+            return self._state[name]
+        return getattr(self._get(), name)
+
+    def __iter__(self) -> Iterator[str | bytes]:
+        """Iterate over the messages, until the connection is over."""
+        return iter(self._get())
+
+    def __enter__(self) -> RequestWebSocket:
+        """Connect, and close the connection at the end of the block."""
+        self.accept()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close with 1000, or with 1011 when the block raised."""
+        self._get().__exit__(kind, error, traceback)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the handshake was answered with 101."""
+        return self._ws is not None
+
+    def accept(self) -> None:
+        """Answer the handshake now, where nothing is to be sent or received yet. Idempotent.
+
+        Raises:
+            ConnectionClosed: the client has left, or the request was answered with HTTP.
+            NoSocket: the server gives its application no socket.
+        """
+        self._get()
+
+    def receive(self, timeout: float | None = None) -> str | bytes | None:
+        """Another name of `WebSocket.wait`."""
+        return self._get().wait(timeout)
+
+    def _get(self) -> WebSocket:
+        if self._ws is None:
+            with self._lock:
+                return self._ws or self._open()
+        return self._ws
+
+    def _open(self) -> WebSocket:
+        if self._state["closed"]:
+            raise ConnectionClosed(self._state["close_code"], self._state["close_reason"])
+        try:
+            ws = self._connect()
+        except OSError:
+            self.give_up("the client left during its handshake")
+            raise ConnectionClosed(1006, self._state["close_reason"]) from None
+        self._ws = ws
+        self.__dict__.update(wait=ws.wait, receive=ws.wait, send=ws.send)  # not to be looked up here each time
+        return ws
+
+    def give_up(self, reason: str) -> None:
+        """Let nobody connect any more."""
+        if self._ws is None and not self._state["closed"]:
+            self._state.update(closed=True, close_code=1006, close_reason=reason)
+
+    def end(self, code: int) -> None:
+        """Close the connection if there is one, and block until it has ended."""
+        self.give_up("the request is over")
+        if self._ws is not None:
+            try:
+                self._ws.close(code)
+            finally:
+                self._ws.wait_closed()

@@ -1,0 +1,396 @@
+"""One connection at work: the protocol's state machine on a stream, with its clocks.
+
+It receives without being asked, answers pings and closes, keeps the peer's pace, notices a dead peer, and ends what has
+to end. What it does not do is run anybody's code: `WebSocket` (a greenlet that waits) and `WebSocketApplication`
+(callbacks) decide that, in `run`.
+
+All callbacks run in the hub and never block; the methods that block say so.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+from logging import INFO
+from typing import TYPE_CHECKING, Any
+
+from ..exceptions import ConnectionClosed, InvalidData, PayloadTooBig, ProtocolError
+from ..frames import CloseCode, Opcode
+from .keepalive import Keepalive, Timing
+from .poller import get_poller, switch_to
+from .receiver import DEFLATED_CHUNK, PEER_IS_SERVER, TAKES_DEFLATED
+from .tls import open_stream
+from .waiters import wait_until, wake
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..protocol.connection import WebSocketProtocol
+
+READ_AHEAD = 64
+"""Messages received ahead of a busy handler, past which receiving pauses. Their bytes are bounded too."""
+
+LINGER = 1.0
+"""Seconds that the peer has to hang up once both close frames have passed, or a breach was answered."""
+
+_NOWHERE: deque[Any] = deque(maxlen=0)
+
+
+class Connection:
+    """The engine below WebSocket: see the module.
+
+    Args:
+        socket: a connected gevent socket; whoever gave it closes it, after `end`.
+        protocol: the protocol's state.
+        timing: the clocks.
+        address: the peer's, for log lines.
+    """
+
+    __slots__ = (  # fmt: skip
+        "_address", "_arrived", "_attention", "_clock", "_closers", "_corked", "_heard", "_keepalive", "_limit",
+        "_messages", "_plain_limit", "_poller", "_pong_due", "_protocol", "_reader", "_stream", "_timing",
+        "early", "fd", "inbox", "over",
+    )
+
+    def __init__(self, socket: Any, protocol: WebSocketProtocol, timing: Timing, address: str = "") -> None:
+        self.fd: int = socket.fileno()
+        self._address = address
+        self.early = b""  # bytes that came along with the handshake
+        self.inbox: Any = protocol.messages  # where the poller puts messages
+        self._arrived = protocol.messages
+        self._messages: list[Any] = []  # what was taken of them at once, the newest first
+        protocol.taken = self._messages
+        self.over = False  # nothing more will be received
+        self._protocol = protocol
+        self._timing = timing
+        self._stream = open_stream(socket, self, get_poller(), timing.send_timeout)
+        self._poller = self._stream.poller
+        self._corked = self._stream.corked
+        self._reader: Any = None  # the greenlet that waits for a message
+        self._attention = False  # something is to be done before a greenlet may wait
+        self._closers: Any = ()  # greenlets that wait for the end, each with the question it asks; later a list
+        self._keepalive = Keepalive(timing)
+        self._heard = False  # something came since the clock last looked
+        self._pong_due: bytes | None = None  # the newest ping that came while sending was blocked
+        self._limit = 0  # what the poller has been told
+        self._plain_limit = -1  # the largest payload that is sent just as it is; -1 for none
+        self._clock: Any = None
+
+    def open(self, early: bytes = b"") -> None:
+        """Begin to receive, with the bytes that came along with the handshake."""
+        self._stream.open()
+        self._set_clock(self._keepalive.start(), self._tick)
+        early, self.early = early or self.early, b""
+        if early:
+            self.receive_data(memoryview(bytearray(early)))
+        else:
+            self._set_limit()
+        if self._stream.more():  # the server's reader may have taken a part of a TLS record
+            self.readable()
+
+    @property
+    def peer(self) -> str:
+        """Whose connection this is, for log lines."""
+        return self._address
+
+    # What the poller calls, in the hub
+
+    def refuse_text(self) -> None:
+        """Take a whole text message that is not UTF-8."""
+        self._protocol.fail(InvalidData("a text message is not UTF-8"))
+        self._after_receiving()
+
+    def receive_data(self, data: memoryview) -> None:
+        """Take bytes as they came."""
+        self._protocol.receive_data(data)
+        self._after_receiving()
+
+    def readable(self) -> None:
+        """Receive once, or until what TLS holds back is taken."""
+        stream, protocol = self._stream, self._protocol
+        spare = self._poller.spare
+        if protocol.extension is not None:
+            spare = spare[:DEFLATED_CHUNK]
+        while True:
+            target = None if self._limit else protocol.receive_buffer()
+            buffer = spare if target is None else target
+            try:
+                count = stream.receive_into(buffer)
+            except OSError as error:
+                self.receive_eof(error.errno or 0)
+                return
+            if not count:
+                if count is not None:
+                    self.receive_eof(0)
+                return
+            if self._limit:
+                self._poller.receiver.split(self, count, self._limit)
+            elif target is None:
+                self.receive_data(spare[:count])
+            else:
+                protocol.buffer_received(count)
+                self._after_receiving()
+            if count < len(buffer) or stream.closed or not stream.more():
+                return
+
+    def writable(self) -> None:
+        """Go on sending."""
+        self._stream.writable()
+        if self._pong_due is not None and not self._stream.blocked:
+            self._stream.push(self._pong_due)
+            self._pong_due = None
+
+    def receive_eof(self, number: int) -> None:
+        """Take the end of the stream. Without a close frame before it, the connection was lost (RFC 6455 7.1.5)."""
+        self._stream.close()
+        self._finish()
+
+    def receive_error(self) -> None:
+        """Say 1011 for what was raised in here, after what came before, and end."""
+        protocol = self._protocol
+        protocol.fail(ProtocolError("an internal error", CloseCode.INTERNAL_ERROR))
+        self._after_receiving()
+        if protocol.close_sent and not self.over:
+            self._end()
+
+    def run(self) -> bool:
+        """Switch to the greenlet that waits for a message, if there is one for it; return whether that was so."""
+        self._heard = True
+        reader = self._reader
+        if reader is None:
+            if len(self.inbox) > 1:
+                self._poller.call(self, self._check_read_ahead)
+        elif self._arrived or self.over:
+            self._reader = None
+            switch_to(reader)
+            return True
+        return False
+
+    def flush(self) -> None:
+        """Send what the handler has left corked."""
+        if self._corked:
+            self._stream.flush()
+
+    def send_timed_out(self) -> None:
+        """The peer takes nothing: give the connection up."""
+        timeout = self._timing.send_timeout
+        self._poller.log.tell(INFO, "%s took no bytes for %g s (send_timeout): aborted", self.peer, timeout)
+        self._lose("the peer takes no bytes")
+
+    # Receiving
+
+    def _after_receiving(self) -> None:
+        """Send the replies, tell what the control frames said, and see whether it is the end."""
+        protocol = self._protocol
+        if protocol.controls:
+            self._take_controls()
+        if protocol.output:
+            self._send_replies(last=protocol.close_received and not protocol.answer_due and not self.over)
+        if protocol.answer_due and not self.over:
+            self.inbox = _NOWHERE
+            if self._arrived or self._messages:
+                self._attention = True
+                self._set_clock(LINGER, self.answer)  # the handler may answer what came before
+            else:
+                self.answer()
+        elif protocol.close_received and not self.over:
+            self._end()
+        self._set_limit()
+
+    def _send_replies(self, last: bool = False) -> None:
+        """Send pongs and close frames; where sending is blocked, only the newest pong is kept (5.5.3).
+
+        The `last` ones are left to `_end`, which follows.
+        """
+        output = self._protocol.output
+        if self._stream.blocked and not self._protocol.close_sent:
+            self._pong_due = output[-1]
+        else:
+            data = b"".join([self._pong_due or b"", *output])
+            if last:
+                self._corked.append(data)
+            else:
+                self._stream.push(data)
+            self._pong_due = None  # it may not come behind a close frame
+        self._protocol.output = ()
+
+    def _take_controls(self) -> None:
+        controls, self._protocol.controls = self._protocol.controls, ()
+        for opcode, payload in controls:
+            if opcode == Opcode.PONG:
+                self._keepalive.take_pong(payload)
+            self.receive_control(opcode, payload)
+
+    def receive_control(self, opcode: int, payload: bytes) -> None:
+        """Take note of a ping (answered already) or a pong: for subclasses. Called in the hub, must not block."""
+
+    def _set_limit(self) -> None:
+        """Tell the poller whether whole messages may skip the protocol."""
+        if self._stream.closed:
+            return
+        protocol = self._protocol
+        limit, extension = protocol.simple_limit, protocol.extension
+        if limit and protocol.client:
+            limit |= PEER_IS_SERVER
+        if limit and extension and extension.inflates_alone:
+            limit |= TAKES_DEFLATED
+        if limit != self._limit:
+            self._limit = limit
+            # what TLS has, and what only the protocol can inflate, is received in `readable`, and split there
+            if not self._stream.opaque and (extension is None or extension.inflates_alone):
+                self._poller.set_limit(self._stream.channel, limit)
+
+    def _check_read_ahead(self) -> None:
+        """Pause receiving when the handler is too far behind."""
+        inbox = self.inbox
+        if self._stream.paused or self.over:
+            return
+        if len(inbox) + len(self._messages) >= READ_AHEAD or sum(map(len, inbox)) >= self._protocol.max_message_size:
+            if self._protocol.close_sent:
+                self._discard()
+            else:
+                self._stream.pause()
+                self._attention = True
+
+    # The end
+
+    def answer(self) -> None:
+        """Answer the peer's close frame, or its breach of the rules, and end the connection."""
+        protocol = self._protocol
+        if self.over or not protocol.answer_due:
+            return
+        protocol.answer()
+        self._send_replies(last=True)
+        error = protocol.failure
+        if error is not None:
+            option = " (max_message_size)" if isinstance(error, PayloadTooBig) else ""
+            code, why = error.close_code, f"{error}{option}"
+            self._poller.log.tell(INFO, "%s: closed with %d: %s", self.peer, code, why)
+        self._end()
+
+    def _end(self) -> None:
+        """End the stream (RFC 6455 7.1.1): at once where the peer has nothing more to say; otherwise we end our side,
+        and give it a moment to read why and to end its own."""
+        stream = self._stream
+        stream.flush_last()
+        if self._protocol.close_received and not stream.blocked and not self._protocol.client:
+            self._stop()
+            return
+        stream.end()
+        if self._stream.paused:
+            self._stream.resume()
+        self._set_clock(LINGER, self._stop)
+        self._finish()
+
+    def _lose(self, reason: str, code: int = CloseCode.ABNORMAL_CLOSURE) -> None:
+        """Give the connection up without a closing handshake."""
+        if not self._protocol.close_received and not self.over:
+            self._protocol.close_code, self._protocol.close_reason = int(code), reason
+        self._stream.hang_up()
+        self._finish()
+
+    def _stop(self) -> None:
+        """The peer does not hang up in time: do it ourselves."""
+        self._stream.hang_up()
+        self._finish()
+
+    def _finish(self) -> None:
+        """Note that nothing more will come, and wake everybody who waits."""
+        self._plain_limit = -1
+        if self._stream.closed:
+            self._set_clock(None, None)
+        if not self.over:
+            self.over = self._attention = True
+            self._keepalive.end(self.closed_error)
+            self.inbox = _NOWHERE
+        if self._reader is not None:
+            self._poller.loop.run_callback(self.run)
+        if self._closers:
+            self._poller.loop.run_callback(wake, self._closers)
+
+    def closed_error(self) -> ConnectionClosed:
+        """Return the error that says how the connection ended."""
+        return ConnectionClosed(self._protocol.close_code, self._protocol.close_reason)
+
+    # Clocks
+
+    def _set_clock(self, seconds: float | None, callback: Any) -> None:
+        """Have the connection's one timer call back, once; None stops it."""
+        if self._clock is not None:
+            self._clock.close()
+            self._clock = None
+        if seconds is not None:
+            self._clock = self._poller.loop.timer(seconds)
+            self._clock.start(self._poller.call, self._stream.channel, callback, update=True)
+
+    def _tick(self) -> None:
+        """Send a keepalive ping, or give a peer up that is gone."""
+        if self.over or self._protocol.close_sent:
+            return
+        if self._stream.abandoned:
+            self.receive_eof(errno.EBADF)
+            return
+        # What has come while something else held the loop up is a sign of life, too.
+        alive, self._heard = self._heard or self._stream.paused or self._stream.has_input(), False
+        wait = self._keepalive.tick(alive, self._push_ping)
+        if wait is not None:
+            self._set_clock(wait, self._tick)
+            return
+        timeout = self._timing.ping_timeout
+        self._poller.log.tell(INFO, "%s sent nothing for %g s after a ping (ping_timeout)", self.peer, timeout)
+        self.begin_close(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")  # should it be there after all
+        self._lose("keepalive ping timeout", CloseCode.INTERNAL_ERROR)
+
+    def _push_ping(self, payload: bytes) -> None:
+        if not self._stream.blocked:  # behind what the peer does not take it would be no ping
+            self._stream.push(self._protocol.encode_control(Opcode.PING, payload))
+
+    def send_ping(self, payload: bytes, result: Any) -> None:
+        """Send a ping whose round trip in seconds is set on `result`. Never blocks."""
+        self._stream.push(self._protocol.encode_control(Opcode.PING, payload))
+        self._keepalive.note(payload, result)
+
+    @property
+    def latency(self) -> float:
+        """Seconds that the last answered ping took to come back, 0.0 before."""
+        return self._keepalive.latency
+
+    def begin_close(self, code: int | None, reason: str) -> None:
+        """Send a close frame, after which nothing can be sent. Never blocks."""
+        self._protocol.send_close(code, reason)
+        self._plain_limit = -1
+        if self._protocol.output:
+            self._send_replies()
+        if self._protocol.close_received:
+            self._end()  # draft 75 has no closing frame, and so none to wait for
+        elif self._stream.paused:
+            self._discard()
+            self._stream.resume()
+
+    def _discard(self) -> None:
+        """Drop the messages still to come: the handler has closed, and is too far behind to take them."""
+        self._protocol.deliver_to(_NOWHERE)
+        self.inbox = _NOWHERE
+
+    # What blocks
+
+    def finish(self, code: int | None, reason: str, timeout: float | None) -> None:
+        """Close, and block until nothing more will come, for `timeout` seconds at the most (RFC 6455 7.1.2)."""
+        if not self.over:
+            self.begin_close(code, reason)
+            self.wait_until(lambda: self.over, timeout)
+            if not self.over:
+                self._lose("the peer did not answer the close frame (close_timeout)")
+
+    def wait_closed(self) -> None:
+        """Block until the TCP connection has ended on both sides, which takes LINGER at the most."""
+        if not self._stream.closed:
+            try:
+                self.wait_until(lambda: self._stream.closed, LINGER)
+            finally:
+                self._stop()  # also when this greenlet is killed: the socket is closed next
+
+    def wait_until(self, done: Callable[[], bool], timeout: float | None) -> None:
+        """Block until `done`, which is asked whenever something happens, or the time is up."""
+        self._closers = self._closers or []
+        wait_until(self._closers, self._poller, done, timeout)

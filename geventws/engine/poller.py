@@ -1,0 +1,318 @@
+"""Readiness: the sockets of one loop in one epoll set, whose descriptor gevent watches.
+
+A batch has two halves. First everything that is ready is received, scanned and put into the inboxes, without
+running anybody's code; then the greenlets that wait for it are run, one after the other. So a message costs a share
+of one C call and one switch, and a handler that closes its neighbour meets no half-processed batch.
+
+All connections of a loop share this one watcher, and a batch may be received in the greenlet of any handler. So what
+is raised for one of them, by us or by the memory that there is not, ends that one (`fail`): gevent would stop the
+watcher of all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakSet
+
+import gevent
+from gevent.monkey import get_original
+from greenlet import greenlet
+
+from .._core import HAVE_C
+from .logs import LogQueue
+from .receiver import EPOLLOUT, CoreReceiver, Receiver
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+switch_to = greenlet.switch
+"""`hub.switch()` without gevent's hooks, of which the hub alone has one."""
+
+EPOLLIN = 1
+
+RETRY = 1.0
+"""Seconds until the next attempt, where the system had no new epoll set for us."""
+
+
+class Channel(Protocol):
+    """What a poller needs of a connection. The callbacks run in the hub, and never block."""
+
+    fd: int
+    inbox: Any  # what has `append` and `extend`
+    peer: str  # for log lines
+
+    def refuse_text(self) -> None:
+        """Take a whole text message that is not UTF-8."""
+
+    def receive_data(self, data: memoryview) -> None:
+        """Take bytes as they came; they are the callee's to change until it returns."""
+
+    def readable(self) -> None:
+        """Receive from the socket, through the poller's `spare` if need be."""
+
+    def writable(self) -> None:
+        """Send what is left to send."""
+
+    def receive_eof(self, errno: int) -> None:
+        """Take the end of the stream, and the errno it came with, or 0; EBADF for a socket that somebody closed."""
+
+    def receive_error(self) -> None:
+        """Take it that something was raised in here: say so to the peer (1011), and end."""
+
+    def run(self) -> bool:
+        """Switch to whoever waits for what came, if anybody does; return whether that was so.
+
+        What it raises was thrown into the greenlet that calls it.
+        """
+
+    def flush(self) -> None:
+        """Send what is corked."""
+
+
+class Poller:
+    """The epoll set of one loop.
+
+    Attributes:
+        current: the channel whose greenlet runs now, if we run it.
+        channels: those that are registered, by descriptor; None for others.
+        doubtful: whether the set may hold a socket that is no channel's: one that somebody closed, and that another
+            process holds open. epoll goes on telling of it, and takes it out only with the set.
+        log: for what is to be told from a callback.
+    """
+
+    def __init__(self, hub: Any) -> None:
+        self.hub = hub
+        self.loop = hub.loop
+        self.log = LogQueue()
+        self.current: Any = None
+        self.closed = False
+        self.doubtful = False
+        self.channels: list[Any] = []
+        self._due: list[Any] = []  # of the batch at hand, the channels that have not run yet, last first
+        self._chained = False  # since the loop's last turn, greenlets have left the processor in `park` only
+        self._masks = bytearray()  # what each descriptor is watched for
+        self._count = 0
+        self.receiver = (CoreReceiver if HAVE_C else Receiver)(self)
+        self.spare = self.receiver.spare
+        self._open()
+
+    def _open(self) -> None:
+        self.set: Any = get_original("select", "epoll")()
+        self._watcher = self.loop.io(self.set.fileno(), 1)
+        self.receiver.attach(self.set)
+
+    def register(self, channel: Any) -> None:
+        """Watch a channel's socket for something to receive."""
+        fd = channel.fd
+        if fd >= len(self.channels):
+            self._grow(fd + 64 - fd % 64)
+        self.set.register(fd, EPOLLIN)
+        if not self._count:
+            self._watcher.start(self._ready)
+        before, self.channels[fd] = self.channels[fd], channel
+        self._masks[fd] = EPOLLIN
+        self.receiver.forget(fd)
+        self.receiver.drop(fd)
+        if before is None:
+            self._count += 1
+        else:  # somebody closed that one's socket, and the number is another's
+            self.doubtful = True
+            self.call(before, before.receive_eof, errno.EBADF)
+
+    def watch(self, channel: Any, reading: bool, writing: bool) -> None:
+        """Say what a registered channel is watched for."""
+        fd = channel.fd
+        if self.channels[fd] is channel:
+            self.receiver.forget(fd)
+            self._masks[fd] = EPOLLIN * reading | EPOLLOUT * writing
+            try:
+                self.set.modify(fd, self._masks[fd])
+            except ValueError:
+                pass  # there is no set: see _recover
+            except OSError:  # its socket was closed by somebody else
+                self.loop.run_callback(self.call, channel, channel.receive_eof, errno.EBADF)
+
+    def unregister(self, channel: Any) -> None:
+        """Watch a channel no more; its socket may be closed now."""
+        fd = channel.fd
+        if self.channels[fd] is not channel:
+            return  # somebody closed its socket, and another connection has the number now
+        self.channels[fd] = None
+        self.receiver.forget(fd)
+        self.receiver.drop(fd)
+        try:
+            self.set.unregister(fd)
+        except (OSError, ValueError):
+            self.doubtful = True  # somebody closed it, or the set
+        self._count -= 1
+        if not self._count:
+            self._watcher.stop()
+
+    def set_limit(self, channel: Any, limit: int) -> None:
+        """Say which whole messages may skip the protocol: see ws_receive's limits[]. Only the C core does that."""
+        if self.channels[channel.fd] is channel:
+            self.receiver.set_limit(channel.fd, limit)
+
+    def _grow(self, size: int) -> None:
+        self.channels.extend([None] * (size - len(self.channels)))
+        self._masks.extend(bytes(size - len(self._masks)))
+        self.receiver.grow(size)
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        self.closed = True
+        self._watcher.stop()
+        self.set.close()
+
+    def _recover(self) -> None:
+        """Watch all channels in a new set, as soon as there can be one."""
+        try:
+            self._rebuild()
+        except BaseException:
+            self._report(None)
+            self._retry = self.loop.timer(RETRY)
+            self._retry.start(self._recover)
+
+    def _rebuild(self) -> None:
+        self.doubtful = False
+        self._watcher.stop()
+        self.set.close()  # first: there may be no descriptor left
+        self._open()
+        for channel in filter(None, list(self.channels)):
+            try:
+                if self.receiver.is_stranger(channel.fd):
+                    raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+                self.set.register(channel.fd, self._masks[channel.fd])
+            except OSError:
+                self.call(channel, channel.receive_eof, errno.EBADF)
+        self.doubtful = False
+        if self._count:
+            self._watcher.start(self._ready)
+
+    # Errors
+
+    def call(self, channel: Any, function: Callable[..., object], *arguments: Any) -> None:
+        """Have a channel do something that must not block: what it raises ends that channel. Never raises."""
+        try:
+            function(*arguments)
+        except BaseException:
+            self.fail(channel)
+
+    def fail(self, channel: Any) -> None:
+        """See to what a channel has raised: report it, and end the channel. To be called in `except`; never raises."""
+        self._report(channel)
+        try:
+            channel.receive_error()
+        except BaseException:
+            self._report(channel)
+            try:
+                channel.receive_eof(0)
+            except BaseException:
+                self._report(channel)
+
+    def _report(self, channel: Any) -> None:
+        """Report the exception at hand: to the log, but what is to end the process to the hub."""
+        kind, error, traceback = sys.exc_info()
+        with contextlib.suppress(Exception):
+            if isinstance(error, self.hub.SYSTEM_ERROR):
+                self.loop.run_callback(self.hub.handle_error, channel, kind, error, traceback)
+            else:
+                self.log.tell(logging.ERROR, "%s: an internal error", getattr(channel, "peer", "geventws"), error=error)
+
+    # Turns
+
+    def _ready(self) -> None:
+        """Take a turn. Never raises, so that gevent goes on calling it."""
+        try:
+            self._take_turn()
+        except BaseException:
+            self._report(None)
+            self._recover()
+
+    def _take_turn(self) -> None:
+        """Receive for every ready channel, then run the greenlets that wait for it."""
+        due = self._due
+        due.extend(reversed(self.receiver.receive()))
+        self._chained = bool(due)
+        while due:
+            self.current = channel = due.pop()
+            try:
+                channel.run()
+            except BaseException:  # of a greenlet that leaves its errors to the hub
+                gevent.spawn(self.hub.handle_error, channel, *sys.exc_info())
+            self._chained = False
+            self.flush_current()  # of the last that ran, here or in park()
+        self.current = None
+        if self.doubtful and self.receiver.vain:
+            self._recover()
+
+    def flush_current(self) -> None:
+        """Send what is corked on the channel whose greenlet runs."""
+        try:
+            self.current.flush()
+        except BaseException:
+            self.fail(self.current)
+
+    def park(self, waiting: Any, patient: bool = True) -> None:
+        """Block this greenlet, which waits for the channel `waiting`, until somebody switches to it.
+
+        While a batch is being served, the next greenlet of it runs at once, without a detour through the hub; as the
+        hub is every greenlet's parent, it goes on with what is left of the batch when one of them blocks elsewhere.
+        When that was the last, and none has blocked elsewhere, the next batch may be received here.
+
+        Args:
+            waiting: the channel.
+            patient: whether it is no matter if a timer is late by some milliseconds.
+        """
+        due = self._due
+        while True:
+            if self.current is not waiting and self.current is not None:
+                self.flush_current()  # what the greenlet has sent on another connection than the one it waits for
+            if not (due or (self._chained and patient and self._linger())):
+                break
+            self.current = channel = due.pop()
+            if channel.run():
+                return
+        switch_to(self.hub)
+
+    def _linger(self) -> bool:
+        """Wait a moment for the next batch; return whether it has come."""
+        try:
+            found = self.receiver.linger()
+        except BaseException:
+            self._report(None)
+            return False
+        self._due += reversed(found)
+        return bool(found)
+
+
+_pollers: WeakSet[Poller] = WeakSet()
+
+
+def _close_pollers() -> None:
+    """Leave the connections to the parent, whose epoll sets a forked child shares."""
+    for poller in list(_pollers):
+        poller.close()
+
+
+def _note_fork() -> None:
+    for poller in list(_pollers):
+        poller.receiver.note_fork()
+
+
+os.register_at_fork(after_in_child=_close_pollers, after_in_parent=_note_fork)
+
+
+def get_poller() -> Poller:
+    """Return the poller of this thread's loop, made when first asked for."""
+    hub = gevent.get_hub()
+    poller: Poller | None = getattr(hub, "geventws_poller", None)
+    if poller is None or poller.closed:
+        poller = hub.geventws_poller = Poller(hub)
+        _pollers.add(poller)
+    return poller

@@ -1,0 +1,1 @@
+"""What knows WSGI servers: where each keeps its socket, and what it has read ahead."""

@@ -1,0 +1,134 @@
+"""The grammar of the handshake's headers: tokens, lists of tokens, lists of extensions, and what may be sent.
+
+Every list of RFC 6455 holds tokens alone: what stands in quotes must be a token too once the quotes are off
+(section 9.1), so a comma, a semicolon or an equals sign is always a separator and never data. A header is
+therefore taken apart with `str.split` and each piece is looked at once: the work is linear in the length of
+the header, whatever it holds.
+
+These are functions on `str`; they keep nothing and raise only `ValueError`. The text of that error shows the
+header through `quoted`, which lets no control character through.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+from ..text import quoted
+
+#: The parameters of one extension: a name, and a value or None, in the order of the header.
+Parameters: TypeAlias = list[tuple[str, "str | None"]]
+HeaderList: TypeAlias = list[tuple[str, str]]
+
+_OWS = " \t"  # RFC 7230 3.2.3
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 7230 3.2.6
+_FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 7230 3.2, without obs-fold
+_QUOTED_PAIR = re.compile(r"\\(.)")  # RFC 7230 3.2.6
+
+
+def is_token(value: str) -> bool:
+    """Tell whether `value` is a token (RFC 7230 3.2.6)."""
+    return _TOKEN.fullmatch(value) is not None
+
+
+def has_token(value: str, token: str) -> bool:
+    """Tell whether the comma-separated `value` holds `token` (given in lower case), in whatever case."""
+    lowered = value.lower()
+    return lowered == token or token in [part.strip(_OWS) for part in lowered.split(",")]
+
+
+def parse_tokens(value: str) -> list[str]:
+    """Return the tokens of a comma-separated list (`#token`, RFC 7230 7), which may have empty elements.
+
+    Raises:
+        ValueError: an element is not a token.
+    """
+    return [_token(part) for part in _elements(value)]
+
+
+def build_tokens(tokens: Sequence[str]) -> str:
+    """Return the value of a header that lists `tokens`.
+
+    Raises:
+        ValueError: one of them is not a token, or is there twice.
+    """
+    if len(set(tokens)) != len(tokens):
+        raise ValueError(f"{quoted(', '.join(tokens))} holds a token twice")
+    return ", ".join([_token(token) for token in tokens])
+
+
+def parse_extensions(value: str) -> list[tuple[str, Parameters]]:
+    """Return the extensions of a Sec-WebSocket-Extensions header: names and their parameters (RFC 6455 9.1).
+
+    A parameter without a value has the value None; a quoted value comes without its quotes. The list may have
+    empty elements, an extension may not have empty parameters.
+
+    Raises:
+        ValueError: the header does not follow the grammar.
+    """
+    return [_parse_extension(part) for part in _elements(value)]
+
+
+def build_extensions(extensions: Iterable[tuple[str, Sequence[tuple[str, str | None]]]]) -> str:
+    """Return the value of a Sec-WebSocket-Extensions header: what `parse_extensions` takes apart.
+
+    Raises:
+        ValueError: a name or a value is not a token.
+    """
+    return ", ".join([_build_extension(name, parameters) for name, parameters in extensions])
+
+
+def check_headers(headers: Iterable[tuple[str, str]]) -> None:
+    """Check that headers can be sent as they are: nothing in them ends a line (RFC 7230 3.2).
+
+    Raises:
+        ValueError: a name is not a token, or a value is not Latin-1 or holds a control character but the tab.
+    """
+    for name, value in headers:
+        if not is_token(name):
+            raise ValueError(f"{quoted(name)} cannot be the name of a header")
+        if _FIELD_VALUE.fullmatch(value) is None:
+            raise ValueError(f"the header {name} cannot have the value {quoted(value)}")
+
+
+def join_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return headers as a dict, names in lower case; repeated ones become one list (RFC 7230 3.2.2)."""
+    values: dict[str, list[str]] = {}
+    for name, value in headers:
+        values.setdefault(name.lower(), []).append(value.strip(_OWS))
+    return {name: ", ".join(parts) for name, parts in values.items()}
+
+
+def _elements(value: str) -> list[str]:
+    return [element for part in value.split(",") if (element := part.strip(_OWS))]
+
+
+def _parse_extension(text: str) -> tuple[str, Parameters]:
+    name, *parameters = text.split(";")
+    return _token(name.strip(_OWS)), [_parse_parameter(parameter) for parameter in parameters]
+
+
+def _parse_parameter(text: str) -> tuple[str, str | None]:
+    name, equals, value = text.partition("=")
+    return _token(name.strip(_OWS)), _unquote(value.strip(_OWS)) if equals else None
+
+
+def _unquote(value: str) -> str:
+    """Return a parameter's value without its quotes; RFC 6455 9.1 asks that a token remain."""
+    if value[:1] == value[-1:] == '"':
+        value = _QUOTED_PAIR.sub(r"\1", value[1:-1])
+    return _token(value)
+
+
+def _build_extension(name: str, parameters: Sequence[tuple[str, str | None]]) -> str:
+    parts = [_token(name)]
+    for parameter, value in parameters:
+        parts.append(_token(parameter) if value is None else f"{_token(parameter)}={_token(value)}")
+    return "; ".join(parts)
+
+
+def _token(value: str) -> str:
+    if _TOKEN.fullmatch(value) is None:
+        raise ValueError(f"{quoted(value)} is not a token")
+    return value

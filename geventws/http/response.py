@@ -1,0 +1,135 @@
+"""The answers of HTTP servers and proxies, as a client reads them (RFC 9112 sections 4 to 7). No I/O.
+
+Strict: an answer that two readers could take for different things is none. Whoever speaks WebSocket has no need of
+the leniency that old web servers once asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from ..text import quoted
+from .headers import HeaderList, check_headers, join_headers
+
+MAX_HEAD = 64 * 1024
+"""Bytes of an answer's head, interim answers included."""
+
+MAX_BODY = 64 * 1024
+"""Bytes of an answer's body that are kept."""
+
+MAX_CHUNKED = 8 * MAX_BODY
+"""Bytes of a chunked body that are read, with what is around the chunks: six bytes where a chunk is one byte long."""
+
+_STATUS_LINE = re.compile(r"(HTTP/1\.[01]) ([1-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?")  # the reason says nothing
+_CHUNK_SIZE = re.compile(rb"(?:\r\n)?([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n")  # behind the last one's line end
+
+
+class Response(NamedTuple):
+    """The head of an answer.
+
+    Attributes:
+        version: "HTTP/1.0" or "HTTP/1.1".
+        status: the status.
+        headers: the headers, as pairs.
+    """
+
+    version: str
+    status: int
+    headers: HeaderList
+
+    @property
+    def interim(self) -> bool:
+        """Whether another answer follows (RFC 9110 15.2)."""
+        return self.status < 200 and self.status != 101
+
+
+def find_end(data: bytes | bytearray, start: int = 0) -> int:
+    """Return the index behind the empty line that ends a head, or -1; what is before `start` has been searched."""
+    end = data.find(b"\r\n\r\n", max(0, start - 3))
+    return end + 4 if end >= 0 else -1
+
+
+def parse(head: bytes) -> Response:
+    """Read a head, from its status line to its empty line.
+
+    Raises:
+        ValueError: it is not the head of an HTTP/1 answer.
+    """
+    lines = head.decode("latin-1").split("\r\n")[:-2]
+    match = _STATUS_LINE.fullmatch(lines[0] if lines else "")
+    if match is None:
+        raise ValueError(f"{quoted(lines[0] if lines else '')} is not the status line of HTTP/1.1")
+    headers = [_parse_field(line) for line in lines[1:]]
+    check_headers(headers)
+    return Response(match[1], int(match[2]), headers)
+
+
+def _parse_field(line: str) -> tuple[str, str]:
+    name, colon, value = line.partition(":")
+    if not colon:
+        raise ValueError(f"the line {quoted(line)} is no header")
+    return name, value.strip(" \t")
+
+
+class Body:
+    """The body of an answer, as it comes (RFC 9112 6.3 and 7.1).
+
+    Attributes:
+        data: what has come, without what is around the chunks; at most MAX_BODY bytes.
+        ended: whether no more of it is wanted: it is whole, or at a limit.
+    """
+
+    def __init__(self, response: Response) -> None:
+        self.data = bytearray()
+        self._chunked = _is_chunked(response)
+        self._size = _body_size(response)
+        self._taken = 0  # with what is around the chunks
+        self._line = b""  # a part of the line in front of a chunk
+        self._left = 0  # bytes of the chunk that are to come
+        self.ended = self._size == 0
+
+    def feed(self, data: bytes) -> None:
+        """Take what has come; behind the end it is nothing."""
+        if self.ended:
+            return
+        self._taken += len(data)
+        if self._chunked:
+            self._feed_chunks(self._line + data)
+        else:
+            self.data += data
+        del self.data[self._size :]
+        self.ended = self.ended or len(self.data) == self._size or self._taken >= MAX_CHUNKED
+
+    def _feed_chunks(self, data: bytes) -> None:
+        at = 0
+        while at < len(data) and not self.ended:
+            if self._left == 0:
+                match = _CHUNK_SIZE.match(data, at)
+                if match is None:
+                    break
+                at, self._left = match.end(), int(match[1], 16)
+                self.ended = self._left == 0
+            part = data[at : at + self._left]
+            self.data += part
+            self._left -= len(part)
+            at += len(part)
+        self._line = data[at:]
+
+
+def _body_size(response: Response) -> int:
+    """Return the bytes of the body, at most MAX_BODY, and that where they are not known.
+
+    Some statuses have no body, whatever the headers say (RFC 9112 6.3, items 1 and 2).
+    """
+    if response.status < 200 or response.status in (204, 304):
+        return 0
+    values = join_headers(response.headers)
+    length = values.get("content-length", "")
+    if "transfer-encoding" in values or not (length.isascii() and length.isdigit()) or len(length) > 9:
+        return MAX_BODY
+    return min(int(length), MAX_BODY)
+
+
+def _is_chunked(response: Response) -> bool:
+    return join_headers(response.headers).get("transfer-encoding", "").lower() == "chunked"

@@ -1,0 +1,327 @@
+"""Drafts 75 and 76 of the WebSocket protocol, as browsers spoke it in 2010. No I/O. Off unless asked for.
+
+These are draft-hixie-thewebsocketprotocol-75 and -76; numbers of sections are those of draft 76. There are text
+messages and, in draft 76, a closing handshake; no binary messages, no pings, no masks, no close codes:
+
+    00 <UTF-8> FF       a message
+    FF 00               the closing handshake of draft 76
+
+`accept` answers the opening handshake, on a WSGI environ. Draft 76 has a challenge of 8 bytes behind the request's
+head: whoever has the socket reads them, and sends `LegacyUpgrade.respond` of them behind the answer's head.
+
+`HixieProtocol` has the face of `WebSocketProtocol`, so that everything above the two is the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+from hashlib import md5
+from typing import Any
+from urllib.parse import quote
+
+from ..exceptions import HandshakeError, PayloadTooBig, ProtocolError
+from ..frames import CloseCode, Opcode
+from ..handshake.server import SAME_ORIGIN, Environ, Origins, Upgrade, check_origin, check_request, is_upgrade
+from ..http.headers import check_headers
+from ..text import quoted
+from .connection import WebSocketProtocol
+from .messages import END_OF_BINARY, END_OF_TEXT
+
+__all__ = ["CHALLENGE_SIZE", "HixieProtocol", "LegacyUpgrade", "accept", "is_legacy"]
+
+CHALLENGE_SIZE = 8
+"""Bytes of the challenge behind the head of a draft 76 request."""
+
+STATUS = {75: "101 Web Socket Protocol Handshake", 76: "101 WebSocket Protocol Handshake"}
+
+TEXT_FRAME = 0x00
+CLOSING_FRAME = b"\xff\x00"
+LENGTH_BYTES = 9  # of 7 bits each: 63 bits
+
+_TARGET = re.compile(r"/[!-~]*")  # origin-form, as it may stand in a header
+_NUMBER_DIGITS = 10  # of a 32-bit number
+
+
+class LegacyUpgrade(Upgrade):
+    """A handshake of draft 75 or 76 that succeeded, but for the challenge. `version` is the draft.
+
+    Attributes:
+        numbers: the 8 bytes that the two keys stand for; b"" in draft 75, which has no challenge.
+    """
+
+    numbers = b""
+
+    @property
+    def status(self) -> str:
+        """Code and reason of the answer."""
+        return STATUS[self.version]
+
+    def respond(self, challenge: bytes) -> bytes:
+        """Return the 16 bytes that answer the challenge (5.2); none in draft 75."""
+        return md5(self.numbers + challenge, usedforsecurity=False).digest() if self.numbers else b""
+
+
+# The opening handshake
+
+
+def is_legacy(environ: Environ) -> bool:
+    """Tell whether a request asks for draft 75 or 76, which no version header says: those came later."""
+    later = "HTTP_SEC_WEBSOCKET_VERSION" in environ or "HTTP_SEC_WEBSOCKET_KEY" in environ
+    return not later and is_upgrade(environ)
+
+
+def accept(
+    environ: Environ,
+    *,
+    target: str | None = None,
+    subprotocols: Collection[str] | None = (),
+    origins: Origins = SAME_ORIGIN,
+) -> LegacyUpgrade:
+    """Return the answer to a handshake of draft 75 or 76, or raise the error that refuses it.
+
+    It does no I/O and changes none of its arguments.
+
+    Args:
+        environ: the request, as WSGI (PEP 3333) has it.
+        target: the request's target as it came in, path and query; None where the server does not tell. WSGI itself
+            cannot say whether a target ended with a lone "?", and the answer has to repeat that.
+        subprotocols: those that the server speaks; None for whatever the client asks for, which in these drafts is
+            one.
+        origins: which pages may connect, as for `geventws.handshake.accept`.
+
+    Raises:
+        HandshakeError: 403 for an origin that may not connect, 400 or 405 for the rest.
+    """
+    check_request(environ)
+    version, numbers = _read_keys(environ)
+    origin = environ.get("HTTP_ORIGIN")
+    if not origin:
+        raise HandshakeError(400, "there is no Origin, which drafts 75 and 76 ask for")
+    check_origin(origin, environ, origins)
+    prefix = "" if version == 75 else "Sec-"
+    asked = environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL" if version == 76 else "HTTP_WEBSOCKET_PROTOCOL")
+    protocol = asked if subprotocols is None or asked in subprotocols else None
+    headers = [("Upgrade", "WebSocket"), ("Connection", "Upgrade"), (f"{prefix}WebSocket-Origin", origin)]
+    if protocol is not None:
+        headers.append((f"{prefix}WebSocket-Protocol", protocol))
+    headers.append((f"{prefix}WebSocket-Location", _locate(environ, target)))
+    try:
+        check_headers(headers)
+    except ValueError as error:
+        raise HandshakeError(400, str(error)) from None
+    accepted = LegacyUpgrade(headers, protocol, origin, version, None)
+    accepted.numbers = numbers
+    return accepted
+
+
+def _read_keys(environ: Environ) -> tuple[int, bytes]:
+    """Return the draft, and what its keys stand for (5.2)."""
+    first, second = environ.get("HTTP_SEC_WEBSOCKET_KEY1"), environ.get("HTTP_SEC_WEBSOCKET_KEY2")
+    if first is None and second is None:
+        return 75, b""
+    return 76, _read_key(first, "Sec-WebSocket-Key1") + _read_key(second, "Sec-WebSocket-Key2")
+
+
+def _read_key(key: str | None, name: str) -> bytes:
+    """Return what a key stands for: the number that its digits make, divided by how many spaces it has."""
+    if key is None:
+        raise HandshakeError(400, f"there is no {name}")
+    digits = "".join([character for character in key if character in "0123456789"])
+    spaces = key.count(" ")
+    if not digits or not spaces or len(digits) > _NUMBER_DIGITS or int(digits) % spaces:
+        raise HandshakeError(400, f"the {name} {quoted(key)} holds no number that is a multiple of its spaces")
+    number = int(digits) // spaces
+    if number >> 32:
+        raise HandshakeError(400, f"the number of the {name} {quoted(key)} has more than 32 bits")
+    return number.to_bytes(4, "big")
+
+
+def _locate(environ: Environ, target: str | None) -> str:
+    """Return the URL that was asked for, which the client compares with its own."""
+    scheme = "wss" if environ.get("wsgi.url_scheme") == "https" else "ws"
+    if target is None or _TARGET.fullmatch(target) is None:
+        path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+        query = environ.get("QUERY_STRING", "")
+        target = quote(path, safe="/!$&'()*+,;=:@~", encoding="latin-1") + ("?" + query if query else "")
+    return f"{scheme}://{environ['HTTP_HOST']}{target}"
+
+
+# After it
+
+
+class HixieProtocol(WebSocketProtocol):
+    """The state of one connection of draft 75 or 76, on the server's side, with the face of `WebSocketProtocol`.
+
+    What comes in text frames is UTF-8, and what is not is replaced (5.3), so it fails for length alone. Frames of
+    other types are ignored, as 5.3 has it, but count as messages do: `max_message_size` bounds them, too.
+
+    Args:
+        version: the draft, 75 or 76.
+        max_message_size: the largest frame taken, in bytes.
+        strict: whether a frame of another type is a breach instead.
+        decode_text: as for `WebSocketProtocol`.
+        streaming: as for `WebSocketProtocol`; a message is one piece, though.
+    """
+
+    __slots__ = ("_body", "_kind", "_left", "_length_bytes", "decode_text", "streaming", "strict", "version")
+
+    def __init__(
+        self,
+        version: int = 76,
+        *,
+        max_message_size: int = 1 << 20,
+        strict: bool = False,
+        decode_text: bool = True,
+        streaming: bool = False,
+    ) -> None:
+        # As a client's, all its frames go through `encode`: none is sent as RFC 6455 would have it.
+        super().__init__(client=True, max_message_size=max_message_size)
+        self.version = version
+        self.strict = strict
+        self.decode_text = decode_text
+        self.streaming = streaming
+        self._body = bytearray()  # of the frame that is coming, where it ends with FF
+        self._kind: int | None = None  # the type of the frame that is coming; None between frames
+        self._left = 0  # of a frame with a length: that length as far as it came, then what is left to skip
+        self._length_bytes = 0  # how many bytes of the length have come; 0 once all have
+
+    # Receiving
+
+    @property
+    def simple_limit(self) -> int:
+        """0: no frame of RFC 6455 is one here."""
+        return 0
+
+    def receive_data(self, data: memoryview) -> None:
+        """Take bytes from the peer; those behind a closing frame or a breach are dropped."""
+        received = bytes(data)
+        at = 0
+        try:
+            while at < len(received) and not (self.close_received or self.failure):
+                at = self._take(received, at)
+        except ProtocolError as error:
+            self.fail(error)
+
+    def _take(self, data: bytes, at: int) -> int:
+        """Take some bytes, and return where the next ones are."""
+        if self._kind is None:
+            self._begin_frame(data[at])
+            return at + 1
+        if self._kind < 0x80:
+            return self._take_text(data, at)
+        if self._length_bytes:
+            self._take_length(data[at])
+            return at + 1
+        skipped = min(self._left, len(data) - at)
+        self._left -= skipped
+        if not self._left:
+            self._kind = None
+        return at + skipped
+
+    def _begin_frame(self, kind: int) -> None:
+        if self.strict and kind not in (TEXT_FRAME, 0xFF):
+            raise ProtocolError(f"a frame of type 0x{kind:02x}")
+        self._kind = kind
+        self._left, self._length_bytes = 0, 1
+
+    def _take_text(self, data: bytes, at: int) -> int:
+        """Take a part of a frame that ends with FF."""
+        end = data.find(b"\xff", at)
+        stop = len(data) if end < 0 else end
+        if len(self._body) + stop - at > self.max_message_size:
+            raise self._too_big()
+        self._body += data[at:stop]
+        if end < 0:
+            return stop
+        if self._kind == TEXT_FRAME:
+            self._deliver_text(str(self._body, "utf-8", "replace"))
+        self._kind = None
+        self._body = bytearray()
+        return end + 1
+
+    def _take_length(self, byte: int) -> None:
+        """Take seven bits of a length (5.3): the high bit says that more come."""
+        self._left = self._left << 7 | byte & 0x7F
+        if self._left > self.max_message_size or self._length_bytes > LENGTH_BYTES:
+            raise self._too_big()
+        self._length_bytes += 1
+        if byte & 0x80:
+            return
+        self._length_bytes = 0
+        if self._kind == 0xFF:
+            self._receive_close()
+        elif not self._left:
+            self._kind = None
+
+    def _too_big(self) -> PayloadTooBig:
+        limit = self.max_message_size
+        return PayloadTooBig(f"a frame is longer than the limit of {limit} bytes", limit=limit)
+
+    def fail(self, error: ProtocolError) -> None:
+        """Take nothing more."""
+        super().fail(error)
+        self._body = bytearray()
+
+    def _receive_close(self) -> None:
+        """Take a frame of type FF: the closing frame if it is empty."""
+        if not self._left:
+            self._note_close()
+            self.send_close()
+        elif self.strict:
+            raise ProtocolError("a closing frame is not empty")
+
+    def _note_close(self) -> None:
+        self.close_received = True
+        self.close_code = CloseCode.NO_STATUS_RCVD.value
+
+    def _deliver_text(self, text: str) -> None:
+        message = text if self.decode_text else text.encode()
+        if not self.streaming:
+            self.messages.append(message)
+            return
+        if message:
+            self.messages.append(message)
+        self.messages.append(END_OF_TEXT if self.decode_text else END_OF_BINARY)
+
+    # Sending
+
+    def send_close(self, code: int | None = 1000, reason: str = "") -> None:
+        """Put a closing frame in `output`, unless one was sent. It carries no code.
+
+        Draft 75 has no closing frame: there nothing is left to wait for, as if the peer had sent its own.
+        """
+        if self.close_sent:
+            return
+        self.close_sent = True
+        if self.version == 76:
+            self._queue(CLOSING_FRAME)
+        elif not self.close_received:
+            self._note_close()
+
+    def encode(self, head: int, payload: bytes | memoryview) -> tuple[bytes, bytes]:
+        """Return a text frame as header and payload.
+
+        Raises:
+            ValueError: a control frame, of which there is none here; a payload with a byte FF, which would end it.
+        """
+        if head & Opcode.CLOSE:
+            raise ValueError("drafts 75 and 76 have no control frames")
+        return b"\x00", _check_text(payload) + b"\xff"
+
+    def encode_parts(self, parts: Iterable[Any], compress: bool | None) -> Iterator[tuple[bytes, bytes]]:
+        """Yield one message in pieces as its parts come. Raises as `encode` does."""
+        begun = False
+        for part in parts:
+            piece = _check_text(part.encode() if isinstance(part, str) else part)
+            yield b"" if begun else b"\x00", piece
+            begun = True
+        if begun:
+            yield b"", b"\xff"
+
+
+def _check_text(payload: bytes | memoryview) -> bytes:
+    text = bytes(payload)
+    if b"\xff" in text:
+        raise ValueError("drafts 75 and 76 carry text only, and UTF-8 has no byte FF")
+    return text

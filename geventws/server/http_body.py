@@ -1,0 +1,286 @@
+"""The body of a request on `WebSocketServer`: where it ends, and how long it may take to come (RFC 9112 sections 6, 7).
+
+One object takes the body's bytes from the connection and knows how many are left: whoever reads, and whatever
+interrupts it, the next request begins after the body's last byte, or the connection ends. A body that breaks the rules,
+or does not come, raises `BodyError`, which has the status that answers the request.
+
+Waiting for a body is charged to its account: `body_timeout` seconds to begin with, and never more. Each
+`min_body_rate` bytes that the application takes give one second back. So a peer that is slow for a while loses nothing,
+and one that is always slower than that runs out of time. An application that takes its time is not charged.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from typing import Any, NoReturn, Protocol
+
+import gevent
+
+from ..http.request import MAX_LINES, MAX_REQUEST_LINE
+from .http_stream import CHUNK, HTTPStream
+
+LARGE = 64 * 1024
+"""Bytes that are received at once where so many of a body are left."""
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?\r\n")  # RFC 9112 7.1, with its extensions
+_TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\r\n\0]*\r\n")
+
+SIZE, DATA_END, TRAILER = "chunk size", "end of a chunk", "trailer field"
+"""What comes next of a chunked body, after the bytes that are left of a chunk."""
+
+
+class Limits(Protocol):
+    """The options of a server that concern bodies."""
+
+    body_timeout: float
+    min_body_rate: float
+
+
+class BodyError(OSError):
+    """A body that does not come, or is none; `status` is the HTTP status that answers it."""
+
+    status = "400 Bad Request"
+
+
+class LateBody(BodyError, TimeoutError):
+    """A body that does not come in time."""
+
+    status = "408 Request Timeout"
+
+
+class LostBody(BodyError):
+    """A body whose sender has left."""
+
+
+class EmptyBody:
+    """The body of a request that has none.
+
+    That of an upgrade offer leads other WebSocket libraries to the connection, as pywsgi's does: `raw` and `rfile` are
+    there, and after the 101 what is read is what the peer sends.
+
+    Args:
+        stream: where the connection is received from; None where the request offers no upgrade.
+    """
+
+    __slots__ = ("_stream", "switched")
+
+    whole = True  # the next byte is the next request's
+    error = None
+    awaited = False  # the client asked whether to send it
+    replaced = False
+
+    def __init__(self, stream: HTTPStream | None) -> None:
+        self._stream = stream
+        self.switched = False  # the answer was a 101
+
+    def __getattr__(self, name: str) -> Any:
+        stream = None if name.startswith("__") else self._stream
+        if stream is None:
+            raise AttributeError(name)
+        return getattr(stream.reader(), name)
+
+    @property
+    def rfile(self) -> Any:
+        """The reader of the connection."""
+        if self._stream is None:
+            raise AttributeError("rfile")
+        return self._stream.reader()
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return nothing; after the 101, what comes. As `io.BufferedReader.read`."""
+        return self.rfile.read(size) if self.switched else b""
+
+    def readline(self, size: int = -1) -> bytes:
+        """Return nothing; after the 101, a line."""
+        return self.rfile.readline(size) if self.switched else b""
+
+    def readlines(self, hint: int = -1) -> list[bytes]:
+        """Return nothing; after the 101, all lines."""
+        return self.rfile.readlines(hint) if self.switched else []
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Iterate over the lines."""
+        return iter(self.readline, b"")
+
+    def switch(self) -> None:
+        """Lead whoever reads to the connection: the answer is a 101."""
+        self.switched = self._stream is not None
+
+    def _discard(self) -> None:
+        """Drop what the application has left, as pywsgi calls it."""
+
+
+NO_BODY = EmptyBody(None)
+
+
+class RequestBody:
+    """The body of a request: a WSGI input (PEP 3333) that ends where the body does.
+
+    Reading blocks until all is there that is asked for, or the body's end.
+
+    Args:
+        stream: where it is received from.
+        length: the Content-Length; None for a chunked body.
+        limits: the server's.
+        awaited: the client waits for a 100 before it sends the body.
+
+    Attributes:
+        unasked: the answer has begun, so that it is too late to ask for the body.
+        error: the `BodyError` that was raised, and is raised again by each read.
+        replaced: the application's answer was replaced by one that says so.
+    """
+
+    __slots__ = (
+        "_credit", "_left", "_limits", "_next", "_seconds", "_stream", "_trailers", "awaited", "error", "replaced",
+        "unasked",
+    )  # fmt: skip
+
+    def __init__(self, stream: HTTPStream, length: int | None, limits: Limits, awaited: bool = False) -> None:
+        self._stream = stream
+        self._left = length or 0  # bytes of the body, or of the chunk
+        self._next = SIZE if length is None else None
+        self._trailers = 0
+        self._limits = limits
+        self._seconds = limits.body_timeout  # that we are still going to wait
+        self._credit = 1 / limits.min_body_rate  # seconds for a byte
+        self.awaited = awaited
+        self.error: BodyError | None = None
+        self.replaced = False
+        self.unasked = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of it was read, so that the next byte is the next request's."""
+        return self._left == 0 and self._next is None and self.error is None
+
+    def switch(self) -> None:
+        """End here: the answer is a 101, and what comes is not for us to read."""
+        self._left, self._next, self.awaited = 0, None, False
+
+    # What applications call
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return that many bytes, or all that is left; less only at the end. Blocks.
+
+        Raises:
+            BodyError: the body does not come in time, is cut off, or its chunks are none.
+        """
+        return self._read(size, line=False)
+
+    def readline(self, size: int | None = -1) -> bytes:
+        """Return a line, or that many bytes of it. Blocks; raises as `read` does."""
+        return self._read(size, line=True)
+
+    def readlines(self, hint: int | None = -1) -> list[bytes]:
+        """Return the lines, and no more than needed for so many bytes. Blocks; raises as `read` does."""
+        lines, size = [], 0
+        for line in self:
+            lines.append(line)
+            size += len(line)
+            if hint is not None and 0 < hint <= size:
+                break
+        return lines
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Iterate over the lines."""
+        return iter(self.readline, b"")
+
+    def _read(self, size: int | None, line: bool) -> bytes:
+        parts = []
+        left = -1 if size is None or size < 0 else size
+        while left and (part := self._take(left, line)):
+            parts.append(part)
+            left -= len(part) if left > 0 else 0
+            if line and part.endswith(b"\n"):
+                break
+        return b"".join(parts)
+
+    def _discard(self) -> None:
+        """Drop what the application has left. Blocks, for `body_timeout` at most, and raises nothing.
+
+        Not where the client still waits to be told to send it: whether it will cannot be known (RFC 9110 10.1.1).
+        """
+        deadline = time.monotonic() + self._limits.body_timeout
+        self._seconds, self._credit = self._limits.body_timeout, 0.0  # nobody wants these bytes, however fast they come
+        try:
+            while not self.awaited and self._take(-1, line=False):
+                self._seconds = deadline - time.monotonic()
+                if self._seconds <= 0:
+                    break
+        except OSError:
+            pass
+
+    # How it comes in
+
+    def _take(self, size: int, line: bool) -> bytes:
+        """Take some bytes of the body, and of one line where that is asked; none at its end."""
+        if self.error is not None:
+            raise self.error
+        if self._left == 0 and self._next is not None:
+            self._read_framing()
+        size = self._left if size < 0 else min(size, self._left)
+        if size == 0:
+            return b""
+        while not (part := self._stream.take(size, line)):
+            self._receive(max(CHUNK, min(self._left, LARGE)))
+        self._left -= len(part)
+        self.awaited = False  # it was sent, asked for or not
+        self._seconds = min(self._limits.body_timeout, self._seconds + len(part) * self._credit)
+        return part
+
+    def _read_framing(self) -> None:
+        """Read up to a chunk's first byte, or to the end of the body.
+
+        An interruption loses nothing: a line is taken when it is there as a whole, and then it counts.
+        """
+        while self._next is not None and self._left == 0:
+            line = self._take_line()
+            if self._next == DATA_END:
+                if line != b"\r\n":
+                    self._fail(BodyError("a chunk goes on after its end"))
+                self._next = SIZE
+            elif self._next == SIZE:
+                if (match := _CHUNK_SIZE.fullmatch(line)) is None:
+                    self._fail(BodyError(f"not the size of a chunk: {line[:40]!r}"))
+                self._left = int(match[1], 16)
+                self._next = DATA_END if self._left else TRAILER
+            else:
+                self._read_trailer(line)
+
+    def _read_trailer(self, line: bytes) -> None:
+        self._trailers += 1
+        if line == b"\r\n":
+            self._next = None
+        elif _TRAILER.fullmatch(line) is None or self._trailers > MAX_LINES:
+            self._fail(BodyError(f"not a trailer field, or too many: {line[:40]!r}"))
+
+    def _take_line(self) -> bytes:
+        while not (line := self._stream.take_line()) and self._stream.held < MAX_REQUEST_LINE:
+            self._receive(CHUNK)
+        if not 0 < len(line) < MAX_REQUEST_LINE:
+            self._fail(BodyError("too long a line in a chunked body"))
+        return line
+
+    def _receive(self, size: int) -> None:
+        """Receive more. Blocks, and charges the time."""
+        if self.awaited and not self.unasked:
+            self._stream.send_all(CONTINUE)
+        self.awaited = False
+        start = time.monotonic()
+        try:
+            received = self._stream.receive_more(self._seconds, size)
+        except TimeoutError:
+            self._fail(LateBody("the body did not come in time"))
+        self._seconds -= time.monotonic() - start
+        if received == 0:
+            self._fail(LostBody("the connection ended within the body"))
+        if received == size:
+            gevent.sleep(0)  # there may be more at once, for ever: it is somebody else's turn
+
+    def _fail(self, error: BodyError) -> NoReturn:
+        self.error = error
+        raise error

@@ -1,0 +1,364 @@
+"""One HTTP connection of `WebSocketServer`: the way from a head to a WSGI call; the rest is gevent.pywsgi's.
+
+pywsgi's are `handle_one_response`, `start_response`, `write`, the `Input` of a body, the answers to errors and the log.
+Ours is how a request gets there: http_stream.py receives its head, a plain one becomes an environ at once (see
+http/request.py), and any other goes through pywsgi's own `read_request` and `get_environ`.
+
+An application that answers 101 has the connection for itself: nothing is read from it as HTTP again, and once the
+application took the socket, nothing of the request but its environ stays in memory.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import ssl
+import time
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from http.client import HTTPException
+from types import MethodType
+from typing import Any
+from urllib.parse import unquote
+
+import gevent
+from gevent.pywsgi import WSGIHandler
+
+from ..hosts.upgrade import Detached, detach_socket
+from ..http import request as http_head
+from ..text import between_quotes, one_line
+from .given import GivenSocket, Server
+from .http_body import NO_BODY, BodyError, EmptyBody, RequestBody
+from .http_stream import HeadError, HTTPStream, RawSocket
+
+_BODY_FAILED = [("Content-Type", "text/plain"), ("Connection", "close"), ("Content-Length", "0")]  # as pywsgi's 400
+
+_PYWSGI_NAMES = (
+    "client_address server time_start time_finish requestline command path request_version close_connection environ "
+    "content_length wsgi_input application _orig_status status code result headers_sent response_headers "
+    "response_length response_use_chunked connection_upgraded provided_date provided_content_length"
+)
+
+
+def share_keys(kind: type[RequestHandler]) -> None:
+    """Have the instances of a class share the keys of their dicts, which takes one that had them before all others."""
+    first = kind.__new__(kind)
+    for name in _PYWSGI_NAMES.split():
+        setattr(first, name, None)
+
+
+class _Slots:
+    """The attributes of our own. With them a handler's dict would have more keys than instances share, and 1 KB."""
+
+    __slots__ = ("_idle", "_on_drain", "_plain_environ", "_switching", "_taken", "greenlet", "stream", "surplus")
+
+
+class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
+    """Handles the requests of one connection, one after the other.
+
+    For a request with an Upgrade field, `environ["geventws.upgrade"]` is this object: an application calls `take` for
+    the connection, and `on_drain` to hear that the server stops. It should take the key out of the environ: the two
+    keep each other alive otherwise, until the garbage collector finds them.
+
+    Attributes:
+        surplus: the connection was accepted over the limit, and is to be refused.
+        greenlet: the one that runs `handle`.
+    """
+
+    server: Server
+    environ: Any
+    logs_without_environ = True  # see hosts/upgrade.py
+    wsgi_input: Any
+    status: Any
+    _orig_status: Any
+    ignored_socket_errors = (*WSGIHandler.ignored_socket_errors, errno.ESHUTDOWN, errno.ENOTCONN, errno.ECONNABORTED)
+
+    def __init__(self, sock: RawSocket, address: Any, server: Server) -> None:
+        # not pywsgi's, which makes a reader that most connections never need
+        self.stream = HTTPStream(sock, server.max_head_size)
+        self.client_address = address
+        self.server = server
+        self.surplus = False
+        self.greenlet: Any = None
+        self._idle = True  # no request is under way: nothing is lost when the connection is cut off
+        self._taken = False
+        self._on_drain: Callable[[], object] | None = None
+        self._plain_environ: dict[str, Any] | None = None
+        self._switching: bytes | None = None  # the head of a 101, until it is sent
+
+    @property
+    def socket(self) -> Any:
+        """The gevent socket, made at the first use; once the connection is taken, whatever was handed out."""
+        return self.stream.bare if self._taken else self.stream.socket
+
+    # The connection
+
+    def handle(self) -> None:
+        """Serve the connection until it ends, then close it. Blocks; a peer that leaves raises nothing."""
+        server = self.server
+        self.greenlet = gevent.getcurrent()
+        try:
+            if server.ssl_enabled:
+                self.stream.start_tls(server.wrap_socket, server.ssl_args, server.handshake_timeout)
+            result = self.handle_one_request(server.head_timeout)
+            while result is True:
+                result = self.handle_one_request()
+            if result is not None:
+                self._refuse(*result)
+        except OSError:
+            pass
+        finally:
+            server.forget(self)
+            self.stream.close(drop_input=not self._taken)
+            self.greenlet = self.wsgi_input = self.environ = self._on_drain = None
+
+    def _refuse(self, status: str, response: bytes) -> None:
+        """Send a refusal of pywsgi's kind, and log it."""
+        self.status, self.code = status, int(status)
+        self.socket.settimeout(self.server.head_timeout)
+        try:
+            self._sendall(response)
+        finally:
+            self.time_finish = time.time()
+            self.log_request()
+        self.stream.linger()
+
+    def drain(self) -> None:
+        """End the connection soon: at once where no request is under way, politely otherwise. Does not block."""
+        self.close_connection = True
+        if self._on_drain is not None:
+            gevent.spawn(self._on_drain)
+        elif self._idle:
+            self.stream.interrupt()
+
+    # The seam for WebSockets
+
+    def take(self) -> tuple[Any, bytes]:
+        """Hand out the connection: its socket, and the bytes received behind the head. To be called once.
+
+        From here on the application alone reads and writes, and `environ["wsgi.input"]` is empty. The server closes the
+        socket when the application returns.
+
+        Returns:
+            a gevent socket for TLS, and where somebody has used it before; else a `RawSocket`, which has its `_sock`,
+            `fileno` and `close`, never blocks, and spares a connection the watchers.
+        """
+        received = self.stream.unread()
+        self._taken = True
+        self.environ["wsgi.input"] = self.wsgi_input = NO_BODY
+        return self.stream.bare, received
+
+    def give_away(self) -> GivenSocket:
+        """Let the connection, which was taken, live longer than its request. To be called once.
+
+        The server still counts it against `max_connections`, and drains it, until the socket is closed.
+
+        Returns:
+            the socket, which never blocks, and is the caller's to close.
+        """
+        sock = self.stream.give_away()
+        detached = Detached(sock) if isinstance(sock, RawSocket) else detach_socket(sock)
+        given = GivenSocket(detached, self.server, self._on_drain)
+        self.server.forget(self)
+        return given
+
+    def on_drain(self, callback: Callable[[], object]) -> None:
+        """Have a function called, in a greenlet of its own, when the server begins to stop. It may block."""
+        self._on_drain = callback
+        if self.server.draining:
+            gevent.spawn(callback)
+
+    # One request
+
+    def handle_one_request(self, idle_timeout: float | None = None) -> Any:
+        """Receive a request and answer it: True when another one may follow (see pywsgi for the other results)."""
+        server = self.server
+        self._orig_status = self.status = None
+        self.response_length = self.time_finish = 0
+        self._idle = True
+        try:
+            if not self._receive_head(idle_timeout or server.keepalive_timeout):
+                return None
+        except HeadError as error:
+            return self._fail(error)
+        except (ValueError, HTTPException) as error:
+            return self._handle_client_error(ValueError(one_line(str(error))))  # which logs it
+        self.environ = self.get_environ()
+        if "HTTP_UPGRADE" in self.environ:
+            self.environ["geventws.upgrade"] = self
+        self.close_connection = self.close_connection or server.draining
+        self.application = _as_method(server.application)
+        self.handle_one_response()
+        if self._taken or self.stream.ended:
+            return None
+        if not self.wsgi_input.whole:
+            self.stream.linger()  # what is left of the body may not pass for a request
+            return None
+        return None if self.close_connection else True
+
+    def _receive_head(self, idle_timeout: float) -> bool:
+        """Receive and read a head, which nothing keeps in memory then; return whether one came."""
+        head = self.stream.receive_head(idle_timeout, self.server.head_timeout)
+        if not head:
+            return False
+        self._idle, self.time_start = False, time.time()
+        self._read_head(head)
+        return True
+
+    def _fail(self, error: HeadError) -> tuple[str, bytes]:
+        self.requestline = error.request_line
+        response = f"HTTP/1.1 {error.status}\r\nConnection: close\r\nContent-length: 0\r\n\r\n"
+        return error.status[:3], response.encode("ascii")
+
+    def _read_head(self, head: bytes) -> None:
+        if head.find(b"\n", 0, http_head.MAX_REQUEST_LINE - 1) < 0:
+            raise HeadError("414 Request URI Too Long", head)
+        if self.surplus:
+            raise HeadError("503 Service Unavailable", head)
+        environ = self.server.get_environ()
+        plain = http_head.parse(head, environ)
+        if plain is None:
+            self._read_odd(head)
+        else:
+            self._read_plain(environ, *plain)
+
+    def _read_plain(self, environ: dict[str, Any], method: str, target: str, version: str) -> None:
+        """Complete the environ of a plain head: the same as pywsgi's `read_request` and `get_environ` make."""
+        self.requestline = f"{method} {target} {version}"
+        self.command, self.path, self.request_version = method, target, version
+        connection = environ.get("HTTP_CONNECTION", "").lower()
+        self.close_connection = connection == "close" if version == "HTTP/1.1" else connection != "keep-alive"
+        path, _, environ["QUERY_STRING"] = target.partition("?")
+        environ["PATH_INFO"] = unquote(path, "latin-1") if "%" in path else path
+        environ["SCRIPT_NAME"] = ""
+        environ["REQUEST_METHOD"] = method
+        environ["SERVER_PROTOCOL"] = version
+        if isinstance(self.client_address, tuple):
+            environ["REMOTE_ADDR"] = self.client_address[0]
+            environ["REMOTE_PORT"] = str(self.client_address[1])
+        self.content_length = int(environ["CONTENT_LENGTH"]) if "CONTENT_LENGTH" in environ else None
+        if self.content_length and method == "HEAD":
+            raise ValueError("Unexpected Content-Length")
+        self._add_input(environ)
+        self._plain_environ = environ
+
+    def _add_input(self, environ: dict[str, Any]) -> None:
+        """Put the body in, which ends by itself, whether or not the request offers an upgrade."""
+        chunked = "HTTP_TRANSFER_ENCODING" in environ  # and nothing else, see check_framing
+        if chunked or self.content_length:
+            awaited = environ.get("HTTP_EXPECT", "").lower() == "100-continue" and self.request_version != "HTTP/1.0"
+            length = None if chunked else self.content_length
+            self.wsgi_input = RequestBody(self.stream, length, self.server, awaited)
+        else:
+            self.wsgi_input = EmptyBody(self.stream) if "HTTP_UPGRADE" in environ else NO_BODY
+        environ["wsgi.input"] = self.wsgi_input
+        environ["wsgi.input_terminated"] = True
+
+    def _read_odd(self, head: bytes) -> None:
+        """Read any other head as pywsgi does, and refuse what other servers could read otherwise."""
+        self.rfile: Any = io.BytesIO(head)
+        self.requestline = self.read_requestline().rstrip()
+        http_head.check_request_line(self.requestline)
+        self.read_request(self.requestline)
+        http_head.check_framing(head, self.headers.items(), self.request_version)
+        self.path, host = http_head.read_target(self.path, self.command)
+        if host is not None:
+            del self.headers["Host"]
+            self.headers["Host"] = host
+
+    def get_environ(self) -> dict[str, Any]:
+        """Return the environ of the request whose head was read."""
+        environ, self._plain_environ = self._plain_environ, None
+        if environ is None:
+            environ = super().get_environ()
+            self._add_input(environ)
+            del self.headers, self.rfile  # pywsgi's own, the largest part of an idle connection
+        return environ
+
+    # Answering
+
+    def start_response(
+        self, status: str, headers: Iterable[tuple[str, str]], exc_info: Any = None
+    ) -> Callable[[bytes], None]:
+        """As in PEP 3333; a 101 is written as it is given, in one piece and without a Date."""
+        body = self.wsgi_input
+        if body.error is not None and not self.headers_sent:
+            body.replaced = True
+            status, headers = body.error.status, list(_BODY_FAILED)
+        if exc_info is not None or self.headers_sent or not status.startswith("101 "):
+            write: Callable[[bytes], None] = super().start_response(status, headers, exc_info)
+            return write
+        lines = [name + ": " + value for name, value in headers]
+        text = "\r\n".join(["HTTP/1.1 " + status, *lines])
+        if not text.count("\n") == text.count("\r") == len(lines):
+            raise ValueError("carriage return or newline in a response header", text)
+        self._switching = text.encode("latin-1") + b"\r\n\r\n"
+        self._orig_status, self.status, self.code = status, status.encode("latin-1"), 101
+        self.response_headers: list[tuple[bytes, bytes]] = []
+        self.close_connection = True
+        body.switch()
+        return self.write
+
+    def write(self, data: bytes) -> None:
+        """As in PEP 3333; dropped in the answer to HEAD, and where the answer is not the application's."""
+        super().write(b"" if data and (self.wsgi_input.replaced or self.command == "HEAD") else data)
+
+    def _write_with_headers(self, data: bytes) -> None:
+        head, self._switching = self._switching, None
+        if head is None:
+            super()._write_with_headers(data)
+        else:
+            self.headers_sent = self.connection_upgraded = True
+            self._sendall(head + data)
+
+    def _sendall(self, data: bytes | bytearray) -> None:
+        sent = self.stream.send_now(data)
+        self.response_length += sent
+        if sent < len(data):
+            super()._sendall(memoryview(data)[sent:])
+
+    def finalize_headers(self) -> None:
+        """As pywsgi's; also tells the client when the connection ends: the server stops, a body was not asked for."""
+        super().finalize_headers()
+        if self.command == "HEAD":
+            self.response_use_chunked = False  # nothing follows the head (RFC 9110 9.3.2), no last chunk either
+        if self.wsgi_input.awaited:
+            self.wsgi_input.unasked = self.close_connection = True
+        if (self.server.draining or self.wsgi_input.awaited) and self.request_version == "HTTP/1.1":
+            self.response_headers.append((b"Connection", b"close"))
+
+    def handle_error(self, t: Any, v: Any, tb: Any) -> None:
+        """Answer 500 and log a traceback; a peer that left, or sent no proper body, is not worth one."""
+        peers = (BodyError, ssl.SSLEOFError, ssl.SSLZeroReturnError, OSError if self.stream.ended else BodyError)
+        if not issubclass(t, peers):
+            super().handle_error(t, v, tb)
+            return
+        if t is BodyError:  # neither late nor lost
+            self._handle_client_error(ValueError(str(v)))
+        self.close_connection = True
+        self._send_error_response_if_possible(400)
+
+    def log_request(self) -> None:
+        """Write a line of the access log, if there is one."""
+        if not self.server.silent:
+            super().log_request()
+
+    def format_request(self) -> str:
+        """Return the access log's line: pywsgi's, with what is not printable, and what ends the quotes, escaped."""
+        host = self.client_address[0] if isinstance(self.client_address, tuple) else self.client_address
+        line = between_quotes(self.requestline or "", http_head.MAX_REQUEST_LINE)
+        status = (self._orig_status or self.status or "000").split()[0]
+        took = f"{self.time_finish - self.time_start:.6f}" if self.time_finish else "-"
+        at, size = _log_time(int(self.time_finish)), self.response_length or "-"
+        return f'{host or "-"} - - [{at}] "{line}" {status} {size} {took}'
+
+
+def _as_method(application: Any) -> Any:
+    """Return what calls an object's `__call__` without the C function in between, which costs each greenlet 1 KB."""
+    call = application.__call__
+    return call if isinstance(call, MethodType) else application
+
+
+@lru_cache(maxsize=1)
+def _log_time(second: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))

@@ -1,0 +1,331 @@
+"""The bytes of one HTTP connection: received up to the end of a head, under limits of size and time, and sent.
+
+The socket is the bare one of the C library, non-blocking. Most of what a handshake needs is there at once, so a gevent
+socket with its watchers, and a buffered reader with its buffer, are made only when somebody asks for them.
+"""
+
+from __future__ import annotations
+
+import _socket
+import io
+import ssl
+import time
+from collections.abc import Callable
+from socket import SHUT_RD, SHUT_WR
+from typing import Any
+
+import gevent
+from gevent.socket import socket as Socket
+from gevent.socket import wait_read
+
+from ..http import request as http_head
+
+CHUNK = 8192
+
+LINGER = 1.0
+"""Seconds for which a refused peer may go on sending, so that it gets to read the refusal."""
+
+
+class RawSocket(_socket.socket):
+    """A non-blocking socket without a loop. Like a gevent socket it has its C socket in `_sock`: itself."""
+
+    __slots__ = ()
+
+    no_delay = True  # from the listening socket: see `WebSocketServer.init_socket`
+
+    @property
+    def _sock(self) -> RawSocket:
+        return self
+
+
+class HeadError(Exception):
+    """A head that is not accepted; `head` is what came of it.
+
+    Attributes:
+        status: the HTTP status that answers it.
+        request_line: its request line, as far as it was received.
+    """
+
+    def __init__(self, status: str, head: bytes | bytearray) -> None:
+        super().__init__(status)
+        self.status = status
+        self.request_line = head[: http_head.MAX_REQUEST_LINE].split(b"\n", 1)[0].decode("latin-1").rstrip()
+
+
+class HTTPStream:
+    """The receiving and the sending half of one connection.
+
+    Args:
+        raw: the accepted socket; `close` closes it.
+        max_head_size: bytes of a head at the most.
+    """
+
+    __slots__ = ("_max_head_size", "_raw", "_reader", "_received", "_socket")
+
+    def __init__(self, raw: RawSocket, max_head_size: int) -> None:
+        self._raw: Any = raw  # the C socket; None once there is TLS on it
+        self._socket: Any = None  # the gevent socket, when one was asked for
+        self._received = b""  # what came behind the last head
+        self._reader: io.BufferedReader | None = None
+        self._max_head_size = max_head_size
+
+    @property
+    def bare(self) -> Any:
+        """The bare socket for TCP while no gevent socket was made, else the gevent socket."""
+        return self._socket or self._raw
+
+    @property
+    def socket(self) -> Any:
+        """The gevent socket, made at the first call."""
+        if self._socket is None:
+            raw = self._raw
+            self._socket = Socket(raw.family, raw.type, raw.proto, fileno=raw.detach())
+            self._raw = self._socket._sock
+        return self._socket
+
+    def start_tls(self, wrap: Callable[..., Any], options: dict[str, Any], timeout: float) -> None:
+        """Put TLS on the connection. Blocks until the handshake is done.
+
+        Raises:
+            OSError: the handshake failed, or took longer.
+        """
+        options = dict(options)
+        handshake = options.pop("do_handshake_on_connect", True)
+        self._socket, self._raw = wrap(self.socket, do_handshake_on_connect=False, **options), None
+        if handshake:
+            with gevent.Timeout(timeout, TimeoutError("the TLS handshake took too long")):
+                self._socket.do_handshake()
+
+    # Receiving
+
+    def receive_head(self, idle_timeout: float, timeout: float) -> bytes:
+        """Return the next head, or nothing when the peer is done or nothing came. Blocks.
+
+        Args:
+            idle_timeout: seconds for the first byte.
+            timeout: seconds for the rest.
+
+        Raises:
+            HeadError: it is too large or too slow.
+            OSError: the connection is broken.
+        """
+        self._received = data = self.unread()
+        try:
+            data = data or self._receive(idle_timeout)
+            if data == b"\r\n":
+                data += self._receive(idle_timeout)  # some have it behind a body, and nothing has begun with it
+        except TimeoutError:
+            return b""
+        end = http_head.find_end(data)
+        if not 2 < end <= http_head.MAX_REQUEST_LINE:
+            data, end = self._receive_rest(data, timeout)
+        self._received = data[end:]
+        return data[:end]
+
+    def _receive_rest(self, data: bytes, timeout: float) -> tuple[bytes, int]:
+        """Receive until a head is whole. One empty line before it is skipped (RFC 9112 2.2)."""
+        deadline = time.monotonic() + timeout
+        buffer = bytearray(data)
+        searched = 0
+        skipped = False
+        while True:
+            if not skipped and buffer.startswith(b"\r\n"):
+                del buffer[:2]
+                searched, skipped = 0, True
+            if (end := http_head.find_end(buffer, searched)) >= 0:
+                break
+            self._check_size(buffer)
+            searched = len(buffer)
+            try:
+                received = self._receive(deadline - time.monotonic())
+            except TimeoutError:
+                raise HeadError("408 Request Timeout", buffer) from None
+            if not received:
+                return b"", 0
+            buffer += received
+        self._check_size(buffer[:end])
+        return bytes(buffer), end
+
+    def _check_size(self, head: bytearray) -> None:
+        if len(head) >= http_head.MAX_REQUEST_LINE and head.find(b"\n", 0, http_head.MAX_REQUEST_LINE - 1) < 0:
+            raise HeadError("414 Request URI Too Long", head)
+        if len(head) > self._max_head_size:
+            raise HeadError("431 Request Header Fields Too Large", head)
+
+    def _receive(self, timeout: float, size: int = CHUNK) -> bytes:
+        """Receive what is there, or what comes within the timeout."""
+        sock = self._socket
+        if sock is None:
+            return self._receive_raw(timeout, size)
+        try:
+            sock.settimeout(max(timeout, 0.001))
+            received: bytes = sock.recv(size)
+            return received
+        except TimeoutError:
+            return self._receive_late(sock, size)
+        finally:
+            sock.settimeout(None)
+
+    def _receive_raw(self, timeout: float, size: int) -> bytes:
+        raw = self._raw
+        try:
+            received: bytes = raw.recv(size)
+            return received
+        except BlockingIOError:
+            pass
+        try:
+            wait_read(raw.fileno(), max(timeout, 0.001), TimeoutError())
+        except TimeoutError:
+            return self._receive_late(raw, size)
+        return self._receive_raw(timeout, size)
+
+    def _receive_late(self, sock: Any, size: int) -> bytes:
+        """Receive what came while the loop was held up; raise TimeoutError if there is none."""
+        sock.settimeout(0.0)
+        try:
+            received: bytes = sock.recv(size)
+            return received
+        except (BlockingIOError, ssl.SSLWantReadError):
+            raise TimeoutError from None
+
+    # A body: see http_body.py
+
+    @property
+    def held(self) -> int:
+        """The number of bytes that were received and not taken."""
+        return len(self._received)
+
+    def receive_more(self, timeout: float, size: int) -> int:
+        """Receive up to so many bytes and hold them; return how many there are, 0 at the end. Blocks.
+
+        Raises:
+            TimeoutError: nothing came.
+        """
+        received = self._receive(timeout, size)
+        self._received += received
+        return len(received)
+
+    def take(self, size: int, line: bool) -> bytes:
+        """Return up to so many of the bytes that are held, and not from behind a line's end where that is asked."""
+        held = self._received
+        if line:
+            size = held.find(b"\n", 0, size) + 1 or size
+        self._received = held[size:]
+        return held[:size]
+
+    def take_line(self) -> bytes:
+        """Return the line that is held, nothing while it has no end."""
+        return self.take(self._received.find(b"\n") + 1, line=False)
+
+    # A reader, for other WebSocket libraries
+
+    def reader(self) -> io.BufferedReader:
+        """Return a reader of what follows the head; the same one until `unread`."""
+        if self._reader is None:
+            self._reader = io.BufferedReader(Body(self.socket, self._received))
+            self._received = b""
+        return self._reader
+
+    @property
+    def ended(self) -> bool:
+        """Whether a reader met the end of what the peer sends, or was closed."""
+        reader = self._reader
+        return reader is not None and (reader.closed or reader.raw.ended)  # type: ignore[attr-defined]
+
+    def unread(self) -> bytes:
+        """Take back what was received behind a head and not read yet; the reader, if there is one, is at its end."""
+        received, self._received = self._received, b""
+        reader, self._reader = self._reader, None
+        if reader is not None and not reader.closed:
+            received = reader.raw.unread(reader)  # type: ignore[attr-defined]
+        return received
+
+    # Sending
+
+    def send_now(self, data: bytes | bytearray) -> int:
+        """Send what the kernel takes at once, where that needs no loop; return how much it was. Never raises."""
+        if self._raw is None:
+            return 0
+        try:
+            sent: int = self._raw.send(data)
+        except OSError:
+            return 0  # a call that may block says why
+        return sent
+
+    def send_all(self, data: bytes) -> None:
+        """Send all of it. Blocks; raises OSError."""
+        self.socket.sendall(data)
+
+    # The end
+
+    def give_away(self) -> Any:
+        """Return the socket, which is the caller's to close from here on: the bare one, or a gevent socket."""
+        sock = self.bare
+        self._socket = self._raw = None
+        return sock
+
+    def interrupt(self) -> None:
+        """Have the greenlet that waits for the peer see the end of the connection. Does not block."""
+        try:
+            Socket.shutdown(self._socket, SHUT_RD) if self._raw is None else self._raw.shutdown(SHUT_RD)
+        except OSError:
+            pass
+
+    def linger(self) -> None:
+        """End our side and let the peer read what was sent: a close with unread input would destroy it on its way."""
+        sock = self.socket
+        Socket.shutdown(sock, SHUT_WR)
+        with gevent.Timeout(LINGER, False):
+            while Socket.recv(sock, CHUNK):
+                gevent.sleep(0)  # who sends without a pause would keep the loop from seeing the end of the time
+
+    def close(self, drop_input: bool) -> None:
+        """Close the socket, unless it was given away. Idempotent; never raises.
+
+        Args:
+            drop_input: take what came in and was not read, up to a limit, lest the close resets the connection.
+        """
+        sock = self._socket or self._raw
+        if sock is None:
+            return
+        try:
+            if drop_input:
+                sock._sock.recv(2 * CHUNK)
+        except OSError:
+            pass
+        try:
+            sock.close()
+        except OSError:
+            pass
+
+
+class Body(io.RawIOBase):
+    """What follows a head, as a raw file: first what was received with the head, then the socket."""
+
+    def __init__(self, sock: Any, received: bytes) -> None:
+        self._sock = sock  # where WebSocket libraries look for it
+        self._received = received
+        self._paused = False
+        self.ended = False  # the peer sends no more
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Receive into a buffer; None once reading is over."""
+        count = min(len(buffer), len(self._received))
+        if count:
+            buffer[:count] = self._received[:count]
+            self._received = self._received[count:]
+            return count
+        if self._paused:
+            return None
+        count = int(self._sock.recv_into(buffer))
+        self.ended = not count
+        return count
+
+    def unread(self, reader: io.BufferedReader) -> bytes:
+        """Return what the reader of this file holds, and what is left here. Reading is over with that."""
+        rest, self._received, self._paused = self._received, b"", True
+        return reader.peek() + rest

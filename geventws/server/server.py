@@ -1,0 +1,225 @@
+"""A gevent.pywsgi server for many WebSockets: cheap handshakes, deadlines, limits, and a drain at the end.
+
+It serves any WSGI application as pywsgi does. What it adds stands in three places: http/request.py reads the heads of
+requests, http_connection.py handles one connection, and this module looks at all of them: it accepts, counts, refuses
+over the limit, and ends them when the server stops.
+"""
+
+from __future__ import annotations
+
+import functools
+import signal
+import socket
+import threading
+from typing import Any
+
+import gevent
+from gevent.event import Event
+from gevent.pywsgi import WSGIServer
+from gevent.ssl import SSLSocket
+
+from .http_connection import RequestHandler, share_keys
+from .http_stream import RawSocket
+from .workers import Workers
+
+SURPLUS = 64
+"""Connections over the limit that are read in order to be refused; past them no more are accepted."""
+
+
+class WebSocketServer(WSGIServer):  # type: ignore[misc]
+    """Serves a WSGI application, WebSockets and plain HTTP alike, on one address.
+
+    Takes all that `gevent.pywsgi.WSGIServer` takes, by the same names and in the same order (`backlog`, `spawn`, `log`,
+    `error_log`, `handler_class`, `environ`, and `certfile`, `keyfile` or `ssl_context` for TLS). One greenlet runs
+    each connection. `TCP_NODELAY` is set.
+
+    Args:
+        listener: the address to listen on, as `("127.0.0.1", 8000)` or `":8000"`, or a listening gevent socket.
+        application: the WSGI application.
+        head_timeout: seconds for a request's head to come in, from its first byte on, and for the first byte on a
+            new connection; 10 by default. Then 408.
+        keepalive_timeout: seconds between a response and the next request's first byte; 75 by default.
+        handshake_timeout: seconds for the TLS handshake; 10 by default.
+        max_head_size: bytes of a request's head, 64 KiB by default; then 431. Its request line is refused from 8192
+            bytes on with 414, and more than 99 fields with 400, as pywsgi does.
+        body_timeout: seconds that may be spent on waiting for a request's body, 30 by default; then 408. What the
+            application has not read is received within this time, too, or the connection ends.
+        min_body_rate: bytes of the body, 500 by default, that give one second of `body_timeout` back: a body may
+            take any time at this pace.
+        max_connections: connections at a time; those over the limit are answered with 503. None, the default, for
+            no limit but the system's.
+
+    Raises:
+        TypeError: `handler_class` is not derived from `RequestHandler`.
+        ValueError: `body_timeout` or `min_body_rate` is not above 0.
+    """
+
+    handler_class = RequestHandler
+    backlog = 1024
+    stop_timeout = 8.0
+    """Seconds for `stop`, where it is not given another time: within the ten that Docker gives a container."""
+
+    draining = False
+    """Whether the server is about to stop."""
+
+    def __init__(
+        self,
+        listener: Any,
+        application: Any = None,
+        backlog: int | None = None,
+        spawn: Any = "default",
+        log: Any = "default",
+        error_log: Any = "default",
+        handler_class: type[RequestHandler] | None = None,
+        environ: dict[str, Any] | None = None,
+        *,
+        head_timeout: float = 10.0,
+        keepalive_timeout: float = 75.0,
+        handshake_timeout: float = 10.0,
+        max_head_size: int = 64 * 1024,
+        body_timeout: float = 30.0,
+        min_body_rate: float = 500.0,
+        max_connections: int | None = None,
+        **ssl_options: Any,
+    ) -> None:
+        self.head_timeout = head_timeout
+        self.keepalive_timeout = keepalive_timeout
+        self.handshake_timeout = handshake_timeout
+        self.max_head_size = max_head_size
+        if not (body_timeout > 0 and min_body_rate > 0):
+            raise ValueError(f"body_timeout {body_timeout!r} and min_body_rate {min_body_rate!r} must be above 0")
+        self.body_timeout = body_timeout
+        self.min_body_rate = min_body_rate
+        self.max_connections = max_connections
+        self._workers: Workers | None = None  # in place of the default way to spawn
+        self._connections: set[Any] = set()  # `RequestHandler`s, and `GivenSocket`s that outlive theirs
+        self._ended = Event()  # no connection is left
+        self._drained = Event()
+        self.silent = log is None
+        super().__init__(listener, application, backlog, spawn, log, error_log, handler_class, environ, **ssl_options)
+        self.__dict__.pop("full", None)  # the pool's, see below
+        if (context := ssl_options.get("ssl_context")) is not None:
+            # Not context.wrap_socket, which makes of a context of the standard library a socket that blocks everything.
+            self.wrap_socket = functools.partial(SSLSocket, _context=context)
+        if not issubclass(self.handler_class, RequestHandler):
+            raise TypeError("handler_class must be derived from geventws.http_handler.RequestHandler")
+        share_keys(self.handler_class)
+
+    # Accepting
+
+    def init_socket(self) -> None:
+        """Listen. Accepted sockets inherit TCP_NODELAY, on Linux, macOS and the BSDs: for plain responses, too."""
+        super().init_socket()
+        self.draining = False
+        if self.socket.family in (socket.AF_INET, socket.AF_INET6):
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+        if self._workers is None and self.pool is None and self._spawn == type(self)._spawn:
+            self._workers = Workers()
+
+    def do_read(self) -> tuple[RawSocket, Any] | None:
+        """Accept one connection, if there is one."""
+        listener = self.socket
+        try:
+            descriptor, address = listener._accept()
+        except BlockingIOError:
+            return None
+        sock = RawSocket(listener.family, listener.type, listener.proto, descriptor)
+        sock.setblocking(False)
+        return sock, address
+
+    def full(self) -> bool:
+        """Whether to accept no more for now."""
+        limit = self.max_connections
+        if limit is not None and len(self._connections) >= limit + SURPLUS:
+            return True
+        return self.pool is not None and bool(self.pool.full())
+
+    def do_handle(self, sock: Any, address: Any) -> None:
+        """Serve an accepted connection in a greenlet."""
+        handler = self.handler_class(sock, address, self)
+        limit = self.max_connections
+        handler.surplus = limit is not None and len(self._connections) >= limit
+        self.count(handler)
+        try:
+            if self._workers is not None:
+                self._workers.spawn(handler.handle)
+            else:
+                self._spawn(handler.handle)
+        except BaseException:
+            self.forget(handler)
+            sock.close()
+            raise
+
+    def count(self, connection: Any) -> None:
+        """Count a connection; see `given.Server`."""
+        self._connections.add(connection)
+
+    def forget(self, connection: Any) -> None:
+        """Count a connection no more."""
+        self._connections.discard(connection)
+        if not self._connections:
+            self._ended.set()
+        if self._watcher is None:
+            self._start_accepting_if_started()
+
+    # Stopping
+
+    def close(self) -> None:
+        """Stop accepting, and close the listening socket; connections go on. See `stop`."""
+        super().close()
+        if self._workers is not None:
+            self._workers.close()
+            self._workers = None
+
+    def serve_forever(self, stop_timeout: float | None = None) -> None:
+        """Serve until the server is stopped: by `stop`, by SIGTERM, or by an exception such as KeyboardInterrupt.
+
+        Blocks. In the main thread, and where the program has not set a handler of its own, SIGTERM drains the server
+        as `stop` does, and this method returns.
+
+        Args:
+            stop_timeout: seconds for the drain; `WebSocketServer.stop_timeout` by default.
+        """
+        watcher = None
+        if threading.current_thread() is threading.main_thread():
+            if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+                watcher = gevent.signal_handler(signal.SIGTERM, self._stop_event.set)
+        try:
+            super().serve_forever(stop_timeout)
+        finally:
+            if watcher is not None:
+                watcher.cancel()
+
+    def stop(self, timeout: float | None = None) -> None:
+        """Stop in good order. Blocks until no connection is left; a second call waits for the first.
+
+        The listening socket is closed. Connections that wait for a request end at once, requests under way get their
+        answers, and every WebSocket is closed with 1001 (going away). What is left after the timeout is aborted. Not
+        to be called by a handler, which would wait for itself: spawn it.
+
+        Args:
+            timeout: seconds for all this; `stop_timeout` by default.
+        """
+        self.close()
+        if self.draining:
+            self._drained.wait()
+            return
+        self.draining = True
+        self._drained.clear()
+        try:
+            self._drain(self.stop_timeout if timeout is None else timeout)
+            super().stop(0)
+        finally:
+            self._drained.set()
+
+    def _drain(self, timeout: float) -> None:
+        self._ended.clear()
+        for connection in list(self._connections):
+            connection.drain()
+        if self._connections:
+            self._ended.wait(timeout)
+        for connection in list(self._connections):
+            gevent.kill(connection.greenlet)
+        if self._connections:
+            self._ended.wait(1.0)

@@ -1,0 +1,202 @@
+"""The documents do what they say: every block of code in them is run, and what the README says of defaults is compared.
+
+`RUNS` has one entry for each block, found by a text that stands in it. How blocks are run is in documents.py.
+"""
+
+from __future__ import annotations
+
+import inspect
+import pathlib
+import pkgutil
+import re
+from collections.abc import Callable
+from typing import Any
+
+import docutils.nodes
+import pytest
+from kit import document_talks as talks
+from kit.document_talks import echoes
+from kit.documents import (
+    GEVENT_WEBSOCKET,
+    HANDLER,
+    ROOT,
+    Block,
+    connect_command,
+    docker_command,
+    drained_by_hook,
+    execute,
+    handler,
+    make_targets,
+    nginx,
+    pip_install,
+    program,
+    read,
+    read_blocks,
+    reconnects,
+    script,
+    serve_commands,
+    tls_program,
+)
+
+import geventws
+from geventws.client.opening import connect
+from geventws.endpoints.endpoint import Route
+from geventws.server.server import WebSocketServer
+
+PAGES = sorted([ROOT / "README.rst", ROOT / "CHANGES.rst", *(ROOT / "docs").glob("*.rst")])
+README = (ROOT / "README.rst").read_text()
+
+RUNS: dict[str, dict[str, Callable[[Block], None]]] = {
+    "README.rst": {
+        "@WebSocketWSGI\n": program(echoes),
+        "pip install geventws": pip_install,
+        "pip install 'geventws[compression": pip_install,
+        "make run": make_targets,
+        "geventws connect": serve_commands,
+        "eventlet.listen(": program(echoes, HANDLER),
+        "geventwebsocket.handler": program(echoes, GEVENT_WEBSOCKET),
+        "class Echo(": program(echoes),
+        "import Flask": program(lambda place: echoes(place, "/echo")),
+        "geventws.connect(": script("hello\n"),
+        "pip install 'geventws[gunicorn]'": pip_install,
+        "gunicorn -k gevent --bind": serve_commands,
+        "proxy_pass": nginx,
+        "make bench": make_targets,
+    },
+    "docs/handlers.rst": {
+        "def page(": program(talks.echoes_beside_a_page),
+        "import gevent\n": script(),
+        "def count(": handler(talks.counts),
+        "def add(": handler(talks.adds),
+        "def guess(": handler(talks.guesses),
+        "def patient(": handler(talks.is_patient, timeout="0.2"),
+        "def brief(": handler(talks.is_brief, Timeout="0.5"),
+        "def chat(": handler(talks.chooses),
+        "def private(": handler(talks.authenticates),
+        "def clock(": handler(talks.ticks, sleep="0.05"),
+        "def room(": handler(talks.broadcasts),
+        "def measure(": handler(talks.measures),
+        "def download(": handler(talks.downloads),
+        "def upload(": handler(talks.uploads),
+        "def feed(": handler(talks.compresses),
+    },
+    "docs/client.rst": {
+        "subprotocols=": script("hello\n1000\n"),
+        "InvalidStatus": script(),
+        "reconnect(": reconnects,
+        "geventws connect": connect_command,
+    },
+    "docs/deployment.rst": {
+        "max_connections=10_000": program(talks.is_drained),
+        "geventws serve": serve_commands,
+        "pip install 'geventws[gunicorn]'": pip_install,
+        "gunicorn -k": serve_commands,
+        "connections = set()": handler(echoes),
+        "def post_worker_init(": drained_by_hook,
+        "proxy_pass": nginx,
+        "certfile=": tls_program,
+        "FROM python": docker_command,
+    },
+    "docs/codec.rst": {
+        "Opcode.PING": script(),
+        "close_code == 1002": script(),
+    },
+}
+
+BLOCKS = [block for name in RUNS for block in read_blocks(name)]
+LAST_LINES = [f"{block.page}: {block.text.strip().splitlines()[-1].strip()[:40]}" for block in BLOCKS]
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=LAST_LINES)
+def test_a_block_runs(block: Block, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = [run for key, run in RUNS[block.page].items() if key in block.text]
+    assert len(found) == 1, f"{len(found)} entries of RUNS are for\n{block.text}"
+    found[0](block)
+
+
+def test_no_run_is_without_its_block() -> None:
+    for page, runs in RUNS.items():
+        for key in runs:
+            assert [block.page for block in BLOCKS if key in block.text].count(page) == 1, (page, key)
+
+
+# The pages
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_has_no_warning_and_its_links_lead_somewhere(page: pathlib.Path) -> None:
+    document = read(page)
+    assert not document.parse_messages and not document.transform_messages
+    for link in document.findall(docutils.nodes.reference):
+        target = link.get("refuri", "")
+        if target and "://" not in target:
+            assert (page.parent / target.partition("#")[0]).exists(), f"{page.name} links {target}"
+
+
+def test_the_readme_becomes_a_page() -> None:
+    html = execute(["-m", "docutils", "--strict", str(ROOT / "README.rst")])
+    assert '<pre class="code python literal-block">' in html
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_names_is_there(page: pathlib.Path) -> None:
+    for dotted in re.findall(r"``(geventws(?:\.\w+)+)", page.read_text()):
+        assert pkgutil.resolve_name(dotted) is not None
+
+
+def test_all_pages_stand_in_the_index() -> None:
+    index = (ROOT / "docs" / "index.rst").read_text()
+    for page in (ROOT / "docs").glob("*.rst"):
+        assert page.name == "index.rst" or f"<{page.name}>" in index, page.name
+
+
+# What the README says of the package
+
+
+@pytest.mark.parametrize("name", geventws.__all__)
+def test_a_public_name_stands_in_the_readme(name: str) -> None:
+    assert re.search(rf"``{name}\b", README)
+
+
+def default(function: Any, option: str) -> Any:
+    return inspect.signature(function).parameters[option].default
+
+
+@pytest.mark.parametrize(("option", "told", "value"), [
+    ("max_message_size", "1 MiB", 1 << 20),
+    ("ping_interval", "20 s, varied by 10 %", 20.0),
+    ("ping_timeout", "20 s", 20.0),
+    ("close_timeout", "5 s", 5.0),
+    ("send_timeout", "30 s", 30.0),
+    ("origins", "same origin", geventws.SAME_ORIGIN),
+    ("subprotocols", "none", ()),
+    ("decode_text", "``True``", True),
+    ("streaming", "``False``", False),
+    ("headers", "none", ()),
+    ("support_legacy_versions", "``False``", False),
+    ("compression", "when the peer offers it", geventws.PerMessageDeflate()),
+])  # fmt: skip
+def test_the_defaults_of_a_route(option: str, told: str, value: Any) -> None:
+    row = re.search(rf"^``{option}``( \*)? +(\S.*?)  ", README, re.MULTILINE)
+    assert row is not None and row[2] == told
+    assert default(Route, option) == value
+    assert bool(row[1]) == (option in inspect.signature(connect).parameters)
+    assert not row[1] or default(connect, option) == value
+
+
+def test_every_option_of_a_route_stands_in_the_readme() -> None:
+    for option in inspect.signature(Route).parameters:
+        assert re.search(rf"^``{option}``", README, re.MULTILINE), option
+
+
+def test_the_defaults_of_the_server_and_the_client() -> None:
+    text = " ".join(README.split())
+    for option in ("head_timeout", "keepalive_timeout", "body_timeout"):
+        assert f"``{option}`` {default(WebSocketServer, option):g} s" in text
+    assert f"``handshake_timeout`` (TLS) {default(WebSocketServer, 'handshake_timeout'):g} s" in text
+    assert f"``max_head_size`` {default(WebSocketServer, 'max_head_size') >> 10} KiB" in text
+    assert default(WebSocketServer, "max_connections") is None
+    assert f"{WebSocketServer.stop_timeout:g} s for a drain" in text
+    assert f"``open_timeout`` {default(connect, 'open_timeout'):g} s" in text
+    assert f"``max_redirects`` {default(connect, 'max_redirects')}" in text

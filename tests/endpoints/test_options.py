@@ -1,0 +1,98 @@
+"""What options can be: routes and the client check them alike, before anything is opened."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from geventws import PerMessageDeflate, WebSocketApplication, WebSocketWSGI
+from geventws.client.opening import connect, reconnect
+from geventws.engine.keepalive import Timing
+
+WRONG: list[tuple[str, Any, type[Exception], str]] = [
+    ("max_message_size", -1, ValueError, "max_message_size is a number of bytes from 0 to 2 ** 63 - 1, not -1"),
+    (
+        "max_message_size",
+        1 << 63,
+        ValueError,
+        "max_message_size is a number of bytes from 0 to 2 ** 63 - 1, not 9223372",
+    ),
+    ("max_message_size", None, TypeError, "max_message_size takes an int, not None"),
+    ("max_message_size", math.inf, TypeError, "max_message_size takes an int, not inf"),
+    ("max_message_size", "1 MB", TypeError, "max_message_size takes an int, not '1 MB'"),
+    ("ping_interval", 0, ValueError, "ping_interval has to be above 0, not 0; None turns it off"),
+    ("ping_interval", False, ValueError, "ping_interval has to be above 0, not False; None turns it off"),
+    ("ping_interval", -1.5, ValueError, "ping_interval has to be above 0, not -1.5; None turns it off"),
+    ("ping_interval", math.nan, ValueError, "ping_interval has to be above 0, not nan; None turns it off"),
+    ("ping_interval", "x", TypeError, "ping_interval takes seconds or None, not 'x'"),
+    ("ping_interval", [20], TypeError, r"ping_interval takes seconds or None, not \[20\]"),
+    ("ping_timeout", 0, ValueError, "ping_timeout has to be above 0, not 0; None turns it off"),
+    ("ping_timeout", "x", TypeError, "ping_timeout takes seconds or None, not 'x'"),
+    ("close_timeout", -1, ValueError, "close_timeout has to be at least 0, not -1; None turns it off"),
+    ("close_timeout", math.nan, ValueError, "close_timeout has to be at least 0, not nan; None turns it off"),
+    ("close_timeout", "x", TypeError, "close_timeout takes seconds or None, not 'x'"),
+    ("send_timeout", -1, ValueError, "send_timeout has to be at least 0, not -1; None turns it off"),
+    ("send_timeout", {}, TypeError, "send_timeout takes seconds or None, not {}"),
+    ("compression", "deflate", TypeError, "compression takes a PerMessageDeflate or None, not 'deflate'"),
+    ("compression", True, TypeError, "compression takes a PerMessageDeflate or None, not True"),
+    ("compression", False, TypeError, "compression takes a PerMessageDeflate or None, not False"),
+    ("compression", PerMessageDeflate, TypeError, "compression takes a PerMessageDeflate or None, not <class"),
+]
+
+
+def serve_nobody(ws: Any) -> None:
+    raise AssertionError("nobody connects")
+
+
+def dial(**options: Any) -> None:
+    connect("ws://127.0.0.1:1/", **options)
+
+
+def redial(**options: Any) -> None:
+    next(reconnect("ws://127.0.0.1:1/", **options))
+
+
+def make_route(**options: Any) -> Any:
+    return WebSocketWSGI(serve_nobody, **options)
+
+
+@pytest.mark.parametrize(("option", "value", "error", "why"), WRONG)
+@pytest.mark.parametrize("user", [dial, redial, make_route, WebSocketApplication])
+def test_what_an_option_cannot_be(user: Any, option: str, value: Any, error: type[Exception], why: str) -> None:
+    with pytest.raises(error, match=f"^{why.replace('**', '[*]{2}')}"):
+        user(**{option: value})
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("max_message_size", 0),
+        ("max_message_size", (1 << 63) - 1),
+        *((name, value) for name in Timing._fields for value in (None, 1, 0.001, math.inf)),
+        ("close_timeout", 0),
+        ("send_timeout", 0),
+        ("compression", None),
+        ("compression", PerMessageDeflate(level=1)),
+    ],
+)
+def test_what_an_option_can_be(option: str, value: Any) -> None:
+    assert getattr(make_route(**{option: value}), option) == value
+    with pytest.raises(ConnectionRefusedError):
+        dial(**{option: value})
+
+
+def test_clocks_set_later_are_looked_at_when_a_connection_gets_them() -> None:
+    route = make_route()
+    route.ping_interval = 5
+    assert route.timing == Timing(ping_interval=5) and route.timing is route.timing
+    route.ping_interval = 0
+    with pytest.raises(ValueError, match="ping_interval"):
+        _ = route.timing
+
+
+def test_the_name_that_eventlet_has_for_the_limit_is_checked_alike() -> None:
+    assert make_route(max_frame_length=5).max_message_size == 5
+    with pytest.raises(ValueError, match="max_message_size is a number of bytes"):
+        make_route(max_frame_length=-1)

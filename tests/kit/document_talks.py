@@ -1,0 +1,169 @@
+"""What is said to the programs and the handlers of the documents, and what they have to answer."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import socket
+import ssl
+from typing import Any
+
+import pytest
+from kit.hosts import Host
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+
+class Place:
+    """Where something is served, and the process that serves it."""
+
+    def __init__(self, port: int, host: Host) -> None:
+        self.port = port
+        self.host = host
+
+    def connect(self, path: str = "/", tls: ssl.SSLContext | None = None, **options: Any) -> Any:
+        """Return a client; `with` closes it."""
+        url = f"{'wss' if tls else 'ws'}://127.0.0.1:{self.port}{path}"
+        return connect(url, ssl=tls, proxy=None, open_timeout=5, **options)
+
+    def asks(self, messages: dict[Any, Any], path: str = "/", **options: Any) -> None:
+        """Send each message, and compare its answer."""
+        with self.connect(path, **options) as client:
+            for message, answer in messages.items():
+                client.send(message)
+                assert client.recv(timeout=5) == answer
+
+
+def hear(client: Any, message: str) -> None:
+    """Receive until a message comes."""
+    while client.recv(timeout=5) != message:
+        pass
+
+
+def close_of(client: Any) -> tuple[int, str]:
+    """Return how the server closed."""
+    with pytest.raises(ConnectionClosed) as caught:
+        client.recv(timeout=5)
+    assert caught.value.rcvd is not None
+    return caught.value.rcvd.code, caught.value.rcvd.reason
+
+
+def refusal(place: Place, **options: Any) -> Any:
+    """Return the answer to a handshake that is refused."""
+    with pytest.raises(InvalidStatus) as caught, place.connect(**options):
+        pass
+    return caught.value.response
+
+
+def echoes(place: Place, path: str = "/", **options: Any) -> None:
+    place.asks({"hello": "hello", b"\x00\xff": b"\x00\xff", "": ""}, path, **options)
+
+
+def is_drained(place: Place) -> None:
+    with place.connect() as client:
+        client.send("hello")
+        assert client.recv(timeout=5) == "hello"
+        place.host.terminate()
+        assert close_of(client) == (1001, "")
+    assert place.host.wait() == 0
+
+
+def echoes_beside_a_page(place: Place) -> None:
+    echoes(place, "/echo")
+    with socket.create_connection(("127.0.0.1", place.port), timeout=5) as plain:
+        plain.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert b"".join(iter(lambda: plain.recv(4096), b"")).endswith(b"\r\n\r\nhello\n")
+
+
+def counts(place: Place) -> None:
+    place.asks({"hello": "str of length 5", b"": "bytes of length 0"})
+
+
+def adds(place: Place) -> None:
+    place.asks({"[1, 2]": '{"sum":3}', "[]": '{"sum":0}'})
+
+
+def guesses(place: Place) -> None:
+    with place.connect() as client:
+        client.send("41")
+        client.send("42")
+        assert close_of(client) == (4000, "found")
+    place.host.wait_for("^ended with 4000 found$")
+
+
+def is_patient(place: Place) -> None:
+    with place.connect() as client:
+        assert client.recv(timeout=5) == "are you still there?"
+        client.send("yes")
+        hear(client, "yes")
+
+
+def is_brief(place: Place) -> None:
+    with place.connect() as client:
+        client.send("hello")
+        assert client.recv(timeout=5) == "hello"
+        assert close_of(client) == (4001, "time is up")
+
+
+def chooses(place: Place) -> None:
+    with place.connect(subprotocols=["chat.v1", "chat.v2"], origin="https://example.org") as client:
+        assert client.recv(timeout=5) == "you speak chat.v1"
+    with place.connect() as client:
+        assert client.recv(timeout=5) == "you speak None"
+    assert refusal(place, origin="https://elsewhere.example").status_code == 403
+
+
+def authenticates(place: Place) -> None:
+    with place.connect(additional_headers={"Authorization": "Bearer secret"}) as client:
+        assert client.recv(timeout=5) == "welcome"
+        assert client.response.headers["X-Served-By"] == "geventws"
+    answer = refusal(place)
+    assert (answer.status_code, answer.body) == (401, b"a token is needed\n")
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+def ticks(place: Place) -> None:
+    with place.connect() as client:
+        assert client.recv(timeout=5) == "tick"
+        client.send("hello")
+        hear(client, "hello")
+        assert client.recv(timeout=5) == "tick"
+    with place.connect() as client:
+        assert client.recv(timeout=5) == "tick"
+    assert "Traceback" not in "\n".join(place.host.lines)
+
+
+def broadcasts(place: Place) -> None:
+    with place.connect() as ada, place.connect() as ben:
+        for client, message in ((ada, "ada"), (ben, "ben"), (ada, "hello")):
+            client.send(message)
+            hear(client, message)  # whoever hears an own message is in the room
+        hear(ben, "hello")
+
+
+def measures(place: Place) -> None:
+    with place.connect() as client:
+        client.send("now")
+        assert re.fullmatch(r"\d+\.\d{3} ms", client.recv(timeout=5))
+
+
+def downloads(place: Place) -> None:
+    pathlib.Path("report.csv").write_bytes(b"1;2\n" * 50_000)
+    with place.connect() as client:
+        parts = list(client.recv_streaming())
+        assert len(parts) >= 4 and b"".join(parts) == b"1;2\n" * 50_000
+
+
+def uploads(place: Place) -> None:
+    with place.connect() as client:
+        for message, size in ((b"x" * 3_000_000, 3_000_000), ("", 0), (["in ", "parts"], 8)):
+            client.send(message)
+            assert client.recv(timeout=5) == f"{size} bytes"
+
+
+def compresses(place: Place) -> None:
+    with place.connect() as client:
+        agreed = client.response.headers["Sec-WebSocket-Extensions"]
+        assert "permessage-deflate" in agreed and "server_no_context_takeover" not in agreed
+        client.send("x" * 100)
+        assert [client.recv(timeout=5) for _ in range(2)] == ["x" * 100] * 2

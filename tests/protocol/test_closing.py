@@ -1,0 +1,387 @@
+"""protocol.py: control frames, the closing handshake, its buffers, and sending (RFC 6455 5.5, 5.6, 7)."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from kit.wire import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    KEY,
+    PING,
+    PONG,
+    TEXT,
+    WAYS,
+    feed,
+    frame,
+    lengths,
+    read_frames,
+    unmasked,
+)
+
+from geventws.frames import Opcode
+from geventws.protocol.connection import WebSocketProtocol
+
+FIRST_TEXT, FIRST_BINARY, MIDDLE = 0x01, 0x02, 0x00
+
+every_way = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+
+
+def sent(protocol: WebSocketProtocol) -> list[tuple[int, bytes]]:
+    """Return the heads and payloads of what the protocol would send."""
+    return read_frames(b"".join(protocol.output))
+
+
+def close(code: int, reason: bytes = b"") -> bytes:
+    """Return the payload of a close frame."""
+    return code.to_bytes(2, "big") + reason
+
+
+# Pings and pongs (RFC 6455 5.5.2, 5.5.3)
+
+
+@every_way
+@pytest.mark.parametrize("size", [0, 1, 125])
+def test_a_ping_is_answered_with_its_payload(way: Any, size: int) -> None:
+    payload = bytes(range(255, 255 - size, -1))
+    protocol = WebSocketProtocol()
+    way(protocol, frame(PING, payload))
+    assert protocol.output == [unmasked(PONG, payload)]
+    assert protocol.controls == [(Opcode.PING, payload)]
+    assert protocol.failure is None and not protocol.messages
+
+
+@every_way
+def test_pings_are_answered_in_order(way: Any) -> None:
+    protocol = WebSocketProtocol()
+    way(protocol, b"".join(frame(PING, str(i).encode()) for i in range(300)))
+    assert sent(protocol) == [(PONG, str(i).encode()) for i in range(300)]
+
+
+@every_way
+def test_a_ping_in_a_message_is_answered_before_its_end(way: Any) -> None:
+    protocol = WebSocketProtocol()
+    way(protocol, frame(FIRST_TEXT, b"a") + frame(PING, b"\xff"))
+    assert sent(protocol) == [(PONG, b"\xff")]
+    way(protocol, frame(CONTINUATION, b"b"))
+    assert list(protocol.messages) == ["ab"]
+
+
+@every_way
+def test_a_client_masks_its_pongs(way: Any) -> None:
+    protocol = WebSocketProtocol(client=True)
+    way(protocol, unmasked(PING, b"abc"))
+    assert sent(protocol) == [(PONG, b"abc")]
+    assert protocol.output[0][1] == 0x83
+
+
+@every_way
+def test_a_pong_is_told_and_not_answered(way: Any) -> None:
+    protocol = WebSocketProtocol()
+    way(protocol, frame(PONG, b"unasked") + frame(TEXT, b"on"))
+    assert protocol.controls == [(Opcode.PONG, b"unasked")]
+    assert not protocol.output and list(protocol.messages) == ["on"]
+
+
+# The peer closes (RFC 6455 5.5.1, 7.1.5): what the table of codes makes of each payload
+
+GOOD_CODES = [1000, 1001, 1002, 1003, *range(1007, 1015), 3000, 3999, 4000, 4999]
+BAD_CODES = [0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535]
+GOOD_CLOSES = {
+    "empty": b"",
+    **{str(code): close(code) for code in GOOD_CODES},
+    "a reason": close(1000, b"so long"),
+    "a reason in Greek": close(3000, "αντίο".encode()),
+    "125 bytes": close(4999, b"x" * 123),
+}
+BAD_CLOSES = {
+    "one byte": (b"\x03", 1002),
+    **{str(code): (close(code), 1002) for code in BAD_CODES},
+    **{f"{code} with a reason": (close(code, b"why"), 1002) for code in (999, 1005, 1006, 5000)},
+    "a reason of one bad byte": (close(1000, b"\xff"), 1007),
+    "a reason that ends in a character": (close(1000, b"ok\xe2\x82"), 1007),
+    "a surrogate": (close(1001, b"\xed\xa0\x80"), 1007),
+    "125 bytes, the last one bad": (close(1000, b"x" * 122 + b"\xc0"), 1007),
+}
+
+
+@every_way
+@pytest.mark.parametrize("client", [False, True])
+@pytest.mark.parametrize("payload", GOOD_CLOSES.values(), ids=GOOD_CLOSES)
+def test_a_close_is_answered_with_the_same(payload: bytes, client: bool, way: Any) -> None:
+    protocol = WebSocketProtocol(client=client)
+    key = None if client else KEY
+    way(protocol, frame(TEXT, b"last", key) + frame(CLOSE, payload, key) + frame(TEXT, b"late", key) + b"\xff\xff")
+    assert protocol.close_received and protocol.answer_due and not protocol.output  # the last message comes first
+    assert list(protocol.messages) == ["last"]
+    protocol.answer()
+    assert sent(protocol) == [(CLOSE, payload)]
+    assert protocol.close_sent and not protocol.answer_due and protocol.failure is None
+    assert protocol.close_code == (int.from_bytes(payload[:2], "big") or 1005)
+    assert protocol.close_reason == payload[2:].decode()
+
+
+@every_way
+def test_a_close_with_no_message_in_front_is_answered_at_once(way: Any) -> None:
+    protocol = WebSocketProtocol()
+    way(protocol, frame(CLOSE, close(1000, b"bye")) + frame(TEXT, b"late"))
+    assert sent(protocol) == [(CLOSE, close(1000, b"bye"))]
+    assert not protocol.answer_due and not protocol.messages
+
+
+@every_way
+@pytest.mark.parametrize(("payload", "code"), BAD_CLOSES.values(), ids=BAD_CLOSES)
+def test_a_close_that_breaks_a_rule(payload: bytes, code: int, way: Any) -> None:
+    protocol = WebSocketProtocol()
+    way(protocol, frame(TEXT, b"last") + frame(CLOSE, payload) + frame(TEXT, b"late"))
+    assert protocol.failure is not None and protocol.failure.close_code == code
+    assert not protocol.close_received and not protocol.output
+    protocol.answer()
+    assert [(head, body[:2]) for head, body in sent(protocol)] == [(CLOSE, code.to_bytes(2, "big"))]
+    assert protocol.close_code == code and list(protocol.messages) == ["last"]
+
+
+BEHIND = {
+    "a message": frame(TEXT, b"late"),
+    "a ping": frame(PING, b"late"),
+    "another close": frame(CLOSE, close(1001)),
+    "a breach": b"\xff" * 50,
+    "too long a frame": b"\x82" + lengths(2**63 - 1, True),
+    "an HTTP request": b"GET / HTTP/1.1\r\n\r\n",
+    "600 messages": frame(TEXT, b"late") * 600,
+}
+
+
+@every_way
+@pytest.mark.parametrize("behind", BEHIND.values(), ids=BEHIND)
+def test_what_comes_behind_a_close_is_dropped(behind: bytes, way: Any) -> None:
+    protocol = WebSocketProtocol()
+    way(protocol, frame(CLOSE, close(1000)) + behind)
+    feed(protocol, behind)
+    assert sent(protocol) == [(CLOSE, close(1000))]
+    assert not protocol.messages and not protocol.controls and protocol.failure is None
+    assert protocol.close_code == 1000 and protocol.simple_limit == 0 and protocol.receive_buffer() is None
+
+
+@every_way
+def test_a_close_in_the_middle_of_a_message_ends_it_too(way: Any) -> None:
+    protocol = WebSocketProtocol()
+    way(protocol, frame(FIRST_TEXT, b"half\xc3") + frame(CLOSE, close(1001, b"\xc3\xa9")) + frame(CONTINUATION))
+    assert (protocol.close_code, protocol.close_reason) == (1001, "é")
+    assert not protocol.messages and protocol.failure is None
+
+
+# We close (RFC 6455 7.1.2)
+
+
+@every_way
+def test_an_answer_is_not_answered(way: Any) -> None:
+    protocol = WebSocketProtocol()
+    protocol.send_close(1001, "bye")
+    assert protocol.close_sent and not protocol.close_received and protocol.close_code == 1006
+    way(protocol, frame(TEXT, b"crossing") + frame(PING, b"no more") + frame(CLOSE, close(1001, b"bye")))
+    assert sent(protocol) == [(CLOSE, close(1001, b"bye"))]
+    assert protocol.close_received and (protocol.close_code, protocol.close_reason) == (1001, "bye")
+    assert list(protocol.messages) == ["crossing"]
+
+
+def test_two_closes_that_cross() -> None:
+    """Each side keeps what it received, and neither answers."""
+    server, client = WebSocketProtocol(), WebSocketProtocol(client=True)
+    server.send_close(1001, "server")
+    client.send_close(4000, "client")
+    to_client, to_server = b"".join(server.output), b"".join(client.output)
+    feed(client, to_client)
+    feed(server, to_server)
+    assert (server.close_code, server.close_reason) == (4000, "client")
+    assert (client.close_code, client.close_reason) == (1001, "server")
+    assert len(server.output) == len(client.output) == 1
+
+
+def test_one_close_frame_is_sent() -> None:
+    protocol = WebSocketProtocol()
+    for code in (1000, 1001, None, 1000):
+        protocol.send_close(code, "first" if code == 1000 else "")
+    assert sent(protocol) == [(CLOSE, close(1000, b"first"))]
+
+
+@pytest.mark.parametrize(("code", "payload"), [(1000, b"\x03\xe8"), (4999, b"\x13\x87"), (None, b""), (1005, b"")])
+def test_the_close_frame(code: int | None, payload: bytes) -> None:
+    protocol = WebSocketProtocol()
+    protocol.send_close(code)
+    assert protocol.output == [unmasked(CLOSE, payload)]
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [*((code, "") for code in BAD_CODES if code != 1005), (70000, ""), (-1, ""), (1000, "x" * 124), (1000, "€" * 42)],
+)
+def test_a_close_that_may_not_be_sent_is_not(code: int, reason: str) -> None:
+    protocol = WebSocketProtocol()
+    with pytest.raises(ValueError):
+        protocol.send_close(code, reason)
+    assert not protocol.close_sent and not protocol.output
+    protocol.send_close(1000)
+    assert sent(protocol) == [(CLOSE, close(1000))]
+
+
+@pytest.mark.parametrize("reason", [b"bytes", memoryview(b"view"), bytearray(b"array"), 7])
+def test_a_reason_is_text(reason: Any) -> None:
+    protocol = WebSocketProtocol()
+    with pytest.raises((TypeError, AttributeError)):
+        protocol.send_close(1000, reason)
+    assert not protocol.close_sent and not protocol.output
+
+
+# Failing (RFC 6455 7.1.7)
+
+FAILURES = {"1002": (b"\xff", 1002), "1007": (frame(TEXT, b"\xff"), 1007), "1009": (frame(BINARY, bytes(101)), 1009)}
+
+
+@every_way
+@pytest.mark.parametrize(("data", "code"), FAILURES.values(), ids=FAILURES)
+def test_a_failure_is_answered_behind_the_replies_that_are_due(data: bytes, code: int, way: Any) -> None:
+    protocol = WebSocketProtocol(max_message_size=100)
+    way(protocol, frame(PING, b"1") + data + frame(PING, b"2") + frame(CLOSE))
+    assert sent(protocol) == [(PONG, b"1")] and not protocol.close_sent
+    assert protocol.simple_limit == 0 and protocol.receive_buffer() is None
+    protocol.answer()
+    pong, (head, payload) = sent(protocol)
+    assert (head, payload[:2]) == (CLOSE, code.to_bytes(2, "big"))
+    assert protocol.close_sent and not protocol.close_received and protocol.close_code == code
+    assert payload[2:].decode() == protocol.close_reason == str(protocol.failure) != ""
+
+
+def test_a_failure_behind_our_close_is_not_answered() -> None:
+    protocol = WebSocketProtocol()
+    protocol.send_close(1000)
+    feed(protocol, b"\xff")
+    protocol.answer()
+    assert sent(protocol) == [(CLOSE, close(1000))]
+    assert protocol.close_code == 1002
+
+
+@pytest.mark.parametrize("data", [b"\xff", frame(CLOSE, close(999)), frame(FIRST_TEXT, b"a") + frame(TEXT, b"b")])
+def test_a_failure_stays_the_first(data: bytes) -> None:
+    protocol = WebSocketProtocol()
+    feed(protocol, data)
+    first = protocol.failure
+    feed(protocol, frame(TEXT, b"\xff") + frame(TEXT, b"fine"))
+    assert protocol.failure is first and not protocol.messages
+
+
+# Where bytes may go: simple_limit and receive_buffer
+
+NEW, OPEN, LIMIT = b"", frame(FIRST_BINARY, b"abc"), 1000
+BIG = frame(BINARY, bytes(i % 251 for i in range(900)))
+PART = frame(CONTINUATION, bytes(9))[:-1]
+
+
+@pytest.mark.parametrize(
+    ("data", "limit"),
+    [
+        (NEW, LIMIT),
+        (frame(TEXT, b"whole"), LIMIT),
+        (frame(PING), LIMIT),
+        (OPEN + frame(CONTINUATION), LIMIT),
+        (BIG, LIMIT),
+        *((BIG[:cut], 0) for cut in (1, 2, 4, 7, 8, 9, 907)),
+        *((frame(PING, b"abc")[:cut], 0) for cut in range(1, 9)),
+        (OPEN, 0),
+        (OPEN + frame(PONG), 0),
+        (OPEN + frame(MIDDLE), 0),
+        (OPEN[:-1], 0),
+        (frame(CLOSE), 0),
+        (b"\xff", 0),
+    ],
+)
+def test_simple_limit_says_whether_a_message_begins(data: bytes, limit: int) -> None:
+    for way in WAYS.values():
+        protocol = WebSocketProtocol(max_message_size=LIMIT)
+        way(protocol, data)
+        assert protocol.simple_limit == limit
+
+
+def test_simple_limit_is_within_what_32_bits_hold() -> None:
+    assert 0 < WebSocketProtocol(max_message_size=2**40).simple_limit < 2**31
+
+
+@pytest.mark.parametrize("client", [False, True])
+@pytest.mark.parametrize("head", [TEXT, BINARY])
+def test_the_rest_of_a_frame_is_received_into_its_buffer(head: int, client: bool) -> None:
+    body = bytes(i % 128 for i in range(900))
+    data = frame(head, body, None if client else KEY)
+    start = len(data) - len(body)
+    for begun, size in itertools.product((0, 1, 2, 3, 4, 5, 899), (1, 3, 4, 5, 500, 5000)):
+        protocol = WebSocketProtocol(client=client)
+        assert protocol.receive_buffer() is None
+        feed(protocol, data[: start + begun])
+        at = start + begun
+        while at < len(data):
+            target = protocol.receive_buffer()
+            assert target is not None and len(target) == len(data) - at and not target.readonly
+            piece = data[at : at + size]
+            target[: len(piece)] = piece
+            protocol.buffer_received(len(piece))
+            at += len(piece)
+        assert protocol.receive_buffer() is None
+        assert list(protocol.messages) == [body if head == BINARY else body.decode()]
+        feed(protocol, frame(head, b"next", None if client else KEY))
+        assert len(protocol.messages) == 2
+
+
+def test_the_two_ways_to_receive_take_turns() -> None:
+    protocol = WebSocketProtocol()
+    data = frame(TEXT, "äöü€".encode() * 50)
+    feed(protocol, data[:20])
+    at = 20
+    for size in itertools.cycle((1, 2, 3)):
+        if at >= len(data):
+            break
+        target = protocol.receive_buffer()
+        assert target is not None
+        target[:size] = data[at : at + size].ljust(size, b"?")[: len(target)]
+        protocol.buffer_received(min(size, len(target)))
+        at += size
+        feed(protocol, data[at : at + 1])
+        at += 1
+    assert list(protocol.messages) == ["äöü€" * 50]
+
+
+@pytest.mark.parametrize("data", [b"", b"\x81", BIG[:4], BIG[:7], OPEN, OPEN + PART, b"\xff", BIG])
+def test_there_is_no_buffer_where_none_is_due(data: bytes) -> None:
+    protocol = WebSocketProtocol()
+    feed(protocol, data)
+    assert protocol.receive_buffer() is None
+
+
+# Sending (RFC 6455 5.3, 5.6)
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536])
+def test_a_server_sends_the_payload_as_it_is(size: int) -> None:
+    body = bytes(i % 251 for i in range(size))
+    header, payload = WebSocketProtocol().encode(BINARY, body)
+    assert payload is body
+    assert header + body == unmasked(BINARY, body)
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536])
+def test_a_client_masks_with_a_fresh_key(size: int) -> None:
+    body = bytes(i % 251 for i in range(size))
+    client = WebSocketProtocol(client=True)
+    header, payload = client.encode(TEXT, memoryview(body))
+    assert header + bytes(payload) == frame(TEXT, body, header[-4:])
+    assert len({client.encode(TEXT, b"")[0] for _ in range(64)}) > 60
+
+
+def test_control_frames_hold_125_bytes() -> None:
+    protocol = WebSocketProtocol()
+    assert protocol.encode_control(Opcode.PING, bytes(125)) == b"\x89\x7d" + bytes(125)
+    with pytest.raises(ValueError):
+        protocol.encode_control(Opcode.PING, bytes(126))
+    client = WebSocketProtocol(client=True)
+    assert read_frames(client.encode_control(Opcode.PONG, b"abc")) == [(PONG, b"abc")]

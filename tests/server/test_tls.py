@@ -1,0 +1,89 @@
+"""WebSocketServer over TLS."""
+
+# ruff: noqa: F811 (fixtures)
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+import gevent.ssl
+import pytest
+import trustme
+from kit.http_site import Running, deadline, parser, read_all, read_response, run, show  # noqa: F401
+
+from geventws import WebSocket, WebSocketWSGI, connect
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The path of a file with a certificate and its key."""
+    path = str(tmp_path_factory.mktemp("tls") / "server.pem")
+    trustme.CA().issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(path)
+    return path
+
+
+def tls_options(certificate: str) -> dict[str, Any]:
+    """Return options that make a server speak TLS."""
+    context = gevent.ssl.SSLContext(gevent.ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return {"ssl_context": context}
+
+
+def dial_tls(running: Running) -> Any:
+    """Return a TLS client that trusts everybody."""
+    context = gevent.ssl.SSLContext(gevent.ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, gevent.ssl.CERT_NONE
+    client = context.wrap_socket(running.connect())
+    running.clients.append(client)
+    return client
+
+
+def test_a_context_of_the_standard_library(run: Any, certificate: str) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+
+    @WebSocketWSGI
+    def echo(ws: WebSocket) -> None:
+        for message in ws:
+            ws.send(message)
+
+    running = run(echo, ssl_context=context)
+    silent = dial_tls(running)  # which holds nobody up
+    trusting = gevent.ssl.SSLContext(gevent.ssl.PROTOCOL_TLS_CLIENT)
+    trusting.check_hostname, trusting.verify_mode = False, gevent.ssl.CERT_NONE
+    with connect(f"wss://127.0.0.1:{running.server.server_port}/", ssl=trusting, proxy=None) as ws:
+        ws.send("over the standard library's context")
+        assert ws.wait(timeout=5) == "over the standard library's context"
+    silent.close()
+
+
+def test_tls(run: Any, parser: None, certificate: str) -> None:
+    running = run(show, **tls_options(certificate))
+    client = dial_tls(running)
+    for _ in range(2):
+        client.sendall(b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc")
+        answer = read_response(client)
+        assert b"'https'" in answer and b"abc" in answer
+
+
+def test_tls_handshakes_have_a_deadline_and_fail_in_silence(
+    run: Any, certificate: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    running = run(show, handshake_timeout=0.2, **tls_options(certificate))
+    silent = running.connect()
+    silent.sendall(b"\x16\x03\x01")
+    assert read_all(silent) == b""
+    wrong = running.connect()
+    wrong.sendall(b"GET / HTTP/1.0\r\n\r\n")
+    read_all(wrong)
+    assert capfd.readouterr().err == ""
+    assert running.access == []
+
+
+def test_a_head_and_a_body_that_do_not_come_are_answered_with_408(run: Any, certificate: str) -> None:
+    running = run(show, head_timeout=0.2, body_timeout=0.1, **tls_options(certificate))
+    for request in (b"GET / HTTP/1.1\r\n", b"POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc"):
+        client = dial_tls(running)
+        client.sendall(request)
+        assert read_all(client).startswith(b"HTTP/1.1 408 Request Timeout\r\nCon")

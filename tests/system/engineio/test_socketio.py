@@ -1,0 +1,92 @@
+"""Flask-SocketIO on geventws, talked to by the JavaScript client under Node: see app.py and client.mjs."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+from kit.documents import Block, free_port, program, read_blocks
+from kit.hosts import ROOT, START, Host
+
+FOLDER = pathlib.Path(__file__).parent
+CLIENT = FOLDER / "client.mjs"
+MODULES = ROOT / "build" / "engineio"
+SCENARIOS = re.findall(r'^  async "(.+)"\(\)', CLIENT.read_text(), re.MULTILINE)
+GUNICORN = [sys.executable, "-m", "gunicorn", "--graceful-timeout", "1", "--chdir", str(FOLDER)]
+GUNICORN += ["--bind", "127.0.0.1:{}", "app:app"]
+COMMANDS = {
+    "socketio.run": [sys.executable, str(FOLDER / "app.py"), "{}"],
+    "gunicorn -k gevent": [*GUNICORN, "-k", "gevent"],
+    "gunicorn -k gevent_pywsgi": [*GUNICORN, "-k", "gevent_pywsgi"],
+    "example": [sys.executable, str(ROOT / "examples" / "flask_socketio_app.py"), "{}"],
+}
+
+
+def run_client(port: int, *arguments: str) -> None:
+    """Run one scenario in Node; it ends with 0, and says why if not."""
+    assert (MODULES / "node_modules").exists(), f"socket.io-client is not in {MODULES}: `make test` installs it"
+    command = ["node", str(CLIENT), str(MODULES), f"http://127.0.0.1:{port}", *arguments]
+    done = subprocess.run(command, timeout=20, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def wait_until_up(host: Host) -> None:
+    """Block until it listens: Flask-SocketIO does not tell."""
+    deadline = time.monotonic() + START
+    while time.monotonic() < deadline:
+        with contextlib.suppress(ConnectionRefusedError):
+            return socket.create_connection(("127.0.0.1", host.port)).close()
+        time.sleep(0.02)
+    raise AssertionError("it does not listen; it says\n" + "\n".join(host.lines))
+
+
+@pytest.fixture(scope="module")
+def hosts() -> Iterator[dict[str, Host]]:
+    """All of them, started at once."""
+    started = {}
+    for name, command in COMMANDS.items():
+        port = free_port()
+        started[name] = Host([part.format(port) for part in command])
+        started[name].port = port
+    yield started
+    for host in started.values():
+        host.terminate()
+    for host in started.values():
+        host.wait()
+
+
+@pytest.fixture
+def host(request: pytest.FixtureRequest, hosts: dict[str, Host]) -> Iterator[Host]:
+    """One of them, which writes no traceback."""
+    host = hosts[request.param]
+    wait_until_up(host)
+    yield host
+    assert not [line for line in host.lines if line.startswith("Traceback")], "\n".join(host.lines)
+
+
+@pytest.mark.parametrize("host", ["socketio.run", "gunicorn -k gevent", "gunicorn -k gevent_pywsgi"], indirect=True)
+@pytest.mark.parametrize("way", ["upgrade", "websocket"])
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_client(host: Host, way: str, scenario: str) -> None:
+    run_client(host.port, way, scenario)
+
+
+@pytest.mark.parametrize("host", ["example"], indirect=True)
+def test_example(host: Host) -> None:
+    run_client(host.port, "upgrade", "chats")
+
+
+PROGRAMS = [block for block in read_blocks("docs/flask-socketio.rst") if block.language == "python"]
+
+
+@pytest.mark.parametrize("block", PROGRAMS, ids=["Flask-SocketIO", "python-socketio"])
+def test_program_on_the_page(block: Block, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    program(lambda place: run_client(place.port, "upgrade", "adds"))(block)

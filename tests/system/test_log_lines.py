@@ -1,0 +1,368 @@
+"""Nobody forges a line of a log: whatever a peer says, each record is one printable line, and short.
+
+The log calls are read from the source, and each is provoked here by a peer that puts `FORGED` wherever it may. A log
+call without a scenario fails; so does a class of errors without one.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import logging
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+from kit import raw
+from kit.scripted import answering
+
+import geventws
+from geventws import exceptions
+from geventws.cli.main import main
+from geventws.compat import pulsar, pulsar04, wsocket
+
+PACKAGE = Path(geventws.__file__).parent
+LEVELS = {"debug", "info", "warning", "error", "exception", "critical", "log", "tell"}
+FORGED = "\r\n2026-01-01 INFO forged\x1b[2J\x00\x85\u2028\u202e'\" "
+PATH = "/%0D%0A2026-01-01%20INFO%20forged%1B%5B2J%00%C2%85%E2%80%A8'%22" + "x" * 3000
+REASON = FORGED + "x" * 80
+BOUND = 2000
+"""Characters of a log record, or of an error's text."""
+
+
+def log_calls() -> set[tuple[str, str]]:
+    """Return the module and the format of all calls of a logger in the package."""
+    trees = {path: ast.parse(path.read_text()) for path in PACKAGE.rglob("*.py")}
+    return {(place(path), form) for path, tree in trees.items() for node in ast.walk(tree) for form in read(node)}
+
+
+def place(path: Path) -> str:
+    """Return where a module stands below the package, as it is imported."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+def read(node: ast.AST) -> list[str]:
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in LEVELS):
+        return []
+    if "log" not in ast.unparse(node.func.value).lower():
+        return []
+    if ast.unparse(node).startswith("logger.log(line.level, line.message,"):  # the queue's writer
+        return []
+    found = [arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
+    assert len(found) == 1, f"a log call whose format is no literal: {ast.unparse(node)}"
+    return found
+
+
+def check(text: str) -> None:
+    """Text is one printable line, and short."""
+    assert text.isprintable(), text
+    assert len(text) <= BOUND, len(text)
+
+
+# ---- one scenario for each log call
+
+
+def fail(*_arguments: Any) -> None:
+    raise ValueError("ours")
+
+
+def refused(serve: Any) -> None:
+    site = serve(geventws.WebSocketWSGI(fail, origins=[]))
+    with site.dial() as client:
+        client.send(raw.handshake(PATH, origin="http://forged\x1b[2J\x85'\"" + "x" * 3000))
+        client.read_head()
+
+
+def handler_failed(serve: Any) -> None:
+    serve(geventws.WebSocketWSGI(fail)).connect(PATH).expect_close(1011)
+
+
+def application_failed(serve: Any) -> None:
+    def app(environ, start_response):
+        environ["wsgi.websocket"].send("")
+        fail()
+
+    client = serve(geventws.WebSocketMiddleware(app)).connect(PATH)
+    client.expect(b"\x81\x00")
+    client.expect_close(1011)
+
+
+def callback_failed(serve: Any) -> None:
+    class App(geventws.WebSocketApplication):
+        on_open = fail
+
+    serve(App()).connect(PATH).expect_close(1011)
+
+
+def on_error_failed(serve: Any) -> None:
+    class App(geventws.WebSocketApplication):
+        on_open = on_error = fail
+
+    serve(App()).connect(PATH).expect_close(1011)
+
+
+def breach(serve: Any) -> None:
+    serve(geventws.WebSocketWSGI(list)).connect(PATH, b"\xf1\x80" + raw.MASK_KEY).expect_close(1002, None)
+
+
+def internal_error(serve: Any) -> None:
+    """A connection whose own callback fails."""
+
+    class Broken(geventws.WebSocket):
+        __slots__ = ()
+
+        def receive_control(self, opcode: int, payload: bytes) -> None:
+            raise ValueError(FORGED)
+
+    application = geventws.WebSocketWSGI(list)
+    application.websocket_class = Broken
+    client = serve(application).connect(PATH)
+    client.send(raw.frame(raw.PING))
+    client.expect(b"\x8a\x00")
+    client.expect_close(1011, None)
+
+
+def dead(serve: Any) -> None:
+    serve(geventws.WebSocketWSGI(list, ping_interval=0.02, ping_timeout=0.02)).connect(PATH).rest()
+
+
+def never_reads(serve: Any) -> None:
+    def pour(ws):
+        ws.send(b"x" * 5_000_000)
+
+    site = serve(geventws.WebSocketWSGI(pour, send_timeout=0.1))
+    site.connect(PATH, receive_buffer=4096)
+    site.settle()
+
+
+def on_close_failed(serve: Any) -> None:
+    handler = type("Handler", (pulsar.ws.WS,), {"on_close": fail})()
+    site = serve(pulsar.wsgi.WsgiHandler([pulsar.ws.WebSocket("/<path:any>", handler)]))
+    site.connect(PATH.replace("%0A", "")).leave(1000, REASON)  # whose routes match no line end
+    site.settle()
+
+
+def on_close_failed_in_0_4(serve: Any) -> None:
+    handler = type("Handler", (pulsar04.ws.WS,), {"on_close": fail})()
+    site = serve(pulsar04.wsgi.WsgiHandler(middleware=[pulsar04.ws.WebSocket(handle=handler)]))
+    site.connect(PATH).leave(1000, REASON)
+    site.settle()
+
+
+def wsocket_app(serve: Any, **events: Any) -> None:
+    app = wsocket.WSocketApp()
+    for name, function in events.items():
+        setattr(app, name, function)
+    site = serve(app)
+    client = site.connect(PATH)
+    if not events:
+        assert client.read_message() == "you connected"
+    client.leave(1000, REASON)
+    site.settle()
+
+
+def event_failed(serve: Any) -> None:
+    wsocket_app(serve, onconnect=fail)
+
+
+def closed(serve: Any) -> None:
+    wsocket_app(serve)
+
+
+def reconnects(serve: Any) -> None:
+    def app(environ, start_response):
+        start_response("302 Found", [("Location", "http://127.0.0.1:1" + PATH)])
+        return [b""]
+
+    port = serve(app).port
+    with pytest.raises(OSError):
+        list(geventws.reconnect(f"ws://127.0.0.1:{port}{PATH}", initial_delay=0.0, max_delay=0.0, max_attempts=2))
+
+
+SCENARIOS: dict[tuple[str, str], Callable[[Any], None]] = {
+    ("endpoints.endpoint", "%s %s refused with %d: %s%s"): refused,
+    ("endpoints.decorator", "%s: the handler failed"): handler_failed,
+    ("endpoints.middleware", "%s: the application failed"): application_failed,
+    ("endpoints.callbacks", "%s: a callback failed"): callback_failed,
+    ("endpoints.callbacks", "%s: on_error failed"): on_error_failed,
+    ("engine.connection", "%s: closed with %d: %s"): breach,
+    ("engine.poller", "%s: an internal error"): internal_error,
+    ("engine.connection", "%s sent nothing for %g s after a ping (ping_timeout)"): dead,
+    ("engine.connection", "%s took no bytes for %g s (send_timeout): aborted"): never_reads,
+    ("compat.pulsar.protocol", "%s: on_close failed"): on_close_failed,
+    ("compat.pulsar04", "%s: on_close failed"): on_close_failed_in_0_4,
+    ("compat.wsocket", "%r failed"): event_failed,
+    ("compat.wsocket", "%s: closed: %s"): closed,
+    ("client.opening", "%s: %s; the next attempt follows in %.1f s"): reconnects,
+}
+
+
+def test_every_log_call_has_a_scenario() -> None:
+    assert {call for call in log_calls() if "%s" in call[1] or "%r" in call[1]} == set(SCENARIOS)
+
+
+@pytest.mark.parametrize("call", SCENARIOS, ids=": ".join)
+def test_a_log_record_is_one_short_line(serve, caplog: pytest.LogCaptureFixture, call: tuple[str, str]) -> None:
+    caplog.set_level(logging.DEBUG, "geventws")
+    SCENARIOS[call](serve)
+    assert call[1] in {record.msg for record in caplog.records}
+    for record in caplog.records:
+        check(record.getMessage())
+
+
+# ---- names
+
+
+def test_a_connection_is_shown_in_one_short_line(serve) -> None:
+    shown: list[str] = []
+
+    class App(geventws.WebSocketApplication):
+        def on_open(self, ws):
+            shown.append(repr(ws))
+
+    def handle(ws) -> None:
+        shown.append(repr(ws))
+        assert ws.path.startswith("/\r\n2026") and ws.wait() is None
+        assert ws.close_reason == REASON
+        shown.append(repr(ws))
+
+    def app(environ, start_response):
+        shown.append(repr(environ["wsgi.websocket"]))
+        handle(environ["wsgi.websocket"])
+        return []
+
+    for application in (geventws.WebSocketWSGI(handle), App(), geventws.WebSocketMiddleware(app)):
+        serve(application).connect(PATH).leave(1000, REASON)
+    assert len(shown) == 6
+    for text in shown:
+        check(text)
+        assert r"/\r\n2026-01-01 INFO forged\x1b" in text
+
+
+def test_a_plain_connection_is_shown_as_it_is(inside) -> None:
+    assert inside(repr, path="/chat/1") == "<WebSocket 127.0.0.1 /chat/1 open>"
+
+
+def test_a_client_is_shown_in_one_short_line(serve) -> None:
+    site = serve(geventws.WebSocketWSGI(lambda ws: ws.close(4000, REASON[:120])))
+    with geventws.connect(f"ws://127.0.0.1:{site.port}{PATH}") as ws:
+        check(repr(ws))
+        assert ws.wait() is None and ws.close_reason == REASON[:120]
+        with pytest.raises(geventws.ConnectionClosed) as caught:
+            ws.send("")
+    check(str(caught.value))
+    assert caught.value.reason == ws.close_reason
+
+
+# ---- the logs of WebSocketServer
+
+
+def exchange(site: Any, request: bytes) -> None:
+    with site.dial() as client:
+        client.send(request)
+        client.rest()
+    site.settle()
+
+
+REQUESTS = {
+    "target": b'GET /"\x1b[2J\x85\\ 200 - "-" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n',
+    "long target": b"GET /" + b"x" * 20000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+    "method": b"G\x1b[2J\x0bT / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "version": b"GET / HTTP/\x1b[2J" + b"9" * 3000 + b"\r\nHost: a\r\n\r\n",
+    "field": b"GET / HTTP/1.1\r\nHost: a\r\nX\x1b[2J" + b"x" * 5000 + b": b\r\n\r\n",
+    "length": b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\x1b[2J" + b"9" * 5000 + b"\r\n\r\n",
+    "coding": b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x1b[2J" + b"x" * 5000 + b"\r\n\r\n",
+    "refused": raw.handshake('/"\\' + PATH, origin="http://\x1b[2J\xe9" + "x" * 3000, user_agent="\x1b[2J"),
+    "accepted": raw.handshake('/"\\' + PATH, host="\x1b[2J\xe9" + "x" * 3000) + raw.close(1000, REASON),
+}
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_our_servers_lines_are_printable_and_short(serve, name: str, log) -> None:
+    site = serve(geventws.WebSocketWSGI(list), server_class=geventws.WebSocketServer)
+    exchange(site, REQUESTS[name])
+    lines = site.access.wait()
+    assert len(lines) == 1 and len(lines[0]) < 9000
+    assert lines[0].isprintable()
+    quotes = lines[0].replace(r"\\", "").replace(r"\"", "").count('"')
+    assert quotes == 2
+    for line in [*site.errors, *(record.getMessage() for record in log())]:
+        check(line)
+
+
+# ---- errors
+
+ERRORS: dict[type[BaseException], tuple[Any, ...]] = {
+    exceptions.WebSocketError: (FORGED * 100,),
+    exceptions.ConnectionClosed: (1000, FORGED * 100),
+    exceptions.ConcurrencyError: (FORGED * 100,),
+    exceptions.ProtocolError: (FORGED * 100,),
+    exceptions.InvalidData: (FORGED * 100,),
+    exceptions.PayloadTooBig: (FORGED * 100,),
+    exceptions.HandshakeError: (400, FORGED * 100, [("X", FORGED)]),
+    exceptions.InvalidStatus: (400, [("X", FORGED)], FORGED.encode()),
+    exceptions.ProxyError: (400, [("X", FORGED)], FORGED.encode(), FORGED * 100),
+    exceptions.InvalidURI: (FORGED * 100,),
+    exceptions.NoSocket: (FORGED * 100,),
+}
+
+
+def test_every_error_has_a_scenario() -> None:
+    found = {kind for _, kind in inspect.getmembers(exceptions, inspect.isclass)}
+    assert {kind for kind in found if kind.__module__ == exceptions.__name__} == set(ERRORS)
+
+
+@pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
+def test_an_errors_text_is_one_short_line(kind: type[BaseException]) -> None:
+    error = kind(*ERRORS[kind])
+    assert len(str(error)) <= 6 * BOUND and str(error).isprintable()
+    assert f"{error}" == str(error)
+
+
+def test_a_closed_connections_reason_stays_as_it_is() -> None:
+    error = pickle.loads(pickle.dumps(geventws.ConnectionClosed(1000, REASON)))
+    assert error.reason == REASON
+    assert r"1000 \r\n2026-01-01 INFO forged\x1b[2J\x00\x85\u2028\u202e'" in str(error)
+
+
+SWITCHING = "HTTP/1.1 101 a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+ANSWERS = {
+    "status line": "HTTP/1.1 \x1b[2J nonsense\r\n\r\n",
+    "reason": "HTTP/1.1 503 a\x1b[2J\x85\r\n\r\n",
+    "status": "HTTP/1.1 403 a\x85b\xad\r\nX-Why: \x85\r\n\r\nno\x1b[2J\r\nmore",
+    "field": "HTTP/1.1 101 a\r\nX\x1b[2J: b\r\n\r\n",
+    "accept": SWITCHING + "Sec-WebSocket-Accept: \x85\xad" + "x" * 3000,
+    "upgrade": "HTTP/1.1 101 a\r\nUpgrade: \x85\xad" + "x" * 3000,
+    "location": "HTTP/1.1 302 a\r\nLocation: ftp://\x85\xad" + "x" * 3000,
+    "far": "HTTP/1.1 302 a\r\nLocation: http://127.0.0.1:1/\x85\xad" + "x" * 3000,
+    "nowhere": "HTTP/1.1 302 a\r\nLocation: http://\x85\xad.invalid/" + "x" * 3000,
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_a_servers_answer_is_told_in_one_short_line(scripted, serve, name: str, capsys) -> None:
+    answer = ANSWERS[name].encode("latin-1")
+    server = scripted(answering(answer if b"\r\n\r\n" in answer else answer + b"\r\n\r\n"))
+    with pytest.raises((OSError, geventws.WebSocketError)) as caught:
+        geventws.connect(server.uri, proxy=None)
+    check(str(caught.value))
+    assert main(["connect", server.uri, "--no-proxy"]) == 1
+    for line in capsys.readouterr().err.split("\n"):
+        check(line)
+
+
+def test_the_commands_last_word_is_one_short_line(scripted, serve, capsys, monkeypatch) -> None:
+    def script(peer) -> None:
+        peer.accept(b"\x88" + bytes([2 + len(REASON.encode())]) + raw.close_payload(1000, REASON))
+        peer.rest()
+
+    shown: list[str] = []
+    monkeypatch.setattr("geventws.cli.terminal.Session._feed", lambda session: gevent.sleep(5))
+    monkeypatch.setattr("geventws.cli.terminal.Session._tell", lambda session, text: shown.append(text))
+    main(["connect", scripted(script).uri, "--no-proxy"])
+    assert len(shown) == 2 and r"1000 \r\n2026" in shown[-1]
+    for text in shown:
+        check(text)
