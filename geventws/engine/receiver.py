@@ -140,9 +140,14 @@ class Receiver:
 
 
 class _Records:
-    """What the C core fills in one call, and how it is told."""
+    """What the C core fills in one call, and how it is told.
+
+    Attributes:
+        strays: how often epoll told of a descriptor that is no channel's.
+    """
 
     def __init__(self, **fields: Any) -> None:
+        self.strays = 0
         records = ffi.new("struct ws_record[]", MAX_RECORDS)
         layout = ffi.new("char[]", LAYOUT_SIZE)
         sizes = {"max_records": MAX_RECORDS, "layout_size": LAYOUT_SIZE}
@@ -176,6 +181,7 @@ class _Records:
                         laid = end
                     elif channel is None:
                         last = channels.pop() or -1
+                        self.strays += 1
                         poller.doubtful = True
                     elif all_channels[fd] is channel:
                         _take_other(channel, kind, start, end, buffer)
@@ -228,7 +234,7 @@ class CoreReceiver(Receiver):
     @property
     def vain(self) -> bool:
         """Whether the set may have told of a socket that is no channel's any more: of one with nothing to receive."""
-        return bool(self._struct.vain)
+        return bool(self._records.strays or self._struct.vain)
 
     def grow(self, size: int) -> None:
         """Make room for descriptors below `size`."""
@@ -241,6 +247,7 @@ class CoreReceiver(Receiver):
         """Use this epoll set from now on."""
         self._struct.epoll_fd = epoll.fileno()
         self._struct.events_count = self._struct.events_at = 0
+        self._records.strays = 0
 
     def forget(self, fd: int) -> None:
         """Forget what epoll has told of a descriptor that is watched otherwise from now on, or no more."""

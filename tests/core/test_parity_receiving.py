@@ -190,3 +190,24 @@ def test_a_descriptor_that_finds_no_room_waits_for_the_next_call() -> None:
         for pair in others:
             for one_end in pair:
                 one_end.close()
+
+
+def test_one_descriptor_is_forgotten_and_no_other() -> None:
+    """Four are ready, and one call has room for one; then the third is watched otherwise."""
+    with receiver(size=100, chunk=60) as one:
+        others = [socket.socketpair() for _ in range(4)]
+        for far, near in others:
+            one.epoll.register(near, select.EPOLLIN)
+            far.sendall(frame(BINARY, b"x" * 40))
+        one.set_limits(max(near.fileno() for _, near in others) + 1)
+        for _, near in others:
+            one.limits[near.fileno()] = 1000
+        found = one.receive(1000)
+        lib.ws_forget(one.poller, others[2][1].fileno())
+        one.epoll.close()  # so that nothing new is told
+        for _ in range(2):
+            found += one.receive(1000)
+        assert [fd for fd, _, _ in found] == [others[number][1].fileno() for number in (0, 1, 3)]
+        for pair in others:
+            for one_end in pair:
+                one_end.close()
