@@ -25,7 +25,7 @@ TREE = {
     "handshake": ["server"],
     "protocol": ["json", "permessage_deflate", "messages", "connection", "hixie76"],
     "engine": ["logs", "receiver", "poller", "waiters", "stream", "tls", "keepalive", "connection", "sending", "crew"],
-    "hosts": ["upgrade"],
+    "hosts": ["upgrade", "pywsgi_bodies"],
     "endpoints": ["legacy", "endpoint", "decorator", "callbacks", "middleware"],
     "server": ["http_stream", "http_body", "given", "http_connection", "workers", "server"],
     "client": ["backoff", "websocket", "dial", "opening"],

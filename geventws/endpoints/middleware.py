@@ -14,6 +14,7 @@ from gevent.lock import BoundedSemaphore
 
 from ..exceptions import ConnectionClosed, HandshakeError
 from ..handshake.server import is_upgrade
+from ..hosts.pywsgi_bodies import call_bounded
 from ..hosts.upgrade import refuse, take_over
 from ..protocol.hixie76 import LegacyUpgrade
 from ..text import one_word
@@ -54,7 +55,7 @@ class WebSocketMiddleware(Route):
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request (PEP 3333). The application runs, and may block, while the result is iterated over."""
         if not is_upgrade(environ):
-            return self.app(environ, start_response)
+            return call_bounded(self.app, environ, start_response)
         try:
             upgrade = self._accept(environ, start_response)
             self.complete_headers(environ, upgrade.headers)

@@ -21,6 +21,7 @@ from typing import Any, Final, Literal, NamedTuple, NoReturn, Protocol, TypeAlia
 from ..exceptions import HandshakeError
 from ..http import headers as grammar
 from ..http.headers import HeaderList, Parameters, has_token
+from ..http.request import VERSION, find_fault
 from ..text import quoted
 
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
@@ -164,13 +165,13 @@ def check_request(environ: Environ) -> None:
     if method != "GET":
         raise HandshakeError(405, f"the method is {quoted(str(method))}, not GET", [("Allow", "GET")])
     protocol = environ.get("SERVER_PROTOCOL", "")
-    if protocol != "HTTP/1.1" and not (protocol.startswith("HTTP/") and protocol > "HTTP/1.1"):
+    if protocol != "HTTP/1.1" and (VERSION.fullmatch(protocol) is None or protocol < "HTTP/1.1"):
         _refuse(f"the request is {quoted(protocol)}, not HTTP/1.1 (in nginx: proxy_http_version 1.1)")
     if not is_upgrade(environ):
         found = f"{_show(environ, 'Upgrade')} and {_show(environ, 'Connection')}"
         _refuse(f"the request asks for no WebSocket: there is {found} (a proxy has to pass both on)")
-    if not environ.get("HTTP_HOST"):
-        _refuse("there is no Host")
+    if (fault := find_fault(environ)) is not None:
+        _refuse(fault)
     # Nobody would read a body: its bytes would be taken for frames, or for a second request.
     if environ.get("CONTENT_LENGTH", "") not in ("", "0"):
         _refuse(f"the request has a body: Content-Length {quoted(environ['CONTENT_LENGTH'])}")

@@ -10,10 +10,13 @@ So the fast way need not judge anything: what it takes has only one reading.
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any
+
+from ..text import quoted
 
 share: Callable[[str], str] = str if sys.version_info[:2] == (3, 12) else sys.intern
 """Return what equal strings share in memory; on Python 3.12, which never lets go of such a one, the string itself."""
@@ -26,8 +29,10 @@ MAX_LINES = 100
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 5.6.2
 _PRINTABLE = bytes(range(0x20, 0x7F))
-_VERSION = re.compile(r"HTTP/[0-9]\.[0-9]")  # RFC 9112 2.3
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)([^#]*)")  # RFC 9112 3.2.2
+
+VERSION = re.compile(r"HTTP/[0-9]\.[0-9]")
+"""A version of HTTP, as requests have it (RFC 9112 2.3)."""
 
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%!$&'()*+;=]*)(:[0-9]*)?")
 """A Host (RFC 9112 3.2, RFC 3986 3.2.2). Without the comma, with which WSGI servers join two of them."""
@@ -125,6 +130,23 @@ def _find_key(name: str) -> str | None:
     return key
 
 
+def find_fault(environ: dict[str, Any]) -> str | None:
+    """Return what is wrong with a request's Host or path where a WSGI server has not looked, or None."""
+    host, path = environ.get("HTTP_HOST"), environ.get("PATH_INFO", "/")
+    if not host:
+        return "there is no Host"
+    if not _is_host(host):
+        return f"the Host {quoted(host)} is not valid, or there are two"
+    if path[:1] != "/" and path:
+        return f"the path {quoted(path)} does not begin with a slash"
+    return None
+
+
+@functools.lru_cache(maxsize=256)
+def _is_host(value: str) -> bool:
+    return HOST.fullmatch(value) is not None
+
+
 def check_request_line(line: str) -> None:
     """Refuse a request line that the standard library's way of splitting it lets through.
 
@@ -135,7 +157,7 @@ def check_request_line(line: str) -> None:
     if any(not 0x20 < ord(character) != 0x7F for character in "".join(words)):
         raise ValueError(f"a control character in the request line {line!r}")
     words = [word for word in words if word]
-    if len(words) == 3 and _VERSION.fullmatch(words[2]) is None:
+    if len(words) == 3 and VERSION.fullmatch(words[2]) is None:
         raise ValueError(f"not a version of HTTP: {words[2]!r}")
 
 

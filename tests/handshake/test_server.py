@@ -69,13 +69,31 @@ def test_is_upgrade_looks_at_two_headers_alone() -> None:
 # ---- one test per refusal
 
 
+@pytest.mark.parametrize("host", ["a,b", "a b", "a/b", "u@a", "[::1", "a:b", "a\r\nb"])
+def test_400_for_a_host_that_is_none(host: str) -> None:
+    """WSGI servers join two of them with a comma."""
+    assert refusal(request(HTTP_HOST=host)) == (400, f"the Host {host!r} is not valid, or there are two", [], None)
+
+
+@pytest.mark.parametrize("path", ["http://a.example/b", "a", "*"])
+def test_400_for_a_path_that_is_none(path: str) -> None:
+    """Of an absolute target, which pywsgi takes for a path."""
+    assert refusal(request(PATH_INFO=path)) == (400, f"the path {path!r} does not begin with a slash", [], None)
+
+
+def test_an_application_may_be_mounted_at_the_path() -> None:
+    accept(request(SCRIPT_NAME="/echo", PATH_INFO=""))
+
+
 @pytest.mark.parametrize("method", ["POST", "HEAD", "PUT", "CONNECT", "get", "G\r\nET"])
 def test_405_for_another_method(method: str) -> None:
     why = f"the method is {method!r}, not GET"
     assert refusal(request(REQUEST_METHOD=method)) == (405, why, [("Allow", "GET")], None)
 
 
-@pytest.mark.parametrize("protocol", ["HTTP/1.0", "HTTP/0.9", "", "INCLUDED", "SPDY/3", "http/1.1"])
+@pytest.mark.parametrize(
+    "protocol", ["HTTP/1.0", "HTTP/0.9", "", "INCLUDED", "SPDY/3", "http/1.1", "HTTP/1.1.1", "HTTP/2"]
+)
 def test_400_for_another_http(protocol: str) -> None:
     why = f"the request is {protocol!r}, not HTTP/1.1 (in nginx: proxy_http_version 1.1)"
     assert refusal(request(SERVER_PROTOCOL=protocol)) == (400, why, [], None)

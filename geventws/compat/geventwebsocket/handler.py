@@ -69,6 +69,13 @@ class WebSocketHandler(WSGIHandler):  # type: ignore[misc]
                 ws.close()
                 ws.wait_closed()
 
+    def _connection_upgrade_requested(self) -> bool:
+        """Whether the request is an opening handshake: pywsgi has no end for others' bodies (see `pywsgi_bodies`)."""
+        if self.command != "GET" or self.content_length or "transfer-encoding" in self.headers:
+            return False
+        names = ("Upgrade", "Connection")
+        return is_upgrade({"HTTP_" + name.upper(): ",".join(self.headers.get_all(name, ())) for name in names})
+
     def run_application(self) -> None:
         """Serve a connection, or a plain request."""
         hook = getattr(self.server, "pre_start_hook", None)

@@ -1,0 +1,64 @@
+"""Requests whose body gevent.pywsgi reads twice: those that offer an upgrade (gevent#2035).
+
+pywsgi gives the application of such a request the connection's own reader in place of the body. It has no end, so an
+application that reads all of it hangs, or takes the next request for its body; and one that reads no more than the
+body has pywsgi skip as many bytes again, which are the next request's. Behind a proxy that keeps connections to its
+servers, the next request is somebody else's. Where a request passes through our hands, it gets the body that it has,
+and the connection ends with its answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from gevent.pywsgi import Input, WSGIHandler
+from gevent.socket import SHUT_RD, socket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    Environ = dict[str, Any]
+    StartResponse = Callable[..., Any]
+
+
+def call_bounded(
+    application: Callable[..., Iterable[bytes]], environ: Environ, start_response: StartResponse
+) -> Iterable[bytes]:
+    """Call a WSGI application for a request that is no handshake, with an input that ends where the body does."""
+    reader = environ.get("wsgi.input")
+    if environ.get("wsgi.input_terminated", True) or not hasattr(reader, "raw"):
+        return application(environ, start_response)
+    length = environ.get("CONTENT_LENGTH")
+    chunked = environ.get("HTTP_TRANSFER_ENCODING", "").lower() == "chunked"
+    handler = getattr(start_response, "__self__", None)
+    if isinstance(handler, WSGIHandler):
+        body = handler.wsgi_input  # the very one that pywsgi looks at afterwards
+    else:
+        body = Input(reader, int(length) if length else None, chunked_input=chunked)
+    environ["wsgi.input"], environ["wsgi.input_terminated"] = body, True
+    if length in (None, "0") and not chunked:
+        return application(environ, start_response)
+    result = application(environ, _closing(start_response))
+    return result if isinstance(handler, WSGIHandler) else _end_after(result, reader)
+
+
+def _closing(start_response: StartResponse) -> StartResponse:
+    """Return what has the server end the connection with the answer."""
+
+    def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+        others = [(name, value) for name, value in headers if name.lower() != "connection"]
+        return start_response(status, [*others, ("Connection", "close")], *exc_info)
+
+    return start
+
+
+def _end_after(result: Iterable[bytes], reader: Any) -> Iterator[bytes]:
+    """Yield an answer, after which pywsgi, which does not know that the body was read, has nothing to read it from."""
+    try:
+        yield from result
+    finally:
+        if hasattr(result, "close"):
+            result.close()
+        with contextlib.suppress(OSError):
+            socket.shutdown(reader.raw._sock, SHUT_RD)  # and not SSLSocket's, which would end TLS as well

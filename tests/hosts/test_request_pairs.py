@@ -1,0 +1,80 @@
+"""Nobody reads another's bytes: on every host, what the application sees of requests in a row is what was sent, or the
+connection ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gevent
+import pytest
+from gevent import pywsgi
+from kit import pairs_app
+from kit.hosts import GUNICORN, Host
+from kit.request_pairs import READS, SPLITS, Case, check, fetch_seen, make_cases, make_messages
+
+IN_PROCESS = ["WebSocketServer", "pywsgi", "pywsgi, wrapped", "compat"]
+GUESTS = ["gunicorn -k gevent_pywsgi"]
+EXACT = ["WebSocketServer", "compat"]
+"""Hosts that read each body once, so that the connection goes on."""
+
+
+@pytest.fixture(scope="module", params=IN_PROCESS + GUESTS)
+def host(request: pytest.FixtureRequest) -> Iterator[tuple[str, int]]:
+    """Run a host; its name and its port."""
+    name: str = request.param
+    if name in IN_PROCESS:
+        server = pairs_app.make_server(name)
+        server.start()
+        yield name, server.server_port
+        server.stop(1)
+        return
+    command = ["kit.pairs_app:application" if word == "kit.host_app:application" else word for word in GUNICORN]
+    process = Host([*command, "-k", name.rpartition(" ")[2]]).listening()
+    yield name, process.port
+    process.terminate()
+    process.wait()
+
+
+def run(host: tuple[str, int], cases: Iterator[Case]) -> list[tuple[Case, int]]:
+    """Send all cases; return how many requests of each were answered."""
+    _, port = host
+    expected: list[Any] = []
+    counts = []
+    with gevent.Timeout(60):
+        for case in cases:
+            counts.append((case, check(port, case)))
+            expected += [message.seen for message in make_messages(case)]
+        seen = fetch_seen(port)
+    assert [one for one in seen if one not in expected] == []
+    return counts
+
+
+def test_what_is_seen_is_what_was_sent(host: tuple[str, int]) -> None:
+    counts = run(host, make_cases(300, seed=1))
+    assert sum(count for _, count in counts) > 400
+    if host[0] in EXACT:
+        websocket = ("websocket", "list")
+        assert [case for case, count in counts if count != 3 and case.offer not in websocket] == []
+
+
+def test_where_pywsgi_reads_a_body_twice(host: tuple[str, int]) -> None:
+    """gevent#2035: all that differs is how much of it is read, and when."""
+    fixed = {"offer": ["h2c", "websocket, kept", "garbage"], "framing": ["length", "chunked"], "body": ["a request"]}
+    counts = run(host, make_cases(108, seed=2, **fixed, method=["POST"], split=SPLITS[:5], reads=READS))
+    assert all(count >= 1 for _, count in counts)
+
+
+def test_the_cases_are_those_that_go_wrong() -> None:
+    """A test of this test: pywsgi by itself fails it."""
+    server = pywsgi.WSGIServer(("127.0.0.1", 0), pairs_app.record, log=None, error_log=None)
+    server.start()
+    try:
+        with gevent.Timeout(60), pytest.raises((AssertionError, TimeoutError)):
+            for case in make_cases(20, seed=3, offer=["h2c"], framing=["length"], method=["POST"], reads=["exact"]):
+                check(server.server_port, case)
+        assert any("hidden" in path for _, path, _ in pairs_app.seen)
+    finally:
+        server.stop(1)
+        pairs_app.seen.clear()
