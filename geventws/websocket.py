@@ -8,20 +8,28 @@ from typing import TYPE_CHECKING, Any
 from gevent.event import AsyncResult
 from greenlet import getcurrent
 
+from .engine.connection import LINGER
+from .engine.deadlines import Deadline
 from .engine.keepalive import Timing
 from .engine.sending import Sender
+from .engine.waiters import Waiters
 from .exceptions import ConcurrencyError
 from .frames import CloseCode
 from .protocol.json import send_json, wait_json
 from .text import one_word
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
+
+    from gevent.event import Event
 
     from .protocol.connection import WebSocketProtocol
 
 __all__ = ["WebSocket"]
+
+EXITS = (SystemExit, KeyboardInterrupt)
+"""What ends the program, and so waits for no peer."""
 
 
 class WebSocket(Sender):
@@ -181,13 +189,12 @@ class WebSocket(Sender):
 
         self._stream.flush()
         waiter = self._reader = getcurrent()
-        timer = self._poller.loop.timer(max(timeout, 0))
-        timer.start(expire, update=True)
+        deadline = Deadline(self._poller.loop, max(timeout, 0), self._stream.has_input, expire)
         try:
             self._poller.park(self, patient=False)
         finally:
             self._reader = None
-            timer.close()
+            deadline.close()
         if expired and not self._arrived and not self.over:
             raise TimeoutError(f"no message came within {timeout:g} s")
 
@@ -231,11 +238,50 @@ class WebSocket(Sender):
         """
         if code == CloseCode.NO_STATUS_RCVD:  # it says that a close frame had no code: never set by an endpoint (7.4.1)
             raise ValueError(f"close code {code} may not be sent")
-        self.finish(code, reason, self._timing.close_timeout)
+        self.finish(code, reason)
+
+    @property
+    def ended(self) -> Event:
+        """A gevent `Event` that is set when nothing more will be received; made at the first use, and not yours to set.
+
+        To wait for it beside other things, as `gevent.wait([queue_event, ws.ended], count=1)` does, or to have a
+        function called: `ws.ended.rawlink(function)`. That one is called in the hub, with the event, must not block,
+        and what it raises is reported there. Messages that came before may still be taken, and what is sent is lost.
+
+        While receiving is paused, since the handler is too far behind with its messages, an end is not seen.
+        """
+        self._waiters = self._waiters or Waiters(self._poller)
+        return self._waiters.get_event(self.over)
 
     def _go_away(self) -> None:
         """Close because the server stops."""
         self.close(1001)
+
+    def finish(self, code: int | None, reason: str) -> None:
+        """Close, and block until nothing more will come, for `close_timeout` at the most (RFC 6455 7.1.2)."""
+        if not self.over:
+            self.begin_close(code, reason)
+            self.wait_until(lambda: self.over, None)
+
+    def wait_closed(self) -> None:
+        """Block until the TCP connection has ended on both sides, which takes LINGER at the most."""
+        if not self._stream.closed:
+            try:
+                self.wait_until(lambda: self._stream.closed, LINGER)
+            finally:
+                self._stop()  # also when this greenlet is killed: the socket is closed next
+
+    def wait_until(self, done: Callable[[], bool], timeout: float | None) -> None:
+        """Block until `done`, which is asked whenever something happens, or the time is up."""
+        if not done():
+            self._waiters = self._waiters or Waiters(self._poller)
+            self._waiters.wait_until(done, timeout)
+
+    def _hang_up(self, code: int) -> None:
+        """Send a close frame, and end the connection without waiting for the peer. Never blocks."""
+        if not self.over:
+            self.begin_close(code, "")
+        self._stop()
 
     def __enter__(self) -> WebSocket:
         """Return the connection, to be closed at the end of the block."""
@@ -245,7 +291,10 @@ class WebSocket(Sender):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Close with 1000, or with 1011 when the block raised."""
-        self.close(1000 if kind is None else 1011)
+        if kind is not None and issubclass(kind, EXITS):
+            self._hang_up(1011)
+        else:
+            self.close(1000 if kind is None else 1011)
 
     @property
     def close_code(self) -> int | None:

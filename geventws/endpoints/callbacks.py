@@ -18,7 +18,7 @@ from ..engine.poller import get_poller
 from ..frames import Opcode
 from ..hosts.upgrade import SEAM, detach
 from ..protocol.json import encode
-from ..websocket import WebSocket
+from ..websocket import EXITS, WebSocket
 from .decorator import is_departure
 from .endpoint import Route
 
@@ -209,6 +209,9 @@ class CallbackWebSocket(WebSocket):
 
     def _catch(self, error: BaseException) -> None:
         """See to what a callback has raised: an error is reported, all else is raised again."""
+        if isinstance(error, EXITS):
+            self._hang_up(1011)
+            raise error
         if not isinstance(error, Exception):  # a kill, for one
             self.close(1001 if isinstance(error, GreenletExit) else 1011)
             raise error

@@ -7,11 +7,11 @@ import functools
 import logging
 from typing import TYPE_CHECKING, Any
 
-from gevent import GreenletExit
+from gevent import GreenletExit, get_hub, getcurrent
 
 from ..exceptions import ConnectionClosed
 from ..hosts.upgrade import logs_without_environ
-from ..websocket import WebSocket
+from ..websocket import EXITS, WebSocket
 from .endpoint import Route, as_origins
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ class WebSocketWSGI(Route):
     Args:
         handler: called with the `WebSocket`, in the request's greenlet. Its result is ignored.
         max_frame_length: eventlet's name of `max_message_size`.
+        kill_on_close: whether the handler is killed, as by `greenlet.kill`, when nothing more will be received:
+            `GreenletExit` is raised in whatever it waits for. `ws.ended` tells the same more gently.
         options: see `Route`.
 
     Raises:
@@ -70,11 +72,17 @@ class WebSocketWSGI(Route):
         return super().__new__(cls)
 
     def __init__(
-        self, handler: Callable[[Any], object], max_frame_length: int | None = None, **options: Any
+        self,
+        handler: Callable[[Any], object],
+        max_frame_length: int | None = None,
+        *,
+        kill_on_close: bool = False,
+        **options: Any,
     ) -> None:
         if max_frame_length is not None:
             options["max_message_size"] = max_frame_length
         super().__init__(**options)
+        self.kill_on_close = kill_on_close
         self.handler = handler
         functools.update_wrapper(self, handler, updated=())
 
@@ -144,10 +152,17 @@ class WebSocketWSGI(Route):
         """Run the handler, then close the connection, whatever became of it."""
         code = 1011
         try:
-            self.handler(ws)
+            if self.kill_on_close:
+                with _KillOnClose(ws):
+                    self.handler(ws)
+            else:
+                self.handler(ws)
             code = 1000
         except GreenletExit:
             code = 1001
+            raise
+        except EXITS:
+            ws._hang_up(code)
             raise
         except Exception as error:
             if not is_departure(ws, error):
@@ -157,6 +172,28 @@ class WebSocketWSGI(Route):
                 ws.close(code)
             finally:
                 ws.wait_closed()
+
+
+class _KillOnClose:
+    """Kills the greenlet in this block when nothing more will be received; the block just ends with that."""
+
+    def __init__(self, ws: WebSocket) -> None:
+        self._ended = ws.ended
+        self._greenlet = getcurrent()
+        self._kill = GreenletExit(f"{ws.peer}: the connection is over (option: kill_on_close)")
+        self._due: Any = None
+
+    def _strike(self, _event: object) -> None:
+        self._due = get_hub().loop.run_callback(self._greenlet.throw, self._kill)
+
+    def __enter__(self) -> None:
+        self._ended.rawlink(self._strike)
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> bool:
+        self._ended.unlink(self._strike)
+        if self._due is not None:
+            self._due.stop()
+        return error is self._kill
 
 
 def is_departure(ws: WebSocket, error: Exception) -> bool:

@@ -18,6 +18,7 @@ from ..hosts.pywsgi_bodies import call_bounded
 from ..hosts.upgrade import refuse, take_over
 from ..protocol.hixie76 import LegacyUpgrade
 from ..text import one_word
+from ..websocket import EXITS
 from . import legacy
 from .decorator import is_departure
 from .endpoint import Route, log_refusal, logger
@@ -88,6 +89,9 @@ class WebSocketMiddleware(Route):
             code = 1011 if answer.is_error else 1000
         except GreenletExit:
             code = 1001
+            raise
+        except EXITS:
+            ws.hang_up(code)
             raise
         except HandshakeError as error:
             if ws.connected:
@@ -244,6 +248,11 @@ class RequestWebSocket:
         """Let nobody connect any more."""
         if self._ws is None and not self._state["closed"]:
             self._state.update(closed=True, close_code=1006, close_reason=reason)
+
+    def hang_up(self, code: int) -> None:
+        """End the connection, if there is one, without waiting for the peer."""
+        if self._ws is not None:
+            self._ws._hang_up(code)
 
     def end(self, code: int) -> None:
         """Close the connection if there is one, and block until it has ended."""

@@ -4,7 +4,7 @@ It receives without being asked, answers pings and closes, keeps the peer's pace
 to end. What it does not do is run anybody's code: `WebSocket` (a greenlet that waits) and `WebSocketApplication`
 (callbacks) decide that, in `run`.
 
-All callbacks run in the hub and never block; the methods that block say so.
+All callbacks run in the hub, and nothing blocks.
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..exceptions import ConnectionClosed, InvalidData, PayloadTooBig, ProtocolError
 from ..frames import CloseCode, Opcode
+from .deadlines import Deadline
 from .keepalive import Keepalive, Timing
 from .poller import get_poller, switch_to
 from .receiver import DEFLATED_CHUNK, PEER_IS_SERVER, TAKES_DEFLATED
 from .tls import open_stream
-from .waiters import wait_until, wake
+from .waiters import Waiters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ..protocol.connection import WebSocketProtocol
 
 READ_AHEAD = 64
@@ -47,8 +46,8 @@ class Connection:
     """
 
     __slots__ = (  # fmt: skip
-        "_address", "_arrived", "_attention", "_clock", "_closers", "_corked", "_heard", "_keepalive", "_limit",
-        "_messages", "_plain_limit", "_poller", "_pong_due", "_protocol", "_reader", "_stream", "_timing",
+        "_address", "_arrived", "_attention", "_clock", "_corked", "_heard", "_keepalive", "_limit", "_messages",
+        "_plain_limit", "_poller", "_pong_due", "_protocol", "_reader", "_stream", "_timing", "_waiters",
         "early", "fd", "inbox", "over",
     )
 
@@ -68,7 +67,7 @@ class Connection:
         self._corked = self._stream.corked
         self._reader: Any = None  # the greenlet that waits for a message
         self._attention = False  # something is to be done before a greenlet may wait
-        self._closers: Any = ()  # greenlets that wait for the end, each with the question it asks; later a list
+        self._waiters: Waiters | None = None  # who waits for the end
         self._keepalive = Keepalive(timing)
         self._heard = False  # something came since the clock last looked
         self._pong_due: bytes | None = None  # the newest ping that came while sending was blocked
@@ -305,8 +304,8 @@ class Connection:
             self.inbox = _NOWHERE
         if self._reader is not None:
             self._poller.loop.run_callback(self.run)
-        if self._closers:
-            self._poller.loop.run_callback(wake, self._closers)
+        if self._waiters is not None:
+            self._waiters.wake_soon()
 
     def closed_error(self) -> ConnectionClosed:
         """Return the error that says how the connection ended."""
@@ -356,41 +355,28 @@ class Connection:
         return self._keepalive.latency
 
     def begin_close(self, code: int | None, reason: str) -> None:
-        """Send a close frame, after which nothing can be sent. Never blocks."""
+        """Send a close frame, after which nothing can be sent, and give the peer `close_timeout`. Never blocks."""
+        begun = self._protocol.close_sent
         self._protocol.send_close(code, reason)
         self._plain_limit = -1
         if self._protocol.output:
             self._send_replies()
         if self._protocol.close_received:
             self._end()  # draft 75 has no closing frame, and so none to wait for
-        elif self._stream.paused:
+            return
+        if not begun:
+            self._set_clock(None, None)
+            if self._timing.close_timeout is not None:
+                call = self._poller.call, self._stream.channel, self._close_timed_out
+                self._clock = Deadline(self._poller.loop, self._timing.close_timeout, self._stream.has_input, *call)
+        if self._stream.paused:
             self._discard()
             self._stream.resume()
+
+    def _close_timed_out(self) -> None:
+        self._lose("the peer did not answer the close frame (close_timeout)")
 
     def _discard(self) -> None:
         """Drop the messages still to come: the handler has closed, and is too far behind to take them."""
         self._protocol.deliver_to(_NOWHERE)
         self.inbox = _NOWHERE
-
-    # What blocks
-
-    def finish(self, code: int | None, reason: str, timeout: float | None) -> None:
-        """Close, and block until nothing more will come, for `timeout` seconds at the most (RFC 6455 7.1.2)."""
-        if not self.over:
-            self.begin_close(code, reason)
-            self.wait_until(lambda: self.over, timeout)
-            if not self.over:
-                self._lose("the peer did not answer the close frame (close_timeout)")
-
-    def wait_closed(self) -> None:
-        """Block until the TCP connection has ended on both sides, which takes LINGER at the most."""
-        if not self._stream.closed:
-            try:
-                self.wait_until(lambda: self._stream.closed, LINGER)
-            finally:
-                self._stop()  # also when this greenlet is killed: the socket is closed next
-
-    def wait_until(self, done: Callable[[], bool], timeout: float | None) -> None:
-        """Block until `done`, which is asked whenever something happens, or the time is up."""
-        self._closers = self._closers or []
-        wait_until(self._closers, self._poller, done, timeout)

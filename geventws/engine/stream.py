@@ -98,10 +98,15 @@ class Stream:
         self.poller.register(self.channel)
 
     def close(self) -> None:
-        """Watch the socket no more, drop what is queued, and let go of everything. Idempotent."""
+        """Watch the socket no more, drop what is queued, and let go of everything. Idempotent.
+
+        The descriptor goes at once, whatever the greenlet that serves the connection does meanwhile; to close the
+        socket again is nothing to its owner.
+        """
         if self._registered:
             self._registered = False
             self.poller.unregister(self.channel)
+            self._socket._sock.close()
         self._fail(OSError(errno.EPIPE, "the connection is closed"))
         self.channel = None  # which refers to us: not for the garbage collector
 

@@ -1,9 +1,10 @@
-"""Greenlets that wait for something to be so, each with the question it asks."""
+"""Who waits for the end of a connection: greenlets, each with the question it asks, and whatever waits for an event."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
+from gevent.event import Event
 from greenlet import getcurrent
 
 if TYPE_CHECKING:
@@ -11,43 +12,64 @@ if TYPE_CHECKING:
 
     from .poller import Poller
 
-Waiters: TypeAlias = "list[tuple[Any, Callable[[], bool]]]"
 
-
-def wait_until(waiters: Waiters, poller: Poller, done: Callable[[], bool], timeout: float | None) -> None:
-    """Block this greenlet until `done`, which is asked by `wake`, or the time is up.
+class Waiters:
+    """Those who wait for one connection. Made when the first comes, as most connections have none.
 
     Args:
-        waiters: those that wait; it is in there for so long.
         poller: the loop's poller.
-        done: tells whether to go on.
-        timeout: seconds to block at the most; None for no limit.
     """
-    if done():
-        return
-    waiter = (getcurrent(), done)
-    timer = None if timeout is None else poller.loop.timer(timeout)
 
-    def expire() -> None:
-        if waiter in waiters:
-            waiters.remove(waiter)
-            waiter[0].switch()
+    __slots__ = ("_event", "_greenlets", "_poller")
 
-    waiters.append(waiter)
-    if timer is not None:
-        timer.start(expire, update=True)
-    try:
-        poller.hub.switch()
-    finally:
+    def __init__(self, poller: Poller) -> None:
+        self._poller = poller
+        self._greenlets: list[tuple[Any, Callable[[], bool]]] = []
+        self._event: Event | None = None  # set when nothing more will be received; made when asked for
+
+    def get_event(self, over: bool) -> Event:
+        """Return the event, made at the first call; `over` is whether it is set then."""
+        if self._event is None:
+            self._event = Event()
+            if over:
+                self._event.set()
+        return self._event
+
+    def wait_until(self, done: Callable[[], bool], timeout: float | None) -> None:
+        """Block this greenlet until `done`, which is asked after each `wake_soon`, or the time is up.
+
+        Args:
+            done: tells whether to go on.
+            timeout: seconds to block at the most; None for no limit.
+        """
+        waiter = (getcurrent(), done)
+        timer = None if timeout is None else self._poller.loop.timer(timeout)
+
+        def expire() -> None:
+            if waiter in self._greenlets:
+                self._greenlets.remove(waiter)
+                waiter[0].switch()
+
+        self._greenlets.append(waiter)
         if timer is not None:
-            timer.close()
-        if waiter in waiters:
-            waiters.remove(waiter)
+            timer.start(expire, update=True)
+        try:
+            self._poller.hub.switch()
+        finally:
+            if timer is not None:
+                timer.close()
+            if waiter in self._greenlets:
+                self._greenlets.remove(waiter)
 
+    def wake_soon(self) -> None:
+        """The connection is over: have the loop run those for whom it is so. Does not block."""
+        if self._event is not None:
+            self._event.set()
+        if self._greenlets:
+            self._poller.loop.run_callback(self._wake)
 
-def wake(waiters: Waiters) -> None:
-    """Run those for whom it is so. To be called in the hub."""
-    for waiter in tuple(waiters):
-        if waiter in waiters and waiter[1]():
-            waiters.remove(waiter)
-            waiter[0].switch()
+    def _wake(self) -> None:
+        for waiter in tuple(self._greenlets):
+            if waiter in self._greenlets and waiter[1]():
+                self._greenlets.remove(waiter)
+                waiter[0].switch()

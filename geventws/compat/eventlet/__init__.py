@@ -26,6 +26,7 @@ from ...frames import valid_close_code
 from ...handshake.server import GUID, Environ, accept
 from ...hosts.upgrade import REASONS, answer, take_over
 from ...protocol.hixie76 import is_legacy
+from ...websocket import EXITS
 from .server import listen, wrap_ssl, wsgi
 from .sockets import DEFAULT_MAX_FRAME_LENGTH, NEGOTIATOR, RFC6455WebSocket, WebSocket, read_extensions
 
@@ -217,9 +218,12 @@ class WebSocketWSGI(geventws.WebSocketWSGI):
         except GreenletExit:
             code = 1001
             raise
+        except EXITS:
+            ws._hang_up(1011)
+            raise
         finally:
             try:
-                ws.finish(code, "", None)
+                ws.finish(code, "")
             finally:
                 ws.wait_closed()
 

@@ -140,9 +140,9 @@ class WebSocket(geventws.WebSocket):
         code, reason = close_data if isinstance(close_data, tuple) else (close_data, reason)
         if code == CloseCode.NO_STATUS_RCVD:
             raise ValueError(f"close code {code} may not be sent")
-        self.finish(code, reason if isinstance(reason, str) else reason.decode(), None)
+        self.finish(code, reason if isinstance(reason, str) else reason.decode())
 
-    def finish(self, code: int | None, reason: str, timeout: float | None) -> None:
+    def finish(self, code: int | None, reason: str) -> None:
         """Close, and end our side at once, as eventlet does; the peer may end its own a moment later."""
         if not self.over:
             self.begin_close(code, reason)

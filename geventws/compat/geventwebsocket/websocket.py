@@ -152,7 +152,7 @@ class WebSocket(geventws.WebSocket):
             raise FrameTooLargeException("the payload of a control frame is at most 125 bytes")
         if opcode == Opcode.CLOSE:
             self._ended = True
-            self.finish(*parse_close(payload), self._timing.close_timeout)  # an empty frame stays empty
+            self.finish(*parse_close(payload))  # an empty frame stays empty
         elif opcode == Opcode.PING:
             self.ping(payload)
         else:

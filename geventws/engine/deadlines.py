@@ -1,0 +1,53 @@
+"""Deadlines that are fair after something has held the loop up: what arrived in time is read before they count.
+
+A loop that was held up finds its timers due and its sockets readable at once, and runs the timers first. So a timer
+that is due here looks, or waits, before it strikes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TURNS = 64
+"""Turns of the loop at the most in which what has come is read, before a deadline counts that is past."""
+
+
+class Deadline:
+    """Calls back, in the hub, once: when the time is up, and nothing that has come is left to be read.
+
+    Args:
+        loop: gevent's.
+        seconds: from now.
+        has_input: whether something has come that nobody has received.
+        callback: what to call.
+        arguments: with what.
+    """
+
+    __slots__ = ("_arguments", "_callback", "_has_input", "_loop", "_timer", "_turns")
+
+    def __init__(
+        self, loop: Any, seconds: float, has_input: Callable[[], bool], callback: Callable[..., object], *arguments: Any
+    ) -> None:
+        self._loop = loop
+        self._has_input = has_input
+        self._callback = callback
+        self._arguments = arguments
+        self._turns = TURNS
+        self._timer = loop.timer(seconds)
+        self._timer.start(self._expire, update=True)
+
+    def close(self) -> None:
+        """Never call back. Idempotent."""
+        self._timer.close()
+
+    def _expire(self) -> None:
+        self._timer.close()
+        if self._turns and self._has_input():
+            self._turns -= 1
+            self._timer = self._loop.timer(0)
+            self._timer.start(self._expire)
+        else:
+            self._callback(*self._arguments)
