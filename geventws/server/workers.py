@@ -1,10 +1,10 @@
 """Greenlets that serve one connection after the other, where nobody can tell them from new ones.
 
 A new greenlet costs more than all the Python of a handshake: a Greenlet object, 16 KiB of stack mapped, touched and
-unmapped. So one whose connection is over waits for the next. But a greenlet has an identity, and what one connection
-leaves with it may not reach another one: locals, context variables, links, a `gevent.Timeout` still to come, a
-reference through which it may be killed. Hence the rule: a greenlet serves again only if it is exactly as it was before
-it served. Any trace at all, and it ends as greenlets do, and a new one is made.
+unmapped. So one whose connection is over may wait for the next. But a greenlet has an identity, and an end: who has a
+reference waits for it, a link is called at it, locals and context variables are let go of with it. Hence the rule: a
+greenlet waits only if it is exactly as it was before it served, so that nobody can tell that it has not ended. Any
+trace at all, and it ends with its connection, in the loop's next turn, and a new one is made.
 """
 
 from __future__ import annotations
@@ -40,24 +40,18 @@ class Workers:
 
     def __init__(self) -> None:
         self._hub = get_hub()
+        self._done: list[Any] = []  # greenlets that have served, and are to be looked at
         self._idle: list[Any] = []
         self._closed = False
-        self._references = 0  # to a greenlet that waits, where nobody else has one
+        self._references = 0  # to a greenlet that has served, where nobody else has one
         _Worker.spawn(None, self, None)  # the first to wait, and has done nothing: it shows that number
 
     def spawn(self, function: Callable[[], object]) -> None:
         """Run a function in a greenlet, soon. Does not block."""
-        idle = self._idle
-        if self._references == 0 and idle:
-            self._references = _count_references(idle, 0)
-        while idle:
-            clean = _count_references(idle, -1) == self._references
-            greenlet = idle.pop()
-            if clean and _is_clean(greenlet):
-                self._hub.loop.run_callback(greenlet.switch, function)
-                return
-            self._hub.loop.run_callback(greenlet.switch, None)
-        _Worker.spawn(None, self, function)
+        if self._idle:
+            self._hub.loop.run_callback(self._idle.pop().switch, function)
+        else:
+            _Worker.spawn(None, self, function)
 
     def close(self) -> None:
         """End the greenlets that wait; those at work end when their work does."""
@@ -69,21 +63,32 @@ class Workers:
         """Run a function, then those of `spawn`: what a greenlet does."""
         if function is not None:
             function()
-            function = None
-        while not self._closed and len(self._idle) < MAX_IDLE:
-            self._idle.append(getcurrent())
+        while True:
+            function = None  # a connection is not to be kept alive by the greenlet that served it
+            self._done.append(getcurrent())
+            self._hub.loop.run_callback(self._settle)
             function = switch_to(self._hub)
             if function is None:
                 return
             function()
-            function = None  # a connection is not to be kept alive by the greenlet that served it
+
+    def _settle(self) -> None:
+        """Have a greenlet that has served wait, or end. In the hub: who switched to it last has no reference by now."""
+        references = _count_references(self._done)
+        self._references = self._references or references
+        greenlet = self._done.pop(0)
+        may_wait = not self._closed and len(self._idle) < MAX_IDLE
+        if may_wait and references == self._references and _is_clean(greenlet):
+            self._idle.append(greenlet)
+        else:
+            greenlet.switch(None)
 
 
-def _count_references(greenlets: list[Any], index: int) -> int:
-    return sys.getrefcount(greenlets[index])
+def _count_references(greenlets: list[Any]) -> int:
+    return sys.getrefcount(greenlets[0])
 
 
 def _is_clean(greenlet: Any) -> bool:
-    """Whether nothing was left with a greenlet: no context variable, gevent.local, link, weak reference, attribute."""
-    touched = greenlet.gr_context or greenlet.has_links() or getweakrefcount(greenlet)
+    """Whether nothing was left with a greenlet: a kill, context variable, local, link, weak reference or attribute."""
+    touched = greenlet.dead or greenlet.gr_context or greenlet.has_links() or getweakrefcount(greenlet)
     return not (touched or vars(greenlet))
