@@ -40,7 +40,7 @@ lint: $(TOOLS)  ## the linter
 types: $(TOOLS) ## strict types
 	$(BIN)/mypy
 
-conformance: $(TOOLS)  ## the Autobahn test suite (wstest on the PATH, or docker)
+conformance: $(TOOLS)  ## the Autobahn test suite, against our servers and our client: some 25 minutes
 	$(BIN)/python tests/conformance/run.py $(ARGS)
 
 sanitize: $(TOOLS)  ## the C core's tests with address and undefined-behaviour sanitizers

@@ -9,7 +9,7 @@ import os
 from urllib.parse import quote
 
 import geventws
-from geventws.client.opening import connect
+from geventws import connect
 
 URL = os.environ["AB_URL"]
 AGENT = quote(os.environ["AB_AGENT"])
@@ -25,6 +25,8 @@ def main():
                     ws.send(message)
             except geventws.ConnectionClosed:
                 pass  # the suite ends a case as it likes
+        print(f"{case} of {count}", flush=True)
+    connect(f"{URL}/updateReports?agent={AGENT}").close()
 
 
 if __name__ == "__main__":
