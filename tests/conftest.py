@@ -49,7 +49,10 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what runs in the background ignore it
 
 
-OUTSIDE = ["test_browser", "test_nginx", "test_layers", "test_packaging", "test_readme", "engineio", "frameworks"]
+OUTSIDE = [
+    "test_browser", "test_nginx", "test_request_pairs", "test_request_pairs_proxies", "test_layers", "test_packaging",
+    "test_readme", "engineio", "frameworks",
+]  # fmt: skip
 """Files and folders whose tests never notice which core runs; nothing else need run on both."""
 
 

@@ -9,32 +9,15 @@ from typing import Any
 
 import gevent
 import pytest
-from gevent import pywsgi
-from kit import pairs_app
-from kit.hosts import GUNICORN, Host
+from kit.pair_hosts import EXACT, GUESTS, IN_PROCESS, serving
 from kit.request_pairs import READS, SPLITS, Case, check, fetch_seen, make_cases, make_messages
-
-IN_PROCESS = ["WebSocketServer", "pywsgi", "pywsgi, wrapped", "compat"]
-GUESTS = ["gunicorn -k gevent_pywsgi"]
-EXACT = ["WebSocketServer", "compat"]
-"""Hosts that read each body once, so that the connection goes on."""
 
 
 @pytest.fixture(scope="module", params=IN_PROCESS + GUESTS)
 def host(request: pytest.FixtureRequest) -> Iterator[tuple[str, int]]:
     """Run a host; its name and its port."""
-    name: str = request.param
-    if name in IN_PROCESS:
-        server = pairs_app.make_server(name)
-        server.start()
-        yield name, server.server_port
-        server.stop(1)
-        return
-    command = ["kit.pairs_app:application" if word == "kit.host_app:application" else word for word in GUNICORN]
-    process = Host([*command, "-k", name.rpartition(" ")[2]]).listening()
-    yield name, process.port
-    process.terminate()
-    process.wait()
+    with serving(request.param) as port:
+        yield request.param, port
 
 
 def run(host: tuple[str, int], cases: Iterator[Case]) -> list[tuple[Case, int]]:
@@ -68,13 +51,8 @@ def test_where_pywsgi_reads_a_body_twice(host: tuple[str, int]) -> None:
 
 def test_the_cases_are_those_that_go_wrong() -> None:
     """A test of this test: pywsgi by itself fails it."""
-    server = pywsgi.WSGIServer(("127.0.0.1", 0), pairs_app.record, log=None, error_log=None)
-    server.start()
-    try:
+    with serving("bare") as port:
         with gevent.Timeout(60), pytest.raises((AssertionError, TimeoutError)):
             for case in make_cases(20, seed=3, offer=["h2c"], framing=["length"], method=["POST"], reads=["exact"]):
-                check(server.server_port, case)
-        assert any("hidden" in path for _, path, _ in pairs_app.seen)
-    finally:
-        server.stop(1)
-        pairs_app.seen.clear()
+                check(port, case)
+        assert any("hidden" in path for _, path, _ in fetch_seen(port))

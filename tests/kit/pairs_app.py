@@ -1,12 +1,8 @@
-"""The application of tests/hosts/test_request_pairs.py: it tells what it saw, in its answers and on /seen.
-
-    python -m kit.pairs_app HOST     serves itself on "pywsgi", "pywsgi, wrapped", "WebSocketServer" or "compat"
-"""
+"""The application of tests/hosts/test_request_pairs.py: it tells what it saw, in its answers and on /seen."""
 
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any
 
 from gevent import pywsgi
@@ -47,12 +43,5 @@ def make_server(host: str, **options: Any) -> Any:
         return WebSocketServer(("127.0.0.1", 0), application, log=None, error_log=None, **options)
     if host == "compat":
         options["handler_class"] = WebSocketHandler
-    app = {"pywsgi": application, "pywsgi, wrapped": wrapped, "compat": record}[host]
+    app = {"pywsgi": application, "pywsgi, wrapped": wrapped, "compat": record, "bare": record}[host]
     return pywsgi.WSGIServer(("127.0.0.1", 0), app, log=None, error_log=None, **options)
-
-
-if __name__ == "__main__":
-    server = make_server(sys.argv[1])
-    server.start()
-    print(f"Listening at: http://127.0.0.1:{server.server_port}", flush=True)
-    server.serve_forever()

@@ -97,8 +97,8 @@ def cut(case: Case, messages: list[Message]) -> list[bytes]:
     return [data[:place], data[place:]]
 
 
-def converse(port: int, pieces: list[bytes]) -> tuple[bytes, bool]:
-    """Send the pieces, and return what comes until the end, and whether that end was in good order."""
+def converse(port: int, pieces: list[bytes], whole: bool = True) -> bytes:
+    """Send the pieces, and return what comes: all until the end, or one answer."""
     client = socket.create_connection(("127.0.0.1", port), timeout=DEADLINE)
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     received = b""
@@ -106,20 +106,30 @@ def converse(port: int, pieces: list[bytes]) -> tuple[bytes, bool]:
         for piece in pieces:
             client.sendall(piece)
             gevent.sleep(0)
-        while data := client.recv(65536):
+        while (whole or not _is_answer(received)) and (data := client.recv(65536)):
             received += data
     except (ConnectionResetError, BrokenPipeError):
-        return received, False  # it ended before it had all
+        pass  # it ended before it had all
     finally:
         client.close()
-    return received, True
+    return received
+
+
+def _is_answer(received: bytes) -> bool:
+    """Whether an answer is whole."""
+    head, end, content = received.partition(b"\r\n\r\n")
+    return bool(end) and len(content) >= _read_length(head)
+
+
+def _read_length(head: bytes) -> int:
+    return int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or 0)
 
 
 def read_answers(received: bytes) -> Iterator[tuple[int, Any]]:
     """Yield the status and the content of each answer."""
     while received:
         head, _, received = received.partition(b"\r\n\r\n")
-        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or 0)
+        length = _read_length(head)
         content, received = received[:length], received[length:]
         assert len(content) == length, "an answer that is cut off"
         status = int(head.split(b" ")[1])
@@ -129,7 +139,7 @@ def read_answers(received: bytes) -> Iterator[tuple[int, Any]]:
 def check(port: int, case: Case) -> int:
     """Send a case to a server; return how many of its requests were answered by the application."""
     messages = make_messages(case)
-    received, _ = converse(port, cut(case, messages))
+    received = converse(port, cut(case, messages))
     answers = list(read_answers(received))
     for (status, content), message in zip(answers, messages, strict=False):
         if status != 200:
@@ -141,6 +151,6 @@ def check(port: int, case: Case) -> int:
 
 def fetch_seen(port: int) -> list[list[str]]:
     """Return what the application has seen since the last time."""
-    received, _ = converse(port, [b"GET /seen HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"])
+    received = converse(port, [b"GET /seen HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"])
     ((_, seen),) = read_answers(received)
     return seen  # type: ignore[no-any-return]

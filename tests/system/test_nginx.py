@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pathlib
 import re
-import shutil
 import socket
 import ssl
 import subprocess
@@ -17,6 +15,7 @@ from typing import NamedTuple
 
 import pytest
 import websocket
+from kit.proxies import free_ports, nginx, running
 
 pytestmark = pytest.mark.nginx
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -39,23 +38,6 @@ server.start()
 print(server.server_port, flush=True)
 server.serve_forever()
 """
-MAIN = """\
-daemon off;
-worker_processes 1;
-pid {folder}/nginx.pid;
-error_log stderr warn;
-{user}
-events {{ worker_connections 64; }}
-http {{
-    access_log {folder}/access.log;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    include {folder}/site.conf;
-}}
-"""
 
 
 class Site(NamedTuple):
@@ -69,12 +51,6 @@ class Site(NamedTuple):
         url = f"wss://localhost:{self.tls_port}/" if tls else f"ws://localhost:{self.port}/"
         options.setdefault("suppress_origin", "origin" not in options)
         return websocket.create_connection(url, timeout=10, sslopt={"context": self.trust}, **options)
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [s.getsockname()[1] for s in sockets]
 
 
 def rendered(site: Site, backend: int, certificate: dict[str, str]) -> str:
@@ -94,32 +70,6 @@ def rendered(site: Site, backend: int, certificate: dict[str, str]) -> str:
     return text
 
 
-@contextlib.contextmanager
-def running(command: list[str], **options) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(command, text=True, **options) as process:
-        try:
-            yield process
-        finally:
-            process.terminate()
-            process.wait(10)
-
-
-def wait_until_up(process: subprocess.Popen[str], port: int) -> None:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(ConnectionRefusedError):
-            return socket.create_connection(("127.0.0.1", port)).close()
-        time.sleep(0.02)
-    raise RuntimeError(f"nginx does not listen; it ended with {process.poll()}")
-
-
-def nginx_command(folder: pathlib.Path) -> list[str]:
-    # Debian keeps it where only root's PATH looks
-    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    assert program, "no nginx (apt-get install nginx)"
-    return [program, "-p", str(folder), "-c", str(folder / "main.conf")]
-
-
 @pytest.fixture(scope="module")
 def site(
     tmp_path_factory: pytest.TempPathFactory, certificate: dict[str, str], thread_tls: ssl.SSLContext
@@ -130,12 +80,7 @@ def site(
     with running([sys.executable, "-c", BACKEND], stdout=subprocess.PIPE, env=environment) as backend:
         assert backend.stdout is not None
         port = int(backend.stdout.readline())
-        # otherwise root's workers are nobody's, and cannot enter the folder
-        user = "user root;" if os.getuid() == 0 else ""
-        (folder / "main.conf").write_text(MAIN.format(folder=folder, user=user))
-        (folder / "site.conf").write_text(rendered(site, port, certificate))
-        with running(nginx_command(folder)) as nginx:
-            wait_until_up(nginx, site.port)
+        with nginx(folder, rendered(site, port, certificate), site.port):
             yield site
 
 

@@ -1,0 +1,34 @@
+"""Hosts of pairs_app.py, in this process or in one of their own."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from kit.hosts import GUNICORN, Host
+from kit.pairs_app import make_server
+
+IN_PROCESS = ["WebSocketServer", "pywsgi", "pywsgi, wrapped", "compat"]
+GUESTS = ["gunicorn -k gevent_pywsgi"]
+EXACT = ["WebSocketServer", "compat"]
+"""Those that read each body once, so that the connection goes on."""
+
+
+@contextlib.contextmanager
+def serving(name: str) -> Iterator[int]:
+    """Run a host; its port."""
+    if name.startswith("gunicorn"):
+        command = ["kit.pairs_app:application" if word == "kit.host_app:application" else word for word in GUNICORN]
+        process = Host([*command, "-k", name.rpartition(" ")[2]]).listening()
+        try:
+            yield process.port
+        finally:
+            process.terminate()
+            process.wait()
+    else:
+        server = make_server(name)
+        server.start()
+        try:
+            yield server.server_port
+        finally:
+            server.stop(0.1)
