@@ -21,7 +21,7 @@ import gevent
 from ..http.request import MAX_LINES, MAX_REQUEST_LINE
 from .http_stream import CHUNK, HTTPStream
 
-LARGE = 64 * 1024
+LARGE = 16 * 1024
 """Bytes that are received at once where so many of a body are left."""
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -136,7 +136,7 @@ class RequestBody:
 
     __slots__ = (
         "_credit", "_left", "_limits", "_next", "_seconds", "_stream", "_trailers", "awaited", "error", "replaced",
-        "unasked",
+        "_waiting", "unasked",
     )  # fmt: skip
 
     def __init__(self, stream: HTTPStream, length: int | None, limits: Limits, awaited: bool = False) -> None:
@@ -144,6 +144,7 @@ class RequestBody:
         self._left = length or 0  # bytes of the body, or of the chunk
         self._next = SIZE if length is None else None
         self._trailers = 0
+        self._waiting = False  # somebody waits for more of it, perhaps one whom the application has left behind
         self._limits = limits
         self._seconds = limits.body_timeout  # that we are still going to wait
         self._credit = 1 / limits.min_body_rate  # seconds for a byte
@@ -155,7 +156,7 @@ class RequestBody:
     @property
     def whole(self) -> bool:
         """Whether all of it was read, so that the next byte is the next request's."""
-        return self._left == 0 and self._next is None and self.error is None
+        return self._left == 0 and self._next is None and self.error is None and not self._waiting
 
     def switch(self) -> None:
         """End here: the answer is a 101, and what comes is not for us to read."""
@@ -267,14 +268,19 @@ class RequestBody:
 
     def _receive(self, size: int) -> None:
         """Receive more. Blocks, and charges the time."""
+        if self._waiting:
+            raise OSError("another greenlet waits for this body")
         if self.awaited and not self.unasked:
             self._stream.send_all(CONTINUE)
         self.awaited = False
         start = time.monotonic()
+        self._waiting = True
         try:
             received = self._stream.receive_more(self._seconds, size)
         except TimeoutError:
             self._fail(LateBody("the body did not come in time"))
+        finally:
+            self._waiting = False
         self._seconds -= time.monotonic() - start
         if received == 0:
             self._fail(LostBody("the connection ended within the body"))

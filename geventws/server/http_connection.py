@@ -281,11 +281,11 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
         self, status: str, headers: Iterable[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], None]:
         """As in PEP 3333; a 101 is written as it is given, in one piece and without a Date."""
-        body = self.wsgi_input
-        if body.error is not None and not self.headers_sent:
-            body.replaced = True
-            status, headers = body.error.status, list(_BODY_FAILED)
         if exc_info is not None or self.headers_sent or not status.startswith("101 "):
+            body = self.wsgi_input
+            if body.error is not None and not self.headers_sent:
+                body.replaced = True
+                status, headers = body.error.status, list(_BODY_FAILED)
             write: Callable[[bytes], None] = super().start_response(status, headers, exc_info)
             return write
         lines = [name + ": " + value for name, value in headers]
@@ -296,12 +296,13 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
         self._orig_status, self.status, self.code = status, status.encode("latin-1"), 101
         self.response_headers: list[tuple[bytes, bytes]] = []
         self.close_connection = True
-        body.switch()
-        return self.write
+        self.wsgi_input.switch()
+        return self.write  # type: ignore[no-any-return]
 
-    def write(self, data: bytes) -> None:
-        """As in PEP 3333; dropped in the answer to HEAD, and where the answer is not the application's."""
-        super().write(b"" if data and (self.wsgi_input.replaced or self.command == "HEAD") else data)
+    def _write(self, data: bytes) -> None:
+        """Write a part of an answer's body; not in the answer to HEAD, nor where it is not the application's."""
+        if not self.wsgi_input.replaced and self.command != "HEAD":
+            super()._write(data)
 
     def _write_with_headers(self, data: bytes) -> None:
         head, self._switching = self._switching, None

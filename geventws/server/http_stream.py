@@ -156,7 +156,11 @@ class HTTPStream:
         """Receive what is there, or what comes within the timeout."""
         sock = self._socket
         if sock is None:
-            return self._receive_raw(timeout, size)
+            try:
+                at_once: bytes = self._raw.recv(size)
+                return at_once
+            except BlockingIOError:
+                return self._receive_raw(timeout, size)
         try:
             sock.settimeout(max(timeout, 0.001))
             received: bytes = sock.recv(size)
@@ -169,15 +173,10 @@ class HTTPStream:
     def _receive_raw(self, timeout: float, size: int) -> bytes:
         raw = self._raw
         try:
-            received: bytes = raw.recv(size)
-            return received
-        except BlockingIOError:
-            pass
-        try:
             wait_read(raw.fileno(), max(timeout, 0.001), TimeoutError())
         except TimeoutError:
             return self._receive_late(raw, size)
-        return self._receive_raw(timeout, size)
+        return self._receive(timeout, size)
 
     def _receive_late(self, sock: Any, size: int) -> bytes:
         """Receive what came while the loop was held up; raise TimeoutError if there is none."""

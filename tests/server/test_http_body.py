@@ -186,6 +186,34 @@ def test_an_interrupted_read_loses_the_body_and_not_the_next_request(run: Any, c
     assert [part.rpartition(b"\r\n\r\n")[2] for part in received.split(b"HTTP/1.1 ")] == [b"", b"/", b"/second"]
 
 
+def test_a_reader_left_behind_gets_nothing_of_the_next_request(run: Any) -> None:
+    """Nor does it take from it: the connection ends."""
+    found: list[Any] = []
+
+    def read(body: Any) -> None:
+        try:
+            found.append(body.read())
+        except OSError as error:
+            found.append(type(error))
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        if environ["PATH_INFO"] == "/":
+            readers.append(gevent.spawn(read, environ["wsgi.input"]))
+            gevent.sleep(0)
+            with pytest.raises(OSError, match="another greenlet"):
+                environ["wsgi.input"].read(1)
+        return answer(start_response)
+
+    readers: list[Any] = []
+    client = run(application, body_timeout=0.1).connect()
+    client.sendall(FRAMED)
+    assert read_response(client).startswith(b"HTTP/1.1 200 OK\r\n")
+    client.sendall(SECOND)
+    assert read_all(client) in (b"", b"<reset>")
+    gevent.joinall(readers)
+    assert SECOND not in found and len(found) == 1
+
+
 def test_a_body_cut_off_is_no_body(run: Any) -> None:
     running = run(swallows)
     for request in (FRAMED + b"012", CHUNKED + b"5\r\nab", CHUNKED + b"1\r\na\r\n0\r\n"):
