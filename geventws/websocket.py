@@ -171,8 +171,8 @@ class WebSocket(Sender):
         if self._protocol.answer_due:
             self.answer()
         if self._stream.paused:
-            self._stream.resume()
-        return not self.over
+            self._catch_up()
+        return not (self.over or self._arrived)
 
     def _wait_with_timeout(self, timeout: float) -> None:
         """Block until there is a message, or none will come, or the time is up: TimeoutError."""

@@ -17,6 +17,8 @@
 #define RSV1 0x40
 #define MAX_EVENTS 128
 #define MAX_INFLATED 65536 /* bytes that a message inflates to here: what is larger was inflated to so much in vain */
+#define FULL_CHUNK (1 << 19) /* bytes of a limit below which a chunk is as large as with compressed frames */
+#define OVERHEAD 104      /* bytes that Python takes for a message besides its content, and for its place */
 #define MAX_FIELDS 24     /* characters that one message of a run takes in the layout, at the most */
 
 struct batch {
@@ -114,11 +116,27 @@ static void unmask(uint8_t *payload, uint32_t length, uint32_t limit)
     ws_mask(payload, payload, length, mask_key, 0);
 }
 
-/* Inflates a message, to behind all that was received, and adds it. Returns 0 where it cannot be inflated so. */
-static int add_inflated(struct batch *batch, int fd, int kind, int32_t payload, uint32_t length, uint32_t limit)
+/* Returns the bytes that Python takes for a message: at the most, where there is room for so many; else for this very one. */
+static int32_t weigh(int kind, const uint8_t *payload, uint32_t length, int32_t room)
+{
+    int32_t size = (int32_t)length;
+    uint8_t highest = 0;
+    uint32_t i;
+
+    if (kind == WS_BINARY || 4 * size + OVERHEAD <= room)
+        return (kind == WS_BINARY ? size : 4 * size) + OVERHEAD;
+    for (i = 0; i < length; i++)
+        highest = payload[i] > highest ? payload[i] : highest;
+    return size * (highest < 0xc4 ? 1 : highest < 0xf0 ? 2 : 4) + OVERHEAD;
+}
+
+/* Inflates a message, to behind all that was received, and adds it. Returns what it takes; 0 where it cannot be inflated so, or takes
+ * more than `room`. */
+static int32_t add_inflated(struct batch *batch, int fd, int kind, int32_t payload, uint32_t length, uint32_t limit,
+                            int32_t room)
 {
     struct ws_poller *poller = batch->poller;
-    int32_t start = batch->used + WS_TAIL, most = poller->size - start, size;
+    int32_t start = batch->used + WS_TAIL, most = poller->size - start, size, weight;
 
     limit &= ~(PEER_IS_SERVER | TAKES_DEFLATED);
     limit = limit < MAX_INFLATED ? limit : MAX_INFLATED;
@@ -128,15 +146,19 @@ static int add_inflated(struct batch *batch, int fd, int kind, int32_t payload, 
     size = ws_inflate(poller->inflater, batch->buffer + payload, (int32_t)length, batch->buffer + start, most);
     if (size < 0)
         return 0;
+    weight = weigh(kind, batch->buffer + start, (uint32_t)size, 0);
+    if (weight > room)
+        return 0;
     add_message(batch, fd, kind, start, start + size, 0);
     batch->used = start + size;
-    return 1;
+    return weight;
 }
 
 /* Makes records of buffer[used..used + got), which came for fd. */
 static void take(struct batch *batch, int fd, uint32_t limit, int32_t got)
 {
-    int32_t at = batch->used, end = at + got, before = 0, header, start;
+    int32_t at = batch->used, end = at + got, before = 0, header, start, weight;
+    int32_t room = (int32_t)((limit & ~(PEER_IS_SERVER | TAKES_DEFLATED)) / 2) + WS_LEAST_ROOM;
     uint32_t length;
 
     batch->used = end;
@@ -148,15 +170,18 @@ static void take(struct batch *batch, int fd, uint32_t limit, int32_t got)
             break;
         start = at + header;
         unmask(batch->buffer + start, length, limit);
-        if (!(head & RSV1)) {
-            add_message(batch, fd, head & 0x0f, start, start + (int32_t)length, before);
-            before = start + (int32_t)length;
-        } else if (add_inflated(batch, fd, head & 0x0f, start, length, limit)) {
-            before = 0;
-        } else {
+        if (head & RSV1)
+            weight = add_inflated(batch, fd, head & 0x0f, start, length, limit, room);
+        else
+            weight = weigh(head & 0x0f, batch->buffer + start, length, room);
+        if (!weight || weight > room) {
             unmask(batch->buffer + start, length, limit);  /* which masks it again */
             break;
         }
+        room -= weight;
+        if (!(head & RSV1))
+            add_message(batch, fd, head & 0x0f, start, start + (int32_t)length, before);
+        before = head & RSV1 ? 0 : start + (int32_t)length;
         at = start + (int32_t)length;
     }
     if (at < end)
@@ -203,7 +228,8 @@ static int64_t now(void)
 
 static void receive_one(struct batch *batch, int fd, uint32_t limit)
 {
-    int32_t most = limit & TAKES_DEFLATED ? batch->poller->deflated_chunk : batch->poller->chunk;
+    int small = limit & TAKES_DEFLATED || (limit & ~(PEER_IS_SERVER | TAKES_DEFLATED)) < FULL_CHUNK;
+    int32_t most = small ? batch->poller->deflated_chunk : batch->poller->chunk;
     ssize_t got = recv(fd, batch->buffer + batch->used, (size_t)most, MSG_DONTWAIT);
 
     if (got > 0)

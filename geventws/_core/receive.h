@@ -22,6 +22,8 @@ struct ws_record {
     int32_t end;
 };
 
+enum { WS_LEAST_ROOM = 34816 };
+
 /* A set, and what one call makes of it. */
 struct ws_poller {
     int epoll_fd;         /* the set, level-triggered */
@@ -31,7 +33,7 @@ struct ws_poller {
     uint8_t *buffer;
     int32_t size;         /* of buffer, where messages are inflated behind what was received */
     int32_t chunk;        /* bytes that one descriptor receives at the most, */
-    int32_t deflated_chunk;  /* and where compressed frames are taken: chunk or less */
+    int32_t deflated_chunk;  /* and where compressed frames are taken, or limits are below 512 KiB: chunk or less */
     struct ws_inflater *inflater;  /* may be NULL: then no message is inflated */
     int32_t max_records;
     struct ws_record *records;
@@ -56,7 +58,10 @@ struct ws_poller {
  * is received for, and unfragmented data frames of at most (limits[fd] & 0x3fffffff) bytes at the front of what came
  * become records of their own, or runs; from the first other byte on, it is WS_DATA. The top bit is set where the peer
  * is a server, whose frames are not masked; the next one where a frame with RSV1 is a message that was compressed by
- * itself: it is inflated, to so many bytes and 64 KiB at the most, where there is room; else it is WS_DATA, too. */
+ * itself: it is inflated, to so many bytes and 64 KiB at the most, where there is room; else it is WS_DATA, too.
+ *
+ * So are the messages that would make Python hold more for one descriptor than half of its limit and WS_LEAST_ROOM: a
+ * text with a wide character takes four bytes for each. */
 int ws_receive(struct ws_poller *poller);
 
 /* The same, but waits for something to receive, for a few milliseconds at the most: a descriptor that is busy is ready again

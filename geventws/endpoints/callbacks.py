@@ -109,7 +109,7 @@ class CallbackWebSocket(WebSocket):
         """Switch to a greenlet if there is something to call back for; return whether that was so."""
         self._heard = True
         if self._serving:
-            if len(self.inbox) > 1:
+            if self.inbox:
                 self._poller.call(self, self._check_read_ahead)
             return False
         if not (self._arrived or self._messages) and (self._told or not self._attention):

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..exceptions import ConnectionClosed, InvalidData, PayloadTooBig, ProtocolError
 from ..frames import CloseCode, Opcode
+from ..protocol.memory import measure, read_ahead
 from .deadlines import Deadline
+from .intake import decode, find_limit, receive
 from .keepalive import Keepalive, Timing
 from .poller import get_poller, switch_to
-from .receiver import DEFLATED_CHUNK, PEER_IS_SERVER, TAKES_DEFLATED
 from .tls import open_stream
 from .waiters import Waiters
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from ..protocol.connection import WebSocketProtocol
 
 READ_AHEAD = 64
-"""Messages received ahead of a busy handler, past which receiving pauses. Their bytes are bounded too."""
+"""Messages received ahead of a busy handler, past which receiving pauses. Their bytes are bounded, too: memory.py."""
 
 LINGER = 1.0
 """Seconds that the peer has to hang up once both close frames have passed, or a breach was answered."""
@@ -92,45 +93,28 @@ class Connection:
         """Whose connection this is, for log lines."""
         return self._address
 
+    @property
+    def _held(self) -> int:
+        """Bytes that are held for this connection, besides itself: see memory.py."""
+        waiting = measure(self._arrived) + measure(self._messages)
+        return waiting + self._protocol.measure() + self._stream.measure()
+
     # What the poller calls, in the hub
 
     def refuse_text(self) -> None:
         """Take a whole text message that is not UTF-8."""
         self._protocol.fail(InvalidData("a text message is not UTF-8"))
-        self._after_receiving()
+        self.after_receiving()
 
     def receive_data(self, data: memoryview) -> None:
         """Take bytes as they came."""
-        self._protocol.receive_data(data)
-        self._after_receiving()
+        if decode(self, self._protocol, data):
+            self.hold_back()
 
     def readable(self) -> None:
         """Receive once, or until what TLS holds back is taken."""
-        stream, protocol = self._stream, self._protocol
-        spare = self._poller.spare
-        if protocol.extension is not None:
-            spare = spare[:DEFLATED_CHUNK]
-        while True:
-            target = None if self._limit else protocol.receive_buffer()
-            buffer = spare if target is None else target
-            try:
-                count = stream.receive_into(buffer)
-            except OSError as error:
-                self.receive_eof(error.errno or 0)
-                return
-            if not count:
-                if count is not None:
-                    self.receive_eof(0)
-                return
-            if self._limit:
-                self._poller.receiver.split(self, count, self._limit)
-            elif target is None:
-                self.receive_data(spare[:count])
-            else:
-                protocol.buffer_received(count)
-                self._after_receiving()
-            if count < len(buffer) or stream.closed or not stream.more():
-                return
+        while receive(self, self._protocol, self._stream, self._limit):
+            pass
 
     def writable(self) -> None:
         """Go on sending."""
@@ -148,7 +132,7 @@ class Connection:
         """Say 1011 for what was raised in here, after what came before, and end."""
         protocol = self._protocol
         protocol.fail(ProtocolError("an internal error", CloseCode.INTERNAL_ERROR))
-        self._after_receiving()
+        self.after_receiving()
         if protocol.close_sent and not self.over:
             self._end()
 
@@ -157,7 +141,7 @@ class Connection:
         self._heard = True
         reader = self._reader
         if reader is None:
-            if len(self.inbox) > 1:
+            if self.inbox:
                 self._poller.call(self, self._check_read_ahead)
         elif self._arrived or self.over:
             self._reader = None
@@ -178,7 +162,7 @@ class Connection:
 
     # Receiving
 
-    def _after_receiving(self) -> None:
+    def after_receiving(self) -> None:
         """Send the replies, tell what the control frames said, and see whether it is the end."""
         protocol = self._protocol
         if protocol.controls:
@@ -227,29 +211,42 @@ class Connection:
         """Tell the poller whether whole messages may skip the protocol."""
         if self._stream.closed:
             return
-        protocol = self._protocol
-        limit, extension = protocol.simple_limit, protocol.extension
-        if limit and protocol.client:
-            limit |= PEER_IS_SERVER
-        if limit and extension and extension.inflates_alone:
-            limit |= TAKES_DEFLATED
+        limit = 0 if self._stream.paused else find_limit(self._protocol)
         if limit != self._limit:
             self._limit = limit
             # what TLS has, and what only the protocol can inflate, is received in `readable`, and split there
+            extension = self._protocol.extension
             if not self._stream.opaque and (extension is None or extension.inflates_alone):
                 self._poller.set_limit(self._stream.channel, limit)
 
     def _check_read_ahead(self) -> None:
         """Pause receiving when the handler is too far behind."""
-        inbox = self.inbox
         if self._stream.paused or self.over:
             return
-        if len(inbox) + len(self._messages) >= READ_AHEAD or sum(map(len, inbox)) >= self._protocol.max_message_size:
-            if self._protocol.close_sent:
-                self._discard()
-            else:
-                self._stream.pause()
-                self._attention = True
+        inbox, messages = self.inbox, self._messages
+        limit = read_ahead(self._protocol.max_message_size)
+        if len(inbox) + len(messages) >= READ_AHEAD or measure(inbox) + measure(messages) > limit:
+            self.hold_back()
+
+    def hold_back(self) -> None:
+        """Receive and decode no more until the handler has taken what waits."""
+        if self._protocol.close_sent:
+            self._discard()
+            return
+        self._attention = True
+        if not self._stream.paused:
+            self._stream.pause()
+            self._set_limit()
+
+    def _catch_up(self) -> None:
+        """Go on with what was kept, and then receive again."""
+        if decode(self, self._protocol):
+            self._attention = True
+            return
+        self._stream.resume()
+        self._set_limit()
+        if self._stream.more():
+            self.readable()
 
     # The end
 
@@ -371,7 +368,6 @@ class Connection:
                 self._clock = Deadline(self._poller.loop, self._timing.close_timeout, self._stream.has_input, *call)
         if self._stream.paused:
             self._discard()
-            self._stream.resume()
 
     def _close_timed_out(self) -> None:
         self._lose("the peer did not answer the close frame (close_timeout)")
@@ -379,4 +375,6 @@ class Connection:
     def _discard(self) -> None:
         """Drop the messages still to come: the handler has closed, and is too far behind to take them."""
         self._protocol.deliver_to(_NOWHERE)
+        self._protocol.taken = ()
         self.inbox = _NOWHERE
+        self._catch_up()

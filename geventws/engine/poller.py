@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 switch_to = greenlet.switch
 """`hub.switch()` without gevent's hooks, of which the hub alone has one."""
 
-EPOLLIN = 1
+EPOLLIN, EPOLLET = 1, 1 << 31
 
 RETRY = 1.0
 """Seconds until the next attempt, where the system had no new epoll set for us."""
@@ -131,7 +131,8 @@ class Poller:
             self.receiver.forget(fd)
             self._masks[fd] = EPOLLIN * reading | EPOLLOUT * writing
             try:
-                self.set.modify(fd, self._masks[fd])
+                # A reset cannot be masked: where nothing is watched for, it is told once, not in every turn.
+                self.set.modify(fd, self._masks[fd] or EPOLLET)
             except ValueError:
                 pass  # there is no set: see _recover
             except OSError:  # its socket was closed by somebody else
@@ -187,7 +188,7 @@ class Poller:
             try:
                 if self.receiver.is_stranger(channel.fd):
                     raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-                self.set.register(channel.fd, self._masks[channel.fd])
+                self.set.register(channel.fd, self._masks[channel.fd] or EPOLLET)
             except OSError:
                 self.call(channel, channel.receive_eof, errno.EBADF)
         self.doubtful = False

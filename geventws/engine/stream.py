@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from greenlet import getcurrent
 
+from ..protocol.memory import measure
+
 if sys.platform != "win32":
     import fcntl
     import termios
@@ -174,6 +176,10 @@ class Stream:
         """Whether something is left to send."""
         return bool(self.corked or self.blocked)
 
+    def measure(self) -> int:
+        """Return the bytes of what is left to send, without what a greenlet waits for that has sent it."""
+        return measure(self.corked)
+
     def send(self, data: bytes) -> None:
         """Send whole frames. Blocks while the peer does not take them; any greenlet may call it.
 
@@ -259,6 +265,7 @@ class Stream:
                     return
                 del backlog[0]
         except OSError:
+            self._watch()
             return
         self._unblock()
         self._watch()

@@ -9,6 +9,9 @@ A frame that is whole in the bytes at hand is unmasked in place by the scan, and
 message in one frame, of which a part is at hand, gets a buffer of its own, and what comes is unmasked in there
 (`receive_buffer` hands it out, so that a socket can receive straight into it). Of any other data frame, each part is
 handed to the assembler as it comes.
+
+Where `taken` is a list, a connection bounds what waits for its handler (memory.py). `receive_data` then stops at what
+would be too much, keeps what is left as it came, and goes on with that when it is called again.
 """
 
 from __future__ import annotations
@@ -16,10 +19,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from .._core import LARGEST_BUFFER, mask, mask_in_place, new_buffer, pure, scan
+from .._core import LARGEST_BUFFER, mask, pure, scan
 from ..exceptions import ProtocolError
 from ..frames import NO_LIMIT, CloseCode, Opcode, breach, encode_close, encode_header, parse_close
+from .memory import MAX_CONTROL, MAX_CONTROLS, PIECE
 from .messages import FIN, RSV1, Assembler
+from .partial import PartialFrame, mask_again
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -46,11 +51,8 @@ class WebSocketProtocol:
 
     __slots__ = (
         "_assembler",
-        "_filled",
         "_frame",
         "_header",
-        "_target",
-        "_view",
         "client",
         "close_code",
         "close_reason",
@@ -59,10 +61,8 @@ class WebSocketProtocol:
         "controls",
         "extension",
         "failure",
-        "max_message_size",
         "messages",
         "output",
-        "taken",
     )
 
     def __init__(
@@ -75,11 +75,9 @@ class WebSocketProtocol:
         streaming: bool = False,
     ) -> None:
         self.client = client
-        self.max_message_size = max_message_size
         self.extension = extension
         self._assembler = Assembler(max_message_size, extension, decode_text, streaming)
         self.messages: Any = self._assembler.messages  # a list, or what `deliver_to` was given: received, not taken
-        self.taken: Any = ()  # what was taken, but not yet by the application, where a connection keeps that
         self.output: Any = ()  # frames to send, in order: a list, if there are any
         self.controls: Any = ()  # pings and pongs received, with their payloads: as well
         self.close_sent = False
@@ -87,11 +85,31 @@ class WebSocketProtocol:
         self.close_code = LOST
         self.close_reason = ""
         self.failure: ProtocolError | None = None
-        self._header = b""  # the bytes of an incomplete header
-        self._frame: RawFrame | None = None  # the frame whose payload is incomplete
-        self._filled = 0  # how much of its payload has come
-        self._target: bytes | bytearray | None = None  # its own buffer, if it has one
-        self._view: memoryview | None = None  # the same, to be written to
+        self._header = b""  # the bytes of an incomplete header, or all that are kept as they came
+        self._frame: PartialFrame | None = None  # the frame whose payload is incomplete
+
+    @property
+    def max_message_size(self) -> int:
+        """The largest message taken, in bytes, after inflating."""
+        return self._assembler.max_message_size
+
+    @max_message_size.setter
+    def max_message_size(self, value: int) -> None:
+        self._assembler.max_message_size = value
+
+    @property
+    def taken(self) -> Any:
+        """What was taken of `messages`, but not yet by the application, where a connection keeps that; else ()."""
+        return self._assembler.taken
+
+    @taken.setter
+    def taken(self, messages: Any) -> None:
+        self._assembler.taken = messages
+
+    def measure(self) -> int:
+        """Return the bytes of what is no message yet, and of what is to be sent."""
+        coming = self._assembler.measure() + (self._frame.measure() if self._frame else 0)
+        return coming + len(self._header) + sum(map(len, self.output)) + MAX_CONTROL * len(self.controls)
 
     # Receiving
 
@@ -108,53 +126,101 @@ class WebSocketProtocol:
             return 0
         return min(self.max_message_size, SIMPLE_LIMIT)
 
-    def receive_data(self, data: memoryview) -> None:
+    def receive_data(self, data: memoryview) -> bool:
         """Take bytes from the peer. They are unmasked in place, so `data` must be writable and is spent.
 
         Bytes behind a close frame or a breach are dropped (RFC 6455 5.5.1 and 7.1.7).
+
+        Returns:
+            Whether bytes are kept that are to be decoded when messages or `controls` have been taken: call it again,
+            without any. Never without a bound.
         """
+        if self._header:
+            data = memoryview(bytearray(self._header + bytes(data)))
+            self._header = b""
+        assembler, stopped = self._assembler, False
+        assembler.weigh()
         try:
-            while len(data) and not (self.close_received or self.failure):
-                data = self._fill(data) if self._frame else self._scan(data)
+            self._finish_waiting()
+            while len(data) and not (stopped or self.close_received or self.failure):
+                if self._is_full():
+                    stopped = True
+                elif self._frame:
+                    data = self._fill(data)
+                else:
+                    data, stopped = self._scan(data)
+            if stopped:
+                self._header = bytes(data)
         except ProtocolError as error:
             self.fail(error)
+        assembler.waiting = 0
+        return stopped or self._has_waiting()
 
     def receive_buffer(self) -> memoryview | None:
         """Return where the rest of a large frame's payload may be received to; None where `receive_data` is due."""
-        if self._view is None or self.failure or self.close_received:
-            return None
-        return self._view[self._filled :]
+        return None if self._frame is None or self.close_received else self._frame.rest()
 
-    def buffer_received(self, count: int) -> None:
-        """Take `count` bytes that were put at the front of `receive_buffer()`."""
+    def buffer_received(self, count: int) -> bool:
+        """Take `count` bytes that were put at the front of `receive_buffer()`. Returns what `receive_data` does."""
+        assembler = self._assembler
+        assembler.weigh()
         try:
             self._filled_in(count)
         except ProtocolError as error:
             self.fail(error)
+        assembler.waiting = 0
+        return self._has_waiting()
 
-    def _scan(self, data: memoryview) -> memoryview:
-        """Take the complete frames at the front, and return what is behind them."""
-        if self._header:
-            data = memoryview(bytearray(self._header + bytes(data)))
-            self._header = b""
+    def _has_waiting(self) -> bool:
+        """Whether a message has come whole, and is not delivered as too much else waits."""
+        return self._assembler.whole or (self._frame is not None and self._frame.is_filled)
+
+    def _finish_waiting(self) -> None:
+        """Deliver such a message, if there is room for it now."""
+        if self._assembler.whole:
+            self._assembler.finish()
+        elif self._frame is not None and self._frame.is_filled:
+            self._finish_frame(self._frame)
+
+    def _is_full(self) -> bool:
+        """Whether no further frame may be decoded for now."""
+        assembler = self._assembler
+        return assembler.bounded and (assembler.full or self._has_waiting() or len(self.controls) >= MAX_CONTROLS)
+
+    def _has_room(self, head: int, length: int) -> bool:
+        """Whether a frame that has come whole may be decoded."""
+        assembler, partial = self._assembler, head & 0x08 or not self._assembler.is_whole(head)
+        return not self._is_full() and bool(partial or assembler.fits(head, length, False))
+
+    def _scan(self, data: memoryview) -> tuple[memoryview, bool]:
+        """Take the complete frames at the front; return what is behind them, and whether it has to wait."""
+        bounded = self._assembler.bounded
         limit = NO_LIMIT if self._assembler.streaming else self.max_message_size
         reserved = 0
         if self.extension is not None:
             reserved = RSV1
             limit = min(limit + (limit >> 3) + 64, NO_LIMIT)  # deflate makes nine bits of eight at the worst
         status, consumed, frames, following = scan(data, limit, reserved, not self.client)
-        for start, length, _key, head in frames:
+        at = 0
+        for number, (start, length, _key, head) in enumerate(frames):
+            if bounded and not self._has_room(head, length):
+                if not self.client:
+                    mask_again(data, frames[number:])
+                return data[at:], True
             self._receive_frame(head, data[start : start + length])
             if self.close_received:
-                return data[:0]
+                return data[:0], False
+            at = start + length
         if following is not None:
+            if self._is_full():
+                return data[at:], True
             self._begin(following)
-            return data[following[0] :]
+            return data[following[0] :], False
         if status == pure.MORE:
             self._header = bytes(data[consumed:])
-            return data[:0]
+            return data[:0], False
         if status == pure.FULL:
-            return data[consumed:]
+            return data[consumed:], False
         raise breach(status, data[consumed:], self.max_message_size)
 
     def _receive_frame(self, head: int, payload: memoryview) -> None:
@@ -173,54 +239,56 @@ class WebSocketProtocol:
     def _begin(self, frame: RawFrame) -> None:
         """Prepare for a frame whose payload is still to come."""
         _start, length, _key, head = frame
-        own = True
+        assembler, own = self._assembler, True
         if not head & 0x08:
-            self._assembler.check_order(head, length)
-            self._assembler.begin(head)
-            own = length <= LARGEST_BUFFER and self._assembler.is_whole(head)
-        if own:
-            try:
-                self._target, self._view = new_buffer(length)
-            except (MemoryError, OverflowError):
-                raise self._assembler.too_big(length) from None
-        self._frame = frame
-        self._filled = 0
+            assembler.check_order(head, length)
+            assembler.begin(head)
+            own = length <= LARGEST_BUFFER and assembler.is_whole(head)
+        try:
+            self._frame = PartialFrame(frame, own)
+        except (MemoryError, OverflowError):
+            raise assembler.too_big(length) from None
 
     def _fill(self, data: memoryview) -> memoryview:
         """Take the payload of a frame whose header has come, and return what is behind it."""
-        assert self._frame is not None
-        _start, length, key, head = self._frame
-        part = data[: length - self._filled]
-        if self._view is not None:
-            self._view[self._filled : self._filled + len(part)] = part
+        frame, assembler = self._frame, self._assembler
+        assert frame is not None
+        part = data[: frame.length - frame.filled]
+        if assembler.streaming:
+            part = part[:PIECE]
+        rest = frame.rest()
+        if rest is not None:
+            rest[: len(part)] = part
+            del rest
             self._filled_in(len(part))
         else:
-            if not self.client:
-                mask_in_place(part, 0, len(part), key, self._filled)
-            self._filled += len(part)
-            if self._filled == length:
+            frame.advance(len(part), part, not self.client)
+            if frame.is_filled:
                 self._frame = None
-            self._assembler.add(head, part, self._frame is None)
+            assembler.add(frame.head, part, frame.is_filled)
         return data[len(part) :]
 
     def _filled_in(self, count: int) -> None:
         """Unmask and check `count` more bytes of a frame with a buffer of its own, and finish it with the last."""
-        assert self._frame is not None and self._target is not None and self._view is not None
-        _start, length, key, head = self._frame
-        start, end = self._filled, self._filled + count
-        if not self.client:
-            mask_in_place(self._view, start, end, key, start)
-        self._filled = end
-        if not head & 0x08:
-            self._assembler.check_text(self._view[start:end], end == length)
-        if end < length:
-            return
-        target = self._target
-        self._frame = self._target = self._view = None
+        frame, assembler = self._frame, self._assembler
+        assert frame is not None and frame.target is not None
+        part = frame.advance(count, None, not self.client)
+        if not frame.head & 0x08:
+            assembler.check(part, frame.is_filled)
+        del part  # a text is decoded in the place of what it comes from
+        if frame.is_filled:
+            self._finish_frame(frame)
+
+    def _finish_frame(self, frame: PartialFrame) -> None:
+        """Take what has come in a buffer of its own, if there is room for it."""
+        assembler, head = self._assembler, frame.head
+        assert frame.target is not None
         if head & 0x08:
-            self._receive_control(head & 0x0F, bytes(target))
-        else:
-            self._assembler.deliver(head & 0x0F, target)
+            self._frame = None
+            self._receive_control(head & 0x0F, bytes(frame.target))
+        elif assembler.fits(head, frame.length, assembler.ascii_only):
+            self._frame = None
+            assembler.deliver(head & 0x0F, assembler.release(frame.give_up()))
 
     def _receive_control(self, opcode: int, payload: bytes) -> None:
         """Take a control frame: a ping is answered, a close is answered unless it is an answer itself (5.5)."""
@@ -242,7 +310,7 @@ class WebSocketProtocol:
     def fail(self, error: ProtocolError) -> None:
         """Take nothing more. What came before may still be answered; then `answer` is due."""
         self.failure = self.failure or error
-        self._frame = self._target = self._view = None
+        self._frame, self._header = None, b""
         self._assembler.drop()
 
     @property

@@ -26,6 +26,7 @@ from ..handshake.server import SAME_ORIGIN, Environ, Origins, Upgrade, check_ori
 from ..http.headers import check_headers
 from ..text import quoted
 from .connection import WebSocketProtocol
+from .memory import decode
 from .messages import END_OF_BINARY, END_OF_TEXT
 
 __all__ = ["CHALLENGE_SIZE", "HixieProtocol", "LegacyUpgrade", "accept", "is_legacy"]
@@ -193,15 +194,22 @@ class HixieProtocol(WebSocketProtocol):
         """0: no frame of RFC 6455 is one here."""
         return 0
 
-    def receive_data(self, data: memoryview) -> None:
-        """Take bytes from the peer; those behind a closing frame or a breach are dropped."""
-        received = bytes(data)
-        at = 0
+    def receive_data(self, data: memoryview) -> bool:
+        """Take bytes from the peer; those behind a closing frame or a breach are dropped. Returns whether some wait."""
+        received, self._header = self._header + bytes(data), b""
+        assembler, at = self._assembler, 0
+        assembler.weigh()
         try:
             while at < len(received) and not (self.close_received or self.failure):
-                at = self._take(received, at)
+                following = at if assembler.full else self._take(received, at)
+                if following == at:  # what waits has to be taken first
+                    self._header = received[at:]
+                    break
+                at = following
         except ProtocolError as error:
             self.fail(error)
+        assembler.waiting = 0
+        return self._header != b""
 
     def _take(self, data: bytes, at: int) -> int:
         """Take some bytes, and return where the next ones are."""
@@ -232,10 +240,10 @@ class HixieProtocol(WebSocketProtocol):
         if len(self._body) + stop - at > self.max_message_size:
             raise self._too_big()
         self._body += data[at:stop]
-        if end < 0:
+        if end < 0 or not self._assembler.fits(Opcode.TEXT, len(self._body), False):
             return stop
         if self._kind == TEXT_FRAME:
-            self._deliver_text(str(self._body, "utf-8", "replace"))
+            self._deliver_text(decode(self._body, "replace"))
         self._kind = None
         self._body = bytearray()
         return end + 1
@@ -278,11 +286,11 @@ class HixieProtocol(WebSocketProtocol):
     def _deliver_text(self, text: str) -> None:
         message = text if self.decode_text else text.encode()
         if not self.streaming:
-            self.messages.append(message)
+            self._assembler.append(message)
             return
         if message:
-            self.messages.append(message)
-        self.messages.append(END_OF_TEXT if self.decode_text else END_OF_BINARY)
+            self._assembler.append(message)
+        self._assembler.append(END_OF_TEXT if self.decode_text else END_OF_BINARY)
 
     # Sending
 

@@ -2,15 +2,21 @@
 
 A message whose frame is whole, uncompressed and at hand is delivered as it is. Every other one is put together from
 its parts as they come, and text is checked as it comes, so that it fails as early as the bytes allow.
+
+Where a connection bounds what waits (`taken`), a message that has come whole stays as it is until there is room to
+deliver it: see memory.py.
 """
 
 from __future__ import annotations
 
 import codecs
+from io import BytesIO
+from sys import getsizeof
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..exceptions import InvalidData, PayloadTooBig, ProtocolError
 from ..frames import Opcode
+from .memory import PIECE, PLACE, decode, fits, measure, read_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +31,9 @@ class Extension(Protocol):
     """What a negotiated per-message extension does to messages (see permessage_deflate)."""
 
     threshold: int
+
+    def measure(self) -> int:
+        """Return the bytes that it holds of messages."""
 
     def compress(self, payload: bytes | memoryview) -> bytes | bytearray:
         """Return what stands for a whole message."""
@@ -57,15 +66,18 @@ class Assembler:
     """
 
     __slots__ = (
+        "ascii_only",
         "_body",
-        "_compressed",
         "_decoder",
-        "_opcode",
+        "_head",
+        "whole",
         "decode_text",
         "extension",
         "max_message_size",
         "messages",
         "streaming",
+        "taken",
+        "waiting",
     )
 
     def __init__(self, max_message_size: int, extension: Any, decode_text: bool, streaming: bool) -> None:
@@ -74,75 +86,117 @@ class Assembler:
         self.decode_text = decode_text
         self.streaming = streaming
         self.messages: Any = []
-        self._opcode = 0  # of the message whose parts are coming, 0 between messages
-        self._compressed = False
-        self._body: bytearray | None = None  # what has come of it
+        self.taken: Any = ()
+        self.waiting = 0  # bytes that both take, while something is received; 0 without a bound
+        self._head = 0  # opcode and RSV1 of the message whose parts are coming, 0 between messages
+        self._body: BytesIO | None = None  # what has come of it
         self._decoder: Any = None  # checks it, when it is text
+        self.ascii_only = True  # whether what it has seen is ASCII
+        self.whole = False  # the message has come, and waits until there is room for it
 
     @property
     def idle(self) -> bool:
         """Whether the next data frame begins a message."""
-        return not self._opcode
+        return not self._head
+
+    @property
+    def bounded(self) -> bool:
+        """Whether decoding stops where too much waits."""
+        return isinstance(self.taken, list)
+
+    @property
+    def full(self) -> bool:
+        """Whether no further frame may be decoded until messages are taken."""
+        return self.whole or (self.waiting > 0 and self.waiting > read_ahead(self.max_message_size))
+
+    def measure(self) -> int:
+        """Return the bytes that the message takes which is coming."""
+        body = 0 if self._body is None else getsizeof(self._body)
+        return body if self.extension is None else body + self.extension.measure()
+
+    def weigh(self) -> None:
+        """Look how much waits."""
+        if self.bounded:
+            self.waiting = measure(self.messages) + measure(self.taken)
+
+    def fits(self, head: int, size: int, ascii_only: bool) -> bool:
+        """Whether a message may be delivered besides what waits."""
+        narrow = ascii_only or head & 0x0F != Opcode.TEXT or not self.decode_text
+        return self.streaming or fits(size, narrow, self.waiting, self.max_message_size)
 
     def check_order(self, head: int, length: int) -> None:
         """Check a frame against the message it belongs to (RFC 6455 5.4; 7692 6.1 for RSV1)."""
         if head & 0x0F:
-            if self._opcode:
+            if self._head:
                 raise ProtocolError("a message begins inside of a fragmented one")
             compressed = head & RSV1 != 0
-        elif not self._opcode:
+        elif not self._head:
             raise ProtocolError("a continuation frame continues nothing")
         elif head & RSV1:
             raise ProtocolError("a continuation frame has RSV1 set")
         else:
-            compressed = self._compressed
-        size = len(self._body or ()) + length
+            compressed = self._head & RSV1 != 0
+        size = length + (self._body.tell() if self._body else 0)
         if size > self.max_message_size and not (compressed or self.streaming):
             raise self.too_big(size)
 
     def is_whole(self, head: int) -> bool:
         """Whether a frame is a message by itself, as it stands."""
-        return head & FIN != 0 and not self._opcode and not head & RSV1 and not self.streaming
+        return head & FIN != 0 and not self._head and not head & RSV1 and not self.streaming
 
     def begin(self, head: int) -> None:
         """Note the head of a frame whose payload comes in parts."""
         if head & 0x0F:
-            self._compressed = bool(head & RSV1)
+            self.ascii_only = True
             self._decoder = _text_decoder() if head & 0x0F == Opcode.TEXT else None
 
     def add(self, head: int, part: memoryview, ends: bool) -> None:
         """Add a part of a frame to the message, and deliver it behind the last part of its last frame."""
-        if head & 0x0F and not self._opcode:
-            self._opcode = head & 0x0F
-            self._body = bytearray()
+        if head & 0x0F and not self._head:
+            self._head = head & (RSV1 | 0x0F)
+            self._body = BytesIO()
         final = ends and bool(head & FIN)
-        if self._compressed:
+        if self._head & RSV1:
             self._inflate(part, final)
         else:
             self._add_piece(part)
         if final:
             if self._decoder is not None:
                 self.check_text(b"", True)
-            opcode, body = self._opcode, self._body
-            assert body is not None
-            self._opcode, self._body = 0, None
-            self.deliver(opcode, body)
+            self.whole = True
+            self.finish()
+
+    def finish(self) -> None:
+        """Deliver a message that has come whole, if there is room for it."""
+        assert self._body is not None
+        if self.fits(self._head, self._body.tell(), self.ascii_only):
+            opcode, payload = self._head & 0x0F, self.release(self._body.getvalue())
+            self._head, self._body, self.whole = 0, None, False
+            self.deliver(opcode, payload)
 
     def _inflate(self, part: memoryview, final: bool) -> None:
         assert self.extension is not None and self._body is not None
         try:
-            for piece in self.extension.inflate(part, final, self.max_message_size - len(self._body)):
+            for piece in self.extension.inflate(part, final, self.max_message_size - self._body.tell()):
                 self._add_piece(piece)
         except PayloadTooBig:
             raise self.too_big() from None
 
     def _add_piece(self, piece: memoryview | bytes) -> None:
-        text = self.check_text(piece, False) if self._decoder is not None else None
         if not self.streaming:
             assert self._body is not None
-            self._body += piece
-        elif delivered := bytes(piece) if text is None or not self.decode_text else text:
-            self.messages.append(delivered)
+            self.check(piece, False)
+            self._body.write(piece)
+            return
+        text = self.check_text(piece, False)
+        if delivered := bytes(piece) if text is None or not self.decode_text else text:
+            self.append(delivered)
+
+    def check(self, part: memoryview | bytes, final: bool) -> None:
+        """Check a part of a text, of which no more than a piece is decoded at once."""
+        if self._decoder is not None:
+            for at in range(0, len(part), PIECE):
+                self.check_text(part[at : at + PIECE], final and at + PIECE >= len(part))
 
     def check_text(self, part: memoryview | bytes, final: bool) -> str | None:
         """Check and return a part of a text (RFC 6455 8.1), None for binary; a character may be split over parts."""
@@ -155,22 +209,41 @@ class Assembler:
                 pending.decode()
         except UnicodeDecodeError:
             raise InvalidData("a text message is not UTF-8") from None
+        self.ascii_only = self.ascii_only and text.isascii()
         return text
 
     def deliver(self, opcode: int, payload: bytes | bytearray | memoryview) -> None:
-        """Append a message, or the end of one whose pieces were delivered."""
+        """Append a message, or the end of one whose pieces were delivered. A memoryview was not checked yet."""
         self._decoder = None
         if self.streaming:
             as_text = opcode == Opcode.TEXT and self.decode_text
-            self.messages.append(END_OF_TEXT if as_text else END_OF_BINARY)
+            self.append(END_OF_TEXT if as_text else END_OF_BINARY)
         elif opcode == Opcode.BINARY:
-            self.messages.append(bytes(payload))
+            self.append(bytes(payload))
         else:
-            try:
-                text = str(payload, "utf-8")
-            except UnicodeDecodeError:
-                raise InvalidData("a text message is not UTF-8") from None
-            self.messages.append(text if self.decode_text else bytes(payload))
+            self.append(self._decode(payload))
+
+    def release(self, payload: bytes | bytearray) -> bytes | bytearray:
+        """Return a checked payload as it is to be delivered, when nobody else has a hold of it: see `decode`."""
+        spent = self._decoder is not None and self.decode_text and not self.ascii_only
+        return bytearray(payload) if spent else payload
+
+    def _decode(self, payload: bytes | bytearray | memoryview) -> str | bytes:
+        if not self.decode_text and type(payload) is not memoryview:
+            return bytes(payload)
+        try:
+            if type(payload) is bytearray and not self.ascii_only:
+                return decode(payload)
+            text = str(payload, "utf-8")
+        except UnicodeDecodeError:
+            raise InvalidData("a text message is not UTF-8") from None
+        return text if self.decode_text else bytes(payload)
+
+    def append(self, message: Any) -> None:
+        """Deliver something."""
+        if self.bounded:
+            self.waiting += getsizeof(message) + PLACE
+        self.messages.append(message)
 
     def too_big(self, size: int | None = None) -> PayloadTooBig:
         """Return the error for a message over the limit."""
@@ -180,3 +253,4 @@ class Assembler:
     def drop(self) -> None:
         """Let go of what has come of a message."""
         self._body = self._decoder = None
+        self.whole = False

@@ -60,6 +60,7 @@ _SMALL = 4 << 10  # bytes of a message up to which a small table is as good, and
 _TINY = 1 << 10  # bytes of a message up to which the C core is faster than isal
 _LARGE = 256 << 10  # bytes of input that are compressed at once
 _SLICE = 8 << 10  # input per step: what zlib has not consumed is copied, so larger slices would be quadratic
+_INFLATER = 10 << 10  # what an inflater takes besides its window
 _STEP = 32 << 10  # output per step: the size of CPython's first buffer, so that a full one is not copied
 
 
@@ -277,6 +278,10 @@ class Deflate:
         # A window is what has to be kept: in a message that stands by itself no distance is too far, as in inflate.c.
         self._inflate_window = 15 if inflate_forgets else max(inflate_window, 9)
         self._inflater: _Decompress | None = None
+
+    def measure(self) -> int:
+        """Return the bytes that the inflater of a message takes, while that is coming."""
+        return 0 if self._inflater is None else (1 << self._inflate_window) + _INFLATER
 
     def compress(self, payload: Data) -> bytes | bytearray:
         """Compress one whole message (RFC 7692 7.2.1)."""

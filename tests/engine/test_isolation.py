@@ -51,7 +51,7 @@ def victim():
 
 FAULTS = [
     (Connection, "receive_data", RESERVED),
-    (Connection, "_after_receiving", raw.frame(raw.PING, b"")),
+    (Connection, "after_receiving", raw.frame(raw.PING, b"")),
     (Connection, "_check_read_ahead", text("a") * 5),
     (WebSocketProtocol, "receive_data", raw.frame(raw.TEXT, b"a", fin=False)),
 ]
@@ -141,7 +141,7 @@ def test_flushing_what_is_corked_fails(serve, log, victim):
 def test_an_error_that_cannot_be_told_to_the_peer_either(site, victim, log):
     """As where memory is still missing: the connection ends without a close frame."""
     clients, found = open_three(site)
-    victim(Connection, "_after_receiving", MemoryError(), lambda one: one is found[1])
+    victim(Connection, "after_receiving", MemoryError(), lambda one: one is found[1])
     clients[1].send(RESERVED)
     clients[2].send(text("b"))
     assert clients[2].read_message() == "b"

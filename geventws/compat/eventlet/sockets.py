@@ -280,7 +280,7 @@ class RFC6455WebSocket(WebSocket):
 
     @max_frame_length.setter
     def max_frame_length(self, value: int) -> None:
-        self._protocol.max_message_size = self._protocol._assembler.max_message_size = value
+        self._protocol.max_message_size = value
         self._set_limit()
 
     @property

@@ -1,0 +1,98 @@
+"""From a socket's bytes to a connection's messages, as far as its handler keeps up. Nothing here blocks.
+
+The C core receives and decodes for most connections in one go (receiver.py). What is here receives large messages into
+a buffer of their own, and over TLS; and decodes what needs thought.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from ..protocol.memory import MAX_CONTROLS
+from .receiver import DEFLATED_CHUNK, PEER_IS_SERVER, TAKES_DEFLATED
+
+if TYPE_CHECKING:
+    from ..protocol.connection import WebSocketProtocol
+    from .stream import Stream
+
+SMALL_LIMIT = 512 * 1024
+"""Bytes of a `max_message_size` below which as little is received at once as of compressed messages; also in C."""
+
+NOTHING = memoryview(bytearray())
+
+
+class Taker(Protocol):
+    """The connection that receives."""
+
+    def receive_data(self, data: memoryview) -> None:
+        """Take bytes as they came."""
+
+    def receive_eof(self, number: int) -> None:
+        """Take the end of the stream, and the errno it came with, or 0."""
+
+    def after_receiving(self) -> None:
+        """See to the replies, and to the end."""
+
+    def hold_back(self) -> None:
+        """Receive and decode no more until the handler has taken what waits."""
+
+
+def decode(taker: Taker, protocol: WebSocketProtocol, data: memoryview = NOTHING) -> bool:
+    """Decode what came and what was kept; return whether some is kept until the handler has taken messages."""
+    while protocol.receive_data(data):
+        answered = len(protocol.controls) >= MAX_CONTROLS
+        data = NOTHING
+        taker.after_receiving()
+        if not answered:
+            return not (protocol.failure or protocol.close_received)
+    taker.after_receiving()
+    return False
+
+
+def receive(taker: Taker, protocol: WebSocketProtocol, stream: Stream, limit: int) -> bool:
+    """Receive once; `limit` is what `find_limit` returned. Return whether TLS holds more back."""
+    if stream.paused:
+        return False
+    target = None if limit else protocol.receive_buffer()
+    size = _get_size(protocol, stream) if target is None else len(target)
+    try:
+        count = stream.receive_into(stream.poller.spare[:size] if target is None else target)
+    except OSError as error:
+        taker.receive_eof(error.errno or 0)
+        return False
+    if not count:
+        if count is not None:
+            taker.receive_eof(0)
+        return False
+    if limit:
+        stream.poller.receiver.split(taker, count, limit)
+    elif target is None:
+        taker.receive_data(stream.poller.spare[:count])
+    else:
+        del target  # a text is decoded in the place of what it comes from
+        _take_direct(taker, protocol, count)
+    return count == size and not stream.closed and stream.more()
+
+
+def _take_direct(taker: Taker, protocol: WebSocketProtocol, count: int) -> None:
+    """Take bytes that were received into a buffer of their own."""
+    waits = protocol.buffer_received(count)
+    taker.after_receiving()
+    if waits:
+        taker.hold_back()
+
+
+def _get_size(protocol: WebSocketProtocol, stream: Stream) -> int:
+    """Return how much is received at once."""
+    small = protocol.extension is not None or protocol.max_message_size < SMALL_LIMIT
+    return DEFLATED_CHUNK if small else len(stream.poller.spare)
+
+
+def find_limit(protocol: WebSocketProtocol) -> int:
+    """Return what the C core is told: which whole messages may skip the protocol (receive.h, ws_receive)."""
+    limit, extension = protocol.simple_limit, protocol.extension
+    if limit and protocol.client:
+        limit |= PEER_IS_SERVER
+    if limit and extension and extension.inflates_alone:
+        limit |= TAKES_DEFLATED
+    return limit

@@ -1,0 +1,85 @@
+"""What messages take of memory, and how much of it may wait for a handler that is busy. No I/O.
+
+What is held for one connection is at most 2 x `max_message_size` + SLACK, or 5 x + SLACK while one text with a wide
+character waits to be taken: Python keeps four bytes for each character of such a text. The parts of it:
+
+    read_ahead(limit)       messages that wait, past which no further frame is decoded
+    limit, and an eighth    the message that is coming; what it is put together in grows by eighths
+    SLACK                   what one read brought and is kept undecoded (128 KiB), what is corked, replies, pings
+
+A message that is whole waits as it came until decoding it fits, too: `fits`. Where nothing else waits it always does.
+"""
+
+from __future__ import annotations
+
+import codecs
+from sys import getsizeof
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+SLACK = 256 * 1024
+"""Bytes held for a connection besides its messages, at the most."""
+
+PLACE = 24
+"""Bytes for a message's place in a list, twice while it is moved to another, and what its allocator rounds up to."""
+
+LEAST_AHEAD = 16 * 1024
+
+SLICE = 16 * 1024
+"""Bytes of a large text that are decoded at once."""
+
+PIECE = 32 * 1024
+"""Bytes of a large frame that are delivered at once where a message is delivered in pieces."""
+
+MAX_CONTROLS = 64
+"""Pings and pongs that are decoded at once: then the replies are sent."""
+
+MAX_CONTROL = 256
+"""Bytes that a control frame and its payload take, at the most."""
+
+_text_decoder = codecs.getincrementaldecoder("utf-8")
+
+
+def measure(messages: Collection[str | bytes]) -> int:
+    """Return the bytes that messages take where they wait."""
+    return sum(map(getsizeof, messages)) + PLACE * len(messages)
+
+
+def read_ahead(max_message_size: int) -> int:
+    """Return the bytes of messages that may wait before receiving pauses."""
+    return max(max_message_size - (max_message_size >> 3), LEAST_AHEAD)
+
+
+def fits(size: int, ascii_only: bool, waiting: int, max_message_size: int) -> bool:
+    """Tell whether a message of so many bytes can be decoded besides what waits: it is there twice for a moment.
+
+    Characters take four bytes at the worst, and each has one byte at the least.
+    """
+    return not waiting or waiting + (2 if ascii_only else 5) * size <= max(2 * max_message_size, LEAST_AHEAD)
+
+
+def decode(payload: bytearray, errors: str = "strict") -> str:
+    """Decode UTF-8, and use `payload` up: the text grows in its place, as what it comes from goes.
+
+    Decoded in one go, a text with a wide character would be there three times: as it came, with a byte for each
+    character up to the first that needs more, and as it is returned.
+
+    Raises:
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    decode_next = _text_decoder(errors).decode
+    text, size, large = "", SLICE, len(payload) >> 3
+    while payload:
+        part = payload[:size]
+        del payload[:size]
+        text += decode_next(part, not payload)
+        if getsizeof(text) > 3 * len(text):  # wide already: there is room for more at once, which saves moving it
+            size = max(SLICE, large)
+    return text
+
+
+# CPython adds to a text in its place only in code that it has seen to do so a few times.
+for _ in range(64):
+    decode(bytearray(b"ab"))

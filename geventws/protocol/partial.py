@@ -1,0 +1,77 @@
+"""The frame of which a part has come: what is known of it, and what its payload is put in. No I/O."""
+
+from __future__ import annotations
+
+from sys import getsizeof
+from typing import TYPE_CHECKING
+
+from .._core import mask_in_place, new_buffer
+
+if TYPE_CHECKING:
+    from .._core.pure import RawFrame
+
+
+class PartialFrame:
+    """A frame whose header has come, and whose payload is coming.
+
+    Args:
+        frame: where its payload begins, how long it is, the mask key, and its first byte.
+        own: whether the payload has a buffer of its own, into which a socket may receive.
+
+    Attributes:
+        head: the frame's first byte.
+        length: bytes of its payload.
+        filled: how many of them have come.
+        target: the payload's own buffer, if it has one.
+
+    Raises:
+        MemoryError, OverflowError: there is no such buffer.
+    """
+
+    __slots__ = ("_key", "_view", "filled", "head", "length", "target")
+
+    def __init__(self, frame: RawFrame, own: bool) -> None:
+        _start, self.length, self._key, self.head = frame
+        self.filled = 0
+        self.target: bytes | bytearray | None = None
+        self._view: memoryview | None = None  # the same, to be written to
+        if own:
+            self.target, self._view = new_buffer(self.length)
+
+    @property
+    def is_filled(self) -> bool:
+        """Whether the payload has come."""
+        return self.filled == self.length
+
+    def rest(self) -> memoryview | None:
+        """Return the part of its own buffer that is still to be filled."""
+        return None if self._view is None else self._view[self.filled :]
+
+    def advance(self, count: int, part: memoryview | None, masked: bool) -> memoryview:
+        """Unmask the next bytes of the payload, and return them: `part`, or what was put into its own buffer."""
+        start = self.filled
+        if part is None:
+            assert self._view is not None
+            part = self._view[start : start + count]
+        if masked and count:
+            mask_in_place(part, 0, count, self._key, start)
+        self.filled += count
+        return part
+
+    def give_up(self) -> bytes | bytearray:
+        """Return the payload, of which nothing is kept here."""
+        target = self.target
+        assert target is not None
+        self.target = self._view = None
+        return target
+
+    def measure(self) -> int:
+        """Return the bytes that it takes."""
+        return 0 if self.target is None else getsizeof(self.target)
+
+
+def mask_again(data: memoryview, frames: list[RawFrame]) -> None:
+    """Have frames as they came, which `scan` has unmasked."""
+    for start, length, key, _head in frames:
+        if length:
+            mask_in_place(data, start, start + length, key)

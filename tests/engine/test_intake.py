@@ -1,0 +1,262 @@
+"""intake.py and memory.py at work: what a connection holds, by its own account and by tracemalloc."""
+
+from __future__ import annotations
+
+import tracemalloc
+import zlib
+from typing import Any
+
+import gevent
+import pytest
+from gevent import pywsgi
+from gevent.event import Event
+from kit import raw
+
+from geventws import ConnectionClosed, WebSocketApplication, WebSocketServer, WebSocketWSGI, connect
+from geventws.engine.poller import get_poller
+from geventws.protocol.memory import SLACK
+
+LIMIT = 256 * 1024
+WIDE = "\U0001f600".encode()
+DEFLATE = {"sec_websocket_extensions": "permessage-deflate"}
+NOISE = 80 * 1024
+"""Bytes that the test, gevent and what all connections share allocate meanwhile."""
+
+
+def deflated(opcode: int, payload: bytes, key: bytes | None = raw.MASK_KEY) -> bytes:
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
+    data = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
+    return raw.frame(opcode, data[:-4], rsv=4, key=key)
+
+
+def wide(size: int) -> bytes:
+    return b"a" * (size - 4) + WIDE
+
+
+def fragments(payload: bytes, size: int) -> bytes:
+    parts = [payload[at : at + size] for at in range(0, len(payload), size)]
+    first, last = raw.frame(raw.TEXT, parts[0], fin=False), raw.frame(raw.CONTINUATION, parts[-1])
+    return first + b"".join(raw.frame(raw.CONTINUATION, part, fin=False) for part in parts[1:-1]) + last
+
+
+# What is sent, how many messages it is, and how many times the limit may be held.
+ATTACKS = {
+    "large deflated texts with a wide character": (deflated(raw.TEXT, wide(LIMIT)), 40, 5),
+    "deflated texts with a wide character": (deflated(raw.TEXT, wide(16 * 1024)), 400, 2),
+    "deflated zeros": (deflated(raw.BINARY, bytes(LIMIT)), 40, 2),
+    "large texts with a wide character": (raw.frame(raw.TEXT, wide(LIMIT)), 12, 5),
+    "texts with a wide character": (raw.frame(raw.TEXT, wide(8000)), 400, 2),
+    "large binary messages": (raw.binary(bytes(LIMIT)), 12, 2),
+    "large texts": (raw.text("a" * LIMIT), 12, 2),
+    "large texts of two bytes a character": (raw.text("\xe9" * (LIMIT // 2)), 12, 2),
+    "texts in fragments": (fragments(wide(LIMIT), 1000), 12, 5),
+    "tiny texts with a wide character": (raw.frame(raw.TEXT, WIDE) * 1000, 30_000, 2),
+    "tiny binary messages": (raw.binary(b"ab") * 1000, 30_000, 2),
+}
+
+
+class Quiet(WebSocketApplication):
+    """Is busy with on_open until it may go on; then it counts."""
+
+    def __init__(self, handler: Any, **options: Any) -> None:
+        super().__init__(origins=None, **options)
+        self.handler = handler
+
+    def on_open(self, ws: Any) -> None:
+        ws.data = 0
+        self.handler.see(ws)
+        self.handler.go.wait()
+
+    def on_message(self, ws: Any, message: Any) -> None:
+        ws.data += 1
+
+    on_bytes = on_message
+
+    def on_close(self, ws: Any, code: int, reason: str) -> None:
+        self.handler.count(ws.data)
+
+
+class Busy:
+    """A handler that takes no message until it may; then it counts them."""
+
+    def __init__(self) -> None:
+        self.go, self.seen, self.done = Event(), Event(), Event()
+        self.ws: Any = None
+        self.taken = 0
+
+    def see(self, ws: Any) -> None:
+        self.ws = ws
+        self.seen.set()
+
+    def count(self, taken: int) -> None:
+        self.taken = taken
+        self.done.set()
+
+    def __call__(self, ws: Any) -> None:
+        self.see(ws)
+        self.go.wait()
+        self.count(sum(1 for _ in ws))
+
+
+class Traced:
+    """What is allocated, and was at most, since the block began; in bytes."""
+
+    def __enter__(self) -> Traced:
+        tracemalloc.start()
+        self._before = tracemalloc.get_traced_memory()[0]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        tracemalloc.stop()
+
+    @property
+    def now(self) -> int:
+        return tracemalloc.get_traced_memory()[0] - self._before
+
+    @property
+    def peak(self) -> int:
+        return tracemalloc.get_traced_memory()[1] - self._before
+
+
+def until(happened: Any) -> None:
+    while not happened():
+        gevent.sleep(0.002)
+
+
+def serve_busy(serve: Any, busy: Busy, host: str, secure: dict[str, Any]) -> Any:
+    options = secure if "TLS" in host else {}
+    kind = WebSocketServer if host == "WebSocketServer" else pywsgi.WSGIServer
+    if "callbacks" in host:
+        application: Any = Quiet(busy, max_message_size=LIMIT)
+    else:
+        application = WebSocketWSGI(busy, max_message_size=LIMIT, origins=None)
+    return serve(application, server_class=kind, **options)
+
+
+def check_held(ws: Any, traced: Traced, times: int) -> None:
+    """The account is right, within what small objects and the test itself make of it, and so is what it bounds."""
+    assert ws._held <= times * LIMIT + SLACK
+    assert traced.peak <= times * LIMIT + SLACK
+    assert traced.now - NOISE <= ws._held <= 1.5 * traced.now + NOISE
+
+
+@pytest.mark.parametrize("host", ["pywsgi", "WebSocketServer", "TLS", "callbacks", "TLS callbacks"])
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_what_waits_for_a_busy_handler_is_bounded(serve: Any, secure: Any, host: str, attack: str) -> None:
+    frames, count, times = ATTACKS[attack]
+    busy = Busy()
+    client = serve_busy(serve, busy, host, secure).connect(**DEFLATE)
+    busy.seen.wait()
+    data = frames * (count // 1000 if "tiny" in attack else count) + raw.close()
+    with Traced() as traced:
+        pushing = gevent.spawn(client.send, data)
+        until(lambda: busy.ws._stream.paused)
+        gevent.sleep(0.02)
+        check_held(busy.ws, traced, times)
+    busy.go.set()
+    pushing.get()
+    busy.done.wait()
+    assert busy.taken == count and busy.ws.close_code == 1000
+
+
+@pytest.mark.parametrize("over", ["TCP", "TLS"])
+@pytest.mark.parametrize("attack", ["large deflated texts with a wide character", "texts with a wide character"])
+def test_the_client_is_bounded_too(scripted: Any, certificate: Any, tls: Any, over: str, attack: str) -> None:
+    _frames, count, times = ATTACKS[attack]
+    payload = wide(LIMIT if "large" in attack else 8000)
+    make = deflated if "deflated" in attack else raw.frame
+    data = make(raw.TEXT, payload, key=None) * count + raw.frame(raw.CLOSE, raw.close_payload(1000), key=None)
+    pair = {"certfile": certificate["certfile"], "keyfile": certificate["keyfile"]} if over == "TLS" else {}
+
+    def script(peer: Any) -> None:
+        peer.accept(more="Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover\r\n")
+        go.wait()
+        peer.socket.sendall(data)
+        peer.rest()
+
+    go = Event()
+    port = scripted(script, **pair).port
+    scheme, context = ("wss", tls) if over == "TLS" else ("ws", None)
+    with connect(f"{scheme}://127.0.0.1:{port}/", ssl=context, proxy=None, max_message_size=LIMIT) as ws:
+        with Traced() as traced:
+            go.set()
+            until(lambda: ws._stream.paused)
+            gevent.sleep(0.02)
+            check_held(ws, traced, times)
+        assert sum(1 for _ in ws) == count and ws.close_code == 1000
+
+
+@pytest.mark.parametrize("host", ["pywsgi", "TLS", "callbacks"])
+def test_a_reset_lifts_no_pause_and_loses_nothing(serve: Any, secure: Any, host: str) -> None:
+    """Both what was accepted and what the kernel holds is still taken, within the bound, and then it is over."""
+    frames, count, times = ATTACKS["large deflated texts with a wide character"]
+    busy = Busy()
+    client = serve_busy(serve, busy, host, secure).connect(**DEFLATE)
+    busy.seen.wait()
+    with Traced() as traced:
+        client.send(frames * count)
+        until(lambda: busy.ws._stream.paused)
+        client.reset()
+        poller, turns = get_poller(), []
+        receive = poller.receiver.receive
+        poller.receiver.receive = lambda: turns.append(1) or receive()
+        for _ in range(20):
+            gevent.sleep(0.001)
+        del poller.receiver.receive
+        assert len(turns) < 5  # it is told once
+        assert not busy.ws.over
+        check_held(busy.ws, traced, times)
+    busy.go.set()
+    busy.done.wait()
+    assert busy.taken == count and busy.ws.close_code == 1006
+
+
+def test_a_reset_while_sending_and_receiving_are_held_back(serve: Any) -> None:
+    busy = Busy()
+    client = serve_busy(serve, busy, "pywsgi", {}).connect(receive_buffer=4096, **DEFLATE)
+    busy.seen.wait()
+    errors = []
+
+    def send() -> None:
+        with pytest.raises(ConnectionClosed) as error:
+            busy.ws.send(bytes(10_000_000), compress=False)
+        errors.append(error.value.code)
+
+    sending = gevent.spawn(send)
+    client.send(ATTACKS["deflated zeros"][0] * 10)
+    until(lambda: busy.ws._stream.paused and busy.ws._stream.blocked)
+    client.reset()
+    sending.join()
+    assert errors == [1006]
+    busy.go.set()
+    busy.done.wait()
+    assert busy.ws.close_code == 1006
+
+
+def test_a_close_while_much_is_kept_drops_it_and_is_answered(serve: Any) -> None:
+    """The application wants no more: what was kept goes to nobody, and the close frame behind it is found."""
+
+    def handler(ws: Any) -> None:
+        until(lambda: ws._stream.paused)
+        ws.close(1000)
+        codes.append(ws.close_code)
+
+    codes: list[int] = []
+    client = serve(WebSocketWSGI(handler, max_message_size=LIMIT, origins=None)).connect(**DEFLATE)
+    client.send(ATTACKS["deflated texts with a wide character"][0] * 100)
+    assert client.read_frame().opcode == raw.CLOSE
+    client.send(raw.close())
+    assert client.rest() == b""
+    assert codes == [1000]
+
+
+def test_pings_in_one_read_are_answered_in_slices(join: Any) -> None:
+    """No pile of pongs is made before any of them leaves, and each ping has its pong."""
+    count = 5000
+    client = join(lambda ws: ws.wait())
+    with Traced() as traced:
+        client.send(raw.frame(raw.PING, b"x" * 100) * count)
+        for _ in range(count):
+            client.expect(b"\x8a\x64" + b"x" * 100)
+        assert traced.peak < SLACK + 1_200_000  # the client's own frames, and what it has read
+    client.leave()
