@@ -289,4 +289,4 @@ class RequestBody:
 
     def _fail(self, error: BodyError) -> NoReturn:
         self.error = error
-        raise error
+        raise error from None

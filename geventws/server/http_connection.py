@@ -26,7 +26,7 @@ from gevent.pywsgi import WSGIHandler
 
 from ..hosts.upgrade import Detached, detach_socket
 from ..http import request as http_head
-from ..text import between_quotes, one_line
+from ..text import between_quotes, one_line, quoted
 from .given import GivenSocket, Server
 from .http_body import NO_BODY, BodyError, EmptyBody, RequestBody
 from .http_stream import HeadError, HTTPStream, RawSocket
@@ -69,6 +69,7 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
     environ: Any
     logs_without_environ = True  # see hosts/upgrade.py
     wsgi_input: Any
+    provided_content_length: Any  # what is left of it, while an answer is written
     status: Any
     _orig_status: Any
     ignored_socket_errors = (*WSGIHandler.ignored_socket_errors, errno.ESHUTDOWN, errno.ENOTCONN, errno.ECONNABORTED)
@@ -194,7 +195,8 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
         if not self.wsgi_input.whole:
             self.stream.linger()  # what is left of the body may not pass for a request
             return None
-        return None if self.close_connection else True
+        short = int(self.provided_content_length or 0) > 0  # the next answer would be taken for the rest of this one
+        return None if self.close_connection or short else True
 
     def _receive_head(self, idle_timeout: float) -> bool:
         """Receive and read a head, which nothing keeps in memory then; return whether one came."""
@@ -300,9 +302,16 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
         return self.write  # type: ignore[no-any-return]
 
     def _write(self, data: bytes) -> None:
-        """Write a part of an answer's body; not in the answer to HEAD, nor where it is not the application's."""
-        if not self.wsgi_input.replaced and self.command != "HEAD":
-            super()._write(data)
+        """Write a part of an answer's body, as far as its Content-Length goes; no body in the answer to HEAD."""
+        if self.wsgi_input.replaced or self.command == "HEAD":
+            return
+        if self.provided_content_length is not None:
+            left = int(self.provided_content_length)
+            if len(data) > left:
+                self.log_error(f"the answer to {quoted(self.requestline)} is longer than its Content-Length")
+                data = data[:left]
+            self.provided_content_length = left - len(data)
+        super()._write(data)
 
     def _write_with_headers(self, data: bytes) -> None:
         head, self._switching = self._switching, None
@@ -323,6 +332,7 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
         super().finalize_headers()
         if self.command == "HEAD":
             self.response_use_chunked = False  # nothing follows the head (RFC 9110 9.3.2), no last chunk either
+            self.provided_content_length = None  # and nothing is missing
         if self.wsgi_input.awaited:
             self.wsgi_input.unasked = self.close_connection = True
         if (self.server.draining or self.wsgi_input.awaited) and self.request_version == "HTTP/1.1":

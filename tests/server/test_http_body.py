@@ -258,6 +258,35 @@ def test_a_request_that_offers_an_upgrade_has_its_body_and_no_more(run: Any, off
     assert b"404" in read_all(client)
 
 
+LENGTHS = [
+    ("4", b"page", b"page", True),
+    ("4", b"pages", b"page", True),
+    ("4", b"pag", b"pag", False),
+    ("4", b"", b"", False),
+]
+
+
+@pytest.mark.parametrize(("length", "written", "sent", "goes_on"), LENGTHS)
+@pytest.mark.parametrize("parts", [1, 2])
+def test_an_answer_has_the_length_that_it_says(
+    run: Any, parts: int, length: str, written: bytes, sent: bytes, goes_on: bool
+) -> None:
+    """What is too much would be taken for the next answer, and the next answer for what is missing."""
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        write = start_response("200 OK", [("Content-Length", length)])
+        if parts == 2:
+            write(written[:2])
+        return [written[2 * (parts - 1) :]]
+
+    running = run(application)
+    client = running.connect()
+    client.sendall(b"GET /first HTTP/1.1\r\n\r\n" + SECOND)
+    answers = read_all(client).split(b"HTTP/1.1 200 OK\r\n")[1:]
+    assert [answer.partition(b"\r\n\r\n")[2] for answer in answers] == [sent] * (1 + goes_on)
+    assert len(running.errors) == (len(written) > len(sent)) * 2
+
+
 def test_head_has_no_body_in_its_answer(run: Any) -> None:
     """RFC 9110 9.3.2: what followed the head would be taken for the next answer."""
 
