@@ -217,13 +217,27 @@ def _run(options: argparse.Namespace, server: WebSocketServer) -> int:
         return 1
     _announce(options, server)
     reloader = gevent.spawn(_reload, server) if options.reload else None
-    # As SIGTERM, which serve_forever sees to: a KeyboardInterrupt could strike any handler.
-    gevent.signal_handler(signal.SIGINT, signal.raise_signal, signal.SIGTERM)
+    _heed_signals()
     server.serve_forever()
     if reloader is not None and reloader.value is not None:
         os.environ[LISTENER] = str(reloader.value)
         _restart()
     return 0
+
+
+def _heed_signals() -> None:
+    """Have SIGINT drain the server as SIGTERM does, which `serve_forever` sees to; and let SIGHUP kill nothing.
+
+    SIGHUP drains it as well where the standard input is a terminal, which has gone then. To a server without a
+    terminal it says nothing. Whoever has it ignored, as nohup does, has it ignored here, too.
+    """
+
+    def drain(_number: int, _frame: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    signal.signal(signal.SIGINT, drain)  # a KeyboardInterrupt could strike any handler
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, drain if os.isatty(0) else lambda _number, _frame: None)
 
 
 def _load(name: str) -> Callable[..., Any]:

@@ -34,7 +34,7 @@ class Server(Protocol):
     def get_environ(self) -> dict[str, Any]: ...
 
     def count(self, connection: Any) -> None:
-        """Count a connection, drain it when the server stops, and kill its greenlet when that takes too long."""
+        """Count a connection, drain it when the server stops, and abort it when that takes too long."""
 
     def forget(self, connection: Any) -> None:
         """Count a connection no more."""
@@ -44,7 +44,7 @@ class GivenSocket(Detached):
     """The socket of a connection that outlives its request, and what the server knows of that connection.
 
     Attributes:
-        greenlet: the one that drains the connection; to kill it ends the connection at once.
+        greenlet: the one that drains the connection.
     """
 
     __slots__ = ("_on_drain", "_server", "greenlet")
@@ -63,12 +63,15 @@ class GivenSocket(Detached):
         self.greenlet = gevent.spawn(self._drain)
 
     def _drain(self) -> None:
-        try:
-            if self._on_drain is not None:
-                self._on_drain()
-        except gevent.GreenletExit:
-            with contextlib.suppress(OSError):  # it has gone
-                self._sock.shutdown(SHUT_RDWR)
+        if self._on_drain is not None:
+            self._on_drain()
+
+    def abort(self) -> None:
+        """End the connection at once. Does not block."""
+        with contextlib.suppress(OSError):  # it has gone
+            self._sock.shutdown(SHUT_RDWR)
+        if self.greenlet is not None:
+            gevent.kill(self.greenlet)
 
     def close(self) -> None:
         """Close the socket. Idempotent."""

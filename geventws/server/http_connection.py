@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from http.client import HTTPException
+from socket import SHUT_RDWR
 from types import MethodType
 from typing import Any
 from urllib.parse import unquote
@@ -131,6 +132,12 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
             gevent.spawn(self._on_drain)
         elif self._idle:
             self.stream.interrupt()
+
+    def abort(self) -> None:
+        """End the connection at once, and its greenlet. Does not block."""
+        self.stream.interrupt(SHUT_RDWR)
+        if self.greenlet is not None:
+            gevent.kill(self.greenlet)
 
     # The seam for WebSockets
 

@@ -263,10 +263,10 @@ class HTTPStream:
         self._socket = self._raw = None
         return sock
 
-    def interrupt(self) -> None:
+    def interrupt(self, how: int = SHUT_RD) -> None:
         """Have the greenlet that waits for the peer see the end of the connection. Does not block."""
         try:
-            Socket.shutdown(self._socket, SHUT_RD) if self._raw is None else self._raw.shutdown(SHUT_RD)
+            Socket.shutdown(self._socket, how) if self._raw is None else self._raw.shutdown(how)
         except OSError:
             pass
 

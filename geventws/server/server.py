@@ -7,6 +7,7 @@ over the limit, and ends them when the server stops.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import signal
 import socket
@@ -20,6 +21,7 @@ from gevent.ssl import SSLSocket
 
 from .http_connection import RequestHandler, share_keys
 from .http_stream import RawSocket
+from .termination import Termination
 from .workers import Workers
 
 SURPLUS = 64
@@ -181,27 +183,36 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
         Args:
             stop_timeout: seconds for the drain; `WebSocketServer.stop_timeout` by default.
         """
-        watcher = None
-        if threading.current_thread() is threading.main_thread():
-            if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-                watcher = gevent.signal_handler(signal.SIGTERM, self._stop_event.set)
-        try:
-            super().serve_forever(stop_timeout)
-        finally:
-            if watcher is not None:
-                watcher.cancel()
+        if not self.started:
+            self.start()
+        timeout = self.stop_timeout if stop_timeout is None else stop_timeout
+        with contextlib.ExitStack() as stack:
+            termination: Termination | None = None
+            if threading.current_thread() is threading.main_thread():
+                if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+                    termination = stack.enter_context(Termination(self._stop_event.set, timeout))
+            try:
+                self._stop_event.wait()
+            finally:
+                gevent.spawn(self.stop, timeout if termination is None else termination.get_time_left()).join()
 
     def stop(self, timeout: float | None = None) -> None:
         """Stop in good order. Blocks until no connection is left; a second call waits for the first.
 
         The listening socket is closed. Connections that wait for a request end at once, requests under way get their
-        answers, and every WebSocket is closed with 1001 (going away). What is left after the timeout is aborted. Not
-        to be called by a handler, which would wait for itself: spawn it.
+        answers, and every WebSocket is closed with 1001 (going away). What is left after the timeout is aborted.
+
+        In the hub, where a signal handler of `signal.signal` may run, and in a handler of the server's own, which would
+        wait for itself, it returns at once, and all this follows.
 
         Args:
             timeout: seconds for all this; `stop_timeout` by default.
         """
         self.close()
+        current = gevent.getcurrent()
+        if current is gevent.get_hub() or any(connection.greenlet is current for connection in self._connections):
+            gevent.spawn(self.stop, timeout)
+            return
         if self.draining:
             self._drained.wait()
             return
@@ -217,9 +228,10 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
         self._ended.clear()
         for connection in list(self._connections):
             connection.drain()
+        gevent.sleep(0)  # each says so to its peer, whatever the timeout is
         if self._connections:
             self._ended.wait(timeout)
         for connection in list(self._connections):
-            gevent.kill(connection.greenlet)
+            connection.abort()
         if self._connections:
             self._ended.wait(1.0)

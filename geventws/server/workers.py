@@ -65,27 +65,29 @@ class Workers:
             function()
         while True:
             function = None  # a connection is not to be kept alive by the greenlet that served it
+            if not self._done:
+                self._hub.loop.run_callback(self._settle)
             self._done.append(getcurrent())
-            self._hub.loop.run_callback(self._settle)
             function = switch_to(self._hub)
             if function is None:
                 return
             function()
 
     def _settle(self) -> None:
-        """Have a greenlet that has served wait, or end. In the hub: who switched to it last has no reference by now."""
-        references = _count_references(self._done)
-        self._references = self._references or references
-        greenlet = self._done.pop(0)
-        may_wait = not self._closed and len(self._idle) < MAX_IDLE
-        if may_wait and references == self._references and _is_clean(greenlet):
-            self._idle.append(greenlet)
-        else:
-            greenlet.switch(None)
+        """Have greenlets that have served wait, or end. In the hub: who switched to one has no reference any more."""
+        while self._done:
+            references = _count_references(self._done)
+            self._references = self._references or references
+            greenlet = self._done.pop()
+            may_wait = not self._closed and len(self._idle) < MAX_IDLE
+            if may_wait and references == self._references and _is_clean(greenlet):
+                self._idle.append(greenlet)
+            else:
+                greenlet.switch(None)
 
 
 def _count_references(greenlets: list[Any]) -> int:
-    return sys.getrefcount(greenlets[0])
+    return sys.getrefcount(greenlets[-1])
 
 
 def _is_clean(greenlet: Any) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
+import pty
 import re
 import signal
 import socket
@@ -103,6 +105,30 @@ def test_a_signal_drains(tmp_path: pathlib.Path, number: signal.Signals) -> None
         assert ws.wait(timeout=DEADLINE) is None
         assert ws.close_code == 1001
         assert served.process.wait(DEADLINE) == 0
+
+
+def test_sighup_says_nothing_to_a_server_without_a_terminal(tmp_path: pathlib.Path) -> None:
+    with serving(tmp_path) as served, connect(served.uri(), proxy=None) as ws:
+        served.process.send_signal(signal.SIGHUP)
+        for question in ("still", "there"):
+            ws.send(question)
+            assert ws.wait(timeout=DEADLINE) == question
+        assert ask(served.uri(), "and for others") == "and for others"
+        served.process.send_signal(signal.SIGTERM)
+        assert ws.wait(timeout=DEADLINE) is None and ws.close_code == 1001
+        assert served.process.wait(DEADLINE) == 0
+
+
+def test_a_terminal_that_closes_drains(tmp_path: pathlib.Path) -> None:
+    master, slave = pty.openpty()
+    try:
+        with serving(tmp_path, stdin=slave) as served, connect(served.uri(), proxy=None) as ws:
+            served.process.send_signal(signal.SIGHUP)  # as the kernel does
+            assert ws.wait(timeout=DEADLINE) is None and ws.close_code == 1001
+            assert served.process.wait(DEADLINE) == 0
+    finally:
+        os.close(master)
+        os.close(slave)
 
 
 def test_tls(tmp_path: pathlib.Path, certificate: dict[str, str], tls: Any) -> None:

@@ -69,6 +69,8 @@ RUNS: dict[str, dict[str, Callable[[Block], None]]] = {
         "def count(": handler(talks.counts),
         "def add(": handler(talks.adds),
         "def guess(": handler(talks.guesses),
+        "def notify(": handler(talks.learns_of_the_end),
+        "def work(": handler(talks.is_killed),
         "def patient(": handler(talks.is_patient, timeout="0.2"),
         "def brief(": handler(talks.is_brief, Timeout="0.5"),
         "def chat(": handler(talks.chooses),

@@ -129,10 +129,13 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(folder: pathlib.Path, *options: str, scheme: str = "ws") -> Iterator[Served]:
+def serving(
+    folder: pathlib.Path, *options: str, scheme: str = "ws", stdin: int = subprocess.DEVNULL
+) -> Iterator[Served]:
     (folder / "site_app.py").write_text(APPLICATION)
     arguments = ["serve", "site_app", "--bind", "127.0.0.1:0", *options]
-    with running(arguments, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+    streams = {"stdin": stdin, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with running(arguments, cwd=folder, **streams) as process:
         yield Served(process, folder, scheme)
 
 

@@ -91,6 +91,18 @@ def guesses(place: Place) -> None:
     place.host.wait_for("^ended with 4000 found$")
 
 
+def learns_of_the_end(place: Place) -> None:
+    with place.connect():
+        pass
+    place.host.wait_for("^left with 1000$")
+
+
+def is_killed(place: Place) -> None:
+    with place.connect("/bench"):
+        pass
+    place.host.wait_for("^nobody works at /bench$")
+
+
 def is_patient(place: Place) -> None:
     with place.connect() as client:
         assert client.recv(timeout=5) == "are you still there?"

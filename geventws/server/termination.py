@@ -1,0 +1,82 @@
+"""SIGTERM for a server that drains: heard at once, and not held up for longer than the drain may take.
+
+The loop hears nothing while a handler computes. A signal handler of Python's own is run in the middle of that; so it
+notes when the signal came, and a thread sees to the rest: when the time is up, and the loop does not move, SIGTERM
+comes again, and ends the greenlet that holds the loop up.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+from gevent import GreenletExit, get_hub, getcurrent
+from gevent.monkey import get_original
+
+LOOK = 0.1
+"""Seconds in which a loop that is not held up shows that it moves."""
+
+_start_thread = get_original("_thread", "start_new_thread")
+_make_lock = get_original("_thread", "allocate_lock")
+_get_ident = get_original("threading", "get_ident")
+
+
+class Termination:
+    """A context in which SIGTERM, unless the program has a handler of its own, calls `stop`. For the main thread.
+
+    Args:
+        stop: called in the hub, must not block.
+        timeout: seconds from the signal on, after which no greenlet may hold up the loop any more.
+    """
+
+    def __init__(self, stop: Callable[[], object], timeout: float) -> None:
+        self._stop = stop
+        self._timeout = timeout
+        self._loop = get_hub().loop
+        self._thread = _get_ident()
+        self._came: float | None = None  # when the first signal did
+        self._overdue = False  # the time is up, and the loop is held up
+        self._over = _make_lock()  # held until the end, for which the thread waits
+        self._before: Any = None
+
+    def __enter__(self) -> Termination:
+        self._over.acquire()
+        self._before = signal.signal(signal.SIGTERM, self._hear)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        signal.signal(signal.SIGTERM, self._before)
+        self._over.release()
+
+    def get_time_left(self) -> float:
+        """Return how many seconds are left of the timeout: all of them where no signal came."""
+        return self._timeout if self._came is None else max(self._came + self._timeout - time.monotonic(), 0)
+
+    def _hear(self, _number: int, _frame: object) -> None:
+        """Take the signal: run by Python, anywhere in the main thread."""
+        if self._came is None:
+            self._came = time.monotonic()
+            self._loop.run_callback_threadsafe(self._stop)
+            _start_thread(self._watch, ())
+        elif self._overdue and getcurrent() is not get_hub():
+            self._overdue = False
+            raise GreenletExit("the server stops, and this greenlet holds it up (stop_timeout)")
+
+    def _watch(self) -> None:
+        """End what holds up the loop past the timeout. Runs in a thread of its own."""
+        timeout = self._timeout
+        while not self._over.acquire(timeout=timeout):
+            self._overdue = True
+            self._loop.run_callback_threadsafe(self._move)
+            if self._over.acquire(timeout=LOOK):
+                break
+            if self._overdue:
+                signal.pthread_kill(self._thread, signal.SIGTERM)
+            timeout = LOOK
+        self._over.release()
+
+    def _move(self) -> None:
+        """Show that the loop moves."""
+        self._overdue = False
