@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 
 __all__ = ["WebSocket"]
 
+SLICE = 512
+"""Messages that are taken at once: a flood of tiny ones is no reason to keep the loop from its turn."""
+
+SLICE_UNITS = 16
+"""What so many count for: see turns.py."""
+
 EXITS = (SystemExit, KeyboardInterrupt)
 """What ends the program, and so waits for no peer."""
 
@@ -139,8 +145,11 @@ class WebSocket(Sender):
     def _take(self) -> None:
         """Take what has arrived, the newest first: a list gives from its end at once, and takes no room when empty."""
         self._check_alone()
-        self._messages += self._arrived[::-1]
-        self._arrived.clear()
+        arrived = self._arrived
+        if len(arrived) > SLICE:
+            self._poller.turns.spend(SLICE_UNITS)
+        self._messages += arrived[SLICE - 1 :: -1]
+        del arrived[:SLICE]
 
     def _drop_messages(self) -> None:
         """Forget what has come and was not given out."""

@@ -24,7 +24,7 @@ TREE = {
     "http": ["headers", "uri", "request", "response"],
     "handshake": ["server"],
     "protocol": ["json", "memory", "partial", "permessage_deflate", "messages", "connection", "hixie76"],
-    "engine": ["logs", "receiver", "poller", "waiters", "deadlines", "stream", "tls", "intake", "keepalive",
+    "engine": ["logs", "turns", "receiver", "poller", "waiters", "deadlines", "stream", "tls", "intake", "keepalive",
                "connection", "sending", "crew"],
     "hosts": ["upgrade", "pywsgi_bodies"],
     "endpoints": ["legacy", "endpoint", "decorator", "callbacks", "middleware"],

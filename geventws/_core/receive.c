@@ -19,6 +19,14 @@
 #define MAX_INFLATED 65536 /* bytes that a message inflates to here: what is larger was inflated to so much in vain */
 #define FULL_CHUNK (1 << 19) /* bytes of a limit below which a chunk is as large as with compressed frames */
 #define OVERHEAD 104      /* bytes that Python takes for a message besides its content, and for its place */
+
+/* What one call may cause, here and in Python, in messages: 3 ms or so, for others wait meanwhile. */
+#define MAX_WORK 32768
+#define INFLATED_BYTES 16  /* that take as long as a message, where they are inflated */
+#define DATA_BYTES 4       /* the same of what the protocol takes, in frames of any size: where they are compressed, */
+                           /* nobody knows what they inflate to, and one descriptor is enough */
+#define READABLE_WORK 4096 /* for a descriptor that Python receives for */
+
 #define MAX_FIELDS 24     /* characters that one message of a run takes in the layout, at the most */
 
 struct batch {
@@ -27,6 +35,7 @@ struct batch {
     int32_t used;         /* bytes of buffer */
     int32_t count;        /* of records */
     int32_t laid;         /* characters of the layout */
+    int32_t work;         /* what was done, and is left to do in Python: see MAX_WORK */
 };
 
 static void add(struct batch *batch, int fd, int kind, int32_t start, int32_t end)
@@ -58,6 +67,7 @@ static void add_message(struct batch *batch, int fd, int kind, int32_t start, in
     struct ws_record *last = &batch->poller->records[batch->count - 1];
     int plural = kind == WS_TEXT ? WS_TEXTS : WS_BINARIES;
 
+    batch->work++;
     if (!before || (last->kind != kind && last->kind != plural)
         || batch->poller->layout_size - batch->laid < 2 * MAX_FIELDS) {
         add(batch, fd, kind, start, end);
@@ -144,6 +154,7 @@ static int32_t add_inflated(struct batch *batch, int fd, int kind, int32_t paylo
         return 0;
     most = most < (int32_t)limit ? most : (int32_t)limit;
     size = ws_inflate(poller->inflater, batch->buffer + payload, (int32_t)length, batch->buffer + start, most);
+    batch->work += (size < 0 ? most : size) / INFLATED_BYTES;
     if (size < 0)
         return 0;
     weight = weigh(kind, batch->buffer + start, (uint32_t)size, 0);
@@ -184,13 +195,15 @@ static void take(struct batch *batch, int fd, uint32_t limit, int32_t got)
         before = head & RSV1 ? 0 : start + (int32_t)length;
         at = start + (int32_t)length;
     }
-    if (at < end)
+    if (at < end) {
+        batch->work += limit & TAKES_DEFLATED ? MAX_WORK : (end - at) / DATA_BYTES;
         add(batch, fd, WS_DATA, at, end);
+    }
 }
 
 int ws_split(struct ws_poller *poller, int fd, uint32_t limit, uint8_t *buffer, int32_t size)
 {
-    struct batch batch = {poller, buffer, 0, 0, 0};
+    struct batch batch = {poller, buffer, 0, 0, 0, 0};
 
     take(&batch, fd, limit, size);
     return batch.count;
@@ -276,6 +289,8 @@ static int take_event(struct batch *batch, int fd, uint32_t event)
 
     if (fd < 0)
         return 1;
+    if (batch->work >= MAX_WORK)
+        return 0;
     if (batch->count >= poller->max_records - 3 || (readable && simple && poller->size - batch->used < poller->chunk))
         return 0;
     if (poller->inodes_count && is_stranger(poller, fd)) {
@@ -287,13 +302,13 @@ static int take_event(struct batch *batch, int fd, uint32_t event)
     if (readable && simple)
         receive_one(batch, fd, poller->limits[fd]);
     else if (readable)
-        add(batch, fd, WS_READABLE, 0, 0);
+        batch->work += READABLE_WORK, add(batch, fd, WS_READABLE, 0, 0);
     return 1;
 }
 
 static int receive_batch(struct ws_poller *poller)
 {
-    struct batch batch = {poller, poller->buffer, 0, 0, 0};
+    struct batch batch = {poller, poller->buffer, 0, 0, 0, 0};
     int ready;
 
     poller->vain = 0;

@@ -26,6 +26,7 @@ from greenlet import greenlet
 from .._core import HAVE_C
 from .logs import LogQueue
 from .receiver import EPOLLOUT, CoreReceiver, Receiver
+from .turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,6 +84,7 @@ class Poller:
         doubtful: whether the set may hold a socket that is no channel's: one that somebody closed, and that another
             process holds open. epoll goes on telling of it, and takes it out only with the set.
         log: for what is to be told from a callback.
+        turns: how long greenlets and callbacks may go on.
     """
 
     def __init__(self, hub: Any) -> None:
@@ -99,6 +101,7 @@ class Poller:
         self._count = 0
         self.receiver = (CoreReceiver if HAVE_C else Receiver)(self)
         self.spare = self.receiver.spare
+        self.turns = Turns(hub, self.receiver.get_polled)
         self._open()
 
     def _open(self) -> None:

@@ -10,6 +10,7 @@ import errno
 import os
 import stat
 from struct import Struct, unpack_from
+from time import monotonic
 from typing import Any, Protocol
 
 from .._core import HAVE_C
@@ -46,6 +47,7 @@ class Owner(Protocol):
 
     loop: Any
     set: Any
+    turns: Any
     channels: list[Any]
     doubtful: bool
 
@@ -60,6 +62,8 @@ class Receiver:
     def __init__(self, poller: Owner) -> None:
         self.poller = poller
         self.spare = memoryview(bytearray(CHUNK_SIZE))  # for what a channel receives by itself
+        self._polled = 0.0
+        self._events: list[tuple[int, int]] = []  # what epoll told last, and was not taken yet, the last first
         self._inodes: dict[int, int] = {}  # of the sockets that a forked child may hold, too
 
     @property
@@ -67,14 +71,20 @@ class Receiver:
         """Whether the set may have told of a socket that is no channel's any more. Only the C core knows better."""
         return True
 
+    def get_polled(self) -> float:
+        """Return when `receive` was called last, by `time.monotonic`: then the loop had its turn."""
+        return self._polled
+
     def grow(self, size: int) -> None:
         """Make room for descriptors below `size`."""
 
     def attach(self, epoll: Any) -> None:
         """Use this epoll set from now on."""
+        self._events.clear()
 
     def forget(self, fd: int) -> None:
         """Forget what epoll has told of a descriptor that is watched otherwise from now on, or no more."""
+        self._events = [event for event in self._events if event[0] != fd]
 
     def set_limit(self, fd: int, limit: int) -> None:
         """Say which whole messages may skip the protocol: see ws_receive's limits[]. Only the C core does that."""
@@ -111,9 +121,13 @@ class Receiver:
         return not stat.S_ISSOCK(status.st_mode) or status.st_ino != inode
 
     def receive(self) -> list[Any]:
-        """Receive for every ready channel, and return those to run."""
-        poller, found = self.poller, []
-        for fd, event in poller.set.poll(0, MAX_EVENTS):
+        """Receive for ready channels as long as the turn lasts, and return those to run."""
+        poller = self.poller
+        found: list[Any] = []
+        self._polled = monotonic()
+        self._events = self._events or poller.set.poll(0, MAX_EVENTS)[::-1]
+        while self._events and not (found and poller.turns.is_over()):
+            fd, event = self._events.pop()
             channel = poller.channels[fd]
             if channel is None:
                 poller.doubtful = True
@@ -236,6 +250,11 @@ class CoreReceiver(Receiver):
         """Whether the set may have told of a socket that is no channel's any more: of one with nothing to receive."""
         return bool(self._records.strays or self._struct.vain)
 
+    def get_polled(self) -> float:
+        """Return when `receive` was called last."""
+        since: int = self._struct.since
+        return since / 1e9
+
     def grow(self, size: int) -> None:
         """Make room for descriptors below `size`."""
         old = self._limits
@@ -274,7 +293,7 @@ class CoreReceiver(Receiver):
         self._struct.inodes_count = size
 
     def receive(self) -> list[Any]:
-        """Receive for every ready channel in one call, and return those to run."""
+        """Receive for ready channels in one call, and return those to run."""
         count = lib.ws_receive(self._struct)
         if count < 0:
             raise OSError(-count, os.strerror(-count))

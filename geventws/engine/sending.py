@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from itertools import cycle
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from gevent.event import Event
@@ -14,6 +15,7 @@ from ..frames import encode_header
 from ..protocol.messages import RSV1
 from .connection import Connection
 from .stream import CORK_PARTS
+from .turns import UNIT_SIZE, UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,6 +36,13 @@ _HEADERS = {
 }
 _TEXT_HEADERS, _BINARY_HEADERS = _HEADERS[TEXT], _HEADERS[BINARY]
 _medium_header = struct.Struct("!BBH").pack
+
+
+_is_time = cycle([False] * (UNITS - 1) + [True]).__next__
+"""Whether to look at the clock: once for so many small messages, whoever sends them. No count is as cheap."""
+
+FRAME_UNITS = 4
+"""What a frame counts for that takes the longer way, and may have others with it."""
 
 
 class _Turn(NamedTuple):
@@ -117,6 +126,8 @@ class Sender(Connection):
             stream.send_rest(frame)
         except OSError:
             raise self._send_error() from None
+        if _is_time():
+            stream.poller.turns.look()
 
     def _send_other(self, message: Any, compress: bool | None) -> None:
         """Send what is not exactly str or bytes; a buffer is copied, as it may change while it waits."""
@@ -147,6 +158,7 @@ class Sender(Connection):
                 self._stream.send(header + payload)
         except OSError:
             raise self._send_error() from None
+        self._poller.turns.spend(FRAME_UNITS + len(payload) // UNIT_SIZE)
 
     def _take_turn(self) -> None:
         """Block while another greenlet sends the parts of a message, between which no other message may go."""

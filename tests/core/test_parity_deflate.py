@@ -19,7 +19,7 @@ from kit.receiver import (
     follow,
     outcome,
     receiver,
-    )
+)
 from kit.wire import BINARY, CLOSE, CONTINUATION, PING, TEXT, feed, frame
 
 from geventws.exceptions import InvalidData, PayloadTooBig

@@ -211,3 +211,22 @@ def test_one_descriptor_is_forgotten_and_no_other() -> None:
         for pair in others:
             for one_end in pair:
                 one_end.close()
+
+
+def test_one_call_ends_when_it_has_caused_enough_work() -> None:
+    """Nobody knows what compressed bytes inflate to: one descriptor with some is enough, the others come next."""
+    with receiver() as one:
+        others = [socket.socketpair() for _ in range(3)]
+        for far, near in others:
+            one.epoll.register(near, select.EPOLLIN)
+            far.sendall(frame(TEXT | 0x40, b"no deflate"))
+        one.set_limits(max(near.fileno() for _, near in others) + 1)
+        for _, near in others:
+            one.limits[near.fileno()] = 1000 | 1 << 30
+        calls = [one.receive(1000) for _ in others]
+        assert [[(fd, kind) for fd, kind, _ in call] for call in calls] == [
+            [(near.fileno(), WS_DATA)] for _, near in others
+        ]
+        for pair in others:
+            for one_end in pair:
+                one_end.close()

@@ -1,0 +1,91 @@
+"""Turns: how long one loop may be kept from its other work, and who goes on later.
+
+A loop serves everybody only as long as each gives it back. Whoever may have more to do than TURN allows counts what it
+does (`spend`), and waits for the next turn when this one is over. The clock is looked at once for many small things.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import gevent
+from greenlet import getcurrent, greenlet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TURN = 0.005
+"""Seconds of work after which the loop has its turn."""
+
+UNITS = 64
+"""Units of work, some ten microseconds each, between two looks at the clock."""
+
+UNIT_SIZE = 16 * 1024
+"""Bytes whose sending takes about a unit."""
+
+
+class Turns:
+    """The turns of one loop.
+
+    Args:
+        hub: the loop's.
+        polled: returns when the loop was last known to ask for what is ready, by `time.monotonic`.
+    """
+
+    def __init__(self, hub: Any, polled: Callable[[], float]) -> None:
+        self._hub = hub
+        self._polled = polled
+        self._began = 0.0  # when the loop last had its turn, as far as we know
+        self._left = UNITS  # until the next look at the clock
+        self._waiting: deque[Any] = deque()  # greenlets, and callbacks of the hub, that go on in the next turn
+        self._timer = hub.loop.timer(0)  # libev and libuv ask for what is ready before they call it
+
+    def is_over(self) -> bool:
+        """Whether it is the loop's turn."""
+        return monotonic() - max(self._began, self._polled()) >= TURN
+
+    def spend(self, units: int) -> None:
+        """Count work that was done; where it has been too much, block this greenlet until the loop has had its turn."""
+        self._left -= units
+        if self._left < 0:
+            self.look()
+
+    def look(self) -> None:
+        """Block this greenlet until the loop has had its turn, if that is due. The hub does not wait."""
+        self._left = UNITS
+        if self.is_over():
+            current = getcurrent()
+            if current is not self._hub:
+                self._wait(current)
+
+    def _wait(self, current: Any) -> None:
+        go_on = current.switch
+        self.later(go_on)
+        try:
+            greenlet.switch(self._hub)
+        finally:
+            if go_on in self._waiting:  # somebody has thrown something into it
+                self._waiting.remove(go_on)
+
+    def later(self, callback: Callable[[], object]) -> None:
+        """Have the hub call this in the next turn."""
+        if not self._waiting:
+            self._timer.start(self._next)
+        self._waiting.append(callback)
+
+    def _next(self) -> None:
+        """Let those go on that wait, as far as this turn reaches: at least one. Never raises."""
+        waiting = self._waiting
+        self._began = monotonic()
+        while waiting:
+            try:
+                waiting.popleft()()
+            except BaseException:  # of a greenlet that leaves its errors to the hub
+                gevent.spawn(self._hub.handle_error, self, *sys.exc_info())
+            if self.is_over():
+                break
+        if waiting:
+            self._timer.start(self._next)
