@@ -188,6 +188,8 @@ def check_framing(head: bytes, fields: Iterable[tuple[str, str]], version: str) 
     """
     if b"\r" in head.replace(b"\r\n", b"\n") or b"\0" in head:
         raise ValueError("a bare CR or a NUL in the head")
+    if b"\r\n" in head and head.count(b"\n") != head.count(b"\r\n"):
+        raise ValueError("line ends of two kinds in the head")
     lines = head.split(b"\n")[1:-2]
     lengths, codings, hosts, count = set(), [], [], 0
     for count, (name, value) in enumerate(fields, 1):  # noqa: B007 (the count is used below)
