@@ -21,7 +21,7 @@ TREE = {
     "": ["text", "exceptions", "_core", "http", "frames", "handshake", "protocol", "engine", "websocket", "streaming",
          "hosts", "endpoints", "server", "client", "cli", "_moved", "__init__", "__main__", "compat"],
     "_core": ["pure", "native"],
-    "http": ["headers", "uri", "request", "response"],
+    "http": ["headers", "names", "uri", "request", "response"],
     "handshake": ["server"],
     "protocol": ["json", "memory", "partial", "permessage_deflate", "messages", "connection", "hixie76"],
     "engine": ["logs", "turns", "receiver", "poller", "waiters", "deadlines", "stream", "tls", "intake", "keepalive",

@@ -21,7 +21,13 @@ MAX_BODY = 64 * 1024
 MAX_CHUNKED = 8 * MAX_BODY
 """Bytes of a chunked body that are read, with what is around the chunks: six bytes where a chunk is one byte long."""
 
-_STATUS_LINE = re.compile(r"(HTTP/1\.[01]) ([1-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?")  # the reason says nothing
+TLS_RECORDS = (0x14, 0x15, 0x16, 0x17)
+"""The first byte of whatever TLS sends (RFC 8446 5.1)."""
+
+_BEGINNING = b"HTTP/1."
+# The reason says nothing. A status of 600 to 999 stands for one of 5xx (RFC 9110 15).
+_STATUS_LINE = re.compile(r"(HTTP/1\.[01]) ([1-9][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?")
+_IMPOSSIBLE = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # RFC 9112 2.2
 _CHUNK_SIZE = re.compile(rb"(?:\r\n)?([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n")  # behind the last one's line end
 
 
@@ -48,6 +54,31 @@ def find_end(data: bytes | bytearray, start: int = 0) -> int:
     """Return the index behind the empty line that ends a head, or -1; what is before `start` has been searched."""
     end = data.find(b"\r\n\r\n", max(0, start - 3))
     return end + 4 if end >= 0 else -1
+
+
+def check(data: bytes | bytearray, start: int = 0) -> None:
+    """Check what has come of a head that has not ended yet, so that nobody waits for the end of what can be none.
+
+    Args:
+        data: all of it.
+        start: how much of it has been checked.
+
+    Raises:
+        ValueError: it will never be the head of an HTTP/1 answer.
+    """
+    if not data:
+        return
+    if data[0] in TLS_RECORDS:
+        raise ValueError("it is TLS, which wss:// URIs are for")
+    if data[: len(_BEGINNING)] != _BEGINNING[: len(data)]:
+        raise ValueError(f"{quoted(_first_line(data))} is not the status line of HTTP/1.1")
+    if _IMPOSSIBLE.search(data, max(0, start - 1)) is not None:
+        raise ValueError("a line ends in something else than CR LF, or there is a control character in one")
+
+
+def _first_line(data: bytes | bytearray) -> str:
+    """Return a part of the first line, for messages."""
+    return bytes(data[:100]).split(b"\n")[0].rstrip(b"\r").decode("latin-1")
 
 
 def parse(head: bytes) -> Response:

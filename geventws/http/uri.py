@@ -1,26 +1,30 @@
 """The URIs of servers and of proxies (RFC 6455 section 3). No I/O.
 
 A URI is taken apart once, checked, and put into the form in which it is sent: the host in ASCII, the path and query
-with what is not ASCII percent-encoded. What could end a line of the request is refused here.
+with what is not ASCII percent-encoded. What could end a line of the request is refused here, and so is an authority
+that two readers could take for different hosts.
 """
 
 from __future__ import annotations
 
 import re
 from binascii import b2a_base64
-from ipaddress import IPv6Address
 from typing import NamedTuple
-from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin
 
 from ..exceptions import InvalidURI
 from ..text import quoted
+from .names import read_address, to_ascii, without_zone
 
 SCHEMES = {"ws": False, "wss": True}
 REDIRECTED = {"http": "ws", "https": "wss"}  # servers redirect to pages, and mean the same place
+PROXIES = {"http": 80, "socks5": 1080, "socks5h": 1080}  # kinds of proxies, and the ports where they listen
+MAX_SOCKS = 255  # bytes of a name or password (RFC 1929 2)
 
-_FORBIDDEN = re.compile(r"[\x00-\x20\x7f]")  # urlsplit would drop some of them without a word
-_HOST = re.compile(r"[A-Za-z0-9._~%!$&'()*+,;=:-]+")  # RFC 3986 3.2.2, with the colons of an IPv6 address
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f]")  # urljoin would drop some of them without a word
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
+_URI = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#.*)?")  # RFC 3986, B
+_AUTHORITY = re.compile(r"(?:([^][]*)@)?(?:\[([^][]*)]|([^][:]*))(?::([^][:]*))?")  # nothing beside the brackets
 
 
 class URI(NamedTuple):
@@ -28,7 +32,7 @@ class URI(NamedTuple):
 
     Attributes:
         secure: whether it is wss.
-        host: the name or address, in ASCII and lower case; an IPv6 address without its brackets.
+        host: the name or address, in ASCII and lower case; an IPv6 address without its brackets, but with its zone.
         port: the port, also where it is the default one.
         path: "/" at the least, percent-encoded.
         query: what follows the question mark, or None without one.
@@ -49,9 +53,8 @@ class URI(NamedTuple):
 
     @property
     def address(self) -> str:
-        """Host and port, as a CONNECT has them."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        """Host and port, as a CONNECT has them: without the zone of an address (RFC 6874 1)."""
+        return f"{_bracketed(without_zone(self.host))}:{self.port}"
 
     @property
     def authority(self) -> str:
@@ -65,19 +68,22 @@ class URI(NamedTuple):
 
     def __str__(self) -> str:
         """Return the URI as it may be logged: without credentials, and without the query, where tokens are."""
-        return f"{'wss' if self.secure else 'ws'}://{self.authority}{self.path}"
+        zone = self.host.partition("%")[2]
+        authority = self.authority.replace("]", f"%25{zone}]") if zone else self.authority
+        return f"{'wss' if self.secure else 'ws'}://{authority}{self.path}"
 
 
 class Proxy(NamedTuple):
-    """An HTTP proxy: where it listens, and the credentials it wants, or None."""
+    """A proxy: where it listens, the credentials it wants, or None, and its kind, a key of `PROXIES`."""
 
     host: str
     port: int
     credentials: tuple[str, str] | None = None
+    scheme: str = "http"
 
     def __str__(self) -> str:
         """Return the proxy's URI without its credentials."""
-        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+        return f"{self.scheme}://{_bracketed(self.host.replace('%', '%25'))}:{self.port}"
 
 
 def parse_uri(text: str) -> URI:
@@ -86,27 +92,36 @@ def parse_uri(text: str) -> URI:
     Raises:
         InvalidURI: it is none; the text says why, and shows no credentials.
     """
-    parts = _split(text)
-    if parts.scheme not in SCHEMES:
-        raise InvalidURI(f"the scheme is {quoted(parts.scheme)}, not ws or wss")
+    scheme, authority, *rest = _split(text)
+    if scheme not in SCHEMES:
+        raise InvalidURI(f"the scheme is {quoted(scheme)}, not ws or wss")
     if "#" in text:
         raise InvalidURI("a WebSocket URI has no fragment; a # in it is written %23")
-    secure = SCHEMES[parts.scheme]
-    port = _read_port(parts, 443 if secure else 80)
-    query = quote(parts.query, safe=_PRINTABLE) if parts.query else None
-    return URI(secure, _read_host(parts), port, quote(parts.path, safe=_PRINTABLE) or "/", query, _read_user(parts))
+    secure = SCHEMES[scheme]
+    credentials, host, port = _split_authority(authority, 443 if secure else 80)
+    try:
+        # What was no UTF-8 in a Location goes out as the bytes that came.
+        path, query = (quote(part, safe=_PRINTABLE, errors="surrogateescape") for part in rest)
+    except UnicodeError:
+        raise InvalidURI("half of a surrogate pair in the URI stands for no character") from None
+    return URI(secure, host, port, path or "/", query or None, credentials)
 
 
 def parse_proxy(text: str) -> Proxy:
-    """Take the URI of an HTTP proxy apart; "host:port" is one, too.
+    """Take the URI of a proxy apart; "host:port" is one, too, for HTTP.
 
     Raises:
         InvalidURI: it is none, or one of another kind.
     """
-    parts = _split(text if "://" in text else f"http://{text}")
-    if parts.scheme != "http":
-        raise InvalidURI(f"only http:// proxies are supported, not {quoted(parts.scheme + '://')} (option: proxy)")
-    return Proxy(_read_host(parts), _read_port(parts, 80), _read_user(parts))
+    scheme, authority, _, _ = _split(text if "://" in text else f"http://{text}")
+    if scheme not in PROXIES:
+        kinds = "http://, socks5:// and socks5h:// proxies"
+        raise InvalidURI(f"only {kinds} are supported, not {quoted(scheme + '://')} (option: proxy)")
+    credentials, host, port = _split_authority(authority, PROXIES[scheme])
+    if scheme != "http" and credentials is not None:
+        if not all(part.isascii() and 0 < len(part) <= MAX_SOCKS for part in credentials):
+            raise InvalidURI(f"name and password for a SOCKS5 proxy are 1 to {MAX_SOCKS} characters of ASCII each")
+    return Proxy(host, port, credentials, scheme)
 
 
 def resolve(base: URI, location: str) -> URI:
@@ -116,11 +131,14 @@ def resolve(base: URI, location: str) -> URI:
 
     Args:
         base: the URI that was asked for.
-        location: the Location header, absolute or relative; http and https stand for ws and wss.
+        location: the Location header as it came, each character a byte: absolute or relative; http and https stand
+            for ws and wss.
 
     Raises:
         InvalidURI: it leads nowhere, or from wss to ws.
     """
+    _check_characters(location)
+    location = location.encode("latin-1").decode("utf-8", "surrogateescape")  # which servers send where they quote none
     try:
         text = urljoin(f"http{str(base)[2:]}", location.partition("#")[0])  # urljoin does not know ws
     except ValueError as error:
@@ -129,6 +147,8 @@ def resolve(base: URI, location: str) -> URI:
     target = parse_uri(REDIRECTED.get(scheme.lower(), scheme) + separator + rest)
     if base.secure and not target.secure:
         raise InvalidURI("it leads from wss to ws, where all could be read")
+    if target.host == without_zone(base.host):
+        target = target._replace(host=base.host)  # the server was not told in which zone it is
     return target._replace(credentials=base.credentials if target.origin == base.origin else None)
 
 
@@ -137,40 +157,42 @@ def basic_auth(credentials: tuple[str, str]) -> str:
     return "Basic " + b2a_base64(":".join(credentials).encode(), newline=False).decode()
 
 
-def _split(text: str) -> SplitResult:
+def _split(text: str) -> tuple[str, str, str, str]:
+    """Return scheme, authority, path and query; what there is none of is empty."""
+    _check_characters(text)
+    match = _URI.fullmatch(text)
+    scheme, authority, path, query = match.groups("") if match else ("", "", "", "")
+    return scheme.lower(), authority, path, query
+
+
+def _split_authority(authority: str, default: int) -> tuple[tuple[str, str] | None, str, int]:
+    """Return credentials, host and port."""
+    match = _AUTHORITY.fullmatch(authority)
+    if match is None or "\\" in authority:  # which is a slash to browsers
+        raise InvalidURI("what stands between // and the path does not parse")
+    user, address, name, port = match.groups()
+    if not (address or name):
+        raise InvalidURI("the URI has no host")
+    try:
+        host = read_address(address) if address else to_ascii(name)
+    except ValueError as error:
+        raise InvalidURI(f"the address does not parse: {error}" if address else str(error)) from None
+    name, _, password = (user or "").partition(":")
+    credentials = None if user is None else (unquote(name), unquote(password))
+    return credentials, host, _read_port(port) if port else default
+
+
+def _read_port(digits: str) -> int:
+    port = int(digits) if re.fullmatch("[0-9]{1,5}", digits) else 0
+    if not 0 < port < 65536:
+        raise InvalidURI("the port is not a number from 1 to 65535")
+    return port
+
+
+def _check_characters(text: str) -> None:
     if _FORBIDDEN.search(text):
         raise InvalidURI("there is a space or a control character in the URI")
-    try:
-        parts = urlsplit(text)
-        if "[" in parts.netloc:
-            IPv6Address(parts.hostname or "")  # nothing else is in brackets, which Python 3.10 does not look at
-        return parts
-    except ValueError as error:
-        raise InvalidURI(f"the URI does not parse: {error}") from None
 
 
-def _read_host(parts: SplitResult) -> str:
-    host = parts.hostname or ""
-    try:
-        host = host.encode("idna").decode()  # what is ASCII stays as it is, but its labels are checked
-    except UnicodeError:
-        raise InvalidURI(f"the host {quoted(host)} is not a name") from None
-    if _HOST.fullmatch(host) is None:
-        raise InvalidURI(f"{quoted(host)} is not a host" if host else "the URI has no host")
-    return host
-
-
-def _read_port(parts: SplitResult, default: int) -> int:
-    try:
-        port = parts.port
-    except ValueError:
-        port = 0
-    if port == 0:
-        raise InvalidURI("the port is not a number from 1 to 65535")
-    return port or default
-
-
-def _read_user(parts: SplitResult) -> tuple[str, str] | None:
-    if parts.username is None:
-        return None
-    return unquote(parts.username), unquote(parts.password or "")
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
