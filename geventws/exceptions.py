@@ -144,13 +144,19 @@ class ProxyError(InvalidStatus):
 
     Attributes:
         proxy: its address, without credentials.
+        why: what a SOCKS5 proxy has against it, whose status is 0; "" for an HTTP proxy.
     """
 
-    def __init__(self, status: int, headers: list[tuple[str, str]], body: bytes, proxy: str) -> None:
+    def __init__(
+        self, status: int, headers: list[tuple[str, str]], body: bytes, proxy: str, why: str = ""
+    ) -> None:
         super().__init__(status, headers, body)
         self.proxy = proxy
+        self.why = why
 
     def __str__(self) -> str:
+        if self.why:
+            return one_line(f"the proxy {self.proxy} refused: {self.why}")
         return one_line(f"the proxy {self.proxy} answered CONNECT with HTTP status {self.status}")
 
 

@@ -30,7 +30,7 @@ TREE = {
     "endpoints": ["legacy", "endpoint", "decorator", "callbacks", "middleware"],
     "server": ["http_stream", "http_body", "given", "http_connection", "workers", "termination",
                "server"],
-    "client": ["backoff", "websocket", "dial", "opening"],
+    "client": ["backoff", "websocket", "dial", "proxies", "opening"],
     "cli": ["terminal", "main"],
     "compat": ["_controls", "engineio", "wsocket", "cyclone", "geventwebsocket", "eventlet", "pulsar", "pulsar04"],
     "compat.wsocket": ["response", "connection"],

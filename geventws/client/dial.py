@@ -1,4 +1,4 @@
-"""Reaching a server: addresses, Unix sockets, proxies, TLS, and one HTTP exchange on the way to the 101.
+"""Reaching a server: addresses, Unix sockets, TLS, and one HTTP exchange on the way to the 101. Proxies: proxies.py.
 
 Everything blocks this greenlet only, with or without monkey patching, and sets no deadline for the whole: whoever dials
 throws a timeout in. A refusal that is known is not lost to it, which is why it is passed to who reads one. Whatever is
@@ -13,17 +13,17 @@ import functools
 import os
 import socket as _socket
 import ssl
+from collections.abc import Callable
 from typing import Any, NoReturn
-from urllib.request import getproxies, proxy_bypass
 
 import gevent
 import gevent.socket as gsocket
 import gevent.ssl as gssl
 from gevent.queue import Empty, Queue
 
-from ..exceptions import HandshakeError, ProxyError
-from ..http.response import MAX_HEAD, Body, Response, find_end, parse
-from ..http.uri import URI, Proxy, basic_auth, parse_proxy
+from ..exceptions import HandshakeError, InvalidStatus
+from ..http.response import MAX_HEAD, TLS_RECORDS, Body, Response, check, find_end, parse
+from ..text import quoted
 
 ATTEMPT_DELAY = 0.25
 """Seconds that one address has before the next one is tried beside it (RFC 8305 5)."""
@@ -31,7 +31,10 @@ ATTEMPT_DELAY = 0.25
 BODY_TIMEOUT = 2.0
 """Seconds for the body of a refusal: it explains the error, and shall not delay it for long."""
 
-PROXIES = {True: ("wss", "https"), False: ("ws", "https", "http")}  # variables asked for wss and for ws, in order
+PLAIN_DELAY = 1.0
+"""Seconds of silence after which a server that should speak TLS is asked whether it speaks plain HTTP."""
+
+_QUESTION = b"\x16\x03\x01\x00\x04\r\n\r\n"  # a record of TLS, of a handshake that is none; a line's end for HTTP
 
 
 # ---- sockets
@@ -43,7 +46,7 @@ def connect_tcp(host: str, port: int) -> Any:
     Raises:
         OSError: there is no address, or none of them answers.
     """
-    addresses = _resolve(host, port)
+    addresses = look_up(host, port)
     if len(addresses) == 1:
         return _connect(addresses[0])
     return _race(addresses, f"{host}:{port}")
@@ -61,8 +64,12 @@ def adopt(socket: Any) -> Any:
     return gsocket.socket(socket.family, socket.type, socket.proto, fileno=socket.detach())
 
 
-def _resolve(host: str, port: int) -> list[Any]:
-    """Return the addresses of a host, families by turns (RFC 8305 4), without a thread for what is an address."""
+def look_up(host: str, port: int) -> list[Any]:
+    """Return the addresses of a host, families by turns (RFC 8305 4), without a thread for what is an address.
+
+    Raises:
+        OSError: there is none.
+    """
     try:
         return _socket.getaddrinfo(host, port, 0, _socket.SOCK_STREAM, 0, _socket.AI_NUMERICHOST)
     except _socket.gaierror:
@@ -133,10 +140,20 @@ def default_context() -> ssl.SSLContext:
     return context  # type: ignore[no-any-return]
 
 
-def start_tls(socket: Any, context: ssl.SSLContext | None, hostname: str) -> Any:
+def start_tls(
+    socket: Any, context: ssl.SSLContext | None, hostname: str, redial: Callable[[], Any] | None = None
+) -> Any:
     """Return the socket inside of TLS, with the server's certificate verified as `context` says.
 
+    Args:
+        socket: a gevent socket; it is closed when this fails.
+        context: what to trust; None for the system's certificates.
+        hostname: whom the certificate has to name.
+        redial: what opens one more connection to the same server, for a question to one that says nothing; None
+            where that cannot be.
+
     Raises:
+        HandshakeError: the server does not speak TLS.
         ssl.SSLCertVerificationError: the certificate is not trusted, or not for `hostname`.
         OSError: the handshake failed.
     """
@@ -148,23 +165,72 @@ def start_tls(socket: Any, context: ssl.SSLContext | None, hostname: str) -> Any
             do_handshake_on_connect=False,
             _context=context or default_context(),
         )
+        _await_record(socket, redial)
         socket.do_handshake()
+    except ssl.SSLEOFError:
+        socket.close()
+        raise ConnectionResetError(errno.ECONNRESET, "the server hung up in the TLS handshake") from None
     except BaseException:
         socket.close()
         raise
     return socket
 
 
+def _await_record(socket: Any, redial: Callable[[], Any] | None) -> None:
+    """Say hello, and block until the server answers; raise HandshakeError if that is no TLS."""
+    socket.settimeout(0.0)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        socket.do_handshake()
+    socket.settimeout(None)
+    answers: list[bytes] = []
+    question = None if redial is None else gevent.spawn_later(PLAIN_DELAY, _ask_plainly, redial, socket, answers)
+    try:
+        gsocket.wait_read(socket.fileno())
+    finally:
+        if question is not None:
+            question.kill()
+    said = answers[0] if answers else _peek(socket)
+    if said and said[0] not in TLS_RECORDS:
+        line = said.split(b"\n")[0].strip().decode("latin-1")
+        raise HandshakeError(0, f"the server does not speak TLS, but says {quoted(line)}; ws:// is for such servers")
+
+
+def _peek(socket: Any) -> bytes:
+    """Return the beginning of what has come, which stays where it is; TLS itself would swallow it."""
+    try:
+        return socket._sock.recv(100, _socket.MSG_PEEK)  # type: ignore[no-any-return]
+    except OSError:
+        return b""  # the handshake will meet it, too
+
+
+def _ask_plainly(redial: Callable[[], Any], silent: Any, answers: list[bytes]) -> None:
+    """Note the answer of a server that takes the end of a line for that, and wait for it no longer on `silent`.
+
+    Many an HTTP server takes the hello of TLS for a line that has not ended, and waits. One that speaks TLS takes
+    the question for a hello that is none, and never answers it in HTTP.
+    """
+    try:
+        with contextlib.closing(redial()) as socket:
+            socket.sendall(_QUESTION)
+            answer = socket.recv(100)
+    except (OSError, HandshakeError, InvalidStatus):
+        return
+    if answer.startswith(b"HTTP/"):
+        answers.append(answer)
+        silent._sock.shutdown(_socket.SHUT_RDWR)
+
+
 # ---- HTTP
 
 
-def exchange(socket: Any, request: bytes, who: str = "the server") -> tuple[Response, bytes]:
+def exchange(socket: Any, request: bytes, who: str = "the server", hint: str = "") -> tuple[Response, bytes]:
     """Send a request, and return the final answer and the bytes that came behind its head.
 
     Args:
         socket: where to.
         request: what to ask.
         who: whom the errors blame; the server by default.
+        hint: what may be meant by hanging up without an answer; nothing by default.
 
     Raises:
         HandshakeError: the answer is not HTTP, or its head is too large.
@@ -173,37 +239,37 @@ def exchange(socket: Any, request: bytes, who: str = "the server") -> tuple[Resp
     with contextlib.suppress(ConnectionError):  # it hung up, maybe behind an answer
         socket.sendall(request)
     data = bytearray()
-    searched = begin = 0
-    while True:
-        end = find_end(data[begin:], searched)
-        if end < 0:
-            searched = len(data) - begin
-            _receive_more(socket, data, who)
-            continue
-        response = _parse(bytes(data[begin : begin + end]), who)
-        begin, searched = begin + end, 0
-        if not response.interim:
-            return response, bytes(data[begin:])
+    received = searched = 0
+    try:
+        while True:
+            end = find_end(data, searched)
+            if end < 0:
+                check(data, searched)
+                searched = len(data)
+                data += _receive(socket, received, who, hint)
+                received += len(data) - searched
+                continue
+            response = parse(bytes(data[:end]))
+            del data[:end]
+            searched = 0
+            if not response.interim:
+                return response, bytes(data)
+    except ValueError as error:
+        raise HandshakeError(0, f"the answer of {who} is not HTTP: {error}") from None
 
 
-def _receive_more(socket: Any, data: bytearray, who: str) -> None:
-    if len(data) >= MAX_HEAD:
+def _receive(socket: Any, received: int, who: str, hint: str) -> bytes:
+    """Return more of an answer, of which so many bytes have come."""
+    if received >= MAX_HEAD:
         raise HandshakeError(0, f"the head of the answer of {who} is longer than {MAX_HEAD} bytes")
     try:
-        chunk = socket.recv(16384)
+        chunk: bytes = socket.recv(16384)
     except ConnectionError:
         chunk = b""
     if not chunk:
-        state = "in the middle of" if data else "without"
-        raise ConnectionResetError(errno.ECONNRESET, f"{who} hung up {state} an answer")
-    data += chunk
-
-
-def _parse(head: bytes, who: str) -> Response:
-    try:
-        return parse(head)
-    except ValueError as error:
-        raise HandshakeError(0, f"the answer of {who} is not HTTP: {error}") from None
+        state = "in the middle of an answer" if received else f"without an answer{hint}"
+        raise ConnectionResetError(errno.ECONNRESET, f"{who} hung up {state}")
+    return chunk
 
 
 def read_body(socket: Any, response: Response, data: bytes, deadline: gevent.Timeout | None = None) -> bytes:
@@ -230,72 +296,3 @@ def read_body(socket: Any, response: Response, data: bytes, deadline: gevent.Tim
         if expired is not deadline:
             raise
     return bytes(body.data)
-
-
-# ---- proxies
-
-
-def find_proxy(uri: URI) -> Proxy | None:
-    """Return the proxy that the environment (or the system, on macOS) has for a server; None for none.
-
-    wss_proxy and https_proxy are asked for wss; ws_proxy, https_proxy and http_proxy for ws; no_proxy exempts.
-
-    Raises:
-        InvalidURI: it is of a kind that is not supported.
-    """
-    proxies = getproxies()
-    found = next((proxies[name] for name in PROXIES[uri.secure] if proxies.get(name)), None)
-    if found is None or proxy_bypass(uri.address):
-        return None
-    return parse_proxy(found)
-
-
-def connect_proxy(proxy: Proxy, uri: URI, deadline: gevent.Timeout | None = None) -> Any:
-    """Return a socket connected to a server through a proxy's CONNECT (RFC 9110 9.3.6).
-
-    Args:
-        proxy: the proxy.
-        uri: the server.
-        deadline: a timeout of the caller's that spares a refusal that is known, as in `read_body`, and is otherwise
-            made a TimeoutError that blames the proxy; none by default.
-
-    Raises:
-        ProxyError: the proxy refuses.
-        HandshakeError: its answer is not HTTP, or something of its own follows it.
-        TimeoutError: `deadline` struck.
-        OSError: the proxy cannot be reached, or hung up.
-    """
-    try:
-        return _open_tunnel(_reach(proxy), proxy, uri, deadline)
-    except gevent.Timeout as expired:
-        if deadline is None or expired is not deadline:
-            raise
-        late = f"the proxy {proxy} did not answer within {deadline.seconds:g} s (option: open_timeout)"
-        raise TimeoutError(late) from None
-
-
-def _reach(proxy: Proxy) -> Any:
-    try:
-        return connect_tcp(proxy.host, proxy.port)
-    except OSError as error:
-        why = f"the proxy {proxy} cannot be reached: {error.strerror or error}"
-        raise type(error)(error.errno or errno.ECONNREFUSED, why) from None
-
-
-def _open_tunnel(socket: Any, proxy: Proxy, uri: URI, deadline: gevent.Timeout | None) -> Any:
-    """Return the socket, which is connected to a proxy, once that has connected it to the server."""
-    lines = [f"CONNECT {uri.address} HTTP/1.1", f"Host: {uri.address}"]
-    if proxy.credentials is not None:
-        lines.append(f"Proxy-Authorization: {basic_auth(proxy.credentials)}")
-    try:
-        response, early = exchange(socket, "\r\n".join([*lines, "", ""]).encode(), f"the proxy {proxy}")
-        if not 200 <= response.status < 300:
-            body = read_body(socket, response, early, deadline)
-            raise ProxyError(response.status, response.headers, body, str(proxy))
-        if early:
-            why = f"the proxy {proxy} sent something of its own behind its answer"
-            raise HandshakeError(response.status, why, response.headers)
-    except BaseException:
-        socket.close()
-        raise
-    return socket

@@ -25,13 +25,15 @@ from ..engine.keepalive import make_timing
 from ..exceptions import HandshakeError, InvalidStatus, InvalidURI
 from ..handshake.server import Upgrade, check_response, make_key, request_headers
 from ..http.headers import HeaderList, build_extensions, join_headers
+from ..http.names import certified_name, to_ascii
 from ..http.response import Response
-from ..http.uri import URI, basic_auth, parse_proxy, parse_uri, resolve
+from ..http.uri import URI, basic_auth, parse_uri, resolve
 from ..protocol.connection import WebSocketProtocol
 from ..protocol.permessage_deflate import PerMessageDeflate
 from ..text import one_line, quoted
 from .backoff import Backoff, retry_after
-from .dial import adopt, connect_proxy, connect_tcp, connect_unix, exchange, find_proxy, read_body, start_tls
+from .dial import adopt, connect_tcp, connect_unix, exchange, read_body, start_tls
+from .proxies import connect_proxy, find_proxy, read_proxy
 from .websocket import OwnedStreamingWebSocket, OwnedWebSocket
 
 __all__ = ["connect", "reconnect"]
@@ -40,7 +42,9 @@ logger = logging.getLogger("geventws")
 
 DEFLATE = PerMessageDeflate()
 REDIRECTS = (301, 302, 303, 307, 308)
-PERSONAL = ("authorization", "cookie", "host", "proxy-authorization")  # headers meant for one server alone
+TRANSIENT = (408, 425, 429)  # besides 500 and up
+IMPERSONAL = ("accept", "accept-language", "origin", "user-agent")
+"""Headers that go along to another origin; nobody knows which of all others are secrets."""
 
 Opened: TypeAlias = "tuple[Any, Upgrade, bytes]"
 
@@ -80,17 +84,19 @@ def connect(
         uri: where to: ws://host[:port]/path?query, or wss:// for TLS. Name and password in it, as in
             wss://name:password@host/, are sent as basic authentication.
         subprotocols: those to offer, best first. `ws.protocol` tells which one the server took, if any.
-        headers: further headers of the request, as pairs or a dict.
+        headers: further headers of the request, as pairs or a dict. A Host, an Origin, a User-Agent or an
+            Authorization among them takes the place of ours.
         origin: the Origin header. Only browsers must send one.
         compression: what to offer of permessage-deflate (RFC 7692); None offers nothing.
         ssl: the TLS context for wss. By default, servers are verified by the system's certificates.
         server_hostname: the name that the server's certificate must have; the URI's host by default.
-        proxy: True asks the environment (https_proxy, http_proxy, no_proxy) for an HTTP proxy; a URI such as
-            "http://name:password@host:3128" is one; None or False goes straight to the server.
+        proxy: True asks the environment (https_proxy, all_proxy, no_proxy and others) for one; a URI such as
+            "http://name:password@host:3128" or "socks5h://host" is one; None or False goes straight to the server.
         unix_path: the path of a Unix socket to connect to, a `pathlib.Path` or text. The URI then says what to ask
             for there.
         socket: a socket that is connected to the server already. It is the connection's from here on.
-        max_redirects: redirects to follow. None leads from wss to ws, and credentials stay with their server.
+        max_redirects: redirects to follow. None leads from wss to ws, and of `headers` only Accept, Accept-Language,
+            Origin and User-Agent go to another origin.
         open_timeout: seconds for all that, from the name lookup to the 101; None for no limit.
         max_message_size: the largest message taken, in bytes, after inflating. A larger one closes with 1009.
         decode_text: whether `wait` returns text as `str`; otherwise as `bytes`, checked to be UTF-8 but not decoded.
@@ -107,11 +113,11 @@ def connect(
         The connection. Its `response_headers` are those of the server's 101.
 
     Raises:
-        InvalidURI: `uri`, or the proxy's, is none.
+        InvalidURI: `uri`, or the proxy's, is none, or needs a package that is not installed.
         InvalidStatus: the server answered, but not with 101; the error has its status, headers and body. A `ProxyError`
             if it was the proxy.
         HandshakeError: the answer makes no WebSocket, or it is a redirect that is not followed; the error has its
-            status, headers and body, too: 0 and nothing where the answer is not HTTP.
+            status, headers and body, too: 0 and nothing where the answer is not HTTP, or for wss no TLS.
         TimeoutError: it took longer than `open_timeout`.
         ssl.SSLCertVerificationError: the server's certificate is not trusted, or of another name.
         OSError: the server or its proxy cannot be reached, or hung up.
@@ -154,7 +160,8 @@ def reconnect(
     """Iterate over connections to a server: when one has ended, the next is opened, for as long as it takes.
 
     Each step blocks this greenlet until a connection is open. What may pass with time is waited out: a server
-    that cannot be reached or does not answer in time, and the statuses 429 and 5xx, with their Retry-After.
+    that cannot be reached or does not answer in time, and the statuses 408, 425, 429 and from 500 on, with their
+    Retry-After.
     Everything else is raised. A connection is closed when its turn is over, whatever ended it; break out of the
     loop to stop::
 
@@ -199,7 +206,7 @@ def reconnect(
 def is_transient(error: Exception) -> bool:
     """Tell whether an error of `connect` may pass with time."""
     if isinstance(error, InvalidStatus):
-        return error.status == 429 or error.status >= 500
+        return error.status in TRANSIENT or error.status >= 500  # RFC 9110 15: 600 to 999 stand for 5xx
     return isinstance(error, OSError) and not isinstance(error, _ssl.SSLCertVerificationError)
 
 
@@ -234,11 +241,15 @@ class Opening:
     redirects: int = field(default=0, init=False)  # followed
 
     def check(self) -> None:
-        """Raise ValueError for options that contradict each other."""
+        """Raise ValueError for options that contradict each other, or cannot be."""
         if self.ssl is not None and not self.uri.secure:
             raise ValueError("ssl is for wss:// URIs")
         if self.socket is not None and self.unix_path is not None:
             raise ValueError("socket and unix_path exclude each other")
+        if self.server_hostname is not None and ":" not in self.server_hostname:
+            self.server_hostname = to_ascii(self.server_hostname)
+        if [name.lower() for name, _ in self.headers].count("host") > 1:
+            raise ValueError("there is one Host header, not two (RFC 9112 3.2)")
 
     def run(self, max_redirects: int, open_timeout: float | None) -> Opened:
         """Return the connected socket, what was agreed on, and the bytes that came behind the 101."""
@@ -261,7 +272,8 @@ class Opening:
         request = self._request(key)
         socket = self._dial()
         try:
-            response, early = exchange(socket, request)
+            hint = "" if self.uri.secure else "; one that serves wss:// alone does so"
+            response, early = exchange(socket, request, hint=hint)
             try:
                 upgrade = self._take(response, key, max_redirects)
             except (HandshakeError, InvalidStatus) as error:
@@ -295,19 +307,27 @@ class Opening:
     def _dial(self) -> Any:
         """Return a socket to the server, in TLS for wss."""
         if self.socket is not None:
-            socket = adopt(self.socket)
-        elif self.unix_path is not None:
-            socket = connect_unix(self.unix_path)
+            socket, redial = adopt(self.socket), None
         else:
-            socket = self._dial_tcp()
+            socket, redial = self._connect(), self._connect
         if not self.uri.secure:
             return socket
-        return start_tls(socket, self.ssl, self.server_hostname or self.uri.host)
+        hostname = certified_name(self.server_hostname or self.uri.host)
+        try:
+            return start_tls(socket, self.ssl, hostname, redial)
+        except gevent.Timeout as expired:
+            if self.deadline is None or expired is not self.deadline:
+                raise
+            late = f"{self.uri} did not speak TLS within {self.deadline.seconds:g} s (option: open_timeout)"
+            raise TimeoutError(f"{late}; a server of ws:// URIs would not, either") from None
 
-    def _dial_tcp(self) -> Any:
+    def _connect(self) -> Any:
+        """Return a new socket that is connected to the server, perhaps by a proxy."""
+        if self.unix_path is not None:
+            return connect_unix(self.unix_path)
         proxy = find_proxy(self.uri) if self.proxy is True else None
         if isinstance(self.proxy, str):
-            proxy = parse_proxy(self.proxy)
+            proxy = read_proxy(self.proxy)
         if proxy is not None:
             return connect_proxy(proxy, self.uri, self.deadline)
         return connect_tcp(self.uri.host, self.uri.port)
@@ -322,7 +342,7 @@ class Opening:
         if self.socket is not None or (moved and self.unix_path is not None):
             _stay(status, location, "it leads away from the socket given")
         if moved:
-            self.headers = [(name, value) for name, value in self.headers if name.lower() not in PERSONAL]
+            self.headers = [(name, value) for name, value in self.headers if name.lower() in IMPERSONAL]
             self.server_hostname = None
         self.uri = target
 

@@ -16,7 +16,7 @@ from gevent.pool import Pool
 from kit.raw import CLOSE, TEXT, frame
 from kit.scripted import ROOT, Peer, echo, is_open
 
-from geventws import InvalidStatus, InvalidURI
+from geventws import InvalidStatus, InvalidURI, ProxyError
 from geventws.client import opening as client
 from geventws.client.opening import connect, reconnect
 
@@ -60,6 +60,21 @@ def test_reconnect_waits_out_what_passes(scripted: Any, slept: list[float], monk
     assert slept == [8, 2, 4, 4, 4]  # no connection lived long enough to begin anew
 
 
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 599, 600, 999])
+def test_reconnect_comes_back_for_what_passes(scripted: Any, slept: list[float], status: int) -> None:
+    server = scripted(statuses(f"{status} x\r\nRetry-After: 7", None))
+    ws = next(reconnect(server.uri, initial_delay=0, ping_interval=None))
+    ws.close()
+    assert slept == [7.0]
+
+
+def test_reconnect_comes_back_to_a_proxy_that_is_busy(scripted: Any, slept: list[float]) -> None:
+    proxy = scripted(statuses("503 x\r\nRetry-After: 7", "407 x"))
+    with pytest.raises(ProxyError, match="407"):
+        next(reconnect("ws://a.example/", proxy=proxy.address, initial_delay=0))
+    assert slept == [7.0] and len(proxy.peers) == 2
+
+
 def test_reconnect_begins_anew_after_a_success(
     scripted: Any, slept: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,7 +97,7 @@ def test_reconnect_closes_what_it_gave(serve: Any, slept: list[float]) -> None:
     assert all(ws.closed and ws.close_code == 1000 for ws in given)
 
 
-@pytest.mark.parametrize("answer", ["400 x", "401 x", "403 x", "404 x", "200 x"])
+@pytest.mark.parametrize("answer", ["400 x", "401 x", "403 x", "404 x", "407 x", "421 x", "426 x", "200 x", "302 x"])
 def test_reconnect_raises_what_does_not_pass(scripted: Any, slept: list[float], answer: str) -> None:
     with pytest.raises(InvalidStatus):
         next(reconnect(scripted(statuses(answer)).uri))

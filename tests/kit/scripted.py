@@ -19,7 +19,7 @@ from gevent import socket as gsocket
 from gevent import subprocess as gsubprocess
 from gevent.server import StreamServer
 
-from geventws import WebSocket, WebSocketWSGI
+from geventws import WebSocket, WebSocketWSGI, connect
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -43,6 +43,7 @@ class Peer:
         self._data = bytearray()
         self.request = ""
         self.headers: dict[str, str] = {}
+        self.names: list[str] = []  # of the headers, repeated ones too
 
     def read_request(self) -> None:
         while b"\r\n\r\n" not in self._data:
@@ -50,6 +51,7 @@ class Peer:
         head, _, self._data = self._data.partition(b"\r\n\r\n")
         self.request, *lines = head.decode("latin-1").split("\r\n")
         self.headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+        self.names = [line.split(":")[0].lower() for line in lines]
 
     def _receive(self) -> None:
         data = self.socket.recv(65536)
@@ -96,8 +98,9 @@ class Peer:
 class Scripted:
     """A server that does to each connection what a function says, and keeps what it was asked."""
 
-    def __init__(self, script: Callable[[Peer], object], **tls: Any) -> None:
+    def __init__(self, script: Callable[[Any], object], kind: type[Peer] = Peer, **tls: Any) -> None:
         self._script = script
+        self._kind = kind
         self.peers: list[Peer] = []
         self.errors: list[BaseException] = []
         self._server = StreamServer(("127.0.0.1", 0), self._serve, **tls)
@@ -107,7 +110,7 @@ class Scripted:
         self.uri = f"ws://{self.address}/"
 
     def _serve(self, socket: Any, _address: Any) -> None:
-        peer = Peer(socket)
+        peer = self._kind(socket)
         self.peers.append(peer)
         try:
             peer.read_request()
@@ -128,8 +131,8 @@ def start_servers() -> Iterator[Callable[..., Scripted]]:
     """Yield what starts a server with a script, for a fixture; it depends on `serve`, which has the deadline."""
     servers: list[Scripted] = []
 
-    def start(script: Callable[[Peer], object], **tls: Any) -> Scripted:
-        servers.append(Scripted(script, **tls))
+    def start(script: Callable[[Any], object], kind: type[Peer] = Peer, **tls: Any) -> Scripted:
+        servers.append(Scripted(script, kind, **tls))
         return servers[-1]
 
     yield start
@@ -153,6 +156,37 @@ def answering(*parts: bytes) -> Callable[[Peer], None]:
             gevent.sleep(0)
 
     return script
+
+
+def tunnel(peer: Peer) -> None:
+    """Be a proxy that lets everybody through."""
+    host, _, port = peer.request.split()[1].rpartition(":")
+    with gsocket.create_connection((host.strip("[]"), int(port))) as target:
+        peer.socket.sendall(b"HTTP/1.0 200 Connection established\r\nVia: test\r\n\r\n")
+        back = gevent.spawn(pump, target, peer.socket)
+        pump(peer.socket, target)
+        back.join()
+
+
+def pump(source: Any, target: Any) -> None:
+    try:
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(gsocket.SHUT_WR)
+    except OSError:
+        pass  # one of them has gone
+
+
+def check_through(uri: str, **options: Any) -> None:
+    """Check that an echo answers, whatever is on the way to it."""
+    with connect(uri, **options) as ws:
+        ws.send("through")
+        assert ws.wait() == "through"
+
+
+def tcp(place: tuple[str, int]) -> Any:
+    """Return an address as a look-up finds it."""
+    return (gsocket.AF_INET, gsocket.SOCK_STREAM, 6, "", place)
 
 
 def is_open(fd: int) -> bool:

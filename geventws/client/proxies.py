@@ -1,0 +1,215 @@
+"""The way through a proxy: which one the environment names, and the tunnel that it opens to the server.
+
+    find_proxy       the proxy for a server, or None
+    read_proxy       the one that a URI names
+    connect_proxy    a socket through it: CONNECT (RFC 9110 9.3.6), or SOCKS5 (RFC 1928) by the python-socks package
+
+Variables are asked as curl and websockets ask them; docs/client.rst has the order.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from ipaddress import ip_address, ip_network
+from typing import Any
+from urllib.request import getproxies, getproxies_environment, proxy_bypass
+
+import gevent
+
+from ..exceptions import HandshakeError, InvalidURI, ProxyError
+from ..http.names import certified_name, to_ascii, without_zone
+from ..http.uri import URI, Proxy, basic_auth, parse_proxy
+from .dial import connect_tcp, exchange, look_up, read_body
+
+VARIABLES = {True: ("wss", "socks", "https", "all"), False: ("ws", "socks", "https", "http", "all")}
+"""Which ones are asked for wss and for ws, in order, without their _proxy."""
+
+FAILURES = {1: errno.EHOSTUNREACH, 3: errno.ENETUNREACH, 4: errno.EHOSTUNREACH, 5: errno.ECONNREFUSED}
+FAILURES[6] = errno.EHOSTUNREACH
+"""Replies of SOCKS5 (RFC 1928 6) that say what a connection without a proxy would say with an OSError."""
+
+_EXEMPT = re.compile(r"([^:]*|\[[^]]*][/0-9]*)(?::([0-9]+))?")  # one of no_proxy, and a port
+
+
+# ---- which one
+
+
+def find_proxy(uri: URI) -> Proxy | None:
+    """Return the proxy that the environment (or the system, on macOS) has for a server; None for none.
+
+    One of a kind that is not supported is passed over for the next one.
+
+    Raises:
+        InvalidURI: there is none but of such kinds. To go without a proxy then would be against what was asked for.
+    """
+    proxies = getproxies()
+    named = [(name, proxies[name]) for name in VARIABLES[uri.secure] if proxies.get(name)]
+    if not named or _is_exempt(uri):
+        return None
+    wrong = []
+    for name, text in named:
+        if name == "socks" and not text.startswith("socks5"):
+            text = f"socks5h://{text.partition('://')[2] or text}"  # macOS says http://, and means this
+        try:
+            return read_proxy(text)
+        except InvalidURI as error:
+            wrong.append(f"{name}_proxy: {error}")
+    raise InvalidURI("; ".join(wrong))
+
+
+def read_proxy(text: str) -> Proxy:
+    """Return the proxy that a URI names.
+
+    Raises:
+        InvalidURI: it is none, or one that needs the python-socks package.
+    """
+    proxy = parse_proxy(text)
+    if proxy.scheme != "http":
+        try:
+            import python_socks.sync  # noqa: F401
+        except ImportError:
+            package = "the python-socks package (pip install geventws[socks])"
+            raise InvalidURI(f"{proxy.scheme}:// needs {package}") from None
+    return proxy
+
+
+def _is_exempt(uri: URI) -> bool:
+    variables = getproxies_environment()
+    if not variables:
+        return bool(proxy_bypass(uri.address))  # the system's
+    listed = re.split(r"[\s,]+", variables.get("no", ""))
+    return any(covers(entry, uri.host, uri.port) for entry in listed if entry)
+
+
+def covers(entry: str, host: str, port: int) -> bool:
+    """Tell whether an entry of no_proxy is about a host: a name, with all below it, an address, or a range of them.
+
+    Args:
+        entry: "*", or one of those, perhaps with a port behind it.
+        host, port: where to.
+    """
+    if entry == "*":
+        return True
+    match = _EXEMPT.fullmatch(entry)
+    listed, only = match.groups() if match else (entry, None)
+    if only is not None and int(only) != port:
+        return False
+    listed, name = re.sub(r"[][]", "", listed), certified_name(host)
+    try:
+        return ip_address(name) in ip_network(listed, strict=False)
+    except ValueError:
+        pass  # at least one of them is a name
+    try:
+        listed = to_ascii(listed.lstrip("*.")).removesuffix(".")
+    except ValueError:
+        return False
+    return name == listed or name.endswith(f".{listed}")
+
+
+# ---- the tunnel
+
+
+def connect_proxy(proxy: Proxy, uri: URI, deadline: gevent.Timeout | None = None) -> Any:
+    """Return a socket connected to a server through a proxy.
+
+    Args:
+        proxy: the proxy.
+        uri: the server.
+        deadline: a timeout of the caller's that spares a refusal that is known, as in `read_body`, and is otherwise
+            made a TimeoutError that blames the proxy; none by default.
+
+    Raises:
+        ProxyError: the proxy refuses.
+        HandshakeError: its answer is not HTTP, or something of its own follows it.
+        TimeoutError: `deadline` struck.
+        OSError: the proxy cannot be reached, or hung up; or it says that it cannot reach the server.
+    """
+    try:
+        if proxy.scheme == "http":
+            return _open_tunnel(_reach(proxy), proxy, uri, deadline)
+        # Not to ask the proxy for names is what tells socks5 from socks5h; most proxies have IPv4.
+        known = None if proxy.scheme == "socks5h" else min(look_up(uri.host, uri.port), key=lambda found: found[0])
+        host = uri.host if known is None else known[4][0]
+        return _open_socks(_reach(proxy), proxy, without_zone(host), uri.port)
+    except gevent.Timeout as expired:
+        if deadline is None or expired is not deadline:
+            raise
+        late = f"the proxy {proxy} did not answer within {deadline.seconds:g} s (option: open_timeout)"
+        raise TimeoutError(late) from None
+
+
+def _reach(proxy: Proxy) -> Any:
+    try:
+        return connect_tcp(proxy.host, proxy.port)
+    except OSError as error:
+        why = f"the proxy {proxy} cannot be reached: {error.strerror or error}"
+        raise type(error)(error.errno or errno.ECONNREFUSED, why) from None
+
+
+def _open_tunnel(socket: Any, proxy: Proxy, uri: URI, deadline: gevent.Timeout | None) -> Any:
+    """Return the socket, which is connected to a proxy, once that has connected it to the server."""
+    lines = [f"CONNECT {uri.address} HTTP/1.1", f"Host: {uri.address}"]
+    if proxy.credentials is not None:
+        lines.append(f"Proxy-Authorization: {basic_auth(proxy.credentials)}")
+    try:
+        response, early = exchange(socket, "\r\n".join([*lines, "", ""]).encode(), f"the proxy {proxy}")
+        if not 200 <= response.status < 300:
+            body = read_body(socket, response, early, deadline)
+            raise ProxyError(response.status, response.headers, body, str(proxy))
+        if early:
+            why = f"the proxy {proxy} sent something of its own behind its answer"
+            raise HandshakeError(response.status, why, response.headers)
+    except BaseException:
+        socket.close()
+        raise
+    return socket
+
+
+def _open_socks(socket: Any, proxy: Proxy, host: str, port: int) -> Any:
+    """Return the socket, which is connected to a SOCKS5 proxy, once that has connected it to the server."""
+    from python_socks import ProxyError as ReplyError
+    from python_socks import ProxyType
+    from python_socks.sync import Proxy as Socks
+
+    name, password = proxy.credentials or (None, None)
+    reached: Any = _Reached(socket, proxy)
+    try:
+        Socks(ProxyType.SOCKS5, proxy.host, proxy.port, name, password, rdns=True, forward=reached).connect(host, port)
+    except ReplyError as error:
+        socket.close()
+        failure = FAILURES.get(error.error_code or 0)
+        if failure is not None:
+            raise OSError(failure, f"the proxy {proxy} cannot reach {host}: {error}") from None
+        raise ProxyError(0, [], b"", str(proxy), str(error)) from None
+    except UnicodeError:
+        socket.close()
+        raise ProxyError(0, [], b"", str(proxy), "its reply does not parse") from None
+    except BaseException:
+        socket.close()
+        raise
+    return socket
+
+
+class _Reached:
+    """A connection to a proxy, for python-socks, which would open one that blocks the whole thread.
+
+    It is handed over as one more proxy in front of that one, and as what such a proxy gives: the connection.
+    """
+
+    def __init__(self, socket: Any, proxy: Proxy) -> None:
+        self._socket = socket
+        self._proxy = proxy
+        self.sendall = socket.sendall
+
+    def connect(self, **_where: Any) -> _Reached:
+        return self
+
+    def recv(self, size: int) -> bytes:
+        data: bytes = self._socket.recv(size)
+        if not data:
+            raise ConnectionResetError(errno.ECONNRESET, f"the proxy {self._proxy} hung up without an answer")
+        return data
+
+    def close(self) -> None:
+        """Do nothing: whoever opened the socket closes it."""
