@@ -59,8 +59,9 @@ def echoes(place: Place, path: str = "/", **options: Any) -> None:
     place.asks({"hello": "hello", b"\x00\xff": b"\x00\xff", "": ""}, path, **options)
 
 
-def is_drained(place: Place) -> None:
+def is_drained(place: Place, greeting: str = "") -> None:
     with place.connect() as client:
+        assert not greeting or client.recv(timeout=5) == greeting
         client.send("hello")
         assert client.recv(timeout=5) == "hello"
         place.host.terminate()

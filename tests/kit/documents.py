@@ -260,6 +260,17 @@ def drained_by_hook(block: Block) -> None:
         is_drained(place)
 
 
+def drained_at_exit(block: Block) -> None:
+    """The same with the hook for callbacks."""
+    pathlib.Path("gunicorn.conf.py").write_text('worker_class = "gevent"\n' + block.text)
+    pathlib.Path("package").mkdir()
+    callbacks = "from kit.callback_app import Echo\n\napplication = Echo()\n"
+    pathlib.Path("package/module.py").write_text(callbacks + 'print("loaded", flush=True)')
+    port = free_port()
+    with running([*GUNICORN, f"127.0.0.1:{port}", "package.module:application"], port, 1) as place:
+        is_drained(place, "open")
+
+
 def docker_command(block: Block) -> None:
     """Run what the image runs, and end it as Docker does."""
     pathlib.Path("package").mkdir()
