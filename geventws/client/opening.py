@@ -21,6 +21,7 @@ from typing import Any, NoReturn, TypeAlias
 import gevent
 
 from ..endpoints.endpoint import check_options
+from ..engine.deadlines import FairTimeout
 from ..engine.keepalive import make_timing
 from ..exceptions import HandshakeError, InvalidStatus, InvalidURI
 from ..handshake.server import Upgrade, check_response, make_key, request_headers
@@ -254,7 +255,7 @@ class Opening:
     def run(self, max_redirects: int, open_timeout: float | None) -> Opened:
         """Return the connected socket, what was agreed on, and the bytes that came behind the 101."""
         asked = self.uri
-        with gevent.Timeout(open_timeout) as self.deadline:
+        with FairTimeout(open_timeout) as self.deadline:
             try:
                 while True:
                     opened = self._attempt(max_redirects)

@@ -6,13 +6,19 @@ that is due here looks, or waits, before it strikes.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
+
+from gevent import Timeout, get_hub, getcurrent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 TURNS = 64
 """Turns of the loop at the most in which what has come is read, before a deadline counts that is past."""
+
+SLOP = 0.01
+"""Seconds by which a timer may be late though nothing has held the loop up."""
 
 
 class Deadline:
@@ -51,3 +57,29 @@ class Deadline:
             self._timer.start(self._expire)
         else:
             self._callback(*self._arguments)
+
+
+class FairTimeout(Timeout):  # type: ignore[misc]
+    """A `gevent.Timeout` that gives back the time by which it strikes late: for several steps, as those of a handshake.
+
+    It does so for up to as many seconds as it has.
+    """
+
+    timer: Any
+
+    def start(self) -> None:
+        """Schedule the timeout; nothing where it has no seconds."""
+        if self.seconds is not None:
+            self._schedule(getcurrent(), self.seconds, self.seconds)
+
+    def _schedule(self, greenlet: Any, seconds: float, left: float) -> None:
+        self.timer.close()
+        self.timer = get_hub().loop.timer(seconds)
+        self.timer.start(self._strike, greenlet, time.monotonic() + seconds, left, update=True)
+
+    def _strike(self, greenlet: Any, due: float, left: float) -> None:
+        late = min(time.monotonic() - due, left)
+        if late > SLOP:
+            self._schedule(greenlet, late, left - late)
+        else:
+            greenlet.throw(self if self.exception is None else self.exception)

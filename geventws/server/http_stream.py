@@ -18,6 +18,7 @@ import gevent
 from gevent.socket import socket as Socket
 from gevent.socket import wait_read
 
+from ..engine.deadlines import FairTimeout
 from ..http import request as http_head
 
 CHUNK = 8192
@@ -93,7 +94,7 @@ class HTTPStream:
         handshake = options.pop("do_handshake_on_connect", True)
         self._socket, self._raw = wrap(self.socket, do_handshake_on_connect=False, **options), None
         if handshake:
-            with gevent.Timeout(timeout, TimeoutError("the TLS handshake took too long")):
+            with FairTimeout(timeout, TimeoutError("the TLS handshake took too long")):
                 self._socket.do_handshake()
 
     # Receiving
