@@ -16,7 +16,7 @@ from greenlet import GreenletExit
 from ..engine.crew import get_crew
 from ..engine.poller import get_poller
 from ..frames import Opcode
-from ..hosts.upgrade import SEAM, detach
+from ..hosts.upgrade import find_host
 from ..protocol.json import encode
 from ..websocket import EXITS, WebSocket
 from .decorator import is_departure
@@ -321,10 +321,10 @@ class WebSocketApplication(Route):
         Raises:
             NoSocket: the server gives its application no socket.
         """
-        server = environ.get(SEAM)
-        ws = self.connect(environ, start_response)
+        host = find_host(environ, start_response)
+        ws = self.connect(environ, start_response, host)
         if not isinstance(ws, WebSocket):
             return ws
         assert isinstance(ws, CallbackWebSocket)
-        ws.begin(self, detach(environ, ws.socket) if server is None else server.give_away())
+        ws.begin(self, host.detach(ws.socket))
         return []

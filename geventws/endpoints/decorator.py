@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gevent import GreenletExit, get_hub, getcurrent
 
 from ..exceptions import ConnectionClosed
-from ..hosts.upgrade import logs_without_environ
+from ..hosts.pywsgi import logs_without_environ
 from ..websocket import EXITS, WebSocket
 from .endpoint import Route, as_origins
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from ..engine.keepalive import Timing, make_timing
 from ..exceptions import HandshakeError
 from ..frames import NO_LIMIT
-from ..handshake.server import SAME_ORIGIN, Origins, accept
-from ..hosts.upgrade import refuse, take_over
+from ..handshake.server import SAME_ORIGIN, Origins, accept, check_answer, check_further
+from ..hosts.upgrade import SWITCHING, find_host, refuse
 from ..protocol.connection import WebSocketProtocol
 from ..protocol.hixie76 import HixieProtocol, LegacyUpgrade, is_legacy
 from ..protocol.permessage_deflate import PerMessageDeflate
@@ -20,9 +21,10 @@ from ..websocket import WebSocket
 from . import legacy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Iterable
 
     from ..handshake.server import Upgrade
+    from ..hosts.upgrade import Host
 
     Headers = Iterable[tuple[str, str]] | dict[str, str]
     Environ = dict[str, Any]
@@ -52,13 +54,13 @@ class Route:
         streaming: whether the handler gets a `StreamingWebSocket`, which receives messages piece by piece. Such a
             route negotiates no compression: a few bytes may stand for a piece of any size.
         headers: further headers of the 101, as pairs or a dict, or a function of environ that returns them. The
-            function may raise `HandshakeError` to refuse.
+            function may raise `HandshakeError` to refuse. The handshake's own are not among them.
         support_legacy_versions: whether drafts 75 and 76 are spoken, too.
 
     Raises:
         TypeError: `subprotocols` or `origins` is a string where a list of strings is meant; `max_message_size`, one of
             the clocks or `compression` is of another type than it has here.
-        ValueError: `max_message_size` or one of the clocks is out of its range.
+        ValueError: `max_message_size` or one of the clocks is out of its range; `headers` has one that cannot be sent.
     """
 
     def __init__(
@@ -80,6 +82,8 @@ class Route:
         for name, value in (("subprotocols", subprotocols), ("origins", origins)):
             if isinstance(value, str):
                 raise TypeError(f"{name} takes a list, not the text {value!r}")
+        if isinstance(headers, Collection):
+            check_further(as_pairs(headers))
         check_options(max_message_size, compression)
         make_timing(ping_interval, ping_timeout, close_timeout, send_timeout)  # for its errors
         self.subprotocols = subprotocols
@@ -126,38 +130,59 @@ class Route:
 
     # The handshake
 
-    def connect(self, environ: Environ, start_response: Any) -> WebSocket | Iterable[bytes]:
+    def connect(
+        self, environ: Environ, start_response: Any, host: Host | None = None
+    ) -> WebSocket | Iterable[bytes]:
         """Answer the opening handshake: return the connection, not yet open, or the body of a refusal.
+
+        Args:
+            environ: the request.
+            start_response: as WSGI has it.
+            host: the same request as its server has it; found by default.
 
         Raises:
             NoSocket: the server gives its application no socket.
+            ValueError: `headers` has what may not be sent.
         """
         try:
             upgrade = self._accept(environ, start_response)
-            self.complete_headers(environ, upgrade.headers)
-            if isinstance(upgrade, LegacyUpgrade):
-                connected = legacy.take_over(environ, start_response, upgrade)
-            else:
-                connected = take_over(environ, start_response, upgrade.headers)
+            return self._switch(host or find_host(environ, start_response), environ, start_response, upgrade)
         except HandshakeError as error:
             log_refusal(environ, error)
             return refuse(environ, start_response, error)
-        ws = self.make_websocket(connected.socket, environ, upgrade)
-        ws.early = connected.early
-        if connected.on_drain is not None:
-            connected.on_drain(ws._go_away)
-        return ws
 
     def _accept(self, environ: Environ, start_response: Any) -> Upgrade:
+        """Return what answers the handshake, with all headers; raise HandshakeError to refuse."""
         if self.support_legacy_versions and is_legacy(environ):
-            return legacy.accept(environ, start_response, subprotocols=self.subprotocols, origins=self.origins)
-        extensions = () if self.compression is None or self.streaming else (self.compression,)
-        return accept(environ, subprotocols=self.subprotocols, origins=self.origins, extensions=extensions)
+            upgrade: Upgrade = legacy.accept(
+                environ, start_response, subprotocols=self.subprotocols, origins=self.origins
+            )
+        else:
+            extensions = () if self.compression is None or self.streaming else (self.compression,)
+            upgrade = accept(environ, subprotocols=self.subprotocols, origins=self.origins, extensions=extensions)
+        own = upgrade.headers.copy()
+        self.complete_headers(environ, upgrade.headers)
+        if upgrade.headers != own:
+            check_answer(own, upgrade.headers)
+        return upgrade
+
+    def _switch(self, host: Host, environ: Environ, start_response: Any, upgrade: Upgrade) -> WebSocket:
+        """Answer with 101, and return the connection, not yet open."""
+        if isinstance(upgrade, LegacyUpgrade):
+            socket, early = legacy.switch(host, start_response, upgrade)
+        else:
+            socket, early = host.switch(start_response, upgrade.headers, SWITCHING)
+        ws = self.make_websocket(socket, environ, upgrade)
+        ws.early = early
+        if host.on_drain is not None:
+            host.on_drain(ws._go_away)
+        return ws
 
     def complete_headers(self, environ: Environ, headers: list[tuple[str, str]]) -> None:
         """Add to the headers of a 101, or raise HandshakeError to refuse."""
-        further = self.headers(environ) if callable(self.headers) else self.headers
-        headers += further.items() if isinstance(further, dict) else further
+        further = as_pairs(self.headers(environ) if callable(self.headers) else self.headers)
+        check_further(further)
+        headers += further
 
     def make_websocket(self, socket: Any, environ: Environ, upgrade: Upgrade) -> WebSocket:
         """Return the connection, not yet open."""
@@ -191,6 +216,11 @@ class Route:
     def timing(self) -> Timing:
         """The clocks of a connection."""
         return _share_timing(self.ping_interval, self.ping_timeout, self.close_timeout, self.send_timeout)
+
+
+def as_pairs(headers: Headers) -> list[tuple[str, str]]:
+    """Return headers as a list of pairs."""
+    return list(headers.items() if isinstance(headers, dict) else headers)
 
 
 def check_options(max_message_size: object, compression: object) -> None:

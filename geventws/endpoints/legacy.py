@@ -1,6 +1,6 @@
 """Drafts 75 and 76 on a WSGI server: what `hixie76` needs of the socket and the reader.
 
-`accept` looks at a request, and `take_over` answers it. Draft 76 has 8 bytes behind the head of its request, which no
+`accept` looks at a request, and `switch` answers it. Draft 76 has 8 bytes behind the head of its request, which no
 header announces: they come from wherever the server keeps what it has read. Neither draft has pings, so `use_keepalive`
 has the kernel look for dead peers in our place.
 """
@@ -15,7 +15,6 @@ from gevent import socket as gsocket
 
 from ..exceptions import HandshakeError
 from ..handshake.server import SAME_ORIGIN, Origins
-from ..hosts import upgrade
 from ..protocol import hixie76
 from ..protocol.hixie76 import CHALLENGE_SIZE, LegacyUpgrade
 
@@ -23,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from ..engine.keepalive import Timing
-    from ..hosts.upgrade import Environ, StartResponse
+    from ..hosts.upgrade import Environ, Host, StartResponse
 
-__all__ = ["accept", "take_over", "use_keepalive"]
+__all__ = ["accept", "switch", "use_keepalive"]
 
 CHALLENGE_TIMEOUT = 5.0
 """Seconds for the challenge to come in behind the head of its request."""
@@ -45,7 +44,7 @@ def accept(
     return hixie76.accept(environ, target=target, subprotocols=subprotocols, origins=origins)
 
 
-def take_over(environ: Environ, start_response: StartResponse, accepted: LegacyUpgrade) -> upgrade.Connected:
+def switch(host: Host, start_response: StartResponse, accepted: LegacyUpgrade) -> tuple[Any, bytes]:
     """Answer with 101, and take the connection over from the server.
 
     Blocks until the challenge is there, for CHALLENGE_TIMEOUT at the most.
@@ -54,21 +53,20 @@ def take_over(environ: Environ, start_response: StartResponse, accepted: LegacyU
         HandshakeError: 400, the challenge does not come.
         NoSocket: the server gives its application no socket.
     """
-    upgrade.find_socket(environ)  # or else NoSocket, before the answer
-    body = accepted.respond(_read_challenge(environ)) if accepted.version == 76 else b""
-    connected = upgrade.take_over(environ, start_response, accepted.headers, accepted.status)
+    socket = host.socket  # or else NoSocket, before the answer
+    body = accepted.respond(_read_challenge(host)) if accepted.version == 76 else b""
+    connected = host.switch(start_response, accepted.headers, accepted.status)
     with contextlib.suppress(OSError):  # the peer has gone, which the connection will notice
-        connected.socket.sendall(body)  # and not through WSGI: gunicorn drops the body of a 101
+        socket.sendall(body)  # and not through WSGI: gunicorn drops the body of a 101
     return connected
 
 
-def _read_challenge(environ: Environ) -> bytes:
+def _read_challenge(host: Host) -> bytes:
     """Read the 8 bytes that draft 76 has behind the head (5.2)."""
-    reader = getattr(getattr(environ.get("wsgi.input"), "reader", None), "unreader", None)  # gunicorn's own parser
     challenge = b""
     try:
         with gevent.Timeout(CHALLENGE_TIMEOUT, False):
-            challenge = (reader or upgrade._find_reader(environ)).read(CHALLENGE_SIZE)
+            challenge = host.read(CHALLENGE_SIZE)
     except OSError:
         pass  # it has gone
     if len(challenge) < CHALLENGE_SIZE:

@@ -7,6 +7,7 @@ a body, or the end. From the 101 on all that it returns is dropped, for framewor
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from gevent import GreenletExit
@@ -14,21 +15,20 @@ from gevent.lock import BoundedSemaphore
 
 from ..exceptions import ConnectionClosed, HandshakeError
 from ..handshake.server import is_upgrade
+from ..hosts.pywsgi import EMPTY_INPUT
 from ..hosts.pywsgi_bodies import call_bounded
-from ..hosts.upgrade import refuse, take_over
-from ..protocol.hixie76 import LegacyUpgrade
+from ..hosts.upgrade import NO_WRITE, find_host, refuse
 from ..text import one_word
 from ..websocket import EXITS
-from . import legacy
 from .decorator import is_departure
 from .endpoint import Route, log_refusal, logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
     from types import TracebackType
 
     from ..handshake.server import Upgrade
-    from ..hosts.upgrade import Environ, StartResponse
+    from ..hosts.upgrade import Environ, Host, StartResponse
     from ..websocket import WebSocket
 
 __all__ = ["WebSocketMiddleware"]
@@ -54,32 +54,30 @@ class WebSocketMiddleware(Route):
         self.app = app
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Serve one request (PEP 3333). The application runs, and may block, while the result is iterated over."""
+        """Serve one request (PEP 3333). Runs the application until it answers or is done, and blocks as long."""
         if not is_upgrade(environ):
             return call_bounded(self.app, environ, start_response)
         try:
             upgrade = self._accept(environ, start_response)
-            self.complete_headers(environ, upgrade.headers)
         except HandshakeError as error:
             log_refusal(environ, error)
             return refuse(environ, start_response, error)
-        return self._serve(environ, start_response, upgrade)
+        served = self._serve(environ, start_response, upgrade)
+        for data in served:  # here, and not in the server: middleware may want start_response called before we return
+            return Rest(data, served)
+        return []
 
-    def _switch(self, environ: Environ, start_response: StartResponse, upgrade: Upgrade) -> WebSocket:
+    def _open(self, host: Host, environ: Environ, start_response: StartResponse, upgrade: Upgrade) -> WebSocket:
         """Answer with 101, and return the connection, which receives from now on."""
-        if isinstance(upgrade, LegacyUpgrade):
-            connected = legacy.take_over(environ, start_response, upgrade)
-        else:
-            connected = take_over(environ, start_response, upgrade.headers)
-        ws = self.make_websocket(connected.socket, environ, upgrade)
-        if connected.on_drain is not None:
-            connected.on_drain(ws._go_away)
-        ws.open(connected.early)
+        ws = self._switch(host, environ, start_response, upgrade)
+        ws.open()
         return ws
 
-    def _serve(self, environ: Environ, start_response: StartResponse, upgrade: Upgrade) -> Iterator[bytes]:
+    def _serve(self, environ: Environ, start_response: StartResponse, upgrade: Upgrade) -> Generator[bytes]:
         """Run the application, and yield its answer if it is a plain one."""
-        ws = RequestWebSocket(environ, upgrade, lambda: self._switch(environ, start_response, upgrade))
+        host = find_host(environ, start_response)
+        ws = RequestWebSocket(environ, upgrade, lambda: self._open(host, environ, start_response, upgrade))
+        environ["wsgi.input"], environ["wsgi.input_terminated"] = EMPTY_INPUT, True  # a handshake has no body
         environ["wsgi.websocket"] = ws
         environ["wsgi.websocket_version"] = str(upgrade.version)
         answer = Answer(start_response, ws)
@@ -120,6 +118,23 @@ class WebSocketMiddleware(Route):
                 result.close()
 
 
+class Rest:
+    """A plain answer, of which the first part has come.
+
+    Args:
+        first: that part.
+        others: what yields the others, and is closed with this.
+    """
+
+    def __init__(self, first: bytes, others: Generator[bytes]) -> None:
+        self._parts = itertools.chain([first], others)
+        self.close = others.close
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Iterate over all parts."""
+        return self._parts
+
+
 class Answer:
     """What the application says by `start_response`, kept back for as long as it may still use the connection.
 
@@ -132,7 +147,8 @@ class Answer:
         self.ws = ws
         self._start_response = start_response
         self._head: tuple[Any, ...] | None = None
-        self._write: Callable[[bytes], object] | None = None
+        self._begun = False
+        self._write: Callable[[bytes], object] | None = None  # the server's; some middleware returns none
 
     @property
     def is_error(self) -> bool:
@@ -144,20 +160,23 @@ class Answer:
         if not any(name.lower() == "connection" for name, _ in headers):
             headers = [*headers, ("Connection", "close")]
         self._head = (status, headers, exc_info)
-        if self._write is not None:
+        if self._begun:
             self._write = self._start_response(*self._head)
         return self.write
 
     def write(self, data: bytes) -> None:
         """As in PEP 3333, dropped once the connection was used."""
-        if self.begin() and self._write is not None:
+        if self.begin() and self._begun:
+            if self._write is None:
+                raise TypeError(NO_WRITE)
             self._write(data)
 
     def begin(self) -> bool:
         """Begin a plain answer, unless the connection was used; return whether there is one."""
         if self.ws.connected:
             return False
-        if self._write is None and self._head is not None:
+        if not self._begun and self._head is not None:
+            self._begun = True
             self.ws.give_up("the request was answered without it")
             self._write = self._start_response(*self._head)
         return True

@@ -11,39 +11,51 @@ The client's side is `make_key`, `request_headers` and `check_response`.
 
 from __future__ import annotations
 
-import enum
 import os
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from hashlib import sha1
-from typing import Any, Final, Literal, NamedTuple, NoReturn, Protocol, TypeAlias
+from typing import NamedTuple, NoReturn, Protocol
 
 from ..exceptions import HandshakeError
 from ..http import headers as grammar
 from ..http.headers import HeaderList, Parameters, has_token
 from ..http.request import VERSION, find_fault
 from ..text import quoted
+from .origins import SAME_ORIGIN, Environ, OriginChecker, Origins, SameOrigin, check_origin, read_origin
+
+__all__ = [
+    "GUID",
+    "SAME_ORIGIN",
+    "VERSIONS",
+    "Environ",
+    "Extension",
+    "OriginChecker",
+    "Origins",
+    "SameOrigin",
+    "Upgrade",
+    "accept",
+    "accept_key",
+    "check_answer",
+    "check_further",
+    "check_origin",
+    "check_request",
+    "check_response",
+    "is_upgrade",
+    "make_key",
+    "read_origin",
+    "request_headers",
+]
 
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
 VERSIONS = {"13": 13, "8": 8}  # on the wire they differ only in the name of the Origin header
-DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 BROWSER_OFFERS = {  # parsed once for all; those who read them leave them as they are
     offer: grammar.parse_extensions(offer)
     for offer in ("permessage-deflate", "permessage-deflate; client_max_window_bits")
 }
 RESERVED = ("upgrade", "connection", "content-length", "transfer-encoding")  # not the caller's to send
+FIXED = (*RESERVED, "sec-websocket-accept", "sec-websocket-extensions")  # of a 101
 
-
-class SameOrigin(enum.Enum):
-    """The default of `origins`: a page may connect to the server it came from, and to no other."""
-
-    SAME_ORIGIN = "same origin"
-
-
-SAME_ORIGIN: Final = SameOrigin.SAME_ORIGIN
-Environ: TypeAlias = dict[str, Any]
-OriginChecker: TypeAlias = Callable[["str | None", Environ], object]
-Origins: TypeAlias = Literal[SameOrigin.SAME_ORIGIN] | Collection[str | None] | OriginChecker | None
 
 
 class Extension(Protocol):
@@ -135,28 +147,34 @@ def accept(
     return Upgrade(headers, protocol, origin, version, extension)
 
 
-def read_origin(environ: Environ, version: int) -> str | None:
-    """Return the Origin of a request, or None; version 8 had a name of its own for it (hybi-08 5.1)."""
-    origin: str | None = environ.get("HTTP_ORIGIN")
-    if version == 8:
-        origin = environ.get("HTTP_SEC_WEBSOCKET_ORIGIN", origin)
-    return origin
+def check_further(headers: Iterable[tuple[str, str]]) -> None:
+    """Check headers that are to be added to a 101.
+
+    Raises:
+        ValueError: one of them cannot be sent, or is for the handshake alone to set.
+    """
+    further = [pair for pair in headers if all(isinstance(text, str) for text in pair)]  # the server refuses the rest
+    grammar.check_headers(further)
+    for name, _ in further:
+        lowered = name.lower()
+        if lowered in RESERVED or lowered.startswith(("sec-websocket-", "websocket-")):  # those of draft 75, too
+            raise ValueError(f"the header {quoted(name)} is the handshake's own")
 
 
-def check_origin(origin: str | None, environ: Environ, origins: Origins) -> None:
-    """Raise a 403 unless `origins`, as `accept` takes it, lets `origin` in (RFC 6455 10.2)."""
-    if origins is None:
-        return
-    if isinstance(origins, SameOrigin):
-        if origin is not None and not _is_listed(origin, own := _own_origins(environ)):
-            _refuse(f"the Origin {quoted(origin)} is not the request's own, {quoted(own[0])}", 403, "origins")
-    elif callable(origins):
-        if not origins(origin, environ):
-            _refuse(f"the function given as origins refuses {_describe(origin)}", 403, "origins")
-    elif isinstance(origins, str):
-        raise TypeError(f"origins takes a list, a function, None or SAME_ORIGIN, not the text {origins!r}")
-    elif not _is_listed(origin, origins):
-        _refuse(f"origins does not list {_describe(origin)}", 403, "origins")
+def check_answer(own: HeaderList, headers: HeaderList) -> None:
+    """Check the headers of a 101 once the application had its say.
+
+    Raises:
+        ValueError: one of them cannot be sent, or what makes it a 101, or tells of an extension, is not as it was.
+    """
+    grammar.check_headers(headers)
+    if _pick(headers) != _pick(own):
+        fixed = ", ".join(name for name, _ in _pick(own))
+        raise ValueError(f"{fixed} have to stay as they are, and nothing may tell of a body")
+
+
+def _pick(headers: HeaderList) -> HeaderList:
+    return [pair for pair in headers if pair[0].lower() in FIXED]
 
 
 def check_request(environ: Environ) -> None:
@@ -248,32 +266,6 @@ def _choose_extension(header: str | None, extensions: Sequence[Extension]) -> tu
         if agreed is not None:
             return grammar.build_extensions([(extension.name, agreed[0])]), agreed[1]
     return None, None
-
-
-def _own_origins(environ: Environ) -> tuple[str, str]:
-    """Return the origins of pages that may have come from this very server.
-
-    Behind a proxy that ends TLS the request arrives as http while the page, and so its Origin, is https: so
-    https is always in. Where TLS ends here, a page over http is another origin (RFC 6454 5).
-    """
-    host = environ.get("HTTP_HOST") or "?"  # the Origin of no page
-    return f"{environ.get('wsgi.url_scheme', 'http')}://{host}", f"https://{host}"
-
-
-def _is_listed(origin: str | None, origins: Collection[str | None]) -> bool:
-    """Tell whether `origin` is in `origins`; case and default ports make no difference (RFC 6454 4 and 5)."""
-    if origin in origins:
-        return True
-    return origin is not None and _normalize(origin) in [_normalize(other) for other in origins if other]
-
-
-def _normalize(origin: str) -> str:
-    scheme, separator, authority = origin.lower().partition("://")
-    return scheme + separator + authority.removesuffix(DEFAULT_PORTS.get(scheme, ""))
-
-
-def _describe(origin: str | None) -> str:
-    return "a request without Origin" if origin is None else f"the Origin {quoted(origin)}"
 
 
 def _show(environ: Environ, name: str) -> str:

@@ -1,30 +1,30 @@
 """The seam to the WSGI server: its socket, the bytes it has read already, and the answers that go through it.
 
-Everything here was observed on gevent.pywsgi and gunicorn:
-
-* The 101 goes through `start_response` and `write`, so the server's access log has a true status, and no error page can
-  land in the stream afterwards.
-* Frames that the client sent right behind its handshake wait in the server's reader, not in the socket.
-* pywsgi ends a connection whose reader is closed when the application returns; that also frees the reader's buffer.
+A *host* is a request as its server has it: it sends an answer in a way that the server knows of, and hands out the
+connection. `find_host` finds it whatever stands between the server and us; each kind of server that we
+know has a module of its own.
 """
 
 from __future__ import annotations
 
-import io
+import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Protocol
 
 import gevent
-from gevent import pywsgi
 from gevent import socket as gsocket
-from gevent.pywsgi import Input, WSGIHandler
+from gevent.pywsgi import WSGIHandler
 
 from ..exceptions import HandshakeError, NoSocket
-from ..http.request import share
+from .gunicorn import GunicornHost, find_unreader, is_response, take_unread
+from .own import SEAM, OwnHost
+from .pywsgi import PyWSGIHost, find_reader, take_read_ahead
+from .sockets import Detached, Ended, detach_socket, drop_watchers
 
 if TYPE_CHECKING:
     Environ = dict[str, Any]
-    StartResponse = Callable[..., Callable[[bytes], object]]
+    Headers = list[tuple[str, str]]
+    StartResponse = Callable[..., Any]
 
 REASONS = {
     400: "Bad Request",
@@ -38,229 +38,148 @@ REASONS = {
     503: "Service Unavailable",
 }
 
-EMPTY_INPUT = Input(io.BytesIO(), None)
-"""The body of a request that has none."""
-
-_NO_LOG = getattr(pywsgi, "_NoopLog", ())  # what pywsgi makes of log=None
-
-_CLOSED = io.BytesIO()
-_CLOSED.close()
-
-SEAM = "geventws.upgrade"
-"""Where `WebSocketServer` puts what hands the connection out: see `http_handler.RequestHandler`."""
-
 LINGER = 1.0
 """Seconds that a refused client has to hang up before unread bytes of its request are dropped."""
 
-
-class Connected(NamedTuple):
-    """A connection that was taken over from its server.
-
-    Attributes:
-        socket: a cooperative socket, or a bare one that never blocks; its server closes it.
-        early: the bytes that came behind the request.
-        on_drain: takes a function to call when the server stops; None where the server has no such thing.
-    """
-
-    socket: Any
-    early: bytes
-    on_drain: Callable[[Callable[[], object]], object] | None
-
-
 SWITCHING = "101 Switching Protocols"
 
+NO_WRITE = "start_response returned None: some middleware drops what the server's own returns (PEP 3333: a callable)"
 
-def take_over(
-    environ: Environ, start_response: StartResponse, headers: list[tuple[str, str]], status: str = SWITCHING
-) -> Connected:
-    """Answer with 101, and take the connection over from the server.
+FRAMES = {"run_application": "self", "process_result": "self", "handle_one_response": "self", "handle_request": "resp"}
+"""Functions of pywsgi and gunicorn that have called the application, and under which name they know its handler."""
 
-    Raises:
-        NoSocket: the server gives its application none.
+
+class Host(Protocol):
+    """A request as its server has it."""
+
+    @property
+    def socket(self) -> Any:
+        """The gevent socket; NoSocket where there is none."""
+
+    @property
+    def on_drain(self) -> Callable[[Callable[[], object]], object] | None:
+        """What takes a function to call when the server stops; None where the server has no such thing."""
+
+    def send(self, start_response: StartResponse, status: str, headers: Headers, body: bytes = b"") -> None:
+        """Send an answer now, through `start_response` and in any case. Blocks."""
+
+    def read(self, size: int) -> bytes:
+        """Return so many bytes that follow the head, or those up to the end. Blocks."""
+
+    def switch(self, start_response: StartResponse, headers: Headers, status: str) -> tuple[Any, bytes]:
+        """Answer with 101, and take the connection over from the server, which still closes it.
+
+        Returns:
+            a gevent socket, or a bare one, which never blocks from here on; and the bytes that followed the request.
+
+        Raises:
+            NoSocket: the server gives its application none.
+        """
+
+    def detach(self, socket: Any) -> Any:
+        """Return the socket of a connection that is to outlive its request; None where it cannot."""
+
+    def forget_unread(self) -> None:
+        """See to it that what was read ahead is not taken for the next request."""
+
+
+def find_host(environ: Environ, start_response: StartResponse) -> Host:
+    """Return the request as its server has it, whatever middleware has made of `environ` and `start_response`."""
+    handler = environ.get(SEAM)
+    if handler is not None:
+        return OwnHost(environ, handler)
+    handler = getattr(start_response, "__self__", None)
+    if not _is_handler(handler):
+        handler = _search_stack()
+    if handler is None:
+        return UnknownHost(environ)
+    if isinstance(handler, WSGIHandler):
+        return OwnHost(environ, handler) if hasattr(handler, "give_away") else PyWSGIHost(environ, handler)
+    return GunicornHost(environ, handler)
+
+
+def _is_handler(thing: Any) -> bool:
+    return isinstance(thing, WSGIHandler) or (is_response(thing) and isinstance(thing.sock, gsocket.socket))
+
+
+def _search_stack() -> Any:
+    """Return the handler that has called the application in this greenlet; None where there is none.
+
+    Middleware may have a `start_response` and an `environ` of its own, but the server's frames are below it.
     """
-    server = environ.pop(SEAM, None)
-    if server is not None:
-        start_response(status, headers)(b"")
-        socket, early = server.take()
-        return Connected(socket, early, server.on_drain)
-    socket = find_socket(environ)
-    return Connected(socket, switch_protocols(environ, start_response, socket, headers, status), None)
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        name = FRAMES.get(frame.f_code.co_name)
+        if name is not None and _is_handler(found := frame.f_locals.get(name)):
+            return found
+        frame = frame.f_back
+    return None
 
 
-def find_socket(environ: Environ) -> Any:
-    """Return the cooperative socket of a request.
+class UnknownHost:
+    """A request on a server that is not known, or that called us in another greenlet: its environ is all there is."""
 
-    Raises:
-        NoSocket: the server gives its application none.
-    """
-    for candidate in (environ.get(SEAM), environ.get("gunicorn.socket"), environ.get("gunicorn.sock")):
-        socket = getattr(candidate, "socket", candidate)
-        if isinstance(socket, gsocket.socket):
-            return socket
-    socket = getattr(getattr(_find_reader(environ), "raw", None), "_sock", None)
-    if isinstance(socket, gsocket.socket):
-        return socket
-    raise NoSocket(
-        f"this WSGI server ({environ.get('SERVER_SOFTWARE', 'unknown')}) gives its application no gevent socket; "
+    on_drain = None
+
+    def __init__(self, environ: Environ) -> None:
+        self._environ = environ
+
+    @property
+    def socket(self) -> Any:
+        """The gevent socket, if the environ leads to one."""
+        environ = self._environ
+        raw = getattr(find_reader(environ), "raw", None)
+        for socket in (environ.get("gunicorn.socket"), environ.get("gunicorn.sock"), getattr(raw, "_sock", None)):
+            if isinstance(socket, gsocket.socket):
+                return socket
+        raise NoSocket(_explain(str(environ.get("SERVER_SOFTWARE", "unknown"))))
+
+    def send(self, start_response: StartResponse, status: str, headers: Headers, body: bytes = b"") -> None:
+        """Send an answer, as far as `start_response` does."""
+        write = start_response(status, headers)
+        if write is None:
+            raise TypeError(NO_WRITE)
+        write(body)
+
+    def read(self, size: int) -> bytes:
+        """Return so many bytes that follow the head, or those up to the end. Blocks."""
+        unreader = find_unreader(self._environ)
+        return (find_reader(self._environ) if unreader is None else unreader).read(size)  # type: ignore[no-any-return]
+
+    def switch(self, start_response: StartResponse, headers: Headers, status: str) -> tuple[Any, bytes]:
+        """Answer with 101; return the socket and the bytes that followed the request."""
+        socket, unreader = self.socket, find_unreader(self._environ)
+        self.send(start_response, status, headers)
+        drop_watchers(socket)
+        return socket, take_read_ahead(find_reader(self._environ)) if unreader is None else take_unread(unreader)
+
+    def detach(self, socket: Any) -> Detached | None:
+        """Return the bare socket; None where the server would go on to read from it."""
+        unreader = find_unreader(self._environ)
+        if unreader is not None:
+            unreader.sock = Ended()
+        elif "gunicorn.socket" in self._environ:
+            return None
+        return detach_socket(socket)
+
+    def forget_unread(self) -> None:
+        """Drop what was read ahead."""
+        unreader = find_unreader(self._environ)
+        if unreader is not None:
+            take_unread(unreader)
+
+
+def _explain(software: str) -> str:
+    if "gevent/" in software or "gunicorn" in software:
+        return (
+            f"the socket of this request cannot be found on {software}: middleware has replaced wsgi.input and "
+            "start_response, and runs the application in another greenlet. Mount the WebSockets in front of it"
+        )
+    return (
+        f"this WSGI server ({software}) gives its application no gevent socket; "
         "geventws runs on gevent.pywsgi.WSGIServer, on geventws.WebSocketServer, and on gunicorn with "
         "-k gevent or -k gevent_pywsgi"
     )
-
-
-def switch_protocols(
-    environ: Environ, start_response: StartResponse, socket: Any, headers: list[tuple[str, str]], status: str
-) -> bytes:
-    """Answer with 101, and return the bytes that came behind the request. The socket is the caller's from here on."""
-    write = start_response(status, headers)
-    handler: Any = getattr(start_response, "__self__", None)
-    by_pywsgi = isinstance(handler, WSGIHandler)
-    if by_pywsgi:
-        handler.provided_date = ""  # a 101 needs none (RFC 9110 6.6.1)
-    write(b"")
-    socket.settimeout(0.0)
-    _drop_watchers(socket)
-    early = _take_read_ahead(environ)
-    if by_pywsgi and "gunicorn.sock" not in environ:
-        _slim_down(environ, handler)
-    return early
-
-
-def _drop_watchers(socket: Any) -> None:
-    """Take from a gevent socket what it waits with: 240 bytes, for nothing, as one with a timeout of 0 never waits."""
-    socket._read_event.close()
-    socket._write_event.close()
-    socket._read_event = socket._write_event = None  # as gevent's own close() has it
-
-
-def _slim_down(environ: Environ, handler: Any) -> None:
-    """Let pywsgi forget what nobody reads again: 4 KB for as long as the connection lives, and a line for no log."""
-    try:
-        del handler.headers  # the parsed request
-    except AttributeError:
-        pass  # some other handler has none
-    handler.response_headers = None
-    if isinstance(handler.server.log, _NO_LOG) and logs_without_environ(handler):
-        handler.log_request = _log_nothing  # pywsgi's formats the line first
-    handler.requestline, handler.command = share(handler.requestline), share(handler.command)
-    handler.request_version = share(handler.request_version)
-    handler.rfile = _CLOSED
-    shared = {share(name): share(value) if type(value) is str else value for name, value in environ.items()}
-    environ.clear()  # what many requests say alike stands in memory once; on a dict of strings that pays
-    environ.update(shared)
-    environ["wsgi.input"] = handler.wsgi_input = EMPTY_INPUT
-
-
-def _log_nothing() -> None:
-    """Stand for `log_request`."""
-
-
-def logs_without_environ(handler: Any) -> bool:
-    """Whether a server's handler is a pywsgi's that does not read the environ for its log lines."""
-    kind, own = type(handler), WSGIHandler
-    if not isinstance(handler, own):
-        return False
-    as_pywsgi = kind.log_request is own.log_request and kind.format_request is own.format_request
-    return as_pywsgi or getattr(kind, "logs_without_environ", False)
-
-
-def _find_reader(environ: Environ) -> Any:
-    """Return pywsgi's buffered reader; for a request that it took for no upgrade, it is inside of its Input."""
-    reader = environ.get("wsgi.input")
-    return getattr(reader, "rfile", reader)
-
-
-def _take_read_ahead(environ: Environ) -> bytes:
-    """Take the bytes that the server has read behind the request, and close its reader.
-
-    The reader would also ask the socket, in vain most times, and with an exception: so for now it has an ended one.
-    """
-    unreader = _find_unreader(environ)
-    if unreader is not None:
-        return _take_unread(unreader)
-    reader = _find_reader(environ)
-    raw: Any = getattr(reader, "raw", None)
-    if not hasattr(raw, "_sock"):
-        return b""  # somebody has put a body of his own there
-    socket, raw._sock = raw._sock, _Ended()
-    early: bytes = reader.read1()
-    raw._sock = socket
-    reader.close()
-    return early
-
-
-def _find_unreader(environ: Environ) -> Any:
-    """Return what gunicorn's own parser reads from; None on another server."""
-    reader = getattr(environ.get("wsgi.input"), "reader", None)
-    return getattr(getattr(reader, "req", reader), "unreader", None)  # a chunked body's reader has it in its request
-
-
-def _take_unread(unreader: Any) -> bytes:
-    """Take the bytes that gunicorn has read and not parsed."""
-    if hasattr(unreader, "take_buffered"):
-        return bytes(unreader.take_buffered())
-    data: bytes = unreader.buf.getvalue()
-    unreader.buf.seek(0)
-    unreader.buf.truncate()
-    return data
-
-
-class Detached:
-    """A socket without a loop and without a server: whoever has it closes it. It never blocks."""
-
-    __slots__ = ("_sock", "_sslobj")
-
-    def __init__(self, sock: Any, sslobj: Any = None) -> None:
-        self._sock = sock  # the C library's
-        self._sslobj = sslobj  # OpenSSL's, which needs that very socket
-
-    def fileno(self) -> int:
-        """Return the descriptor, -1 once it is closed."""
-        descriptor: int = self._sock.fileno()
-        return descriptor
-
-    def close(self) -> None:
-        """Close the socket. Idempotent."""
-        self._sock.close()
-
-
-def detach(environ: Environ, socket: Any) -> Detached | None:
-    """Take a connection's socket away from its server, which takes the connection for ended when its application
-    returns.
-
-    Args:
-        environ: that of the request.
-        socket: the gevent socket that `take_over` gave. It is closed then, but the connection is not.
-
-    Returns:
-        the same connection's bare socket; None where the server would go on to read from it, so that its application
-        must not return before the end.
-    """
-    unreader = _find_unreader(environ)
-    if unreader is not None:
-        unreader.sock = _Ended()
-    elif "gunicorn.socket" in environ:
-        return None
-    return detach_socket(socket)
-
-
-def detach_socket(socket: Any) -> Detached:
-    """Take the C library's socket, and OpenSSL's if there is one, out of a gevent socket, which is closed with that."""
-    detached = Detached(socket._sock, getattr(socket, "_sslobj", None))
-    socket._detach_socket("detached")  # and not detach(), which would leave OpenSSL without its socket
-    socket.close()
-    return detached
-
-
-class _Ended:
-    """What a server reads from in place of a socket that was taken away: nothing."""
-
-    def recv_into(self, _buffer: memoryview) -> int:
-        """Return that there is nothing more."""
-        return 0
-
-    def recv(self, _size: int) -> bytes:
-        """Return that there is nothing more."""
-        return b""
 
 
 def refuse(environ: Environ, start_response: StartResponse, error: HandshakeError) -> list[bytes]:
@@ -276,27 +195,26 @@ def refuse(environ: Environ, start_response: StartResponse, error: HandshakeErro
 
 
 def answer(
-    environ: Environ, start_response: StartResponse, status: str, headers: list[tuple[str, str]], body: bytes
+    environ: Environ, start_response: StartResponse, status: str, headers: Headers, body: bytes
 ) -> list[bytes]:
     """Answer a request in plain HTTP, and end the connection if there is a body that nobody reads."""
-    write = start_response(status, headers)
     if environ.get("CONTENT_LENGTH", "") in ("", "0") and "HTTP_TRANSFER_ENCODING" not in environ:
+        start_response(status, headers)
         return [body]
-    write(body)  # at once: middleware may take the result for itself, and never close it
-    _end_behind_answer(environ)
+    host = find_host(environ, start_response)
+    host.send(start_response, status, headers, body)  # at once: middleware may take the result, and never close it
+    _end_behind_answer(host)
     return []
 
 
-def _end_behind_answer(environ: Environ) -> None:
+def _end_behind_answer(host: Host) -> None:
     """End a connection on which there is a body that nobody will read, and give the client a moment for the answer.
 
     pywsgi would wait for the body, or take the rest of it for a request.
     """
     try:
-        socket = find_socket(environ)
-        unreader = _find_unreader(environ)
-        if unreader is not None:
-            _take_unread(unreader)  # gunicorn would go on with the next request in it
+        socket = host.socket
+        host.forget_unread()
         socket.shutdown(gsocket.SHUT_WR)
         with gevent.Timeout(LINGER, False):
             while socket.recv(16384):

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import gevent
 
-from ..hosts.upgrade import Detached
+from ..hosts.sockets import Detached
 
 
 class Server(Protocol):

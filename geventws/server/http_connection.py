@@ -25,7 +25,7 @@ from urllib.parse import unquote
 import gevent
 from gevent.pywsgi import WSGIHandler
 
-from ..hosts.upgrade import Detached, detach_socket
+from ..hosts.sockets import Detached, detach_socket
 from ..http import request as http_head
 from ..text import between_quotes, one_line, quoted
 from .given import GivenSocket, Server
@@ -290,6 +290,7 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
         self, status: str, headers: Iterable[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], None]:
         """As in PEP 3333; a 101 is written as it is given, in one piece and without a Date."""
+        self._switching = None  # an earlier one was never sent: an error comes in its place
         if exc_info is not None or self.headers_sent or not status.startswith("101 "):
             body = self.wsgi_input
             if body.error is not None and not self.headers_sent:

@@ -148,8 +148,15 @@ def test_a_server_whose_reader_is_hidden(serve):
     app = Echo()
 
     def hiding(environ, start_response):
+        def start(*arguments):
+            return start_response(*arguments)
+
         environ["gunicorn.socket"] = environ["wsgi.input"].raw._sock
-        return app(environ, start_response)
+        greenlet = gevent.spawn(app, environ, start)
+        try:
+            return greenlet.get()
+        finally:
+            greenlet.kill()
 
     site = serve(hiding)
     client = site.connect(frames=text("a"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gevent
 import pytest
 from gevent.event import AsyncResult
 from kit import raw
@@ -135,7 +136,12 @@ def test_no_socket(serve):
         return answer_page(environ, start_response)
 
     def hide(environ, start_response):
-        return WebSocketMiddleware(app)({**environ, "wsgi.input": None}, start_response)
+        def start(*arguments):
+            return start_response(*arguments)
+
+        site = WebSocketMiddleware(app)
+        return gevent.spawn(lambda: list(site({**environ, "wsgi.input": None}, start))).get()
 
     answer, _ = request(serve(hide), raw.handshake())
-    assert answer.status == "HTTP/1.1 403 Forbidden" and "gives its application no gevent socket" in result.get()
+    assert answer.status == "HTTP/1.1 403 Forbidden"
+    assert "another greenlet" in result.get() and "geventws runs on" not in result.get()

@@ -154,7 +154,8 @@ def test_text_for_origins_is_a_mistake_of_the_caller() -> None:
 
 def test_the_origin_of_version_8() -> None:
     both = {"HTTP_ORIGIN": "http://a.example", "HTTP_SEC_WEBSOCKET_ORIGIN": "http://b.example"}
-    assert read_origin(both, 8) == "http://b.example"
+    assert read_origin(both, 8) == "http://a.example"  # which no page can set
+    assert read_origin({"HTTP_SEC_WEBSOCKET_ORIGIN": "http://b.example"}, 8) == "http://b.example"
     assert read_origin(both, 13) == "http://a.example"
     assert read_origin({"HTTP_ORIGIN": "http://a.example"}, 8) == "http://a.example"
     assert read_origin({"HTTP_SEC_WEBSOCKET_ORIGIN": "http://b.example"}, 13) is None

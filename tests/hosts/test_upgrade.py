@@ -13,7 +13,7 @@ from gevent.pywsgi import WSGIHandler
 from kit import raw
 
 from geventws import NoSocket, WebSocketWSGI
-from geventws.hosts.upgrade import find_socket
+from geventws.hosts.upgrade import find_host
 
 LEAVES_OUT = dict.fromkeys(("upgrade", "connection", "sec_websocket_key", "sec_websocket_version"))
 VERSIONS = [("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13, 8")]
@@ -321,4 +321,4 @@ def test_server_without_a_socket_is_one_clear_error(serve, capsys):
 @pytest.mark.parametrize("reader", [None, object(), wsgiref.util.FileWrapper])
 def test_no_socket_in_environ(reader):
     with pytest.raises(NoSocket, match="pywsgi"):
-        find_socket({"wsgi.input": reader, "SERVER_SOFTWARE": "other/1"})
+        assert find_host({"wsgi.input": reader, "SERVER_SOFTWARE": "other/1"}, print).socket

@@ -24,16 +24,14 @@ from ...endpoints.endpoint import as_origins, log_refusal
 from ...exceptions import ConnectionClosed, HandshakeError, ProtocolError
 from ...frames import valid_close_code
 from ...handshake.server import GUID, Environ, accept
-from ...hosts.upgrade import REASONS, answer, take_over
+from ...hosts.upgrade import REASONS, SWITCHING, answer, find_host
 from ...protocol.hixie76 import is_legacy
 from ...websocket import EXITS
 from .server import listen, wrap_ssl, wsgi
 from .sockets import DEFAULT_MAX_FRAME_LENGTH, NEGOTIATOR, RFC6455WebSocket, WebSocket, read_extensions
 
 if TYPE_CHECKING:
-    from ...hosts.upgrade import StartResponse
-
-    OnDrain = Callable[[Callable[[], object]], object] | None
+    from ...hosts.upgrade import Host, StartResponse
 
 __all__ = [
     "ACCEPTABLE_CLIENT_ERRORS",
@@ -155,7 +153,9 @@ class WebSocketWSGI(geventws.WebSocketWSGI):
     def origin_checker(self, value: Callable[[str, str], object] | None) -> None:
         self.origins = None if value is None else as_origins(value)
 
-    def connect(self, environ: Environ, start_response: StartResponse) -> geventws.WebSocket | Iterable[bytes]:
+    def connect(
+        self, environ: Environ, start_response: StartResponse, host: Host | None = None
+    ) -> geventws.WebSocket | Iterable[bytes]:
         """Answer the handshake: return the connection, not yet open, or the body of a refusal.
 
         Raises:
@@ -163,17 +163,18 @@ class WebSocketWSGI(geventws.WebSocketWSGI):
         """
         connect = self._connect_legacy if self.support_legacy_versions and is_legacy(environ) else self._connect
         try:
-            ws, on_drain = connect(environ, start_response)
+            host = host or find_host(environ, start_response)
+            ws = connect(host, environ, start_response)
         except HandshakeError as error:
             log_refusal(environ, error)
             return _refuse(environ, start_response, _as_bad_request(error))
         except BadRequest as error:
             return _refuse(environ, start_response, error)
-        if on_drain is not None:
-            on_drain(functools.partial(ws.close, 1001))
+        if host.on_drain is not None:
+            host.on_drain(functools.partial(ws.close, 1001))
         return ws
 
-    def _connect(self, environ: Environ, start_response: StartResponse) -> tuple[WebSocket, OnDrain]:
+    def _connect(self, host: Host, environ: Environ, start_response: StartResponse) -> WebSocket:
         offer = environ.get("HTTP_SEC_WEBSOCKET_EXTENSIONS", "").lower()
         upgrade = accept(
             {**environ, "HTTP_SEC_WEBSOCKET_EXTENSIONS": offer},
@@ -183,8 +184,8 @@ class WebSocketWSGI(geventws.WebSocketWSGI):
         )
         extensions = read_extensions(upgrade.headers)
         self.complete_headers(environ, upgrade.headers)
-        socket, early, on_drain = take_over(environ, start_response, upgrade.headers)
-        ws = RFC6455WebSocket(
+        socket, early = host.switch(start_response, upgrade.headers, SWITCHING)
+        return RFC6455WebSocket(
             socket,
             environ,
             upgrade.version,
@@ -194,16 +195,15 @@ class WebSocketWSGI(geventws.WebSocketWSGI):
             early=early,
             timing=self.timing,
         )
-        return ws, on_drain
 
-    def _connect_legacy(self, environ: Environ, start_response: StartResponse) -> tuple[WebSocket, OnDrain]:
+    def _connect_legacy(self, host: Host, environ: Environ, start_response: StartResponse) -> WebSocket:
         """The same for drafts 75 and 76, where the client's subprotocol is repeated whatever it is."""
         accepted = legacy.accept(environ, start_response, subprotocols=None, origins=self.origins)
         if accepted.version == 76 and accepted.protocol is None:
             accepted.headers.insert(3, ("Sec-WebSocket-Protocol", "default"))
         self.complete_headers(environ, accepted.headers)
-        socket, early, on_drain = legacy.take_over(environ, start_response, accepted)
-        return WebSocket(socket, environ, accepted.version, early=early, timing=self.timing), on_drain
+        socket, early = legacy.switch(host, start_response, accepted)
+        return WebSocket(socket, environ, accepted.version, early=early, timing=self.timing)
 
     def run(self, ws: geventws.WebSocket) -> None:
         """Run the handler, then close the connection, whatever became of it."""

@@ -1,0 +1,112 @@
+"""gunicorn's own parser as a host: `gunicorn -k gevent`.
+
+The request's `Response` is its handler: `start_response` is a method of it, and so is the `write` that this returns.
+What the client sent right after its handshake waits in the request's `unreader`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .pywsgi import EMPTY_INPUT
+from .sockets import Detached, Ended, detach_socket, drop_watchers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Environ = dict[str, Any]
+    Headers = list[tuple[str, str]]
+    StartResponse = Callable[..., Any]
+
+
+def is_response(thing: Any) -> bool:
+    """Tell whether something is the `Response` of one of gunicorn's workers."""
+    return hasattr(thing, "force_close") and hasattr(thing, "headers_sent") and hasattr(thing, "req")
+
+
+class GunicornHost:
+    """A request on gunicorn's own parser.
+
+    Args:
+        environ: the request's.
+        response: gunicorn's.
+    """
+
+    on_drain = None
+
+    def __init__(self, environ: Environ, response: Any) -> None:
+        self._environ = environ
+        self._response = response
+        self._unreader = response.req.unreader
+
+    @property
+    def socket(self) -> Any:
+        """The gevent socket."""
+        return self._response.sock
+
+    def send(self, start_response: StartResponse, status: str, headers: Headers, body: bytes = b"") -> None:
+        """Send an answer now."""
+        response = self._response
+        write = start_response(status, headers)
+        if write is not None:
+            write(body)
+        if not response.headers_sent:
+            self._send_past_middleware(status, headers, body)
+        response.force_close()  # or it would read the next request from a socket that is closed by then
+        response.write = response.write_file = _drop  # what middleware has to add
+
+    def _send_past_middleware(self, status: str, headers: Headers, body: bytes) -> None:
+        """Send what middleware keeps back. What it says in the end is neither sent nor logged."""
+        response = self._response
+        if not (response.status or "").startswith(status[:4]):
+            response.status = None
+            response.start_response(status, headers)
+        response.write(body)
+        kept, response.status = response.status, None  # or a second start_response would be an error
+
+        def close() -> None:
+            response.status = kept  # for the access log, which comes next
+            del response.close
+
+        response.close = close
+
+    def read(self, size: int) -> bytes:
+        """Return so many bytes that follow the head, or those up to the end. Blocks."""
+        return self._unreader.read(size)  # type: ignore[no-any-return]
+
+    def switch(self, start_response: StartResponse, headers: Headers, status: str) -> tuple[Any, bytes]:
+        """Answer with 101; return the socket and the bytes that followed the request."""
+        self.send(start_response, status, headers)
+        socket = self._response.sock
+        drop_watchers(socket)
+        self._environ["wsgi.input"] = EMPTY_INPUT
+        return socket, take_unread(self._unreader)
+
+    def detach(self, socket: Any) -> Detached:
+        """Return the bare socket of a connection that outlives its request; `switch` returned the gevent socket."""
+        self._unreader.sock = Ended()
+        return detach_socket(socket)
+
+    def forget_unread(self) -> None:
+        """Drop what was read ahead: gunicorn would go on with the next request in it."""
+        take_unread(self._unreader)
+
+
+def _drop(_data: Any) -> None:
+    """Stand for `write`, once the answer was sent."""
+
+
+def take_unread(unreader: Any) -> bytes:
+    """Take the bytes that gunicorn has read and not parsed."""
+    if hasattr(unreader, "take_buffered"):
+        return bytes(unreader.take_buffered())
+    data: bytes = unreader.buf.getvalue()
+    unreader.buf.seek(0)
+    unreader.buf.truncate()
+    return data
+
+
+def find_unreader(environ: Environ) -> Any:
+    """Return what gunicorn's own parser reads from, by way of the body; None where that is another server's."""
+    reader = getattr(environ.get("wsgi.input"), "reader", None)
+    return getattr(getattr(reader, "req", reader), "unreader", None)  # a chunked body's reader has it in its request

@@ -1,0 +1,59 @@
+"""`WebSocketServer` as a host: its handler hands the connection out by itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .pywsgi import EMPTY_INPUT, send_answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Environ = dict[str, Any]
+    Headers = list[tuple[str, str]]
+    StartResponse = Callable[..., Any]
+
+SEAM = "geventws.upgrade"
+"""Where `WebSocketServer` puts the handler of a request that offers an upgrade."""
+
+
+class OwnHost:
+    """A request on `WebSocketServer`.
+
+    Args:
+        environ: the request's.
+        handler: the server's, a `RequestHandler`.
+    """
+
+    def __init__(self, environ: Environ, handler: Any) -> None:
+        self._environ = environ
+        self._handler = handler
+        self.on_drain = handler.on_drain
+
+    @property
+    def socket(self) -> Any:
+        """The gevent socket."""
+        return self._handler.socket
+
+    def send(self, start_response: StartResponse, status: str, headers: Headers, body: bytes = b"") -> None:
+        """Send an answer now."""
+        send_answer(self._handler, start_response, status, headers, body)
+
+    def read(self, size: int) -> bytes:
+        """Return so many bytes that follow the head, or those up to the end. Blocks."""
+        return self._handler.stream.reader().read(size)  # type: ignore[no-any-return]
+
+    def switch(self, start_response: StartResponse, headers: Headers, status: str) -> tuple[Any, bytes]:
+        """Answer with 101; return the socket and the bytes that followed the request."""
+        self.send(start_response, status, headers)
+        for environ in (self._environ, self._handler.environ):  # which middleware may have copied
+            environ.pop(SEAM, None)
+            environ["wsgi.input"] = EMPTY_INPUT
+        return self._handler.take()  # type: ignore[no-any-return]
+
+    def detach(self, _socket: Any) -> Any:
+        """Return the socket of a connection that is to outlive its request."""
+        return self._handler.give_away()
+
+    def forget_unread(self) -> None:
+        """Do nothing: the server ends with the connection."""

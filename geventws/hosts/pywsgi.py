@@ -1,0 +1,169 @@
+"""gevent.pywsgi as a host: its own server, `gunicorn -k gevent_pywsgi`, and what derives from its handler.
+
+Everything here was observed:
+
+* The 101 goes through `start_response` and `write`, so the server's access log has a true status, and no error page can
+  land in the stream afterwards. Middleware may keep what `write` receives until the application returns: then it is
+  written by the handler itself, and what the middleware says in the end goes nowhere.
+* Frames that the client sent right after its handshake wait in the handler's reader, not in the socket.
+* pywsgi ends a connection whose reader is closed when the application returns; that also frees the reader's buffer.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from typing import TYPE_CHECKING, Any
+
+from gevent import pywsgi
+from gevent.pywsgi import Input, WSGIHandler
+
+from ..http.request import share
+from .sockets import Detached, Ended, detach_socket, drop_watchers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Environ = dict[str, Any]
+    Headers = list[tuple[str, str]]
+    StartResponse = Callable[..., Any]
+
+EMPTY_INPUT = Input(io.BytesIO(), None)
+"""The body of a request that has none."""
+
+_NO_LOG = getattr(pywsgi, "_NoopLog", ())  # what pywsgi makes of log=None
+
+_CLOSED = io.BytesIO()
+_CLOSED.close()
+
+
+class PyWSGIHost:
+    """A request on pywsgi.
+
+    Args:
+        environ: the request's.
+        handler: pywsgi's.
+    """
+
+    on_drain = None
+
+    def __init__(self, environ: Environ, handler: Any) -> None:
+        self._environ = environ
+        self._handler = handler
+
+    @property
+    def socket(self) -> Any:
+        """The gevent socket."""
+        return self._handler.socket
+
+    def send(self, start_response: StartResponse, status: str, headers: Headers, body: bytes = b"") -> None:
+        """Send an answer now."""
+        send_answer(self._handler, start_response, status, headers, body)
+
+    def read(self, size: int) -> bytes:
+        """Return so many bytes that follow the head, or those up to the end. Blocks."""
+        return self._handler.rfile.read(size)  # type: ignore[no-any-return]
+
+    def switch(self, start_response: StartResponse, headers: Headers, status: str) -> tuple[Any, bytes]:
+        """Answer with 101; return the socket and the bytes that followed the request."""
+        self.send(start_response, status, headers)
+        socket = self._handler.socket
+        drop_watchers(socket)
+        early = take_read_ahead(self._handler.rfile)
+        if "gunicorn.sock" in self._environ:
+            self._environ["wsgi.input"] = EMPTY_INPUT  # its log reads much of the rest
+        else:
+            _slim_down(self._environ, self._handler)
+        return socket, early
+
+    def detach(self, socket: Any) -> Detached:
+        """Return the bare socket of a connection that outlives its request; `switch` returned the gevent socket."""
+        return detach_socket(socket)
+
+    def forget_unread(self) -> None:
+        """See to it that what follows is not read as a request: pywsgi ends with the connection."""
+
+
+def send_answer(
+    handler: Any, start_response: StartResponse, status: str, headers: list[tuple[str, str]], body: bytes
+) -> None:
+    """Send an answer through `start_response`, so that middleware has its say, and past it where that keeps it back."""
+    write = start_response(status, headers)
+    if status.startswith("101 "):
+        handler.provided_date = ""  # a 101 needs none (RFC 9110 6.6.1)
+    if write is not None:
+        write(body)
+    if not handler.headers_sent:
+        _send_past_middleware(handler, status, headers, body)
+    handler.write = _drop  # what middleware has to add: the socket will be closed by then
+
+
+def _send_past_middleware(handler: Any, status: str, headers: list[tuple[str, str]], body: bytes) -> None:
+    if not (handler.status or b"").startswith(status[:4].encode()):
+        handler.start_response(status, headers)
+        handler.provided_date = "" if handler.code == 101 else handler.provided_date
+    handler.write(body)
+    handler.log_request = functools.partial(_log_as_sent, handler, status)
+
+
+def _drop(_data: bytes) -> None:
+    """Stand for `write`, once the answer was sent: the connection ends with it."""
+
+
+def _log_as_sent(handler: Any, status: str) -> None:
+    """Stand for `log_request`: the access log gets the status that was sent, whatever middleware says later."""
+    del handler.log_request
+    handler.status, handler._orig_status = status.encode("latin-1"), status
+    handler.log_request()
+
+
+def find_reader(environ: Environ) -> Any:
+    """Return pywsgi's buffered reader; for a request that it took for no upgrade, it is inside of its Input."""
+    reader = environ.get("wsgi.input")
+    return getattr(reader, "rfile", reader)
+
+
+def take_read_ahead(reader: Any) -> bytes:
+    """Take the bytes that the server has read behind the request, and close its reader.
+
+    The reader would also ask the socket, in vain most times, and with an exception: so for now it has an ended one.
+    """
+    raw: Any = getattr(reader, "raw", None)
+    if not hasattr(raw, "_sock"):
+        return b""  # somebody has put a body of his own there
+    socket, raw._sock = raw._sock, Ended()
+    early: bytes = reader.read1()
+    raw._sock = socket
+    reader.close()
+    return early
+
+
+def _slim_down(environ: Environ, handler: Any) -> None:
+    """Let pywsgi forget what nobody reads again: 4 KB for as long as the connection lives, and a line for no log."""
+    try:
+        del handler.headers  # the parsed request
+    except AttributeError:
+        pass  # some other handler has none
+    handler.response_headers = None
+    if isinstance(handler.server.log, _NO_LOG) and logs_without_environ(handler):
+        handler.log_request = _log_nothing  # pywsgi's formats the line first
+    handler.requestline, handler.command = share(handler.requestline), share(handler.command)
+    handler.request_version = share(handler.request_version)
+    handler.rfile = _CLOSED
+    shared = {share(name): share(value) if type(value) is str else value for name, value in environ.items()}
+    environ.clear()  # what many requests say alike stands in memory once; on a dict of strings that pays
+    environ.update(shared)
+    environ["wsgi.input"] = handler.wsgi_input = EMPTY_INPUT
+
+
+def _log_nothing() -> None:
+    """Stand for `log_request`."""
+
+
+def logs_without_environ(handler: Any) -> bool:
+    """Whether a server's handler is a pywsgi's that does not read the environ for its log lines."""
+    kind, own = type(handler), WSGIHandler
+    if not isinstance(handler, own):
+        return False
+    as_pywsgi = kind.log_request is own.log_request and kind.format_request is own.format_request
+    return as_pywsgi or getattr(kind, "logs_without_environ", False)

@@ -1,0 +1,52 @@
+"""The socket of a connection that is taken away from its server, and what the server has in its place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Detached:
+    """A socket without a loop and without a server: whoever has it closes it. It never blocks."""
+
+    __slots__ = ("_sock", "_sslobj")
+
+    def __init__(self, sock: Any, sslobj: Any = None) -> None:
+        self._sock = sock  # the C library's
+        self._sslobj = sslobj  # OpenSSL's, which needs that very socket
+
+    def fileno(self) -> int:
+        """Return the descriptor, -1 once it is closed."""
+        descriptor: int = self._sock.fileno()
+        return descriptor
+
+    def close(self) -> None:
+        """Close the socket. Idempotent."""
+        self._sock.close()
+
+
+def detach_socket(socket: Any) -> Detached:
+    """Take the C library's socket, and OpenSSL's if there is one, out of a gevent socket, which is closed with that."""
+    detached = Detached(socket._sock, getattr(socket, "_sslobj", None))
+    socket._detach_socket("detached")  # and not detach(), which would leave OpenSSL without its socket
+    socket.close()
+    return detached
+
+
+def drop_watchers(socket: Any) -> None:
+    """Take from a gevent socket what it waits with: 240 bytes, for nothing, as one with a timeout of 0 never waits."""
+    socket.settimeout(0.0)
+    socket._read_event.close()
+    socket._write_event.close()
+    socket._read_event = socket._write_event = None  # as gevent's own close() has it
+
+
+class Ended:
+    """What a server reads from in place of a socket that was taken away: nothing."""
+
+    def recv_into(self, _buffer: memoryview) -> int:
+        """Return that there is nothing more."""
+        return 0
+
+    def recv(self, _size: int) -> bytes:
+        """Return that there is nothing more."""
+        return b""
