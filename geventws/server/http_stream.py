@@ -53,6 +53,12 @@ class HeadError(Exception):
         self.request_line = head[: http_head.MAX_REQUEST_LINE].split(b"\n", 1)[0].decode("latin-1").rstrip()
 
 
+def _check_beginning(head: bytearray) -> None:
+    """Refuse at once what begins no method, such as the hello of TLS, which has no end to be waited for."""
+    if head and head[0] not in b"\r\n" and not 0x20 < head[0] < 0x7F:
+        raise HeadError("400 Bad Request", head)
+
+
 class HTTPStream:
     """The receiving and the sending half of one connection.
 
@@ -107,7 +113,7 @@ class HTTPStream:
             timeout: seconds for the rest.
 
         Raises:
-            HeadError: it is too large or too slow.
+            HeadError: it is too large or too slow, or begins as none does.
             OSError: the connection is broken.
         """
         self._received = data = self.unread()
@@ -135,6 +141,7 @@ class HTTPStream:
                 searched, skipped = 0, True
             if (end := http_head.find_end(buffer, searched)) >= 0:
                 break
+            _check_beginning(buffer)
             self._check_size(buffer)
             searched = len(buffer)
             try:

@@ -72,6 +72,14 @@ def test_tls_to_a_plain_server(serve: Any, at_once: None, server: Any, context: 
         assert (caught.value.status, caught.value.headers, caught.value.body) == (0, [], b"")
 
 
+@pytest.mark.parametrize("server", [pywsgi.WSGIServer, WebSocketServer])
+def test_our_own_servers_need_not_be_asked(serve: Any, monkeypatch: pytest.MonkeyPatch, server: Any) -> None:
+    monkeypatch.setattr(dial, "PLAIN_DELAY", 1000.0)
+    site = serve(echo, server_class=server)
+    with pytest.raises(HandshakeError, match=PLAIN):
+        connect(f"wss://localhost:{site.port}/")
+
+
 @pytest.mark.parametrize("worker", ["gunicorn -k gevent", "gunicorn -k gevent_pywsgi"])
 def test_tls_to_a_plain_gunicorn(serve: Any, at_once: None, worker: str) -> None:
     host = Host(COMMANDS[worker]).listening()

@@ -84,6 +84,15 @@ def test_a_fat_head_is_answered_with_431(run: Any, head: bytes) -> None:
     assert '"GET / HTTP/1.1" 431 ' in running.access[0]
 
 
+@pytest.mark.parametrize("head", [b"\x16\x03\x01\x02\x00\x01", b"\x00", b"\xff\xfe", b" ", b"\r\n\x16\x03"])
+def test_what_begins_no_request_is_refused_at_once(run: Any, head: bytes) -> None:
+    """The hello of TLS to a port without it has no line end for which to wait (head_timeout is 30 s)."""
+    running = run(show)
+    client = running.connect()
+    client.sendall(head)
+    assert read_all(client).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+
+
 def test_an_endless_line_is_answered_with_414(run: Any) -> None:
     running = run(show)
     client = running.connect()
