@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import _socket
 import io
-import ssl
 import time
 from collections.abc import Callable
 from socket import SHUT_RD, SHUT_WR
@@ -163,37 +162,19 @@ class HTTPStream:
     def _receive(self, timeout: float, size: int = CHUNK) -> bytes:
         """Receive what is there, or what comes within the timeout."""
         sock = self._socket
-        if sock is None:
-            try:
-                at_once: bytes = self._raw.recv(size)
-                return at_once
-            except BlockingIOError:
-                return self._receive_raw(timeout, size)
-        try:
+        if sock is not None:
             sock.settimeout(max(timeout, 0.001))
-            received: bytes = sock.recv(size)
-            return received
-        except TimeoutError:
-            return self._receive_late(sock, size)
-        finally:
-            sock.settimeout(None)
-
-    def _receive_raw(self, timeout: float, size: int) -> bytes:
-        raw = self._raw
-        try:
-            wait_read(raw.fileno(), max(timeout, 0.001), TimeoutError())
-        except TimeoutError:
-            return self._receive_late(raw, size)
-        return self._receive(timeout, size)
-
-    def _receive_late(self, sock: Any, size: int) -> bytes:
-        """Receive what came while the loop was held up; raise TimeoutError if there is none."""
-        sock.settimeout(0.0)
-        try:
-            received: bytes = sock.recv(size)
-            return received
-        except (BlockingIOError, ssl.SSLWantReadError):
-            raise TimeoutError from None
+            try:
+                received: bytes = sock.recv(size)
+                return received
+            finally:
+                sock.settimeout(None)
+        while True:
+            try:
+                received = self._raw.recv(size)
+                return received
+            except BlockingIOError:
+                wait_read(self._raw.fileno(), max(timeout, 0.001), TimeoutError())
 
     # A body: see http_body.py
 

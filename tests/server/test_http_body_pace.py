@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import Any
 
 import gevent
 import pytest
 from kit.http_bodies import CHUNKED, FRAMED, LATE, ignores, reads, reads_a_part, reads_lines, receive, swallows  # noqa: F401
-from kit.http_site import DEADLINE, deadline, read_all, requested, run  # noqa: F401
+from kit.http_site import DEADLINE, deadline, read_all, read_response, requested, run  # noqa: F401
 
 from geventws.server import http_body
 from geventws.server.http_body import LateBody
@@ -79,6 +80,18 @@ def test_bodies_withheld_lock_nobody_out(run: Any, application: Any) -> None:
         assert read_all(client).startswith(LATE if application is reads else b"HTTP/1.1 200 ")
         client.close()
     assert b"200 OK" in running.ask(b"GET / HTTP/1.0\r\n\r\n")
+
+
+@pytest.mark.parametrize("parts", [(b"GET / HTTP/1.1\r\n", b"Host: a\r\n\r\n"), (FRAMED, b"0123456789")])
+def test_what_came_while_the_loop_was_held_up_is_in_time(run: Any, parts: tuple[bytes, bytes]) -> None:
+    """The wait and its end are both due then; what is there is read first."""
+    running = run(reads, head_timeout=0.1, body_timeout=0.1)
+    client = running.connect()
+    client.sendall(parts[0])
+    gevent.idle()
+    client.sendall(parts[1])
+    time.sleep(0.2)  # and not gevent's: the loop is held up
+    assert read_response(client).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
 def test_a_body_at_the_least_pace_may_take_any_time(receive: Any) -> None:
