@@ -176,10 +176,10 @@ class WebSocket(Sender):
     def _prepare_to_wait(self) -> bool:
         """See to what has to be done before this greenlet may wait; return whether anything will come."""
         self._check_alone()
-        self._attention = self.over
+        held_back, self._attention = self._attention, self.over
         if self._protocol.answer_due:
             self.answer()
-        if self._stream.paused:
+        if held_back and self._stream.paused:
             self._catch_up()
         return not (self.over or self._arrived)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 from collections import deque
+from functools import partial
 from logging import INFO
 from typing import TYPE_CHECKING, Any
 
@@ -108,8 +109,7 @@ class Connection:
 
     def receive_data(self, data: memoryview) -> None:
         """Take bytes as they came."""
-        if decode(self, self._protocol, data):
-            self.hold_back()
+        decode(self, self._protocol, self._poller.turns, data)
 
     def readable(self) -> None:
         """Receive once, or until what TLS holds back is taken."""
@@ -234,19 +234,30 @@ class Connection:
             self._discard()
             return
         self._attention = True
+        self._pause()
+
+    def go_on_later(self) -> None:
+        """Receive and decode no more until the next turn."""
+        self._pause()
+        self._poller.turns.later(partial(self._poller.call, self._stream.channel, self._go_on))
+
+    def _pause(self) -> None:
         if not self._stream.paused:
             self._stream.pause()
             self._set_limit()
 
+    def _go_on(self) -> None:
+        if self._stream.paused and not self._attention:  # else the handler has taken that over
+            self._catch_up()
+            self._poller.loop.run_callback(self.run)
+
     def _catch_up(self) -> None:
         """Go on with what was kept, and then receive again."""
-        if decode(self, self._protocol):
-            self._attention = True
-            return
-        self._stream.resume()
-        self._set_limit()
-        if self._stream.more():
-            self.readable()
+        if decode(self, self._protocol, self._poller.turns):
+            self._stream.resume()
+            self._set_limit()
+            if self._stream.more():
+                self.readable()
 
     # The end
 

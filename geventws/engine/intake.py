@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from ..protocol.memory import MAX_CONTROLS
 from .receiver import DEFLATED_CHUNK, PEER_IS_SERVER, TAKES_DEFLATED
 
 if TYPE_CHECKING:
     from ..protocol.connection import WebSocketProtocol
     from .stream import Stream
+    from .turns import Turns
 
 SMALL_LIMIT = 512 * 1024
 """Bytes of a `max_message_size` below which as little is received at once as of compressed messages; also in C."""
@@ -36,17 +36,28 @@ class Taker(Protocol):
     def hold_back(self) -> None:
         """Receive and decode no more until the handler has taken what waits."""
 
+    def go_on_later(self) -> None:
+        """Receive and decode no more until the next turn."""
 
-def decode(taker: Taker, protocol: WebSocketProtocol, data: memoryview = NOTHING) -> bool:
-    """Decode what came and what was kept; return whether some is kept until the handler has taken messages."""
+
+def decode(taker: Taker, protocol: WebSocketProtocol, turns: Turns, data: memoryview = NOTHING) -> bool:
+    """Decode what came and what was kept; return whether that was all.
+
+    What is left goes on in the next turn, or when the handler has taken what waits.
+    """
     while protocol.receive_data(data):
-        answered = len(protocol.controls) >= MAX_CONTROLS
-        data = NOTHING
+        tired, data = protocol.tired, NOTHING
         taker.after_receiving()
-        if not answered:
-            return not (protocol.failure or protocol.close_received)
+        if protocol.failure or protocol.close_received:
+            return True
+        if not tired:
+            taker.hold_back()
+            return False
+        if turns.is_over():
+            taker.go_on_later()
+            return False
     taker.after_receiving()
-    return False
+    return True
 
 
 def receive(taker: Taker, protocol: WebSocketProtocol, stream: Stream, limit: int) -> bool:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from .._core import LARGEST_BUFFER, mask, pure, scan
 from ..exceptions import ProtocolError
 from ..frames import NO_LIMIT, CloseCode, Opcode, breach, encode_close, encode_header, parse_close
-from .memory import MAX_CONTROL, MAX_CONTROLS, PIECE
+from .memory import CONTROL_WORK, MAX_CONTROL, MAX_CONTROLS, PIECE
 from .messages import FIN, RSV1, Assembler
 from .partial import PartialFrame, mask_again
 
@@ -106,6 +106,11 @@ class WebSocketProtocol:
     def taken(self, messages: Any) -> None:
         self._assembler.taken = messages
 
+    @property
+    def tired(self) -> bool:
+        """Whether `receive_data` has stopped for others' sake, and needs only to be called again."""
+        return self._assembler.tired
+
     def measure(self) -> int:
         """Return the bytes of what is no message yet, and of what is to be sent."""
         coming = self._assembler.measure() + (self._frame.measure() if self._frame else 0)
@@ -129,11 +134,8 @@ class WebSocketProtocol:
     def receive_data(self, data: memoryview) -> bool:
         """Take bytes from the peer. They are unmasked in place, so `data` must be writable and is spent.
 
-        Bytes behind a close frame or a breach are dropped (RFC 6455 5.5.1 and 7.1.7).
-
-        Returns:
-            Whether bytes are kept that are to be decoded when messages or `controls` have been taken: call it again,
-            without any. Never without a bound.
+        Bytes behind a close frame or a breach are dropped (RFC 6455 5.5.1 and 7.1.7). Returns whether bytes are kept,
+        to be decoded once messages were taken, or later (`tired`): call it again then. Never without a bound.
         """
         if self._header:
             data = memoryview(bytearray(self._header + bytes(data)))
@@ -292,6 +294,7 @@ class WebSocketProtocol:
 
     def _receive_control(self, opcode: int, payload: bytes) -> None:
         """Take a control frame: a ping is answered, a close is answered unless it is an answer itself (5.5)."""
+        self._assembler.work += CONTROL_WORK
         if opcode == Opcode.CLOSE:
             code, reason = parse_close(payload)
             self.close_received = True
@@ -300,7 +303,7 @@ class WebSocketProtocol:
                 self.send_close(code, reason)
             return
         if opcode == Opcode.PING and not self.close_sent:
-            self._send_control(Opcode.PONG, payload)
+            self._queue(self.encode_control(Opcode.PONG, payload))
         self._note_control(opcode, payload)
 
     def deliver_to(self, messages: Any) -> None:
@@ -330,7 +333,7 @@ class WebSocketProtocol:
         """Put a close frame in `output`, unless one was sent. ValueError where code or reason may not be sent."""
         payload = encode_close(code, reason)
         if not self.close_sent:
-            self._send_control(Opcode.CLOSE, payload)
+            self._queue(self.encode_control(Opcode.CLOSE, payload))
             self.close_sent = True
 
     def encode_control(self, opcode: int, payload: bytes) -> bytes:
@@ -359,9 +362,7 @@ class WebSocketProtocol:
             payload = extension.compress(payload)
         return self.encode(head, payload)
 
-    def encode_parts(
-        self, parts: Iterable[Any], compress: bool | None
-    ) -> Iterator[tuple[bytes, bytes | memoryview]]:
+    def encode_parts(self, parts: Iterable[Any], compress: bool | None) -> Iterator[tuple[bytes, bytes | memoryview]]:
         """Yield one message as frames, a fragment for each of its parts and an empty last one (RFC 6455 5.4).
 
         Raises:
@@ -379,9 +380,6 @@ class WebSocketProtocol:
             opcode = kind
         if opcode is not None:
             yield self.encode(FIN | Opcode.CONTINUATION, deflate.compress_part(b"", True) if deflate else b"")
-
-    def _send_control(self, opcode: int, payload: bytes) -> None:
-        self._queue(self.encode_control(opcode, payload))
 
     def _queue(self, frame: bytes) -> None:
         self.output = self.output or []

@@ -230,6 +230,7 @@ class HixieProtocol(WebSocketProtocol):
     def _begin_frame(self, kind: int) -> None:
         if self.strict and kind not in (TEXT_FRAME, 0xFF):
             raise ProtocolError(f"a frame of type 0x{kind:02x}")
+        self._assembler.work += 1
         self._kind = kind
         self._left, self._length_bytes = 0, 1
 

@@ -36,6 +36,14 @@ PIECE = 32 * 1024
 MAX_CONTROLS = 64
 """Pings and pongs that are decoded at once: then the replies are sent."""
 
+MAX_WORK = 256
+"""Frames that are decoded at once, or what takes as long: half a millisecond. Then it may be the turn of others."""
+
+PIECE_WORK = MAX_WORK // 16
+"""What a piece counts for that is inflated, and checked where it is text."""
+
+CONTROL_WORK = MAX_WORK // MAX_CONTROLS
+
 MAX_CONTROL = 256
 """Bytes that a control frame and its payload take, at the most."""
 

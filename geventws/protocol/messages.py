@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..exceptions import InvalidData, PayloadTooBig, ProtocolError
 from ..frames import Opcode
-from .memory import PIECE, PLACE, decode, fits, measure, read_ahead
+from .memory import MAX_WORK, PIECE, PIECE_WORK, PLACE, decode, fits, measure, read_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +69,9 @@ class Assembler:
         "ascii_only",
         "_body",
         "_decoder",
+        "_final",
         "_head",
+        "_pieces",
         "whole",
         "decode_text",
         "extension",
@@ -78,6 +80,7 @@ class Assembler:
         "streaming",
         "taken",
         "waiting",
+        "work",
     )
 
     def __init__(self, max_message_size: int, extension: Any, decode_text: bool, streaming: bool) -> None:
@@ -92,7 +95,10 @@ class Assembler:
         self._body: BytesIO | None = None  # what has come of it
         self._decoder: Any = None  # checks it, when it is text
         self.ascii_only = True  # whether what it has seen is ASCII
-        self.whole = False  # the message has come, and waits until there is room for it
+        self.whole = False  # a part has come, and waits until there is time to inflate it, or room for its message
+        self._pieces: Iterator[bytes] | None = None  # what it inflates to, as far as it was not yet
+        self._final = False  # whether the message ends with it
+        self.work = 0  # what was done since bytes were received, in frames
 
     @property
     def idle(self) -> bool:
@@ -106,16 +112,23 @@ class Assembler:
 
     @property
     def full(self) -> bool:
-        """Whether no further frame may be decoded until messages are taken."""
-        return self.whole or (self.waiting > 0 and self.waiting > read_ahead(self.max_message_size))
+        """Whether no further frame may be decoded for now."""
+        return self.whole or self.tired or (self.waiting > 0 and self.waiting > read_ahead(self.max_message_size))
+
+    @property
+    def tired(self) -> bool:
+        """Whether enough was decoded at once, where there is a bound: others wait for their turn."""
+        return self.work >= MAX_WORK and self.bounded
 
     def measure(self) -> int:
         """Return the bytes that the message takes which is coming."""
-        body = 0 if self._body is None else getsizeof(self._body)
+        body = PIECE if self._pieces is not None else 0
+        body += 0 if self._body is None else getsizeof(self._body)
         return body if self.extension is None else body + self.extension.measure()
 
     def weigh(self) -> None:
         """Look how much waits."""
+        self.work = 0
         if self.bounded:
             self.waiting = measure(self.messages) + measure(self.taken)
 
@@ -126,6 +139,7 @@ class Assembler:
 
     def check_order(self, head: int, length: int) -> None:
         """Check a frame against the message it belongs to (RFC 6455 5.4; 7692 6.1 for RSV1)."""
+        self.work += 1
         if head & 0x0F:
             if self._head:
                 raise ProtocolError("a message begins inside of a fragmented one")
@@ -155,32 +169,43 @@ class Assembler:
         if head & 0x0F and not self._head:
             self._head = head & (RSV1 | 0x0F)
             self._body = BytesIO()
-        final = ends and bool(head & FIN)
+        self._final = ends and bool(head & FIN)
         if self._head & RSV1:
-            self._inflate(part, final)
+            assert self.extension is not None and self._body is not None
+            part = memoryview(bytes(part)) if self.bounded else part  # what waits may not lie in somebody's buffer
+            self._pieces = self.extension.inflate(part, self._final, self.max_message_size - self._body.tell())
         else:
             self._add_piece(part)
-        if final:
-            if self._decoder is not None:
-                self.check_text(b"", True)
-            self.whole = True
-            self.finish()
+        self.whole = True
+        self.finish()
 
     def finish(self) -> None:
-        """Deliver a message that has come whole, if there is room for it."""
+        """Go on with a part that has come, and deliver the message that it ends, if there is time and room for it."""
         assert self._body is not None
+        if self._pieces is not None and not self._inflate(self._pieces):
+            return
+        if not self._final:
+            self.whole = False
+            return
+        if self._decoder is not None:
+            self.check_text(b"", True)
         if self.fits(self._head, self._body.tell(), self.ascii_only):
             opcode, payload = self._head & 0x0F, self.release(self._body.getvalue())
             self._head, self._body, self.whole = 0, None, False
             self.deliver(opcode, payload)
 
-    def _inflate(self, part: memoryview, final: bool) -> None:
-        assert self.extension is not None and self._body is not None
+    def _inflate(self, pieces: Iterator[bytes]) -> bool:
+        """Inflate a part, as far as there is time; return whether that is done."""
         try:
-            for piece in self.extension.inflate(part, final, self.max_message_size - self._body.tell()):
+            for piece in pieces:
                 self._add_piece(piece)
+                self.work += PIECE_WORK
+                if self.tired:
+                    return False
         except PayloadTooBig:
             raise self.too_big() from None
+        self._pieces = None
+        return True
 
     def _add_piece(self, piece: memoryview | bytes) -> None:
         if not self.streaming:
@@ -252,5 +277,5 @@ class Assembler:
 
     def drop(self) -> None:
         """Let go of what has come of a message."""
-        self._body = self._decoder = None
+        self._body = self._decoder = self._pieces = None
         self.whole = False
