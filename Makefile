@@ -20,7 +20,7 @@ NODE = build/engineio/.made
 PEERS = $(VENV)/.peers
 CORE = _frame_build.py $(filter-out %/_frame.c,$(wildcard geventws/_core/*.[ch] geventws/_core/deflate/*.[ch]))
 
-.PHONY: help run test build lint types conformance sanitize bench docs wheel clean
+.PHONY: help run test watchers build lint types conformance sanitize bench docs wheel clean
 
 help:           ## this list
 	@sed -nE 's/^([a-z]+):.*## */\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -31,6 +31,9 @@ run: $(BUILT)   ## serve the demo page at http://127.0.0.1:8000
 test: $(TOOLS) $(PROGRAMS) $(NODE)  ## set up and run every test, and on the Python core all that touch it
 	$(BIN)/python -m pytest $(ARGS)
 	GEVENTWS_PURE_PYTHON=1 $(BIN)/python -m pytest -m "not outside" $(ARGS)
+
+watchers: $(TOOLS) $(PROGRAMS) $(NODE)  ## run every test that touches it on the poller for systems without epoll
+	GEVENTWS_POLLER=watchers $(BIN)/python -m pytest -m "not outside" $(ARGS)
 
 build: $(BUILT) ## the environment, and the C core in place
 

@@ -30,6 +30,7 @@ from kit.scripted import Scripted, start_servers, unset_proxies
 
 from geventws import WebSocketWSGI
 from geventws.engine.poller import get_poller
+from geventws.engine.watchers import HAVE_EPOLL
 from geventws.protocol import permessage_deflate
 
 DEADLINE = 10.0
@@ -56,8 +57,11 @@ OUTSIDE = [
 """Files and folders whose tests never notice which core runs; nothing else need run on both."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what stands in `OUTSIDE`."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what stands in `OUTSIDE`, and leave out what is about epoll where there is none."""
+    if not HAVE_EPOLL:
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("epoll")])
+        items[:] = [item for item in items if not item.get_closest_marker("epoll")]
     for item in items:
         if item.path.stem in OUTSIDE or item.path.parent.name in OUTSIDE:
             item.add_marker(pytest.mark.outside)

@@ -20,21 +20,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
 import gevent
-from gevent.monkey import get_original
 from greenlet import greenlet
 
 from .._core import HAVE_C
 from .logs import LogQueue
-from .receiver import EPOLLOUT, CoreReceiver, Receiver
+from .receiver import CoreReceiver, Receiver
 from .turns import Turns
+from .watchers import EPOLLET, EPOLLIN, EPOLLOUT, HAVE_EPOLL, open_set
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 switch_to = greenlet.switch
 """`hub.switch()` without gevent's hooks, of which the hub alone has one."""
-
-EPOLLIN, EPOLLET = 1, 1 << 31
 
 RETRY = 1.0
 """Seconds until the next attempt, where the system had no new epoll set for us."""
@@ -99,14 +97,13 @@ class Poller:
         self._chained = False  # since the loop's last turn, greenlets have left the processor in `park` only
         self._masks = bytearray()  # what each descriptor is watched for
         self._count = 0
-        self.receiver = (CoreReceiver if HAVE_C else Receiver)(self)
+        self.receiver = (CoreReceiver if HAVE_C and HAVE_EPOLL else Receiver)(self)
         self.spare = self.receiver.spare
         self.turns = Turns(hub, self.receiver.get_polled)
         self._open()
 
     def _open(self) -> None:
-        self.set: Any = get_original("select", "epoll")()
-        self._watcher = self.loop.io(self.set.fileno(), 1)
+        self.set: Any = open_set(self.loop)
         self.receiver.attach(self.set)
 
     def register(self, channel: Any) -> None:
@@ -116,7 +113,7 @@ class Poller:
             self._grow(fd + 64 - fd % 64)
         self.set.register(fd, EPOLLIN)
         if not self._count:
-            self._watcher.start(self._ready)
+            self.set.start(self._ready)
         before, self.channels[fd] = self.channels[fd], channel
         self._masks[fd] = EPOLLIN
         self.receiver.forget(fd)
@@ -155,7 +152,7 @@ class Poller:
             self.doubtful = True  # somebody closed it, or the set
         self._count -= 1
         if not self._count:
-            self._watcher.stop()
+            self.set.stop()
 
     def set_limit(self, channel: Any, limit: int) -> None:
         """Say which whole messages may skip the protocol: see ws_receive's limits[]. Only the C core does that."""
@@ -170,7 +167,6 @@ class Poller:
     def close(self) -> None:
         """Watch nothing any more."""
         self.closed = True
-        self._watcher.stop()
         self.set.close()
 
     def _recover(self) -> None:
@@ -184,7 +180,6 @@ class Poller:
 
     def _rebuild(self) -> None:
         self.doubtful = False
-        self._watcher.stop()
         self.set.close()  # first: there may be no descriptor left
         self._open()
         for channel in filter(None, list(self.channels)):
@@ -196,7 +191,7 @@ class Poller:
                 self.call(channel, channel.receive_eof, errno.EBADF)
         self.doubtful = False
         if self._count:
-            self._watcher.start(self._ready)
+            self.set.start(self._ready)
 
     # Errors
 

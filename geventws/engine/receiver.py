@@ -14,6 +14,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from .._core import HAVE_C
+from .watchers import EPOLLOUT
 
 if HAVE_C:
     from .._core._frame import ffi, lib
@@ -34,7 +35,6 @@ LAYOUT_SIZE = 8 * 1024
 
 MAX_EVENTS = 128
 
-EPOLLOUT = 4
 TEXT, BINARY, DATA, READABLE, WRITABLE, _EOF, _FAILED, TEXTS, BINARIES = range(1, 10)  # enum ws_kind
 PEER_IS_SERVER = 1 << 31
 TAKES_DEFLATED = 1 << 30
