@@ -11,7 +11,7 @@ from ..engine.keepalive import Timing, make_timing
 from ..exceptions import HandshakeError
 from ..frames import NO_LIMIT
 from ..handshake.server import SAME_ORIGIN, Origins, accept, check_answer, check_further
-from ..hosts.upgrade import SWITCHING, find_host, refuse
+from ..hosts.upgrade import SWITCHING, find_host, refuse, show_certificate
 from ..protocol.connection import WebSocketProtocol
 from ..protocol.hixie76 import HixieProtocol, LegacyUpgrade, is_legacy
 from ..protocol.permessage_deflate import PerMessageDeflate
@@ -144,6 +144,7 @@ class Route:
             NoSocket: the server gives its application no socket.
             ValueError: `headers` has what may not be sent.
         """
+        show_certificate(environ, start_response)
         try:
             upgrade = self._accept(environ, start_response)
             return self._switch(host or find_host(environ, start_response), environ, start_response, upgrade)

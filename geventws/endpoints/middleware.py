@@ -17,7 +17,7 @@ from ..exceptions import ConnectionClosed, HandshakeError
 from ..handshake.server import is_upgrade
 from ..hosts.pywsgi import EMPTY_INPUT
 from ..hosts.pywsgi_bodies import call_bounded
-from ..hosts.upgrade import NO_WRITE, find_host, refuse
+from ..hosts.upgrade import NO_WRITE, find_host, refuse, show_certificate
 from ..text import one_word
 from ..websocket import EXITS
 from .decorator import is_departure
@@ -55,6 +55,7 @@ class WebSocketMiddleware(Route):
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request (PEP 3333). Runs the application until it answers or is done, and blocks as long."""
+        show_certificate(environ, start_response)
         if not is_upgrade(environ):
             return call_bounded(self.app, environ, start_response)
         try:

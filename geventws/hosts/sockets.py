@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+PEER_CERTIFICATE = "geventws.peer_certificate"
+"""Where the environ of a request over TLS has a function that returns the client's certificate."""
+
 
 class Detached:
     """A socket without a loop and without a server: whoever has it closes it. It never blocks."""

@@ -7,6 +7,7 @@ know has a module of its own.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,7 +20,7 @@ from ..exceptions import HandshakeError, NoSocket
 from .gunicorn import GunicornHost, find_unreader, is_response, take_unread
 from .own import SEAM, OwnHost
 from .pywsgi import PyWSGIHost, find_reader, take_read_ahead
-from .sockets import Detached, Ended, detach_socket, drop_watchers
+from .sockets import PEER_CERTIFICATE, Detached, Ended, detach_socket, drop_watchers
 
 if TYPE_CHECKING:
     Environ = dict[str, Any]
@@ -96,6 +97,15 @@ def find_host(environ: Environ, start_response: StartResponse) -> Host:
     if isinstance(handler, WSGIHandler):
         return OwnHost(environ, handler) if hasattr(handler, "give_away") else PyWSGIHost(environ, handler)
     return GunicornHost(environ, handler)
+
+
+def show_certificate(environ: Environ, start_response: StartResponse) -> None:
+    """Let the application ask for the client's certificate, where its server ends TLS and gives it the socket."""
+    if environ.get("wsgi.url_scheme") == "https" and PEER_CERTIFICATE not in environ:
+        with contextlib.suppress(NoSocket):
+            tls = getattr(find_host(environ, start_response).socket, "_sslobj", None)
+            if tls is not None:  # else a proxy has ended it
+                environ[PEER_CERTIFICATE] = tls.getpeercert
 
 
 def _is_handler(thing: Any) -> bool:

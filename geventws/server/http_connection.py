@@ -25,7 +25,7 @@ from urllib.parse import unquote
 import gevent
 from gevent.pywsgi import WSGIHandler
 
-from ..hosts.sockets import Detached, detach_socket
+from ..hosts.sockets import PEER_CERTIFICATE, Detached, detach_socket
 from ..http import request as http_head
 from ..text import between_quotes, one_line, quoted
 from .given import GivenSocket, Server
@@ -282,6 +282,8 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
             environ = super().get_environ()
             self._add_input(environ)
             del self.headers, self.rfile  # pywsgi's own, the largest part of an idle connection
+        if self.stream.tls is not None:
+            environ[PEER_CERTIFICATE] = self.stream.tls.getpeercert
         return environ
 
     # Answering

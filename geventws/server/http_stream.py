@@ -89,6 +89,11 @@ class HTTPStream:
             self._raw = self._socket._sock
         return self._socket
 
+    @property
+    def tls(self) -> Any:
+        """OpenSSL's connection; None without TLS."""
+        return None if self._raw is not None else self._socket._sslobj
+
     def start_tls(self, wrap: Callable[..., Any], options: dict[str, Any], timeout: float) -> None:
         """Put TLS on the connection. Blocks until the handshake is done.
 

@@ -11,13 +11,14 @@ import contextlib
 import functools
 import signal
 import socket
+import ssl
 import threading
 from typing import Any
 
 import gevent
 from gevent.event import Event
 from gevent.pywsgi import WSGIServer
-from gevent.ssl import SSLSocket
+from gevent.ssl import SSLContext, SSLSocket
 
 from .http_connection import RequestHandler, share_keys
 from .http_stream import RawSocket
@@ -101,8 +102,7 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
         super().__init__(listener, application, backlog, spawn, log, error_log, handler_class, environ, **ssl_options)
         self.__dict__.pop("full", None)  # the pool's, see below
         if (context := ssl_options.get("ssl_context")) is not None:
-            # Not context.wrap_socket, which makes of a context of the standard library a socket that blocks everything.
-            self.wrap_socket = functools.partial(SSLSocket, _context=context)
+            self.wrap_socket = functools.partial(_wrap_socket, context)
         if not issubclass(self.handler_class, RequestHandler):
             raise TypeError("handler_class must be derived from geventws.http_handler.RequestHandler")
         share_keys(self.handler_class)
@@ -235,3 +235,12 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
             connection.abort()
         if self._connections:
             self._ended.wait(1.0)
+
+
+def _wrap_socket(context: ssl.SSLContext, sock: Any, **options: Any) -> SSLSocket:
+    """Put TLS on a socket; not by context.wrap_socket, which makes a socket that blocks everything of a context of the
+    standard library."""
+    wrapped = SSLSocket(sock, _context=context, **options)
+    if not isinstance(context, SSLContext):
+        wrapped._sslobj.owner = wrapped  # what its callbacks are given; gevent's own context finds it by itself
+    return wrapped

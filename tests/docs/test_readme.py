@@ -37,6 +37,7 @@ from kit.documents import (
     script,
     serve_commands,
     tls_program,
+    tls_program_for_robots,
 )
 
 import geventws
@@ -99,6 +100,7 @@ RUNS: dict[str, dict[str, Callable[[Block], None]]] = {
         "def worker_exit(": drained_at_exit,
         "proxy_pass": nginx,
         "certfile=": tls_program,
+        "def robots(": tls_program_for_robots,
         "FROM python": docker_command,
     },
     "docs/codec.rst": {

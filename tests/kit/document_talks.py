@@ -92,6 +92,16 @@ def guesses(place: Place) -> None:
     place.host.wait_for("^ended with 4000 found$")
 
 
+def knows_robots(place: Place) -> None:
+    contexts = {}
+    for name in ("robot.example", "human.example"):
+        contexts[name] = ssl.create_default_context(cafile="authority.pem")
+        contexts[name].load_cert_chain(name)
+    with place.connect(tls=contexts["robot.example"]) as client:
+        assert client.recv(timeout=5) == "hello, robot"
+    assert refusal(place, tls=contexts["human.example"]).status_code == 403
+
+
 def learns_of_the_end(place: Place) -> None:
     with place.connect():
         pass

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import ssl
 from typing import Any
 
@@ -37,6 +38,33 @@ def dial_tls(running: Running) -> Any:
     client = context.wrap_socket(running.connect())
     running.clients.append(client)
     return client
+
+
+@pytest.mark.parametrize("kind", [ssl.SSLContext, gevent.ssl.SSLContext], ids=["ssl", "gevent.ssl"])
+def test_a_name_may_choose_the_certificate(run: Any, tmp_path: pathlib.Path, kind: Any) -> None:
+    """An SNI callback sets `context` on what it is given, as the standard library has it."""
+    authority = trustme.CA()
+    contexts = {}
+    for name in ("a.example", "b.example"):
+        path = str(tmp_path / name)
+        authority.issue_cert(name).private_key_and_cert_chain_pem.write_to_path(path)
+        contexts[name] = kind(ssl.PROTOCOL_TLS_SERVER)
+        contexts[name].load_cert_chain(path)
+    asked = []
+
+    def choose(sock: Any, name: str, context: Any) -> None:
+        asked.append((name, context is contexts["a.example"], sock.context is context))
+        sock.context = contexts[name]
+
+    contexts["a.example"].sni_callback = choose
+    running = run(show, ssl_context=contexts["a.example"])
+    trusting = gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority.configure_trust(trusting)
+    for name in contexts:
+        with trusting.wrap_socket(running.connect(), server_hostname=name) as client:
+            client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert client.recv(12).endswith(b" 200")
+    assert asked == [(name, True, True) for name in contexts]
 
 
 def test_a_context_of_the_standard_library(run: Any, certificate: str) -> None:
