@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+from sys import getsizeof
 from typing import TYPE_CHECKING, Any
 
 from .exceptions import PayloadTooBig
+from .protocol.memory import decode
 from .protocol.messages import EndOfMessage
 from .websocket import WebSocket
 
@@ -26,7 +29,7 @@ class StreamingWebSocket(WebSocket):
     def __init__(self, *args: Any, **options: Any) -> None:
         self._started = False  # a piece of the message at the front was taken
         self._ended = 0  # messages whose end was taken
-        self._collected: list[Any] = []  # what `wait` has of it, should it be interrupted
+        self._collected: BytesIO | None = None  # what `wait` has of it, should it be interrupted
         super().__init__(*args, **options)
 
     def wait_pieces(self, timeout: float | None = None) -> Iterator[str | bytes] | None:
@@ -47,7 +50,7 @@ class StreamingWebSocket(WebSocket):
             TimeoutError: no message began in time; nothing is lost.
             ConcurrencyError: another greenlet is receiving.
         """
-        self._collected.clear()
+        self._collected = None
         while self._started:
             if self._next(timeout) is None:
                 return None
@@ -68,22 +71,36 @@ class StreamingWebSocket(WebSocket):
 
     def wait(self, timeout: float | None = None) -> str | bytes | None:
         """Return the next message whole: see `WebSocket.wait`. One over `max_message_size` closes with 1009."""
-        size = sum(map(len, self._collected))
         while not isinstance(piece := self._next(timeout), EndOfMessage):
             if piece is None:
                 return None
-            self._collected.append(piece)
-            size += len(piece)
-            if size > self._protocol.max_message_size:
+            collected = self._collected = self._collected or BytesIO()  # as a piece may be a character, of 80 bytes
+            collected.write(piece.encode() if isinstance(piece, str) else piece)
+            if collected.tell() > self._protocol.max_message_size:
                 self._refuse()
                 return None
-        message: str | bytes = piece.empty.join(self._collected)
-        self._collected.clear()
-        return message
+        return self._join(piece.empty)
+
+    def _join(self, empty: str | bytes) -> str | bytes:
+        """Return the message that was collected."""
+        collected, self._collected = self._collected, None
+        if collected is None:
+            return empty
+        if isinstance(empty, bytes):
+            return collected.getvalue()
+        payload = bytearray(collected.getbuffer())
+        del collected
+        return str(payload, "ascii") if payload.isascii() else decode(payload)
+
+    @property
+    def _held(self) -> int:
+        """Bytes that are held for this connection, besides itself."""
+        collected = 0 if self._collected is None else getsizeof(self._collected)
+        return super()._held + collected
 
     def _refuse(self) -> None:
         """Fail the connection for a message that is too large to be held whole."""
-        self._collected.clear()
+        self._collected = None
         self._drop_messages()
         limit = self._protocol.max_message_size
         self._protocol.fail(PayloadTooBig(f"a message is longer than the limit of {limit} bytes", limit=limit))

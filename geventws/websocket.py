@@ -215,7 +215,8 @@ class WebSocket(Sender):
 
         Returns:
             An `AsyncResult` that gets the round trip in seconds with the pong: `ws.ping().get(timeout=5)`. It gets
-            `ConnectionClosed` when the connection ends before.
+            `ConnectionClosed` when the connection ends before, and `TimeoutError` when 64 later pings are not answered
+            either, or when so much waits to be sent that the ping is not.
 
         Raises:
             ConnectionClosed: the connection is over, or has begun to close.

@@ -108,7 +108,8 @@ def connect(
             1011; None waits for ever.
         close_timeout: seconds that `close` waits for the server's answer; None waits for as long as the connection
             lives.
-        send_timeout: seconds without a byte taken after which a server that does not read is given up; None never does.
+        send_timeout: seconds in each of which a server has to take 64 KB of what is sent, or all that is left; else it
+            is given up. None never does.
 
     Returns:
         The connection. Its `response_headers` are those of the server's 101.

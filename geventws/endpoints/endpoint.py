@@ -48,7 +48,8 @@ class Route:
         ping_timeout: seconds after a ping within which anything has to come, or the connection is given up with
             1011; None waits for ever.
         close_timeout: seconds that `close` waits for the peer's answer; None waits for as long as the connection lives.
-        send_timeout: seconds without a byte taken after which a peer that does not read is given up; None never does.
+        send_timeout: seconds in each of which a peer has to take 64 KB of what is sent, or all that is left; else it is
+            given up. None never does.
         compression: how to compress with clients that offer permessage-deflate (RFC 7692); None never does.
         decode_text: whether `wait` returns text as `str`; otherwise as `bytes`, checked to be UTF-8 but not decoded.
         streaming: whether the handler gets a `StreamingWebSocket`, which receives messages piece by piece. Such a

@@ -98,7 +98,7 @@ class Connection:
     def _held(self) -> int:
         """Bytes that are held for this connection, besides itself: see memory.py."""
         waiting = measure(self._arrived) + measure(self._messages)
-        return waiting + self._protocol.measure() + self._stream.measure()
+        return waiting + self._protocol.measure() + self._stream.measure() + self._keepalive.measure()
 
     # What the poller calls, in the hub
 
@@ -155,10 +155,10 @@ class Connection:
             self._stream.flush()
 
     def send_timed_out(self) -> None:
-        """The peer takes nothing: give the connection up."""
+        """The peer takes too little: give the connection up."""
         timeout = self._timing.send_timeout
-        self._poller.log.tell(INFO, "%s took no bytes for %g s (send_timeout): aborted", self.peer, timeout)
-        self._lose("the peer takes no bytes")
+        self._poller.log.tell(INFO, "%s took less than 64 KB in %g s (send_timeout): aborted", self.peer, timeout)
+        self._lose("the peer takes no bytes, or too few")
 
     # Receiving
 
@@ -354,7 +354,11 @@ class Connection:
 
     def send_ping(self, payload: bytes, result: Any) -> None:
         """Send a ping whose round trip in seconds is set on `result`. Never blocks."""
-        self._stream.push(self._protocol.encode_control(Opcode.PING, payload))
+        frame = self._protocol.encode_control(Opcode.PING, payload)
+        if not self._stream.has_room:
+            result.set_exception(TimeoutError("the peer takes no bytes: the ping was not sent"))
+            return
+        self._stream.push(frame)
         self._keepalive.note(payload, result)
 
     @property

@@ -17,6 +17,13 @@ PING_JITTER = 0.1
 """By how much of itself an interval varies, so that connections opened together do not ping together."""
 
 
+MOST_PINGS = 64
+"""Pings that are remembered until they are answered."""
+
+PING_SIZE = 512
+"""Bytes that one of them takes, with the result that somebody waits for."""
+
+
 class Timing(NamedTuple):
     """The clocks of a connection, in seconds; None turns one off."""
 
@@ -99,10 +106,22 @@ class Keepalive:
         return (self._interval or 0.0) * (1 + PING_JITTER * (2 * random.random() - 1))
 
     def note(self, payload: bytes, result: Any) -> None:
-        """Note that a ping is sent, whose round trip in seconds is to be set on `result`."""
+        """Note that a ping is sent, whose round trip in seconds is to be set on `result`.
+
+        With too many that are not answered, the result of the oldest is a TimeoutError.
+        """
+        pings = self._pings
         if result is None:  # a keepalive ping takes the place of one that was not answered
-            self._pings = [ping for ping in self._pings if ping[2] is not None]
-        self._pings = [*self._pings, (payload, time.monotonic(), result)]
+            pings = [ping for ping in pings if ping[2] is not None]
+        elif len(pings) >= MOST_PINGS:
+            forgotten, pings = pings[0][2], pings[1:]
+            if forgotten is not None:
+                forgotten.set_exception(TimeoutError(f"it was not answered, nor were {MOST_PINGS} pings after it"))
+        self._pings = [*pings, (payload, time.monotonic(), result)]
+
+    def measure(self) -> int:
+        """Return the bytes that the pings take which are not answered."""
+        return PING_SIZE * len(self._pings)
 
     def take_pong(self, payload: bytes) -> None:
         """A pong answers its ping and all before it (RFC 6455 5.5.3); one that answers none is nothing."""

@@ -14,7 +14,6 @@ from ..exceptions import ConcurrencyError, ConnectionClosed
 from ..frames import encode_header
 from ..protocol.messages import RSV1
 from .connection import Connection
-from .stream import CORK_PARTS
 from .turns import UNIT_SIZE, UNITS
 
 if TYPE_CHECKING:
@@ -28,6 +27,14 @@ LARGE = 16 * 1024
 
 PLAIN_LIMIT = 4096
 """The largest payload that may skip the protocol on its way out, if nothing is to be done to it."""
+
+CORK_PARTS = 256
+"""Parts of frames that are corked at the most, in frames of up to CORK_SMALL bytes."""
+
+CORK_LARGE = 16
+"""The same with a larger one, so that some 64 KB are corked at the most."""
+
+CORK_SMALL = 256
 
 Message: TypeAlias = "str | bytes | bytearray | memoryview"
 
@@ -107,7 +114,7 @@ class Sender(Connection):
         header = headers[size] if size < 126 else _medium_header(head, 126, size)
         if self._messages:  # the handler will be back for them with more to send
             corked = self._corked
-            if 0 < len(corked) < CORK_PARTS:
+            if 0 < len(corked) < (CORK_PARTS if size <= CORK_SMALL else CORK_LARGE):
                 corked.append(header)
                 corked.append(payload)
             else:
@@ -123,7 +130,7 @@ class Sender(Connection):
                 if sent != len(frame):
                     stream.send_rest(memoryview(frame)[sent:])
         except BlockingIOError:
-            stream.send_rest(frame)
+            self._send_rest(frame)
         except OSError:
             raise self._send_error() from None
         if _is_time():
@@ -153,12 +160,18 @@ class Sender(Connection):
             if len(payload) > LARGE:
                 self._stream.send_large(header, payload)
             elif self._messages and len(payload) <= PLAIN_LIMIT:
-                self._stream.cork(header + payload)
+                self._stream.cork(header + payload, CORK_PARTS if len(payload) <= CORK_SMALL else CORK_LARGE)
             else:
                 self._stream.send(header + payload)
         except OSError:
             raise self._send_error() from None
         self._poller.turns.spend(FRAME_UNITS + len(payload) // UNIT_SIZE)
+
+    def _send_rest(self, frame: bytes) -> None:
+        try:
+            self._stream.send_rest(frame)
+        except OSError:
+            raise self._send_error() from None
 
     def _take_turn(self) -> None:
         """Block while another greenlet sends the parts of a message, between which no other message may go."""
@@ -166,6 +179,10 @@ class Sender(Connection):
             if self._parts.owner is getcurrent():
                 raise ConcurrencyError("this greenlet is sending the parts of a message")
             self._parts.done.wait()
+        try:
+            self._stream.wait_for_room()
+        except OSError:
+            raise self._send_error() from None
         if self.closed:
             raise self.closed_error()
 

@@ -12,24 +12,17 @@ from __future__ import annotations
 import errno
 import socket as _socket
 import struct
-import sys
 from typing import TYPE_CHECKING, Any
 
 from greenlet import getcurrent
 
-from ..protocol.memory import measure
-
-if sys.platform != "win32":
-    import fcntl
-    import termios
+from ..protocol.memory import PLACE, measure
+from .backlog import Backlog, count_unacknowledged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .poller import Poller
-
-CORK_PARTS = 256
-"""Parts of frames that are corked at the most; whoever corks by itself keeps each of them small."""
 
 MSG_MORE: int = getattr(_socket, "MSG_MORE", 0)  # Linux has it
 
@@ -43,7 +36,7 @@ class Stream:
         socket: a connected gevent socket. It stays its owner's to close.
         channel: the connection, for the poller.
         poller: the loop's poller.
-        send_timeout: seconds without a byte taken by the peer after which the connection is aborted.
+        send_timeout: seconds in each of which the peer has to take PACE bytes, or all that is left, or we abort.
     """
 
     opaque = False  # whether what the socket receives is not what `receive_into` returns
@@ -56,7 +49,6 @@ class Stream:
         "_registered",
         "_send_timeout",
         "_socket",
-        "_unacknowledged",
         "_writers",
         "blocked",
         "channel",
@@ -72,12 +64,11 @@ class Stream:
         self.channel = channel
         self.poller = poller
         self.transmit = self._get_transmit()  # sends without blocking, and returns how much was taken
-        self.error: OSError | None = None  # why nothing can be sent any more
+        self.error: tuple[Any, ...] | None = None  # errno and text, why nothing can be sent any more
         self.corked: list[bytes] = []  # whole frames that wait for company, in any number of parts
         self.blocked = False  # the kernel takes nothing; the poller tells when it does again
-        self._backlog: Any = ()  # what it has not taken, in order: a list while blocked
+        self._backlog: Backlog | None = None  # what it has not taken, while blocked
         self._alarm: Any = None
-        self._unacknowledged = 0
         self._writers: Any = ()  # greenlets that wait until the backlog is empty
         self._reading = True
         self._registered = False
@@ -178,7 +169,19 @@ class Stream:
 
     def measure(self) -> int:
         """Return the bytes of what is left to send, without what a greenlet waits for that has sent it."""
-        return measure(self.corked)
+        return measure(self.corked) + (self._backlog.owned if self._backlog is not None else 0)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more may wait to be sent that nobody waits for."""
+        return self._backlog is None or self._backlog.has_room
+
+    def wait_for_room(self) -> None:
+        """Block while greenlets that gave up waiting have left too much to be sent. Raises OSError as `send` does."""
+        while not self.has_room:
+            if getcurrent() is self.poller.hub:
+                raise OSError(errno.ENOBUFS, "the peer takes no bytes, and a callback of the loop cannot wait")
+            self._wait(0)
 
     def send(self, data: bytes) -> None:
         """Send whole frames. Blocks while the peer does not take them; any greenlet may call it.
@@ -186,22 +189,26 @@ class Stream:
         Raises:
             OSError: the connection is broken.
         """
+        if self.blocked:
+            self.wait_for_room()
         if self.corked:
             self.corked.append(data)
             data = self._uncork()
         self._put(data)
         if self.blocked:
-            self._wait()
+            self._wait(len(data))
 
     def send_rest(self, data: bytes | memoryview) -> None:
         """Send what `transmit` did not take. Blocks, and raises, as `send` does."""
         self._block(data)
-        self._wait()
+        self._wait(len(data))
 
     def send_large(self, header: bytes, payload: bytes | memoryview) -> None:
         """Send a frame without copying its payload. Blocks, and raises, as `send` does."""
         if self.corked:
             self.flush()
+        if self.blocked:
+            self.wait_for_room()
         if self.blocked or self.error is not None:
             self._put(header)
             self._put(payload)
@@ -212,18 +219,19 @@ class Stream:
             if sent < len(header) + len(payload):
                 self._block(memoryview(payload)[max(sent - len(header), 0) :])
         if self.blocked:
-            self._wait()
+            self._wait(len(header) + len(payload))
 
-    def cork(self, data: bytes) -> None:
-        """Send whole frames soon: with the next ones, or when the greenlet's turn ends. May block, as `send` does."""
+    def cork(self, data: bytes, most: int) -> None:
+        """Send whole frames soon: with up to `most` more, or when the greenlet's turn ends. May block, as `send`."""
         corked = self.corked
         if not corked and self.poller.current is not self.channel:
             self.poller.loop.run_callback(self.poller.call, self.channel, self.flush)
         corked.append(data)
-        if len(corked) >= CORK_PARTS:
-            self._put(self._uncork())
+        if self.blocked or len(corked) >= most:
+            data = self._uncork()
+            self._put(data)
             if self.blocked:
-                self._wait()
+                self._wait(len(data))
 
     def push(self, data: bytes) -> None:
         """Send whole frames as soon as the peer takes them, without blocking. Never raises."""
@@ -234,10 +242,12 @@ class Stream:
     def flush(self) -> None:
         """Send what is corked, as far as the peer takes it. Never blocks, never raises."""
         if self.corked:
+            data = self._uncork()
             try:
-                self._put(self._uncork())
+                self._put(data)
             except OSError:
-                pass  # it is noted; the next send tells
+                return  # it is noted; the next send tells
+            self._own(len(data))
 
     def flush_last(self) -> None:
         """Flush right before a shutdown: what is left waits for the FIN, and leaves in one packet with it."""
@@ -251,20 +261,15 @@ class Stream:
                 return
             if sent < len(data):
                 self._block(memoryview(data)[sent:])
+                self._own(len(data))
 
     def writable(self) -> None:
         """Go on sending: the poller's word that the kernel takes bytes again. Never blocks, never raises."""
-        backlog = self._backlog
-        if self._alarm is not None:
-            self._alarm.again(self.poller.call, self.channel, self._check_progress)
         try:
-            while backlog:
-                sent = self._try(self.transmit, backlog[0])
-                if sent < len(backlog[0]):
-                    backlog[0] = memoryview(backlog[0])[sent:]
-                    return
-                del backlog[0]
-        except OSError:
+            if self._backlog is not None and not self._backlog.send(self.transmit):
+                return
+        except OSError as error:
+            self._fail(error)
             self._watch()
             return
         self._unblock()
@@ -298,8 +303,8 @@ class Stream:
     def _put(self, data: bytes | memoryview) -> None:
         """Send as much as the kernel takes, and leave the rest to the poller."""
         if self.error is not None:
-            raise self.error
-        if self.blocked:
+            raise OSError(*self.error)
+        if self._backlog is not None:
             self._backlog.append(data)
             return
         sent = self._try(self.transmit, data)
@@ -332,34 +337,29 @@ class Stream:
 
     def _block(self, rest: bytes | memoryview) -> None:
         """Leave the rest to the poller, and see to it that this ends."""
-        self._backlog = [*self._backlog, rest]
-        if not self.blocked:
-            self.blocked = True
-            self._watch()
-            if self._send_timeout is not None:
-                self._alarm = self.poller.loop.timer(self._send_timeout, self._send_timeout)
-                self._alarm.start(self.poller.call, self.channel, self._check_progress, update=True)
-                self._unacknowledged = self._count_unacknowledged()
+        if self._backlog is not None:
+            self._backlog.append(rest)
+            return
+        self.blocked, self._backlog = True, Backlog(rest, count_unacknowledged(self.channel.fd))
+        self._watch()
+        if self._send_timeout is not None:
+            self._alarm = self.poller.loop.timer(self._send_timeout, self._send_timeout)
+            self._alarm.start(self.poller.call, self.channel, self._check_progress, update=True)
+
+    def _own(self, size: int) -> None:
+        """Count bytes that are left to send, and that nobody waits for."""
+        if self._backlog is not None:
+            self._backlog.owned += size + PLACE
 
     def _check_progress(self) -> None:
-        """Give up a peer that took nothing; the kernel calls a socket writable only with a third of its buffer free."""
-        before, self._unacknowledged = self._unacknowledged, self._count_unacknowledged()
-        if self._unacknowledged >= before:
+        """Give up a peer that is too slow."""
+        if self._backlog is not None and self._backlog.is_too_slow(count_unacknowledged(self.channel.fd)):
             self.channel.send_timed_out()
-
-    def _count_unacknowledged(self) -> int:
-        """Return how many bytes the kernel holds that the peer has not taken; 0 where it does not tell."""
-        if sys.platform == "win32":
-            return 0
-        try:
-            return int.from_bytes(fcntl.ioctl(self.channel.fd, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-        except OSError:
-            return 0
 
     def _unblock(self) -> None:
         """Nothing is left: wake who waits for that."""
         self.blocked = False
-        self._backlog = ()
+        self._backlog = None
         if self._alarm is not None:
             self._alarm.close()
             self._alarm = None
@@ -371,23 +371,28 @@ class Stream:
         while self._writers and not self.blocked:
             self._writers.pop(0).switch()
 
-    def _wait(self) -> None:
-        """Block until nothing is left to send."""
+    def _wait(self, size: int) -> None:
+        """Block until nothing is left to send; `size` is how much of that is the caller's."""
         greenlet = getcurrent()
         if greenlet is self.poller.hub:
-            return  # a callback of the loop cannot wait
+            self._own(size)  # a callback of the loop cannot wait
+            return
         self._writers = [*self._writers, greenlet]
         try:
             self.poller.hub.switch()
+        except BaseException:
+            if size:
+                self._own(size)
+            raise
         finally:
             if greenlet in self._writers:
                 self._writers.remove(greenlet)
         if self.error is not None:
-            raise self.error
+            raise OSError(*self.error)
 
     def _fail(self, error: OSError) -> None:
-        """Give up sending, and wake who waits for it."""
+        """Give up sending, and wake who waits for it. The error's traceback would keep what was being sent."""
         if self.error is None:
-            self.error = error
+            self.error = error.args
         self.corked.clear()
         self._unblock()

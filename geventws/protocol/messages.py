@@ -113,7 +113,8 @@ class Assembler:
     @property
     def full(self) -> bool:
         """Whether no further frame may be decoded for now."""
-        return self.whole or self.tired or (self.waiting > 0 and self.waiting > read_ahead(self.max_message_size))
+        share = 2 if self.streaming else 1  # what `wait` collects is held besides
+        return self.whole or self.tired or self.waiting * share > read_ahead(self.max_message_size)
 
     @property
     def tired(self) -> bool:

@@ -133,10 +133,10 @@ def serve_busy(serve: Any, busy: Busy, host: str, secure: dict[str, Any]) -> Any
     return serve(application, server_class=kind, **options)
 
 
-def check_held(ws: Any, traced: Traced, times: int) -> None:
+def check_held(ws: Any, traced: Traced, times: int, limit: int = LIMIT) -> None:
     """The account is right, within what small objects and the test itself make of it, and so is what it bounds."""
-    assert ws._held <= times * LIMIT + SLACK
-    assert traced.peak <= times * LIMIT + SLACK
+    assert ws._held <= times * limit + SLACK
+    assert traced.peak <= times * limit + SLACK
     assert traced.now - NOISE <= ws._held <= 1.5 * traced.now + NOISE
 
 
@@ -260,3 +260,51 @@ def test_pings_in_one_read_are_answered_in_slices(join: Any) -> None:
             client.expect(b"\x8a\x64" + b"x" * 100)
         assert traced.peak < SLACK + 1_200_000  # the client's own frames, and what it has read
     client.leave()
+
+
+TINY = raw.frame(raw.CONTINUATION, "\u0101", fin=False)  # a character of two bytes, for which Python takes 76
+
+
+@pytest.mark.parametrize("over", ["TCP", "TLS"])
+@pytest.mark.parametrize("waits", [True, False])
+def test_tiny_pieces_are_bounded(serve: Any, secure: Any, over: str, waits: bool) -> None:
+    """Whether they wait for the handler, or `wait` collects them to a whole message."""
+    limit, sockets, go, result = 64 * 1024, [], Event(), []
+
+    def handler(ws: Any) -> None:
+        sockets.append(ws)
+        if not waits:
+            go.wait()
+        result.append(ws.wait())
+
+    application = WebSocketWSGI(handler, streaming=True, max_message_size=limit, origins=None)
+    client = serve(application, **(secure if over == "TLS" else {})).connect()
+    until(lambda: sockets)
+    count = limit // 2 - 1
+    data = raw.frame(raw.TEXT, "", fin=False) + TINY * count
+    with Traced() as traced:
+        pushing = gevent.spawn(client.send, data)
+        if waits:
+            until(lambda: pushing.dead and sockets[0]._held > limit * 9 // 10)
+        else:
+            until(lambda: sockets[0]._stream.paused)
+        check_held(sockets[0], traced, 2, limit)
+    go.set()
+    pushing.get()
+    client.send(raw.frame(raw.CONTINUATION, "\u0101"))
+    client.expect_close()
+    assert result == ["\u0101" * (count + 1)]
+
+
+def test_a_message_in_pieces_is_measured_in_bytes(serve: Any) -> None:
+    result = []
+    options = {"streaming": True, "max_message_size": 1000, "origins": None}
+    site = serve(WebSocketWSGI(lambda ws: result.append(ws.wait()), **options))
+    client = site.connect()
+    client.send(raw.text("\xe9" * 500))
+    client.expect_close()
+    client = site.connect()
+    client.send(raw.text("\xe9" * 501))
+    client.expect_close(1009, None)
+    assert result == ["\xe9" * 500, None]
+

@@ -88,12 +88,14 @@ def test_peer_that_takes_no_bytes_is_given_up(join, log):
 
 
 def test_slow_peer_that_takes_some_bytes_is_not_given_up(join, log):
-    """It takes 200 KB/s: too few for the kernel to call the server's socket writable in time."""
-    client = join(lambda ws: ws.send(b"x" * 5_000_000), send_timeout=0.3, receive_buffer=16384)
-    begin = time.monotonic()
-    while time.monotonic() - begin < 1:
+    """It takes 128 KB in each send_timeout, more than it must, and too few for the kernel to call a socket writable."""
+    client = join(lambda ws: ws.send(b"x" * 5_000_000), send_timeout=0.5, receive_buffer=16384)
+    begin, taken = time.monotonic(), 0
+    while (passed := time.monotonic() - begin) < 1.2:
         client.read(2000)
-        gevent.sleep(0.01)
+        taken += 2000
+        if taken > 256 * 1024 * passed:
+            gevent.sleep(0.01)
     assert log() == []
     client.reset()
 

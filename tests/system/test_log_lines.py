@@ -191,7 +191,7 @@ SCENARIOS: dict[tuple[str, str], Callable[[Any], None]] = {
     ("engine.connection", "%s: closed with %d: %s"): breach,
     ("engine.poller", "%s: an internal error"): internal_error,
     ("engine.connection", "%s sent nothing for %g s after a ping (ping_timeout)"): dead,
-    ("engine.connection", "%s took no bytes for %g s (send_timeout): aborted"): never_reads,
+    ("engine.connection", "%s took less than 64 KB in %g s (send_timeout): aborted"): never_reads,
     ("compat.pulsar.protocol", "%s: on_close failed"): on_close_failed,
     ("compat.pulsar04", "%s: on_close failed"): on_close_failed_in_0_4,
     ("compat.wsocket", "%r failed"): event_failed,

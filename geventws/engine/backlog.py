@@ -1,0 +1,92 @@
+"""What the kernel has not taken of what a connection sends: whose it is, and how fast the peer takes it."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from typing import TYPE_CHECKING
+
+if sys.platform != "win32":
+    import fcntl
+    import termios
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PACE = 64 * 1024
+"""Bytes that a peer has to take in each `send_timeout`, or all that is left."""
+
+
+MOST_OWNED = 64 * 1024
+"""Bytes that nobody waits for in `send`, past which nothing is added to them."""
+
+
+class Backlog:
+    """The bytes that are left to send while sending is blocked.
+
+    Args:
+        rest: the first of them.
+        unacknowledged: bytes that the kernel holds and the peer has not taken.
+
+    Attributes:
+        owned: bytes that nobody waits for in `send`: replies, and what was left by a greenlet that gave up waiting.
+    """
+
+    __slots__ = ("_goal", "_parts", "_sent", "_unacknowledged", "owned")
+
+    def __init__(self, rest: bytes | memoryview, unacknowledged: int) -> None:
+        self._parts = deque([rest])
+        self.owned = 0
+        self._unacknowledged = unacknowledged
+        self._sent = 0  # bytes that the kernel has taken since the pace was judged
+        self._goal = 0  # bytes that the peer has to take before it is judged again
+        self._begin_window()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more may be added that nobody waits for."""
+        return self.owned <= MOST_OWNED
+
+    def append(self, data: bytes | memoryview) -> None:
+        """Add bytes at the end."""
+        self._parts.append(data)
+
+    def send(self, transmit: Callable[[bytes | memoryview], int]) -> bool:
+        """Send what the kernel takes; return whether nothing is left."""
+        parts = self._parts
+        while parts:
+            try:
+                sent = transmit(parts[0])
+            except BlockingIOError:
+                return False
+            self._sent += sent
+            if sent < len(parts[0]):
+                parts[0] = memoryview(parts[0])[sent:]
+                return False
+            parts.popleft()
+        return True
+
+    def _begin_window(self) -> None:
+        """Judge the pace of the peer from now on, by what is left for it."""
+        self._goal = min(PACE, sum(map(len, self._parts)) + self._unacknowledged)
+        self._sent = 0
+
+    def is_too_slow(self, unacknowledged: int) -> bool:
+        """Whether the peer has not kept its pace in the window that ends now; another one begins.
+
+        What counts is what the peer has acknowledged: the kernel takes bytes only with a third of its buffer free.
+        """
+        taken = self._sent + self._unacknowledged - unacknowledged
+        goal, self._unacknowledged = self._goal, unacknowledged
+        self._begin_window()
+        return taken < goal
+
+
+def count_unacknowledged(fd: int) -> int:
+    """Return how many bytes the kernel holds that the peer has not taken; 0 where it does not tell."""
+    if sys.platform == "win32":
+        return 0
+    try:
+        return int.from_bytes(fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except OSError:
+        return 0
