@@ -26,7 +26,7 @@ TREE = {
     "protocol": ["json", "memory", "partial", "permessage_deflate", "messages", "connection", "hixie76"],
     "engine": ["logs", "watchers", "turns", "receiver", "poller", "waiters", "deadlines", "backlog", "stream", "tls",
                "intake", "keepalive", "connection", "sending", "crew"],
-    "hosts": ["sockets", "pywsgi", "pywsgi_bodies", "gunicorn", "own", "upgrade"],
+    "hosts": ["sockets", "pywsgi", "gunicorn", "own", "upgrade", "pywsgi_bodies"],
     "endpoints": ["legacy", "endpoint", "decorator", "callbacks", "middleware"],
     "server": ["http_stream", "http_body", "given", "http_connection", "workers", "termination",
                "server"],

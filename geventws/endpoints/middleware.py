@@ -81,7 +81,7 @@ class WebSocketMiddleware(Route):
         environ["wsgi.input"], environ["wsgi.input_terminated"] = EMPTY_INPUT, True  # a handshake has no body
         environ["wsgi.websocket"] = ws
         environ["wsgi.websocket_version"] = str(upgrade.version)
-        answer = Answer(start_response, ws)
+        answer = Answer(start_response, ws, host.end_with_answer)
         code = 1011
         try:
             yield from self._relay(environ, answer)
@@ -142,10 +142,12 @@ class Answer:
     Args:
         start_response: the server's.
         ws: the connection.
+        end: called when a plain answer begins, with which the connection ends.
     """
 
-    def __init__(self, start_response: StartResponse, ws: RequestWebSocket) -> None:
+    def __init__(self, start_response: StartResponse, ws: RequestWebSocket, end: Callable[[], object]) -> None:
         self.ws = ws
+        self._end = end
         self._start_response = start_response
         self._head: tuple[Any, ...] | None = None
         self._begun = False
@@ -179,6 +181,7 @@ class Answer:
         if not self._begun and self._head is not None:
             self._begun = True
             self.ws.give_up("the request was answered without it")
+            self._end()
             self._write = self._start_response(*self._head)
         return True
 

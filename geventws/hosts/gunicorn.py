@@ -87,9 +87,9 @@ class GunicornHost:
         self._unreader.sock = Ended()
         return detach_socket(socket)
 
-    def forget_unread(self) -> None:
-        """Drop what was read ahead: gunicorn would go on with the next request in it."""
-        take_unread(self._unreader)
+    def end_with_answer(self) -> None:
+        """End the connection with the answer: gunicorn ignores what that says, and would read what follows."""
+        self._response.force_close()
 
 
 def _drop(_data: Any) -> None:

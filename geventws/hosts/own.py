@@ -55,5 +55,5 @@ class OwnHost:
         """Return the socket of a connection that is to outlive its request."""
         return self._handler.give_away()
 
-    def forget_unread(self) -> None:
-        """Do nothing: the server ends with the connection."""
+    def end_with_answer(self) -> None:
+        """Do nothing: the server goes by the answer's Connection field."""

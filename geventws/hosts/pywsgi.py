@@ -80,8 +80,8 @@ class PyWSGIHost:
         """Return the bare socket of a connection that outlives its request; `switch` returned the gevent socket."""
         return detach_socket(socket)
 
-    def forget_unread(self) -> None:
-        """See to it that what follows is not read as a request: pywsgi ends with the connection."""
+    def end_with_answer(self) -> None:
+        """Do nothing: pywsgi goes by the answer's Connection field."""
 
 
 def send_answer(

@@ -9,14 +9,14 @@ and the connection ends with its answer.
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 from gevent.pywsgi import Input, WSGIHandler
-from gevent.socket import SHUT_RD, socket
+
+from .upgrade import find_handler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     Environ = dict[str, Any]
     StartResponse = Callable[..., Any]
@@ -31,7 +31,7 @@ def call_bounded(
         return application(environ, start_response)
     length = environ.get("CONTENT_LENGTH")
     chunked = environ.get("HTTP_TRANSFER_ENCODING", "").lower() == "chunked"
-    handler = getattr(start_response, "__self__", None)
+    handler = find_handler(start_response)
     if isinstance(handler, WSGIHandler):
         body = handler.wsgi_input  # the very one that pywsgi looks at afterwards
     else:
@@ -39,8 +39,7 @@ def call_bounded(
     environ["wsgi.input"], environ["wsgi.input_terminated"] = body, True
     if length in (None, "0") and not chunked:
         return application(environ, start_response)
-    result = application(environ, _closing(start_response))
-    return result if isinstance(handler, WSGIHandler) else _end_after(result, reader)
+    return application(environ, _closing(start_response))
 
 
 def _closing(start_response: StartResponse) -> StartResponse:
@@ -51,14 +50,3 @@ def _closing(start_response: StartResponse) -> StartResponse:
         return start_response(status, [*others, ("Connection", "close")], *exc_info)
 
     return start
-
-
-def _end_after(result: Iterable[bytes], reader: Any) -> Iterator[bytes]:
-    """Yield an answer, after which pywsgi, which does not know that the body was read, has nothing to read it from."""
-    try:
-        yield from result
-    finally:
-        if hasattr(result, "close"):
-            result.close()
-        with contextlib.suppress(OSError):
-            socket.shutdown(reader.raw._sock, SHUT_RD)  # and not SSLSocket's, which would end TLS as well

@@ -80,8 +80,8 @@ class Host(Protocol):
     def detach(self, socket: Any) -> Any:
         """Return the socket of a connection that is to outlive its request; None where it cannot."""
 
-    def forget_unread(self) -> None:
-        """See to it that what was read ahead is not taken for the next request."""
+    def end_with_answer(self) -> None:
+        """See to it that the connection ends with the answer, which says so, and nothing after it is a request."""
 
 
 def find_host(environ: Environ, start_response: StartResponse) -> Host:
@@ -89,14 +89,18 @@ def find_host(environ: Environ, start_response: StartResponse) -> Host:
     handler = environ.get(SEAM)
     if handler is not None:
         return OwnHost(environ, handler)
-    handler = getattr(start_response, "__self__", None)
-    if not _is_handler(handler):
-        handler = _search_stack()
+    handler = find_handler(start_response)
     if handler is None:
         return UnknownHost(environ)
     if isinstance(handler, WSGIHandler):
         return OwnHost(environ, handler) if hasattr(handler, "give_away") else PyWSGIHost(environ, handler)
     return GunicornHost(environ, handler)
+
+
+def find_handler(start_response: StartResponse) -> Any:
+    """Return the handler of pywsgi's, or the response of gunicorn's, that called the application; None for others."""
+    handler = getattr(start_response, "__self__", None)
+    return handler if _is_handler(handler) else _search_stack()
 
 
 def show_certificate(environ: Environ, start_response: StartResponse) -> None:
@@ -172,7 +176,7 @@ class UnknownHost:
             return None
         return detach_socket(socket)
 
-    def forget_unread(self) -> None:
+    def end_with_answer(self) -> None:
         """Drop what was read ahead."""
         unreader = find_unreader(self._environ)
         if unreader is not None:
@@ -207,11 +211,12 @@ def refuse(environ: Environ, start_response: StartResponse, error: HandshakeErro
 def answer(
     environ: Environ, start_response: StartResponse, status: str, headers: Headers, body: bytes
 ) -> list[bytes]:
-    """Answer a request in plain HTTP, and end the connection if there is a body that nobody reads."""
+    """Answer a request in plain HTTP, and end the connection, at once if there is a body that nobody reads."""
+    host = find_host(environ, start_response)
+    host.end_with_answer()
     if environ.get("CONTENT_LENGTH", "") in ("", "0") and "HTTP_TRANSFER_ENCODING" not in environ:
         start_response(status, headers)
         return [body]
-    host = find_host(environ, start_response)
     host.send(start_response, status, headers, body)  # at once: middleware may take the result, and never close it
     _end_behind_answer(host)
     return []
@@ -224,11 +229,10 @@ def _end_behind_answer(host: Host) -> None:
     """
     try:
         socket = host.socket
-        host.forget_unread()
         socket.shutdown(gsocket.SHUT_WR)
         with gevent.Timeout(LINGER, False):
             while socket.recv(16384):
-                pass
+                gevent.sleep(0)  # or a client that sends without a pause would keep the time from ending
         socket.shutdown(gsocket.SHUT_RD)
     except (NoSocket, OSError):
         pass  # there is none, or it has gone

@@ -9,8 +9,9 @@ from typing import Any
 
 import gevent
 import pytest
+from kit import raw
 from kit.pair_hosts import EXACT, GUESTS, IN_PROCESS, serving
-from kit.request_pairs import READS, SPLITS, Case, check, fetch_seen, make_cases, make_messages
+from kit.request_pairs import READS, SPLITS, Case, check, converse, fetch_seen, make_cases, make_messages
 
 
 @pytest.fixture(scope="module", params=IN_PROCESS + GUESTS)
@@ -47,6 +48,18 @@ def test_where_pywsgi_reads_a_body_twice(host: tuple[str, int]) -> None:
     fixed = {"offer": ["h2c", "websocket, kept", "garbage"], "framing": ["length", "chunked"], "body": ["a request"]}
     counts = run(host, make_cases(108, seed=2, **fixed, method=["POST"], split=SPLITS[:5], reads=READS))
     assert all(count >= 1 for _, count in counts)
+
+
+def test_nothing_after_a_handshake_is_a_request(host: tuple[str, int]) -> None:
+    """Though the application answers it as any request: what follows may be frames."""
+    name, port = host
+    more = b"POST /second HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    with gevent.Timeout(60):
+        for pieces in ([raw.handshake("/first") + more], [raw.handshake("/first"), more]):
+            received = converse(port, pieces)
+            assert received.startswith(b"HTTP/1.1 101 " if name == "compat" else b"HTTP/1.1 200 ")
+            assert received.count(b"HTTP/1.1 ") == 1
+        assert [path for _, path, _ in fetch_seen(port) if path != "/first"] == []
 
 
 def test_the_cases_are_those_that_go_wrong() -> None:

@@ -9,8 +9,8 @@ from kit.hosts import GUNICORN, Host
 from kit.pairs_app import make_server
 
 IN_PROCESS = ["WebSocketServer", "pywsgi", "pywsgi, wrapped", "compat"]
-GUESTS = ["gunicorn -k gevent_pywsgi"]
-EXACT = ["WebSocketServer", "compat"]
+GUESTS = ["gunicorn -k gevent", "gunicorn -k gevent_pywsgi"]
+EXACT = ["WebSocketServer", "compat", "gunicorn -k gevent"]
 """Those that read each body once, so that the connection goes on."""
 
 
