@@ -20,7 +20,7 @@ NODE = build/engineio/.made
 PEERS = $(VENV)/.peers
 CORE = _frame_build.py $(filter-out %/_frame.c,$(wildcard geventws/_core/*.[ch] geventws/_core/deflate/*.[ch]))
 
-.PHONY: help run test watchers build lint types conformance sanitize bench docs wheel clean
+.PHONY: help run test watchers build lint types conformance sanitize bench hostile docs wheel clean
 
 help:           ## this list
 	@sed -nE 's/^([a-z]+):.*## */\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -51,6 +51,9 @@ sanitize: $(TOOLS)  ## the C core's tests with address and undefined-behaviour s
 
 bench: $(PEERS) ## benchmarks against other servers
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+hostile: $(TOOLS) $(PROGRAMS)  ## attacks on every host, and what each may cost
+	PYTHONPATH=benchmarks $(BIN)/python -m hostile $(ARGS)
 
 docs: $(BUILT)  ## check the pages, and render them into docs/_build
 	$(BIN)/python -m pip install --quiet 'geventws[docs]'

@@ -1,0 +1,114 @@
+"""The table: every attack, what is measured, and the bound.
+
+A bound is what the defaults promise, whoever the peer is: 2 x `max_message_size` + 256 KB of memory for a
+connection, 5 x while a text with a wide character waits; turns of the loop of 5 ms; and the clocks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import wire
+from .attacks import deaf, floods, memory
+from .attacks.floods import beside, bombs, many
+from .attacks.memory import LIMIT, Attack, plain, sends, texts, zeros
+
+HELD = 2 * (LIMIT >> 10) + 256
+"""KB that are held for a connection at the most."""
+
+WIDE = 5 * (LIMIT >> 10) + 256
+"""The same while a text with a wide character waits to be taken."""
+
+SHARED = 768
+"""KB that all connections share: the loop's buffer of 512 KB, which the first large batch fills, and some slack."""
+
+TURNS = {"ms median": 25.0, "ms p99": 100.0}
+"""A few turns of 5 ms: five, and twenty where several peers flood at once."""
+
+SERVED = {"unserved": 0, "s CPU": 0.3}
+"""Everybody else is served, and the loop does not spin: seconds of CPU in the second after it."""
+
+SERVERS = ("pywsgi", "server", "pywsgi-callbacks", "server-tls", "server-callbacks-tls", "pywsgi-twin")
+CLIENTS = ("client", "client-tls", "client-twin")
+ALL = SERVERS + CLIENTS
+PATCHED = tuple(f"{name}-patched" for name in ALL)
+BLOCKING = ("pywsgi", "server-tls", "pywsgi-twin", "client")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One attack.
+
+    Args:
+        name: how it is asked for.
+        what: what is done, in a line.
+        attack: does it, and returns figures by their units.
+        bounds: the most that each figure may be.
+        hosts: the programs that a default run attacks.
+        about: what the program has to be for it; see victim/.
+    """
+
+    name: str
+    what: str
+    attack: Attack
+    bounds: dict[str, float] = field(hash=False)
+    hosts: tuple[str, ...]
+    about: dict[str, Any] = field(default_factory=dict, hash=False)
+
+
+def held(kilobytes: float) -> dict[str, float]:
+    """Return the bound of what is held, as a process grows by it."""
+    return {"KB": kilobytes + SHARED}
+
+
+EMOJI = texts(LIMIT, 200 << 10)
+EMOJI_64K = texts(64 << 10, 270 << 10)
+EMOJI_40 = texts(LIMIT, 15 << 10)
+PLAIN = wire.text_with_emoji(LIMIT)
+
+ROWS = (
+    Row("emoji-busy", "deflated 1 MiB texts with an emoji, 200 KB; busy", sends(EMOJI, "/busy"), held(WIDE), ALL),
+    Row("emoji-echo", "the same; echo", sends(EMOJI, "/echo"), held(2 * WIDE), ALL),
+    Row("emoji-busy-40", "the same, 40 x 15 KB; busy", sends(EMOJI_40, "/busy", peers=40), held(40 * WIDE), ALL),
+    Row("emoji-echo-40", "the same, 40 x 15 KB; echo", sends(EMOJI_40, "/echo", peers=40), held(40 * WIDE), ALL),
+    Row("zeros-busy", "deflated 1 MiB of zeros, 200 KB; busy", sends(zeros(200 << 10), "/busy"), held(HELD), ALL),
+    Row("emoji-64k-busy", "deflated 64 KiB texts, 270 KB; busy", sends(EMOJI_64K, "/busy"), held(WIDE), ALL),
+    Row("emoji-reset", "1 MiB texts, 700 KB, then a RST while paused; busy",
+        sends(texts(LIMIT, 700 << 10), "/busy", reset=True), held(WIDE), ALL),
+    Row("plain-emoji-busy", "plain 1 MiB texts with an emoji, 7 MB; busy",
+        sends(plain(wire.TEXT, PLAIN, 7 << 20), "/busy", deflate=False), held(WIDE), ALL),
+    Row("plain-binary-busy", "plain 1 MiB binary, 7 MB; busy",
+        sends(plain(wire.BINARY, bytes(LIMIT), 7 << 20), "/busy", deflate=False), held(HELD), ALL),
+    Row("pieces", "2,000,000 fragments of one two-byte character; streaming, wait()",
+        sends(memory.fragments("é".encode(), 500_000), "/pieces", deflate=False), held(HELD), BLOCKING),
+    Row("pings", "100,000 pings of 125 B to a peer that does not read; busy",
+        sends(memory.pings(100_000), "/busy", receive_buffer=1 << 14), held(HELD), ALL),
+    Row("fragments", "131,071 fragments of one byte; busy",
+        sends(memory.fragments(b"x", 131_071), "/busy", deflate=False), held(HELD), ALL),
+    Row("fragments-empty", "500,000 empty fragments; busy",
+        sends(memory.fragments(b"", 500_000), "/busy", deflate=False), held(HELD), ALL),
+    Row("bomb", "one message of 1 GiB, deflated; echo", sends(memory.bomb, "/echo"), held(HELD), ALL),
+    Row("never-reads", "ten senders of 64 MB to a peer that takes nothing, after send_timeout",
+        memory.never_reads, held(HELD), ALL),
+    Row("pings-unanswered", "20,000 ws.ping() that are never answered", memory.unanswered, held(HELD), ALL),
+    Row("alone", "no attack: what the measuring costs", floods.alone, TURNS, ALL),
+    Row("flood-tiny", "16 peers of messages of one byte, beside an echo",
+        beside(many(wire.BINARY, b"x"), 16), TURNS, ALL),
+    Row("flood-pings", "16 peers of pings, beside an echo", beside(many(wire.PING), 16), TURNS, ALL),
+    Row("flood-fragments", "16 peers of fragments, beside an echo", beside(floods.fragments, 16), TURNS, ALL),
+    Row("flood-bombs", "4 peers of deflated 1 MiB texts, beside an echo", beside(bombs, 4), TURNS, ALL),
+    Row("flood-handshakes", "16 peers of handshakes, beside an echo", floods.handshakes, TURNS, SERVERS),
+    Row("pour", "a handler sends for ever to a fast reader, beside handshakes",
+        beside(None, 1, "/pour", handshakes=True), TURNS, SERVERS),
+    Row("pour-echo", "the same, beside an echo", beside(None, 1, "/pour"), TURNS, ALL),
+    Row("reserved-opcode", "a frame with a reserved opcode, while a log handler's lock is held",
+        deaf.beside(deaf.reserved_opcode), SERVED, PATCHED, {"held_log": True}),
+    Row("no-memory", "a message that inflates to more than the process may have",
+        deaf.beside(deaf.out_of_memory), SERVED, ALL, {"memory": 500 << 20}),
+    Row("control-raises", "a ping, where on_control raises", deaf.beside(deaf.failing_control), SERVED, CLIENTS),
+    Row("closed-under", "a socket closed under its connection, its number a stranger's",
+        deaf.beside(deaf.closed_under), SERVED, ALL),
+    Row("resets", "20 peers that hang up with a RST in a message", deaf.beside(deaf.resets), SERVED, ALL),
+    Row("broken-rules", "frames that break six rules", deaf.beside(deaf.broken_rules), SERVED, ALL),
+)  # fmt: skip
