@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import wire
-from .attacks import deaf, floods, memory
+from .attacks import deaf, ends, floods, forks, memory, proxies, slow, text
 from .attacks.floods import beside, bombs, many
 from .attacks.memory import LIMIT, Attack, plain, sends, texts, zeros
+from .attacks.slow import BODIES, DEADLINES, dribbled
 
 HELD = 2 * (LIMIT >> 10) + 256
 """KB that are held for a connection at the most."""
@@ -26,6 +27,9 @@ SHARED = 768
 TURNS = {"ms median": 25.0, "ms p99": 100.0}
 """A few turns of 5 ms: five, and twenty where several peers flood at once."""
 
+GONE = {"left": 0} | TURNS
+"""A second after their deadline none are left, and others were served meanwhile."""
+
 SERVED = {"unserved": 0, "s CPU": 0.3}
 """Everybody else is served, and the loop does not spin: seconds of CPU in the second after it."""
 
@@ -33,6 +37,9 @@ SERVERS = ("pywsgi", "server", "pywsgi-callbacks", "server-tls", "server-callbac
 CLIENTS = ("client", "client-tls", "client-twin")
 ALL = SERVERS + CLIENTS
 PATCHED = tuple(f"{name}-patched" for name in ALL)
+FORKED = ("pywsgi", "server-tls", "pywsgi-callbacks", "client", "pywsgi-libuv", "pywsgi-patched")
+WITHOUT_TLS = ("pywsgi", "server", "pywsgi-callbacks", "server-callbacks")
+OURS = ("server", "server-tls")
 BLOCKING = ("pywsgi", "server-tls", "pywsgi-twin", "client")
 
 
@@ -62,6 +69,18 @@ def held(kilobytes: float) -> dict[str, float]:
     return {"KB": kilobytes + SHARED}
 
 
+def clocks(options: dict[str, float]) -> dict[str, Any]:
+    """Return what sets a server's clocks."""
+    return {"options": options}
+
+
+FORKS = {
+    "gevent": "gevent.fork() in a handler, and a child that sleeps",
+    "exception": "gevent.fork(), and a child that leaves its handler by an exception",
+    "process": "multiprocessing.Process in a handler",
+    "terminate": "multiprocessing.Process, terminated",
+    "subprocess": "gevent.subprocess with an at-fork hook that yields",
+}
 EMOJI = texts(LIMIT, 200 << 10)
 EMOJI_64K = texts(64 << 10, 270 << 10)
 EMOJI_40 = texts(LIMIT, 15 << 10)
@@ -111,4 +130,25 @@ ROWS = (
         deaf.beside(deaf.closed_under), SERVED, ALL),
     Row("resets", "20 peers that hang up with a RST in a message", deaf.beside(deaf.resets), SERVED, ALL),
     Row("broken-rules", "frames that break six rules", deaf.beside(deaf.broken_rules), SERVED, ALL),
+    *(Row(f"fork-{way}", what, forks.forked(way), {"harmed": 0}, FORKED) for way, what in FORKS.items()),
+    Row("heads-dribbled", "1,000 heads, a byte at a time", dribbled(b"", slow.HEAD), GONE, OURS, clocks(DEADLINES)),
+    Row("silent", "1,000 connections that say nothing", dribbled(b"", b""), GONE, OURS, clocks(DEADLINES)),
+    Row("keep-alive", "1,000 connections after one request", dribbled(slow.GET, b""), GONE, OURS, clocks(DEADLINES)),
+    Row("bodies-dribbled", "1,000 bodies, a byte at a time", dribbled(slow.BODY, b"x" * 5000), GONE, OURS,
+        clocks(BODIES)),
+    Row("bodies-withheld", "1,000 bodies that do not come", dribbled(slow.BODY, b""), GONE, OURS, clocks(BODIES)),
+    Row("bodies-crowd", "50 bodies that do not come, with max_connections=50: seconds to the next handshake",
+        slow.crowded_out, {"s": 3.5}, OURS, clocks(BODIES | {"max_connections": 50})),
+    Row("tls-stalled", "1,000 TLS handshakes that stall", dribbled(slow.HELLO, b"", tls=False),
+        GONE | {"ms p99": 1200}, ("server-tls",), clocks(DEADLINES)),
+    Row("slow-reader", "64 MB to a reader of 1.5 KB a second, send_timeout 1 s", slow.little_by_little, {"s": 3}, ALL),
+    Row("close-interrupted", "an interrupted close(), a silent peer, close_timeout 1 s", ends.interrupted_close,
+        {"s": 2}, ALL),
+    Row("held-up", "the loop held up past ping_timeout, the answers already there", ends.held_up, {"lost": 0}, ALL),
+    Row("stop", "stop(0.5), ten peers that do not answer", ends.stopped, {"s": 0.8}, OURS),
+    Row("gone", "300 peers gone, handlers that neither wait nor send", ends.gone, {"descriptors": 0}, ALL),
+    Row("forged-lines", "newlines and escapes in paths, headers, reasons: what reaches the log", text.forge,
+        {"forged": 0}, ALL, {"log": True}),
+    *(Row(f"smuggling{via and '-' + via}", f"requests in the bodies of upgrade offers, {via or 'no proxy'}",
+          proxies.smuggled(via), {"smuggled": 0}, WITHOUT_TLS) for via in ("", "nginx", "haproxy")),
 )  # fmt: skip

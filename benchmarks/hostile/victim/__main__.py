@@ -30,14 +30,14 @@ import gevent.ssl  # noqa: E402
 from gevent.fileobject import FileObject  # noqa: E402
 from gevent.pywsgi import WSGIServer  # noqa: E402
 
-from geventws import WebSocketServer, connect  # noqa: E402
+from geventws import WebSocketMiddleware, WebSocketServer, connect  # noqa: E402
 
 from . import handlers  # noqa: E402
 
 
 def page(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     """Answer a plain request, body and all, and say that it came."""
-    size = len(environ["wsgi.input"].read())
+    size = len(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)))
     print(f"REACHED {environ['REQUEST_METHOD']} {environ['PATH_INFO']}", flush=True)
     body = f"{environ['PATH_INFO']} {size}".encode()
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
@@ -46,10 +46,11 @@ def page(environ: dict[str, Any], start_response: Any) -> list[bytes]:
 
 def application(environ: dict[str, Any], start_response: Any) -> Any:
     """Serve the route of a path; every other path is a page."""
-    route = ROUTES.get("/" + environ["PATH_INFO"].split("/")[1], page)
+    route = ROUTES.get("/" + environ["PATH_INFO"].split("/")[1], PAGES)
     return route(environ, start_response)
 
 
+PAGES = WebSocketMiddleware(page)
 ROUTES = handlers.routes(callbacks=ABOUT["callbacks"])
 
 

@@ -115,7 +115,10 @@ def block(ws: Any) -> None:
 
 def send_large(ws: Any) -> None:
     """Send 64 MB to a peer that takes little of it."""
-    ws.send(bytes(64 << 20))
+    try:
+        ws.send(bytes(64 << 20))
+    finally:
+        tell("ENDED")
 
 
 def ping(ws: Any) -> None:
