@@ -10,6 +10,7 @@ from greenlet import getcurrent
 
 from .engine.connection import LINGER
 from .engine.deadlines import Deadline
+from .engine.forks import keep
 from .engine.keepalive import Timing
 from .engine.sending import Sender
 from .engine.waiters import Waiters
@@ -262,6 +263,24 @@ class WebSocket(Sender):
         """
         self._waiters = self._waiters or Waiters(self._poller)
         return self._waiters.get_event(self.over)
+
+    def disown(self) -> None:
+        """Leave the connection to the parent, in a forked child: here it is over, without anybody being told.
+
+        What came and was not given out is the parent's. Whoever waits for something waits on: see forks.py.
+        """
+        self._stream.disown()
+        keep(self._reader, self._waiters)
+        if self._waiters is not None:
+            self._waiters.leave()
+        self._reader = self._waiters = None
+        self._keepalive.forget()
+        self._drop_messages()
+        self._pong_due = None
+        if not self.over:
+            self._protocol.close_code = CloseCode.ABNORMAL_CLOSURE.value
+            self._protocol.close_reason = "the process has forked"
+        self._finish()
 
     def _go_away(self) -> None:
         """Close because the server stops."""

@@ -47,6 +47,9 @@ TREE = {
 SANS_IO = ("text", "exceptions", "_core", "http", "frames", "handshake", "protocol")
 """Above the line: bytes in, messages out."""
 
+TREE["engine"].insert(0, "forks")
+TREE["hosts"].append("servers")
+
 FORBIDDEN = {"gevent", "greenlet", "socket", "ssl", "time", "select", "selectors", "asyncio"}
 GENERATED = {"_core._frame", "_frame.c"}
 LONGEST = 400

@@ -21,6 +21,7 @@ import gevent.socket as gsocket
 import gevent.ssl as gssl
 from gevent.queue import Empty, Queue
 
+from ..engine import forks
 from ..exceptions import HandshakeError, InvalidStatus
 from ..http.response import MAX_HEAD, TLS_RECORDS, Body, Response, check, find_end, parse
 from ..text import quoted
@@ -59,9 +60,10 @@ def connect_unix(path: str | os.PathLike[str]) -> Any:
 
 def adopt(socket: Any) -> Any:
     """Return a connected socket as gevent's; a socket of the standard library is taken over."""
-    if isinstance(socket, gsocket.socket):
-        return socket
-    return gsocket.socket(socket.family, socket.type, socket.proto, fileno=socket.detach())
+    if not isinstance(socket, gsocket.socket):
+        socket = gsocket.socket(socket.family, socket.type, socket.proto, fileno=socket.detach())
+    forks.claim(socket)
+    return socket
 
 
 def look_up(host: str, port: int) -> list[Any]:
@@ -83,6 +85,7 @@ def look_up(host: str, port: int) -> list[Any]:
 def _connect(address: Any) -> Any:
     family, kind, protocol, _name, place = address
     socket = gsocket.socket(family, kind, protocol)
+    forks.claim(socket)
     try:
         socket.connect(place)
     except BaseException:
@@ -165,6 +168,7 @@ def start_tls(
             do_handshake_on_connect=False,
             _context=context or default_context(),
         )
+        forks.claim(socket)
         _await_record(socket, redial)
         socket.do_handshake()
     except ssl.SSLEOFError:

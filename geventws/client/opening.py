@@ -21,6 +21,7 @@ from typing import Any, NoReturn, TypeAlias
 import gevent
 
 from ..endpoints.endpoint import check_options
+from ..engine import forks
 from ..engine.deadlines import FairTimeout
 from ..engine.keepalive import make_timing
 from ..exceptions import HandshakeError, InvalidStatus, InvalidURI
@@ -146,6 +147,7 @@ def connect(
     kind = OwnedStreamingWebSocket if streaming else OwnedWebSocket
     ws = kind(connected, protocol, timing, upgrade, str(opening.uri), opening.uri.path)
     ws.open(early)
+    forks.release(connected)
     return ws
 
 

@@ -148,9 +148,6 @@ class OwnedWebSocket(WebSocket):
         if not self.closed:
             warnings.warn(f"{self!r} was not closed", ResourceWarning, stacklevel=2, source=self)
         poller = self._stream.poller
-        if poller.closed:
-            self._socket.close()  # we are in a forked child; the connection is the parent's
-            return
         try:
             poller.loop.run_callback_threadsafe(self._lose, "it was not closed")
         except ValueError:

@@ -131,12 +131,17 @@ class CallbackWebSocket(WebSocket):
         self._closing = True
         self._drop_messages()
 
+    def disown(self) -> None:
+        """Leave the connection to the parent, in a forked child, which does not call `on_close` for it."""
+        self._told, self._owned = True, None
+        super().disown()
+
     def _finish(self) -> None:
         super()._finish()
         if self._stream.closed and self._owned is not None:
             self._owned.close()
         if not self._serving:
-            self._poller.loop.run_callback(self.run)
+            self._poller.later(self.run)
 
     # What runs in a greenlet, one at a time
 
@@ -161,7 +166,7 @@ class CallbackWebSocket(WebSocket):
         """No callback runs any more; see to what came meanwhile."""
         self._serving = False
         self._stream.flush()
-        self._poller.loop.run_callback(self.run)
+        self._poller.later(self.run)
 
     def _serve_messages(self) -> None:
         application, messages = self.application, self._messages
@@ -286,6 +291,8 @@ class WebSocketApplication(Route):
 
     def on_close(self, ws: CallbackWebSocket, code: int, reason: str) -> None:
         """Called last, once for every connection for which `on_open` was called; nothing can be sent any more.
+
+        A forked child does not call it for the connections of its parent.
 
         Args:
             code: the close code: the peer's, or ours where we failed the connection; 1006 when it was lost.

@@ -11,6 +11,7 @@ from ..engine.keepalive import Timing, make_timing
 from ..exceptions import HandshakeError
 from ..frames import NO_LIMIT
 from ..handshake.server import SAME_ORIGIN, Origins, accept, check_answer, check_further
+from ..hosts.servers import register_server
 from ..hosts.upgrade import SWITCHING, find_host, refuse, show_certificate
 from ..protocol.connection import WebSocketProtocol
 from ..protocol.hixie76 import HixieProtocol, LegacyUpgrade, is_legacy
@@ -146,6 +147,7 @@ class Route:
             ValueError: `headers` has what may not be sent.
         """
         show_certificate(environ, start_response)
+        register_server(environ, start_response)
         try:
             upgrade = self._accept(environ, start_response)
             return self._switch(host or find_host(environ, start_response), environ, start_response, upgrade)

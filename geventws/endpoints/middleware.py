@@ -17,6 +17,7 @@ from ..exceptions import ConnectionClosed, HandshakeError
 from ..handshake.server import is_upgrade
 from ..hosts.pywsgi import EMPTY_INPUT
 from ..hosts.pywsgi_bodies import call_bounded
+from ..hosts.servers import register_server
 from ..hosts.upgrade import NO_WRITE, find_host, refuse, show_certificate
 from ..text import one_word
 from ..websocket import EXITS
@@ -58,6 +59,7 @@ class WebSocketMiddleware(Route):
         show_certificate(environ, start_response)
         if not is_upgrade(environ):
             return call_bounded(self.app, environ, start_response)
+        register_server(environ, start_response)
         try:
             upgrade = self._accept(environ, start_response)
         except HandshakeError as error:

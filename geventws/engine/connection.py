@@ -311,7 +311,7 @@ class Connection:
             self._keepalive.end(self.closed_error)
             self.inbox = _NOWHERE
         if self._reader is not None:
-            self._poller.loop.run_callback(self.run)
+            self._poller.later(self.run)
         if self._waiters is not None:
             self._waiters.wake_soon()
 

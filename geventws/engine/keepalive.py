@@ -136,6 +136,10 @@ class Keepalive:
             if result is not None:
                 result.set(self.latency)
 
+    def forget(self) -> None:
+        """Let whoever waits for a pong wait: the pongs are another process's."""
+        self._pings = ()
+
     def end(self, make_error: Callable[[], Exception]) -> None:
         """The connection is over: tell whoever waits for a pong."""
         pings, self._pings = self._pings, ()

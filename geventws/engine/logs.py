@@ -61,6 +61,11 @@ class LogQueue:
         except Exception:  # as for want of memory
             self.dropped += 1
 
+    def clear(self) -> None:
+        """Forget what waits."""
+        self._lines.clear()
+        self._size = self.dropped = 0
+
     def _tell_dropped(self) -> None:
         dropped, self.dropped = self.dropped, 0
         if dropped:

@@ -17,12 +17,12 @@ import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Any, Protocol
-from weakref import WeakSet
 
 import gevent
 from greenlet import greenlet
 
 from .._core import HAVE_C
+from .forks import keep, register, unregister
 from .logs import LogQueue
 from .receiver import CoreReceiver, Receiver
 from .turns import Turns
@@ -72,6 +72,9 @@ class Channel(Protocol):
     def flush(self) -> None:
         """Send what is corked."""
 
+    def disown(self) -> None:
+        """Leave the connection to the parent, in a forked child: see forks.py."""
+
 
 class Poller:
     """The epoll set of one loop.
@@ -100,7 +103,9 @@ class Poller:
         self.receiver = (CoreReceiver if HAVE_C and HAVE_EPOLL else Receiver)(self)
         self.spare = self.receiver.spare
         self.turns = Turns(hub, self.receiver.get_polled)
+        self._retry: Any = None
         self._open()
+        register(self, tell_parent=True)
 
     def _open(self) -> None:
         self.set: Any = open_set(self.loop)
@@ -164,10 +169,34 @@ class Poller:
         self._masks.extend(bytes(size - len(self._masks)))
         self.receiver.grow(size)
 
-    def close(self) -> None:
-        """Watch nothing any more."""
+    def forked(self) -> None:
+        """Leave the connections to the parent, whose set a forked child shares: nothing may be taken out of that."""
+        channels, self.channels = self.channels, []
         self.closed = True
+        self.doubtful = self._chained = False
+        self._due.clear()
+        self.log.clear()
+        self.turns.leave()
         self.set.close()
+        if self._retry is not None:
+            self._retry.close()
+        keep(self, channels)
+        unregister(self)
+        for channel in channels:
+            if channel is not None:
+                channel.disown()
+
+    def note_fork(self) -> None:
+        """Note in the parent that a child has all connections, too."""
+        self.receiver.note_fork()
+
+    def later(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Call a function in the loop's next turn; not in a forked child, whose connections are others."""
+        self.loop.run_callback(self._call_unless_closed, function, *arguments)
+
+    def _call_unless_closed(self, function: Callable[..., object], *arguments: Any) -> None:
+        if not self.closed:
+            function(*arguments)
 
     def _recover(self) -> None:
         """Watch all channels in a new set, as soon as there can be one."""
@@ -197,6 +226,8 @@ class Poller:
 
     def call(self, channel: Any, function: Callable[..., object], *arguments: Any) -> None:
         """Have a channel do something that must not block: what it raises ends that channel. Never raises."""
+        if self.closed:
+            return  # in a forked child: what was due is the parent's
         try:
             function(*arguments)
         except BaseException:
@@ -290,28 +321,10 @@ class Poller:
         return bool(found)
 
 
-_pollers: WeakSet[Poller] = WeakSet()
-
-
-def _close_pollers() -> None:
-    """Leave the connections to the parent, whose epoll sets a forked child shares."""
-    for poller in list(_pollers):
-        poller.close()
-
-
-def _note_fork() -> None:
-    for poller in list(_pollers):
-        poller.receiver.note_fork()
-
-
-os.register_at_fork(after_in_child=_close_pollers, after_in_parent=_note_fork)
-
-
 def get_poller() -> Poller:
     """Return the poller of this thread's loop, made when first asked for."""
     hub = gevent.get_hub()
     poller: Poller | None = getattr(hub, "geventws_poller", None)
     if poller is None or poller.closed:
         poller = hub.geventws_poller = Poller(hub)
-        _pollers.add(poller)
     return poller

@@ -18,6 +18,7 @@ from greenlet import getcurrent
 
 from ..protocol.memory import PLACE, measure
 from .backlog import Backlog, count_unacknowledged
+from .forks import cut, keep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,21 +42,9 @@ class Stream:
 
     opaque = False  # whether what the socket receives is not what `receive_into` returns
 
-    __slots__ = (
-        "_alarm",
-        "_backlog",
-        "_ended",
-        "_reading",
-        "_registered",
-        "_send_timeout",
-        "_socket",
-        "_writers",
-        "blocked",
-        "channel",
-        "corked",
-        "error",
-        "poller",
-        "transmit",
+    __slots__ = (  # fmt: skip
+        "_alarm", "_backlog", "_ended", "_reading", "_registered", "_send_timeout", "_socket",
+        "_writers", "blocked", "channel", "corked", "error", "poller", "transmit",
     )
 
     def __init__(self, socket: Any, channel: Any, poller: Poller, send_timeout: float | None) -> None:
@@ -102,6 +91,14 @@ class Stream:
             self._socket._sock.close()
         self._fail(OSError(errno.EPIPE, "the connection is closed"))
         self.channel = None  # which refers to us: not for the garbage collector
+
+    def disown(self) -> None:
+        """Leave the connection to the parent, in a forked child; whoever waits to send there waits on: see forks.py."""
+        cut(self._socket.fileno(), ended=True)
+        self._registered, self._reading = False, True  # there is nothing to go on with
+        keep(self._writers)
+        self._writers = ()
+        self._fail(OSError(errno.EPIPE, "the connection is the parent process's"))
 
     def pause(self) -> None:
         """Receive no more until `resume`: the kernel's buffers fill, and TCP holds the peer back."""
@@ -364,7 +361,7 @@ class Stream:
             self._alarm.close()
             self._alarm = None
         if self._writers:
-            self.poller.loop.run_callback(self._wake)
+            self.poller.later(self._wake)
 
     def _wake(self) -> None:
         """Run the greenlets that waited, as long as what they send is taken."""

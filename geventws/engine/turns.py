@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import gevent
 from greenlet import getcurrent, greenlet
 
+from .forks import keep
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -75,6 +77,11 @@ class Turns:
         if not self._waiting:
             self._timer.start(self._next)
         self._waiting.append(callback)
+
+    def leave(self) -> None:
+        """Let those that wait do so for good, in a forked child: what they are about is its parent's."""
+        keep(*self._waiting)
+        self._waiting.clear()
 
     def _next(self) -> None:
         """Let those go on that wait, as far as this turn reaches: at least one. Never raises."""

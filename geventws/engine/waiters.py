@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from gevent.event import Event
 from greenlet import getcurrent
 
+from .forks import keep
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -66,7 +68,12 @@ class Waiters:
         if self._event is not None:
             self._event.set()
         if self._greenlets:
-            self._poller.loop.run_callback(self._wake)
+            self._poller.later(self._wake)
+
+    def leave(self) -> None:
+        """Let them wait for good, in a forked child: the connection is its parent's."""
+        keep(*self._greenlets)
+        self._greenlets.clear()
 
     def _wake(self) -> None:
         for waiter in tuple(self._greenlets):

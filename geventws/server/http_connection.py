@@ -93,6 +93,12 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
         """The gevent socket, made at the first use; once the connection is taken, whatever was handed out."""
         return self.stream.bare if self._taken else self.stream.socket
 
+    def fileno(self) -> int:
+        """Return the descriptor of the connection; -1 where it is closed, or was given away."""
+        bare = self.stream.bare
+        descriptor: int = -1 if bare is None else bare.fileno()
+        return descriptor
+
     # The connection
 
     def handle(self) -> None:

@@ -16,10 +16,12 @@ import threading
 from typing import Any
 
 import gevent
+from gevent._hub_local import get_hub_if_exists
 from gevent.event import Event
 from gevent.pywsgi import WSGIServer
 from gevent.ssl import SSLContext, SSLSocket
 
+from ..engine.forks import cut, keep, register, stop_accepting
 from .http_connection import RequestHandler, share_keys
 from .http_stream import RawSocket
 from .termination import Termination
@@ -106,6 +108,7 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
         if not issubclass(self.handler_class, RequestHandler):
             raise TypeError("handler_class must be derived from geventws.http_handler.RequestHandler")
         share_keys(self.handler_class)
+        register(self)
 
     # Accepting
 
@@ -116,8 +119,11 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
         if self.socket.family in (socket.AF_INET, socket.AF_INET6):
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
+    def start_accepting(self) -> None:
+        """Accept connections from now on; see `start`."""
         if self._workers is None and self.pool is None and self._spawn == type(self)._spawn:
             self._workers = Workers()
+        super().start_accepting()
 
     def do_read(self) -> tuple[RawSocket, Any] | None:
         """Accept one connection, if there is one."""
@@ -195,6 +201,19 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
                 self._stop_event.wait()
             finally:
                 gevent.spawn(self.stop, timeout if termination is None else termination.get_time_left()).join()
+
+    def forked(self) -> None:
+        """Leave everything to the parent, in a forked child: see engine/forks.py."""
+        stop_accepting(self)
+        for connection in self._connections:
+            cut(connection.fileno())
+        keep(self._connections, self._workers, self._ended, self._drained)
+        self._connections, self._workers = set(), None
+        self._ended, self._drained = Event(), Event()
+        self.draining = False
+        hub = get_hub_if_exists()
+        if hub is not None:
+            self.loop = hub.loop
 
     def stop(self, timeout: float | None = None) -> None:
         """Stop in good order. Blocks until no connection is left; a second call waits for the first.

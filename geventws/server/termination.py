@@ -15,6 +15,8 @@ from typing import Any
 from gevent import GreenletExit, get_hub, getcurrent
 from gevent.monkey import get_original
 
+from ..engine.forks import register, unregister
+
 LOOK = 0.1
 """Seconds in which a loop that is not held up shows that it moves."""
 
@@ -34,7 +36,7 @@ class Termination:
     def __init__(self, stop: Callable[[], object], timeout: float) -> None:
         self._stop = stop
         self._timeout = timeout
-        self._loop = get_hub().loop
+        self.loop = get_hub().loop
         self._thread = _get_ident()
         self._came: float | None = None  # when the first signal did
         self._overdue = False  # the time is up, and the loop is held up
@@ -44,11 +46,19 @@ class Termination:
     def __enter__(self) -> Termination:
         self._over.acquire()
         self._before = signal.signal(signal.SIGTERM, self._hear)
+        register(self)
         return self
 
     def __exit__(self, *_error: object) -> None:
+        unregister(self)
         signal.signal(signal.SIGTERM, self._before)
         self._over.release()
+
+    def forked(self) -> None:
+        """Have SIGTERM do in a forked child what it did before: the child drains nothing."""
+        unregister(self)
+        if signal.getsignal(signal.SIGTERM) == self._hear:
+            signal.signal(signal.SIGTERM, self._before)
 
     def get_time_left(self) -> float:
         """Return how many seconds are left of the timeout: all of them where no signal came."""
@@ -58,7 +68,7 @@ class Termination:
         """Take the signal: run by Python, anywhere in the main thread."""
         if self._came is None:
             self._came = time.monotonic()
-            self._loop.run_callback_threadsafe(self._stop)
+            self.loop.run_callback_threadsafe(self._stop)
             _start_thread(self._watch, ())
         elif self._overdue and getcurrent() is not get_hub():
             self._overdue = False
@@ -69,7 +79,7 @@ class Termination:
         timeout = self._timeout
         while not self._over.acquire(timeout=timeout):
             self._overdue = True
-            self._loop.run_callback_threadsafe(self._move)
+            self.loop.run_callback_threadsafe(self._move)
             if self._over.acquire(timeout=LOOK):
                 break
             if self._overdue:

@@ -102,6 +102,7 @@ RUNS: dict[str, dict[str, Callable[[Block], None]]] = {
         "certfile=": tls_program,
         "def robots(": tls_program_for_robots,
         "FROM python": docker_command,
+        "server.init_socket()": program(echoes),
     },
     "docs/codec.rst": {
         "Opcode.PING": script(),

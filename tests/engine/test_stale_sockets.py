@@ -5,9 +5,9 @@ epoll goes on telling of such a socket, under a number that is free by then, or 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
+import subprocess
 
 import gevent
 import pytest
@@ -28,28 +28,21 @@ def site(request, serve, secure):
 
 
 class Holder:
-    """Another process that holds copies of our descriptors, as a forked child does."""
+    """Another process that holds copies of our descriptors: a program, as forks.py sees to children that run on."""
 
-    def __init__(self) -> None:
-        self._ours, theirs = socket.socketpair()
-        self.pid = os.fork()
-        if not self.pid:
-            with contextlib.suppress(BaseException):
-                self._ours.close()
-                theirs.recv(1)
-            os._exit(0)
-        theirs.close()
+    def __init__(self, descriptors: list[int]) -> None:
+        get_poller().note_fork()
+        self._process = subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=descriptors)
 
     def release(self) -> None:
-        self._ours.close()
-        os.waitpid(self.pid, 0)
+        self._process.communicate()
 
 
 @pytest.fixture
 def held(site):
     """Three clients and their connections, whose descriptors a child holds."""
     clients, found = open_three(site)
-    holder = Holder()
+    holder = Holder([ws.fd for ws in found])
     yield clients, found
     leave(site, holder)
 
@@ -98,7 +91,7 @@ def test_its_number_is_another_connections(serve, log):
     """What epoll still tells of the old one says nothing of the new one, and does not keep the loop busy."""
     site = serve(WebSocketWSGI(echo))
     clients, found = open_three(site)
-    holder, fd = Holder(), found[1].fd
+    holder, fd = Holder([ws.fd for ws in found]), found[1].fd
     found[1]._stream._socket._sock.close()
     plug = os.dup(0)
     assert plug == fd

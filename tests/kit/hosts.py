@@ -34,13 +34,17 @@ class Host:
         command: how it is started.
         tls: paths of the certificate and of its key, or nothing.
         client: a gevent SSLContext for its clients, or None.
+        more: what it has in its environment besides ours.
     """
 
-    def __init__(self, command: list[str], tls: tuple[str, ...] = (), client: Any = None) -> None:
+    def __init__(
+        self, command: list[str], tls: tuple[str, ...] = (), client: Any = None, more: dict[str, str] | None = None
+    ) -> None:
         if tls:
             command = command + (["--certfile", tls[0], "--keyfile", tls[1]] if "gunicorn" in command else list(tls))
         path = os.pathsep.join([str(TESTS), str(ROOT), os.environ.get("PYTHONPATH", "")])
-        environment = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+        environment = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **(more or {})}
+        self.command = command
         self.tls = client
         self.lines: list[str] = []
         self._more = threading.Condition()

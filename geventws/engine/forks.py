@@ -1,0 +1,235 @@
+"""A process that forks: what the child does with what it has inherited.
+
+A child has a copy of everything: the greenlets, the clocks, the loop, and descriptors behind which the connections of
+the parent are. None of that may go on twice. So before any greenlet but the one that forked runs in the child,
+
+1. each loop gets a set of descriptors of its own: gevent takes descriptors out of a loop's set, and with libuv at once,
+   which would take them out of the parent's;
+2. each inherited connection's descriptor is made to lead nowhere. Whoever still has it (our own code, the server's,
+   OpenSSL, the garbage collector) may send, receive, and shut down as it likes;
+3. each heir forgets its connections and stops its clocks. The greenlets that waited for them stay where they are, and
+   are kept: one that is collected would be killed, and run the last lines of its handler here.
+
+The hook of a child that another library has registered before ours may yield, and so let the hub run before our turn.
+So from just before the fork on, a switch of greenlets is our turn as well.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakSet
+
+import greenlet
+from gevent._hub_local import get_hub_if_exists
+from gevent.event import Event
+from gevent.monkey import get_original
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_Socket = get_original("_socket", "socket")
+_get_thread = get_original("_thread", "get_ident")
+
+_heirs: WeakSet[Heir] = WeakSet()
+_told: WeakSet[Any] = WeakSet()  # those of them that are told in the parent, too
+_servers: WeakSet[Any] = WeakSet()
+_claimed: WeakSet[Any] = WeakSet()  # sockets
+_kept: list[Any] = []  # in a child, what must not be collected
+_nowhere: dict[bool, Any] = {}  # the sockets to which an inherited descriptor leads; made when first needed
+_tracers: dict[int, list[Any]] = {}  # of the threads that fork: the tracer to be put back, and how many forks there are
+_process = os.getpid()
+_left = False  # in a child whose hooks are running, whether everything is left to the parent
+
+
+class Heir(Protocol):
+    """What has connections, or accepts some, that a child must leave to its parent."""
+
+    loop: Any  # gevent's, which the heir has watchers on
+
+    def forked(self) -> None:
+        """Leave all connections to the parent: `cut` them and forget them. Called in the child; must not block."""
+
+
+def register(heir: Heir, tell_parent: bool = False) -> None:
+    """Have an heir's `forked` called in each child, and `note_fork` in the parent, for as long as the heir lives.
+
+    Args:
+        heir: what has connections.
+        tell_parent: whether it has `note_fork`.
+    """
+    _heirs.add(heir)
+    if tell_parent:
+        _told.add(heir)
+
+
+def unregister(heir: Heir) -> None:
+    """Call an heir no more."""
+    _heirs.discard(heir)
+    _told.discard(heir)
+
+
+def register_server(server: Any) -> None:
+    """Have a child leave to its parent what one of gevent's servers, which serves WebSockets, has accepted and will."""
+    _servers.add(server)
+
+
+def claim(socket: Any) -> None:
+    """Have a socket that no heir knows yet cut in a child; until `release`, or for as long as it lives."""
+    _claimed.add(socket)
+
+
+def release(socket: Any) -> None:
+    """Claim a socket no more."""
+    _claimed.discard(socket)
+
+
+def keep(*things: Any) -> None:
+    """Keep for good what waits for the parent's connections."""
+    _kept.extend(things)
+
+
+def cut(descriptor: int, ended: bool = False) -> None:
+    """Have an inherited descriptor lead nowhere: sending fails with EPIPE.
+
+    It stays open, so that its number is nobody else's until whoever has it closes it. A closed one (-1) stays closed.
+
+    Args:
+        descriptor: that of a connection.
+        ended: whether there is an end to read; otherwise nothing ever comes, and who waits for it waits on.
+    """
+    if descriptor >= 0:
+        os.dup2(_get_nowhere(ended), descriptor, inheritable=False)
+
+
+def stop_accepting(server: Any) -> None:
+    """Have one of gevent's servers that accepts in the parent accept nothing in the child until it is started there."""
+    if server.started or server._watcher is not None:
+        server.stop_accepting()
+        server._stop_event = _Stopped(server._stop_event)
+
+
+def _get_nowhere(ended: bool) -> int:
+    if ended not in _nowhere:
+        ours, other = get_original("socket", "socketpair")()
+        ours.setblocking(False)
+        ours.shutdown(socket.SHUT_WR)
+        _nowhere[ended] = ours, None if ended else other
+    descriptor: int = _nowhere[ended][0].fileno()
+    return descriptor
+
+
+class _Stopped(Event):  # type: ignore[misc]
+    """What tells of a server that it does not accept, in a child whose parent has started it.
+
+    Who waits for the parent's to end goes on waiting, until the child stops it without having started it.
+    """
+
+    def __init__(self, inherited: Any) -> None:
+        super().__init__()
+        super().set()
+        self._inherited = inherited
+
+    def set(self) -> None:
+        """Note that the server is stopped."""
+        super().set()
+        self._inherited.set()
+
+    def clear(self) -> None:
+        """Note that the server is started."""
+        super().clear()
+        keep(self._inherited)
+        self._inherited = Event()
+
+
+# ---- around a fork
+
+
+def _before() -> None:
+    """Watch the switches of this thread: the first one in a child comes before anything else runs there."""
+    thread = _get_thread()
+    if thread not in _tracers:
+        _tracers[thread] = [greenlet.settrace(_trace), 0]
+    _tracers[thread][1] += 1
+
+
+def _trace(event: str, arguments: Any) -> None:
+    previous: Callable[..., object] | None = _tracers[_get_thread()][0]
+    if os.getpid() != _process:
+        _leave()
+    if previous is not None:
+        previous(event, arguments)
+
+
+def _after_in_parent() -> None:
+    thread = _get_thread()
+    _tracers[thread][1] -= 1
+    if not _tracers[thread][1]:
+        greenlet.settrace(_tracers.pop(thread)[0])
+    for heir in list(_told):
+        heir.note_fork()
+
+
+def _after_in_child() -> None:
+    global _left
+    if not _left:
+        _leave()
+    _left = False
+
+
+def _leave() -> None:
+    """Leave to the parent what is the parent's."""
+    global _left, _process
+    _left, _process = True, os.getpid()
+    tracer = _tracers.get(_get_thread())
+    if tracer is not None:
+        greenlet.settrace(tracer[0])
+    _tracers.clear()
+    heirs, servers = list(_heirs), list(_servers)
+    keep(*heirs)
+    _separate_loops({one.loop for one in heirs + servers})
+    for descriptor in (*(claimed.fileno() for claimed in list(_claimed)), *_find_accepted(servers)):
+        cut(descriptor)
+    for server in servers:
+        stop_accepting(server)
+    for heir in heirs:
+        heir.forked()
+
+
+def _separate_loops(loops: set[Any]) -> None:
+    """Have no loop share its set of descriptors with the parent. Those of other threads never run again."""
+    hub = get_hub_if_exists()
+    for loop in loops:
+        descriptor = loop.fileno()
+        if descriptor is None:
+            continue  # it was destroyed
+        if hub is not None and loop is hub.loop:
+            loop.reinit()
+        else:
+            with get_original("select", "epoll")() as empty:
+                os.dup2(empty.fileno(), descriptor, inheritable=False)
+
+
+def _find_accepted(servers: list[Any]) -> list[int]:
+    """Return the descriptors of the connections that servers have accepted: they have no list of them."""
+    homes = {_get_home(server.socket) for server in servers if not server.closed}
+    found = []
+    for name in os.listdir("/dev/fd") if homes else ():
+        try:
+            accepted = _Socket(fileno=int(name))
+        except OSError:
+            continue  # it is no socket
+        if _get_home(accepted) in homes and not accepted.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            found.append(int(name))
+        accepted.detach()
+    return found
+
+
+def _get_home(sock: Any) -> tuple[int, Any]:
+    """Return what the address of a listening socket and of those it has accepted have in common."""
+    address = sock.getsockname()
+    return sock.family, address[1] if isinstance(address, tuple) else address
+
+
+os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
