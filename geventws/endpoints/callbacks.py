@@ -323,7 +323,8 @@ class WebSocketApplication(Route):
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """Serve one request (PEP 3333). Blocks for the handshake and `on_open`.
 
-        Where a middleware hides gunicorn's reader, it blocks until the connection is over.
+        Where a middleware hides gunicorn's reader and calls this in another greenlet, it blocks until the connection is
+        over.
 
         Raises:
             NoSocket: the server gives its application no socket.

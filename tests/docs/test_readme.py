@@ -67,6 +67,7 @@ RUNS: dict[str, dict[str, Callable[[Block], None]]] = {
     },
     "docs/handlers.rst": {
         "def page(": program(talks.echoes_beside_a_page),
+        "import Flask": program(lambda place: echoes(place, "/echo")),
         "import gevent\n": script(),
         "def count(": handler(talks.counts),
         "def add(": handler(talks.adds),
