@@ -24,9 +24,9 @@ TREE = {
     "http": ["headers", "names", "uri", "request", "response"],
     "handshake": ["origins", "server"],
     "protocol": ["json", "memory", "partial", "permessage_deflate", "messages", "connection", "hixie76"],
-    "engine": ["logs", "watchers", "turns", "receiver", "poller", "waiters", "deadlines", "backlog", "stream", "tls",
-               "intake", "keepalive", "connection", "sending", "crew"],
-    "hosts": ["sockets", "pywsgi", "gunicorn", "own", "upgrade", "pywsgi_bodies"],
+    "engine": ["forks", "logs", "watchers", "turns", "receiver", "poller", "waiters", "deadlines", "backlog", "stream",
+               "tls", "intake", "keepalive", "connection", "sending", "crew"],
+    "hosts": ["sockets", "pywsgi", "gunicorn", "own", "upgrade", "pywsgi_bodies", "servers"],
     "endpoints": ["legacy", "endpoint", "decorator", "callbacks", "middleware"],
     "server": ["http_stream", "http_body", "given", "http_connection", "workers", "termination",
                "server"],
@@ -46,9 +46,6 @@ TREE = {
 
 SANS_IO = ("text", "exceptions", "_core", "http", "frames", "handshake", "protocol")
 """Above the line: bytes in, messages out."""
-
-TREE["engine"].insert(0, "forks")
-TREE["hosts"].append("servers")
 
 FORBIDDEN = {"gevent", "greenlet", "socket", "ssl", "time", "select", "selectors", "asyncio"}
 GENERATED = {"_core._frame", "_frame.c"}

@@ -36,6 +36,10 @@ HOSTS = {
     "gunicorn -k gevent hook libuv": ([*GUNICORN, "-k", "gevent"], "libuv", False),
     "gunicorn -k gevent_pywsgi hook": ([*GUNICORN, "-k", "gevent_pywsgi"], "libev-cext", False),
 }
+BOUND = {
+    "own": ([*OWN, "own", "--bound"], "libev-cext", False),
+    "pywsgi patched libuv": ([*OWN, "pywsgi", "--bound", "--patched"], "libuv", False),
+}
 COMMANDS = [
     ("/forks", "os raise"),
     ("/forks", "gevent return"),
@@ -67,6 +71,16 @@ def hosts(certificate: dict[str, str], tls: Any) -> Iterator[dict[str, Host]]:
         host.terminate()
     for host in started.values():
         host.wait()
+
+
+@pytest.fixture(params=BOUND)
+def bound(request: pytest.FixtureRequest, serve: Any) -> Iterator[Host]:
+    """A host of three processes that share a bound socket."""
+    command, loop, _ = BOUND[request.param]
+    host = Host(command, more={"GEVENT_LOOP": loop}).listening()
+    yield host
+    host.terminate()
+    host.wait()
 
 
 @pytest.fixture(params=HOSTS)
@@ -182,6 +196,16 @@ def stopped(pid: int) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
+@contextlib.contextmanager
+def alone(pid: int, pids: list[int]) -> Iterator[None]:
+    """Let one process run, and none of the others."""
+    with contextlib.ExitStack() as stack:
+        for other in pids:
+            if other != pid:
+                stack.enter_context(stopped(other))
+        yield
+
+
 def count_frames(peers: list[Any]) -> list[int]:
     """Return how many frames each peer has received, once nothing is left to receive."""
     sockets = [peer.raw.socket.fileno() for peer in peers]
@@ -227,3 +251,43 @@ def test_no_child_reaches_a_peer(host: Host, scripted: Any, certificate: dict[st
             assert peer.ask("still-here") == "still-here"
         assert watching[2].ask("still-here") == "tick"
         assert all(peer.received.queue.count("tick") == len(peer.received) for peer in watching + askers)
+
+
+def test_who_was_only_bound_may_be_started_in_each(bound: Host) -> None:
+    """gevent's pre-fork idiom: parent and children accept from one socket, and each drains its own."""
+    first, second = children(bound, 2)
+    pids = [bound.pid, first, second]
+    clients = []
+    for pid in pids:
+        with alone(pid, pids):
+            assert int(get(bound, "/")) == pid
+            clients.append(Client(bound, "/forks"))
+    assert [line for line in bound.lines if "child starts" in line] == ["child starts False"] * 2
+    os.kill(first, signal.SIGTERM)
+    bound.wait_for(f"stopped in {first}")
+    assert clients[0].ask("still-here") == clients[2].ask("still-here") == "still-here"
+    os.kill(second, signal.SIGKILL)
+    assert isinstance(clients[2].received.get(), EOFError | OSError)
+    assert clients[0].ask("still-here") == "still-here"
+    for client in clients:
+        client.close()
+
+
+@pytest.mark.parametrize("name", ["own hook", "pywsgi patched hook tls libuv"])
+def test_a_child_may_start_what_its_parent_has_started(name: str, hosts: dict[str, Host], serve: Any) -> None:
+    host = hosts[name].listening()
+    parent = int(get(host, "/"))
+    asker, before = Client(host, "/forks"), len(children(host, 0))
+    assert asker.ask("os start") == "forked"
+    host.wait_for("child serves True")
+    child = children(host, before + 1)[-1]
+    with alone(child, [parent, child]):
+        assert int(get(host, "/")) == child
+        client = Client(host, "/forks")
+    os.kill(child, signal.SIGKILL)
+    assert isinstance(client.received.get(), EOFError | OSError)
+    assert asker.ask("still-here") == "still-here"
+    with contextlib.closing(Client(host, "/forks")) as another:
+        assert another.ask("still-here") == "still-here"
+    client.close()
+    asker.close()

@@ -1,9 +1,10 @@
 """The application of test_forks.py: its handlers fork, and the children try whatever may harm their parent.
 
-    python -m kit.fork_app SERVER [--patched] [--hook] [CERTFILE KEYFILE]
+    python -m kit.fork_app SERVER [--patched] [--hook] [--bound] [CERTFILE KEYFILE]
 
-SERVER is pywsgi, own, or thread: our own one in a thread, while the main thread forks. gunicorn serves
-`kit.fork_app:application`. Each child's pid is printed, and what it finds, in lines that begin with "child".
+SERVER is pywsgi, own, or thread: our own one in a thread, while the main thread forks. With --bound, three processes
+serve on one socket. gunicorn serves `kit.fork_app:application`. Each child's pid is printed, and what it finds, in
+lines that begin with "child".
 """
 
 # ruff: noqa: E402
@@ -42,6 +43,7 @@ AWHILE = 0.25
 """Seconds for a child's clocks to strike, if they do."""
 
 main_thread: queue.SimpleQueue = queue.SimpleQueue()
+servers: list[pywsgi.WSGIServer] = []
 
 
 def say(*words: object) -> None:
@@ -102,11 +104,15 @@ def fork_for(ws: geventws.WebSocket, way: str, what: str) -> str:
         subprocess.check_call(["true"])
     elif way == "main":
         main_thread.put("fork")
-    elif not fork(way, what == "terminate"):
+    elif not fork(way, what in ("start", "terminate")):
         if what == "terminate":
             gevent.sleep(60)
         elif what == "own":
             serve_and_connect()
+        elif what == "start":
+            servers[0].start()
+            say("child serves", servers[0].started)
+            gevent.sleep(60)
         elif what == "exit":
             misbehave(ws)
             gevent.sleep(AWHILE / 2)
@@ -225,11 +231,15 @@ def serve(kind: str, *keys: str) -> None:
     """Serve for ever."""
     tls = dict(zip(("certfile", "keyfile"), keys, strict=False))
     server = (WebSocketServer if kind == "own" else pywsgi.WSGIServer)(("127.0.0.1", 0), application, log=None, **tls)
-    server.start()
-    say(f"Listening at: http://127.0.0.1:{server.server_port}")
+    servers.append(server)
+    server.init_socket()
+    say(f"Listening at: http://127.0.0.1:{server.socket.getsockname()[1]}")
+    if "--bound" in sys.argv and (fork("os", lasts=True) == 0 or fork("gevent", lasts=True) == 0):
+        say("child starts", server.started)
     if kind == "pywsgi":
         gevent.signal_handler(signal.SIGTERM, server.stop)
     server.serve_forever()
+    say("stopped in", os.getpid())
 
 
 if __name__ == "__main__":

@@ -82,6 +82,11 @@ class Host:
         found = (re.search(rf'"GET {re.escape(path)} HTTP/1.1" (\S+)', line) for line in self.lines)
         return [match[1] for match in found if match]
 
+    @property
+    def pid(self) -> int:
+        """The process that was started."""
+        return self._process.pid
+
     def terminate(self) -> None:
         """End it as a supervisor does."""
         self._process.terminate()
