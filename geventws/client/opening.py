@@ -322,8 +322,9 @@ class Opening:
         except gevent.Timeout as expired:
             if self.deadline is None or expired is not self.deadline:
                 raise
-            late = f"{self.uri} did not speak TLS within {self.deadline.seconds:g} s (option: open_timeout)"
-            raise TimeoutError(f"{late}; a server of ws:// URIs would not, either") from None
+            late = f"{self.uri} did not open within {self.deadline.seconds:g} s (option: open_timeout)"
+            why = "the TLS handshake did not end; with a server that speaks none it never does"
+            raise TimeoutError(f"{late}: {why}") from None
 
     def _connect(self) -> Any:
         """Return a new socket that is connected to the server, perhaps by a proxy."""
