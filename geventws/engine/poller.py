@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Any, Protocol
 
 import gevent
+from gevent.exceptions import HubDestroyed
 from greenlet import greenlet
 
 from .._core import HAVE_C
@@ -198,6 +200,16 @@ class Poller:
         if not self.closed:
             function(*arguments)
 
+    def let_go(self) -> None:
+        """End all connections, and keep nothing: gevent keeps a hub that is destroyed, and the frames of its end."""
+        for channel in filter(None, list(self.channels)):
+            self.call(channel, channel.receive_eof, 0)
+        self.closed = True
+        self.set.close()
+        unregister(self)
+        self.receiver.let_go()
+        self.spare = self.receiver.spare
+
     def _recover(self) -> None:
         """Watch all channels in a new set, as soon as there can be one."""
         try:
@@ -230,6 +242,8 @@ class Poller:
             return  # in a forked child: what was due is the parent's
         try:
             function(*arguments)
+        except HubDestroyed:
+            raise
         except BaseException:
             self.fail(channel)
 
@@ -260,6 +274,8 @@ class Poller:
         """Take a turn. Never raises, so that gevent goes on calling it."""
         try:
             self._take_turn()
+        except HubDestroyed:
+            raise
         except BaseException:
             self._report(None)
             self._recover()
@@ -273,6 +289,8 @@ class Poller:
             self.current = channel = due.pop()
             try:
                 channel.run()
+            except HubDestroyed:  # it strikes where the hub had switched to whoever destroys it
+                raise
             except BaseException:  # of a greenlet that leaves its errors to the hub
                 gevent.spawn(self.hub.handle_error, channel, *sys.exc_info())
             self._chained = False
@@ -327,4 +345,18 @@ def get_poller() -> Poller:
     poller: Poller | None = getattr(hub, "geventws_poller", None)
     if poller is None or poller.closed:
         poller = hub.geventws_poller = Poller(hub)
+        _close_with_hub(hub)
     return poller
+
+
+def _close_with_hub(hub: Any) -> None:
+    """Have a hub that is destroyed, as that of a thread may be, close its poller before: gevent tells nobody."""
+    if "destroy" not in vars(hub):
+        hub.destroy = functools.partial(_destroy, hub)
+
+
+def _destroy(hub: Any, destroy_loop: bool | None = None) -> None:
+    del hub.destroy
+    hub.geventws_poller.let_go()
+    del hub.geventws_poller
+    hub.destroy(destroy_loop)

@@ -86,6 +86,10 @@ class Receiver:
         """Forget what epoll has told of a descriptor that is watched otherwise from now on, or no more."""
         self._events = [event for event in self._events if event[0] != fd]
 
+    def let_go(self) -> None:
+        """Give the buffers back: nothing will be received any more."""
+        self.spare = memoryview(b"")
+
     def set_limit(self, fd: int, limit: int) -> None:
         """Say which whole messages may skip the protocol: see ws_receive's limits[]. Only the C core does that."""
 
@@ -271,6 +275,11 @@ class CoreReceiver(Receiver):
     def forget(self, fd: int) -> None:
         """Forget what epoll has told of a descriptor that is watched otherwise from now on, or no more."""
         lib.ws_forget(self._struct, fd)
+
+    def let_go(self) -> None:
+        """Give the buffers back."""
+        super().let_go()
+        del self._bytes, self._records, self._split_records, self._spare, self._spare_bytes, self._inflater
 
     def set_limit(self, fd: int, limit: int) -> None:
         """Say which whole messages may skip the protocol."""

@@ -12,6 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import gevent
+from gevent.exceptions import HubDestroyed
 from greenlet import getcurrent, greenlet
 
 from .forks import keep
@@ -90,6 +91,8 @@ class Turns:
         while waiting:
             try:
                 waiting.popleft()()
+            except HubDestroyed:
+                raise
             except BaseException:  # of a greenlet that leaves its errors to the hub
                 gevent.spawn(self._hub.handle_error, self, *sys.exc_info())
             if self.is_over():
