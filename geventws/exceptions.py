@@ -49,7 +49,7 @@ class ConnectionClosed(WebSocketError, BrokenPipeError):
 
 
 class ConcurrencyError(WebSocketError, RuntimeError):
-    """A second greenlet called `wait` while another one is in it."""
+    """A second greenlet called `wait` while another one is in it, or another thread used the connection."""
 
 
 class ProtocolError(WebSocketError, ValueError):

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from gevent.event import AsyncResult
+from greenlet import error as GreenletError
 from greenlet import getcurrent
 
 from .engine.connection import LINGER
@@ -103,7 +104,7 @@ class WebSocket(Sender):
 
         Raises:
             TimeoutError: nothing came in time; nothing is lost, and `wait` may be called again.
-            ConcurrencyError: another greenlet is in `wait`.
+            ConcurrencyError: another greenlet is in `wait`; or this is another thread than that of the connection.
         """
         messages, arrived = self._messages, self._arrived
         if not messages:
@@ -170,8 +171,10 @@ class WebSocket(Sender):
         self._reader = getcurrent()
         try:
             self._poller.park(self)
-        except BaseException:
+        except BaseException as error:
             self._reader = None
+            if isinstance(error, GreenletError):
+                self._check_thread()
             raise
 
     def _prepare_to_wait(self) -> bool:
@@ -186,6 +189,7 @@ class WebSocket(Sender):
 
     def _wait_with_timeout(self, timeout: float) -> None:
         """Block until there is a message, or none will come, or the time is up: TimeoutError."""
+        self._check_thread()
         if not self._prepare_to_wait():
             return
         expired = False
@@ -224,6 +228,7 @@ class WebSocket(Sender):
             TypeError: the payload is not bytes-like.
             ValueError: it is too long.
         """
+        self._check_thread()
         if self._protocol.close_sent or self.over:
             raise self.closed_error()
         result = AsyncResult()
@@ -288,6 +293,7 @@ class WebSocket(Sender):
 
     def finish(self, code: int | None, reason: str) -> None:
         """Close, and block until nothing more will come, for `close_timeout` at the most (RFC 6455 7.1.2)."""
+        self._check_thread()
         if not self.over:
             self.begin_close(code, reason)
             self.wait_until(lambda: self.over, None)

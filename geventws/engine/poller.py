@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import gevent
 from gevent.exceptions import HubDestroyed
+from gevent.monkey import get_original
 from greenlet import greenlet
 
 from .._core import HAVE_C
@@ -88,11 +89,13 @@ class Poller:
             process holds open. epoll goes on telling of it, and takes it out only with the set.
         log: for what is to be told from a callback.
         turns: how long greenlets and callbacks may go on.
+        thread: the native thread of the loop, by its ident.
     """
 
     def __init__(self, hub: Any) -> None:
         self.hub = hub
         self.loop = hub.loop
+        self.thread = get_thread()
         self.log = LogQueue()
         self.current: Any = None
         self.closed = False
@@ -337,6 +340,10 @@ class Poller:
             return False
         self._due += reversed(found)
         return bool(found)
+
+
+get_thread = get_original("_thread", "get_ident")
+"""Return the ident of the native thread, whatever is patched."""
 
 
 def get_poller() -> Poller:

@@ -14,6 +14,7 @@ from ..exceptions import ConcurrencyError, ConnectionClosed
 from ..frames import encode_header
 from ..protocol.messages import RSV1
 from .connection import Connection
+from .poller import get_thread
 from .turns import UNIT_SIZE, UNITS
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ class Sender(Connection):
             ConnectionClosed: the connection is over, or has begun to close; it is an `OSError` with errno EPIPE.
             TypeError: `message` is of another type.
             UnicodeEncodeError: a `str` has a lone surrogate, for which UTF-8 has no bytes; it is not sent.
-            ConcurrencyError: called while this very greenlet produces the parts of another message.
+            ConcurrencyError: called while this very greenlet produces the parts of another message; or in another
+                thread than that of the connection.
         """
         if type(message) is bytes:
             payload, head, headers = message, BINARY, _BINARY_HEADERS
@@ -118,9 +120,12 @@ class Sender(Connection):
                 corked.append(header)
                 corked.append(payload)
             else:
+                self._check_thread()
                 self._send_frame(header, payload)
             return
         frame, stream = header + payload, self._stream
+        if get_thread() != stream.poller.thread:
+            raise self._wrong_thread()
         try:
             if self._corked or stream.blocked:
                 stream.send(frame)
@@ -147,8 +152,19 @@ class Sender(Connection):
         else:
             raise TypeError(f"a message is str or bytes-like, not {type(message).__name__}")
 
+    def _check_thread(self) -> None:
+        if get_thread() != self._poller.thread:
+            raise self._wrong_thread()
+
+    def _wrong_thread(self) -> ConcurrencyError:
+        return ConcurrencyError(
+            "a connection belongs to the thread in which it was opened: with loop = gevent.get_hub().loop of that "
+            "thread, call loop.run_callback_threadsafe(gevent.spawn, ws.send, message) here"
+        )
+
     def _send_message(self, head: int, payload: bytes, compress: bool | None) -> None:
         """Send one message of any size, on either side."""
+        self._check_thread()
         if self._plain_limit == PLAIN_LIMIT and self._protocol.extension is None:  # nothing is to be done to it
             self._send_frame(encode_header(head, len(payload)), payload)
             return
@@ -188,6 +204,7 @@ class Sender(Connection):
 
     def _send_parts(self, parts: Iterable[Any], compress: bool | None) -> None:
         """Send one message in fragments, as its parts come."""
+        self._check_thread()
         self._take_turn()
         self._parts = turn = _Turn(getcurrent(), Event())
         self._plain_limit = -1

@@ -80,6 +80,7 @@ RUNS: dict[str, dict[str, Callable[[Block], None]]] = {
         "def private(": handler(talks.authenticates),
         "def clock(": handler(talks.ticks, sleep="0.05"),
         "def room(": handler(talks.broadcasts),
+        "def think(": handler(talks.thinks),
         "def measure(": handler(talks.measures),
         "def download(": handler(talks.downloads),
         "def upload(": handler(talks.uploads),

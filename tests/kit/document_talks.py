@@ -92,6 +92,10 @@ def guesses(place: Place) -> None:
     place.host.wait_for("^ended with 4000 found$")
 
 
+def thinks(place: Place) -> None:
+    place.asks({"the question": "42", "again": "42"})
+
+
 def knows_robots(place: Place) -> None:
     contexts = {}
     for name in ("robot.example", "human.example"):
