@@ -7,7 +7,7 @@ from sys import getsizeof
 from typing import TYPE_CHECKING, Any
 
 from .exceptions import PayloadTooBig
-from .protocol.memory import decode
+from .protocol.memory import copy, decode
 from .protocol.messages import EndOfMessage
 from .websocket import WebSocket
 
@@ -88,9 +88,11 @@ class StreamingWebSocket(WebSocket):
             return empty
         if isinstance(empty, bytes):
             return collected.getvalue()
-        payload = bytearray(collected.getbuffer())
+        if collected.getvalue().isascii():
+            return str(collected.getbuffer(), "ascii")
+        payload = copy(collected.getbuffer())
         del collected
-        return str(payload, "ascii") if payload.isascii() else decode(payload)
+        return decode(payload)
 
     @property
     def _held(self) -> int:

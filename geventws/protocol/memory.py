@@ -13,11 +13,16 @@ A message that is whole waits as it came until decoding it fits, too: `fits`. Wh
 from __future__ import annotations
 
 import codecs
+import mmap
 from sys import getsizeof
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+
+Source: TypeAlias = "bytearray | mmap.mmap"
+
+MADV_DONTNEED: int | None = getattr(mmap, "MADV_DONTNEED", None)  # Linux and BSD have it
 
 SLACK = 256 * 1024
 """Bytes held for a connection besides its messages, at the most."""
@@ -29,6 +34,9 @@ LEAST_AHEAD = 16 * 1024
 
 SLICE = 16 * 1024
 """Bytes of a large text that are decoded at once."""
+
+PAGES = 256 * 1024
+"""Bytes of a text from which on it is decoded from pages of its own."""
 
 PIECE = 32 * 1024
 """Bytes of a large frame that are delivered at once where a message is delivered in pieces."""
@@ -68,7 +76,29 @@ def fits(size: int, ascii_only: bool, waiting: int, max_message_size: int) -> bo
     return not waiting or waiting + (2 if ascii_only else 5) * size <= max(2 * max_message_size, LEAST_AHEAD)
 
 
-def decode(payload: bytearray, errors: str = "strict") -> str:
+def copy(payload: bytes | bytearray | memoryview) -> Source:
+    """Return a copy for `decode` to use up: of a large payload one whose pages the system has back at once."""
+    if len(payload) < PAGES or MADV_DONTNEED is None:
+        return bytearray(payload)
+    pages = mmap.mmap(-1, len(payload), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    pages[:] = payload
+    return pages
+
+
+def _take(payload: Source, size: int) -> bytes | bytearray:
+    """Return the next bytes of a payload, which gives them up."""
+    if isinstance(payload, bytearray):
+        part = payload[:size]
+        del payload[:size]
+        return part
+    taken = payload.read(size)
+    done = payload.tell() & -mmap.PAGESIZE
+    if done and MADV_DONTNEED is not None:
+        payload.madvise(MADV_DONTNEED, 0, done)
+    return taken
+
+
+def decode(payload: Source, errors: str = "strict") -> str:
     """Decode UTF-8, and use `payload` up: the text grows in its place, as what it comes from goes.
 
     Decoded in one go, a text with a wide character would be there three times: as it came, with a byte for each
@@ -78,11 +108,12 @@ def decode(payload: bytearray, errors: str = "strict") -> str:
         UnicodeDecodeError: it is not UTF-8.
     """
     decode_next = _text_decoder(errors).decode
-    text, size, large = "", SLICE, len(payload) >> 3
-    while payload:
-        part = payload[:size]
-        del payload[:size]
-        text += decode_next(part, not payload)
+    left = len(payload)
+    text, size, large = "", SLICE, left >> 3
+    while left:
+        part = _take(payload, size)
+        left -= len(part)
+        text += decode_next(part, not left)
         if getsizeof(text) > 3 * len(text):  # wide already: there is room for more at once, which saves moving it
             size = max(SLICE, large)
     return text

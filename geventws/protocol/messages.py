@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import codecs
 from io import BytesIO
+from mmap import mmap
 from sys import getsizeof
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..exceptions import InvalidData, PayloadTooBig, ProtocolError
 from ..frames import Opcode
-from .memory import MAX_WORK, PIECE, PIECE_WORK, PLACE, decode, fits, measure, read_ahead
+from .memory import MAX_WORK, PIECE, PIECE_WORK, PLACE, Source, copy, decode, fits, measure, read_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -238,7 +239,7 @@ class Assembler:
         self.ascii_only = self.ascii_only and text.isascii()
         return text
 
-    def deliver(self, opcode: int, payload: bytes | bytearray | memoryview) -> None:
+    def deliver(self, opcode: int, payload: bytes | memoryview | Source) -> None:
         """Append a message, or the end of one whose pieces were delivered. A memoryview was not checked yet."""
         self._decoder = None
         if self.streaming:
@@ -249,16 +250,16 @@ class Assembler:
         else:
             self.append(self._decode(payload))
 
-    def release(self, payload: bytes | bytearray) -> bytes | bytearray:
+    def release(self, payload: bytes | bytearray) -> bytes | Source:
         """Return a checked payload as it is to be delivered, when nobody else has a hold of it: see `decode`."""
         spent = self._decoder is not None and self.decode_text and not self.ascii_only
-        return bytearray(payload) if spent else payload
+        return copy(payload) if spent else payload
 
-    def _decode(self, payload: bytes | bytearray | memoryview) -> str | bytes:
+    def _decode(self, payload: bytes | memoryview | Source) -> str | bytes:
         if not self.decode_text and type(payload) is not memoryview:
             return bytes(payload)
         try:
-            if type(payload) is bytearray and not self.ascii_only:
+            if isinstance(payload, (bytearray, mmap)) and not self.ascii_only:
                 return decode(payload)
             text = str(payload, "utf-8")
         except UnicodeDecodeError:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 import tracemalloc
+from typing import Any
 
 import pytest
 
-from geventws.protocol.memory import LEAST_AHEAD, PLACE, SLICE, decode, fits, measure, read_ahead
+from geventws.protocol.memory import LEAST_AHEAD, PAGES, PLACE, SLICE, copy, decode, fits, measure, read_ahead
 
 SIZE = 1 << 20
 WIDE = "\U0001f600".encode()
@@ -23,17 +24,18 @@ TEXTS = {
 }
 
 
+@pytest.mark.parametrize("source", [bytearray, copy])
 @pytest.mark.parametrize("payload", TEXTS.values(), ids=TEXTS)
-def test_a_text_grows_in_the_place_of_what_it_comes_from(payload: bytes) -> None:
+def test_a_text_grows_in_the_place_of_what_it_comes_from(payload: bytes, source: Any) -> None:
     tracemalloc.start()
     try:
-        source = bytearray(payload)
+        copied = source(payload)
         tracemalloc.reset_peak()
-        text = decode(source)
+        text = decode(copied)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert text == payload.decode() and not source
+    assert text == payload.decode()
     assert peak < SIZE + max(sys.getsizeof(text), SIZE) + 8 * SLICE
 
 
@@ -41,6 +43,20 @@ def test_a_text_grows_in_the_place_of_what_it_comes_from(payload: bytes) -> None
 def test_characters_cut_anywhere(size: int) -> None:
     payload = b"a" * size + WIDE + "\xe9".encode()
     assert decode(bytearray(payload)) == payload.decode()
+
+
+@pytest.mark.parametrize("size", [0, 1, PAGES - 1, PAGES, PAGES + 1, 3 * PAGES + 5])
+def test_a_copy_is_what_was_copied(size: int) -> None:
+    payload = "\u8a9e".encode() * (size // 3) + b"a" * (size % 3)
+    for given in (payload, bytearray(payload), memoryview(payload)):
+        assert decode(copy(given)) == payload.decode()
+
+
+def test_pages_that_were_decoded_go_back_to_the_system() -> None:
+    pages = copy(TEXTS["two bytes"])
+    assert not isinstance(pages, bytearray)
+    decode(pages)
+    assert pages[: SIZE // 2] == bytes(SIZE // 2)
 
 
 def test_what_is_not_utf_8() -> None:

@@ -1,0 +1,172 @@
+"""A protocol that bounds what waits (`taken` is a list): it decodes the same, however bytes are cut."""
+
+from __future__ import annotations
+
+import random
+import sys
+from typing import Any
+
+import pytest
+from kit import deflates
+from kit.wire import BINARY, CLOSE, CONTINUATION, FIN, KEY, PING, TEXT, frame
+
+from geventws.protocol.connection import WebSocketProtocol
+from geventws.protocol.hixie76 import HixieProtocol
+from geventws.protocol.memory import LEAST_AHEAD, SLACK, measure, read_ahead
+
+LIMIT = 40_000
+RSV1 = 0x40
+NOTHING = memoryview(bytearray())
+
+LETTERS = ["a", "a", "\xe9", "\u20ac", "\U0001f600"]
+
+
+def a_text(random: random.Random, most: int) -> bytes:
+    size = random.choice([0, 1, 10, most // 8, most // 4])
+    return "".join(random.choices([random.choice(LETTERS), "b"], k=size)).encode()
+
+
+def a_message(random: random.Random, deflate: bool) -> list[bytes]:
+    """Return the frames of one."""
+    head, payload = (TEXT, a_text(random, LIMIT)) if random.random() < 0.6 else (BINARY, bytes(random.randrange(LIMIT)))
+    if deflate and random.random() < 0.5:
+        head, payload = head | RSV1, deflates.raw(payload)
+    if random.random() < 0.6 or len(payload) < 2:
+        return [frame(head, payload)]
+    at = random.randrange(1, len(payload))
+    middle = [frame(PING, b"between")] * random.randrange(3)
+    return [frame(head & ~FIN, payload[:at]), *middle, frame(CONTINUATION, payload[at:])]
+
+
+def a_stream(seed: int, deflate: bool) -> bytes:
+    rng = random.Random(seed)
+    frames = [part for _ in range(25) for part in a_message(rng, deflate)]
+    return b"".join(frames) + frame(CLOSE, b"\x03\xe8bye")
+
+
+class Bounded:
+    """A protocol in the hands of a handler that takes what waits now and then, as a connection has it."""
+
+    def __init__(self, protocol: Any, rng: random.Random) -> None:
+        self.protocol, self.rng = protocol, rng
+        protocol.taken = self.taken = []
+        self.done: list[Any] = []
+        self.output: list[bytes] = []
+        self.most = 0
+
+    def receive(self, data: bytes) -> None:
+        """Receive once, or go on with what was kept, until all is decoded."""
+        target = self.protocol.receive_buffer()
+        if data and target is not None:
+            count = min(len(data), len(target))
+            target[:count] = data[:count]
+            del target
+            waits = self.protocol.buffer_received(count)
+            self.look()
+            if waits:
+                self.go_on()
+            if data[count:]:
+                self.receive(data[count:])
+        else:
+            waits = self.protocol.receive_data(memoryview(bytearray(data)))
+            self.look()
+            if waits:
+                self.go_on()
+
+    def go_on(self) -> None:
+        while True:
+            self.take()
+            waits = self.protocol.receive_data(NOTHING)
+            self.look()
+            if not waits:
+                return
+
+    def look(self) -> None:
+        protocol = self.protocol
+        self.output += protocol.output
+        protocol.output, protocol.controls = (), ()
+        self.most = max(self.most, measure(protocol.messages) + measure(self.taken) + protocol.measure())
+
+    def take(self) -> None:
+        """The handler moves what arrived, where it has taken all of before, and takes some of it."""
+        if not self.taken:
+            self.taken += self.protocol.messages[::-1]
+            self.protocol.messages.clear()
+        for _ in range(self.rng.choice([1, 2, len(self.taken), len(self.taken)])):
+            if self.taken:
+                self.done.append(self.taken.pop())
+
+
+@pytest.mark.parametrize("deflate", [False, True])
+@pytest.mark.parametrize("seed", range(10))
+def test_what_is_bounded_is_decoded_the_same(seed: int, deflate: bool) -> None:
+    stream, rng = a_stream(seed, deflate), random.Random(seed)
+    options: dict[str, Any] = {"max_message_size": LIMIT, "streaming": False}
+    expected = WebSocketProtocol(extension=deflates.inflater() if deflate else None, **options)
+    expected.receive_data(memoryview(bytearray(stream)))
+    protocol = WebSocketProtocol(extension=deflates.inflater() if deflate else None, **options)
+    bounded = Bounded(protocol, rng)
+    most = rng.choice([150, 1000, 16 * 1024])
+    at = 0
+    while at < len(stream) and not protocol.close_received:
+        part = stream[at : at + rng.randrange(1, most)]
+        at += len(part)
+        bounded.receive(part)
+    assert bounded.done + bounded.taken[::-1] + protocol.messages == expected.messages
+    assert (protocol.close_received, protocol.close_code, protocol.failure) == (True, 1000, None)
+    pongs = b"".join(expected.output).count(b"between")
+    assert b"".join(bounded.output).count(b"between") == pongs
+    assert bounded.most < 5 * LIMIT + SLACK
+
+
+@pytest.mark.parametrize("client", [False, True])
+@pytest.mark.parametrize("message", ["\U0001f600" * 3, b"x" * 10, "x" * 3000, b"x" * 3000])
+def test_what_stops_is_kept_as_it_came_and_no_more_than_may_wait(client: bool, message: str | bytes) -> None:
+    head, payload = (TEXT, message.encode()) if isinstance(message, str) else (BINARY, message)
+    one = frame(head, payload, None if client else KEY)
+    count = 200_000 // len(one)
+    protocol = WebSocketProtocol(client=client, max_message_size=LIMIT)
+    protocol.taken = []
+    data = memoryview(bytearray(one * count))
+    found: list[Any] = []
+    while protocol.receive_data(data):
+        data = NOTHING
+        waiting = measure(protocol.messages)
+        assert waiting <= read_ahead(LIMIT) + 5 * sys.getsizeof(message) + 100
+        assert protocol.simple_limit == 0  # what comes next is behind what is kept
+        assert waiting + protocol.measure() < 210_000 + 2 * LIMIT
+        found += protocol.messages
+        protocol.messages.clear()
+    assert found + protocol.messages == [message] * count
+
+
+def test_a_wide_text_is_delivered_where_nothing_else_waits() -> None:
+    """Until then it stays as it came, and nothing behind it is decoded."""
+    text = "a" * (LIMIT - 4) + "\U0001f600"
+    protocol = WebSocketProtocol(max_message_size=LIMIT)
+    protocol.taken = []
+    assert protocol.receive_data(memoryview(bytearray(frame(BINARY, b"first") + frame(TEXT, text.encode()))))
+    assert protocol.messages == [b"first"]
+    assert protocol.receive_data(NOTHING)  # it does not help to ask again
+    assert protocol.messages == [b"first"]
+    protocol.messages.clear()
+    assert not protocol.receive_data(memoryview(bytearray(frame(BINARY, b"last")))) or protocol.messages == [text]
+    protocol.messages.clear()
+    protocol.receive_data(NOTHING)
+    assert protocol.messages == [b"last"]
+
+
+@pytest.mark.parametrize("message", ["\U0001f600" * 3, "x" * 3000, "\xff" * 100])
+def test_old_drafts_are_bounded(message: str) -> None:
+    one = b"\x00" + message.encode() + b"\xff"
+    count = 200_000 // len(one)
+    protocol = HixieProtocol(max_message_size=LIMIT)
+    protocol.taken = []
+    data = memoryview(bytearray(one * count))
+    found: list[Any] = []
+    while protocol.receive_data(data):
+        data = NOTHING
+        assert measure(protocol.messages) <= max(read_ahead(LIMIT), LEAST_AHEAD) + sys.getsizeof(message) * 5
+        found += protocol.messages
+        protocol.messages.clear()
+    assert found + protocol.messages == [message] * count
