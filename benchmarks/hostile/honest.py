@@ -21,7 +21,8 @@ class Honest:
     """
 
     def __init__(self, victim: Victim, seconds: float, *, handshakes: bool = False) -> None:
-        about = {"port": victim.port, "tls": victim.tls, "seconds": seconds, "handshakes": handshakes}
+        about = {"port": victim.port, "pid": victim.pid, "tls": victim.tls}
+        about |= {"seconds": seconds, "handshakes": handshakes}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "hostile.asking", json.dumps(about)],
             stdin=subprocess.PIPE,

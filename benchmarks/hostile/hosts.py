@@ -24,6 +24,9 @@ from .peers import PATIENCE, Peer
 HERE = Path(__file__).resolve().parent
 TRAITS = ("callbacks", "tls", "twin", "libuv", "patched")
 PAGE = os.sysconf("SC_PAGE_SIZE")
+GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "131072"}
+"""Has glibc give large blocks back at once, of which it keeps some otherwise: what is resident is what is held."""
+
 QUIET = 0.15
 """Seconds without any CPU time after which a program has done what it was sent."""
 
@@ -88,12 +91,14 @@ class Victim:
         traits = self.host.traits
         described = {"server": self.host.kind, "callbacks": "callbacks" in traits, "tls": self.tls}
         described |= {"patched": "patched" in traits, "log": False, "held_log": False, "memory": 0, "options": {}}
+        described |= about
         environment = {**os.environ, "PYTHONPATH": f"{place.tree}{os.pathsep}{HERE.parent}"}
         environment["HOSTILE_CERTIFICATE"] = str(dial.CERTIFICATE.resolve())
+        environment |= GIVE_BACK if described.pop("give_back", False) else {}
         environment |= {"GEVENTWS_PURE_PYTHON": "1"} if "twin" in traits else {}
         environment |= {"GEVENT_LOOP": "libuv"} if "libuv" in traits else {}
         return subprocess.Popen(
-            [sys.executable, "-m", "hostile.victim", json.dumps(described | about)],
+            [sys.executable, "-m", "hostile.victim", json.dumps(described)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -154,6 +159,11 @@ class Victim:
         return self._log.read().decode(errors="replace")
 
     # What the kernel knows
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
 
     def cpu(self) -> float:
         """Return the seconds of CPU that it has used."""

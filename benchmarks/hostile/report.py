@@ -25,8 +25,8 @@ class Result:
     def cells(self) -> list[str]:
         """Return the row of the table."""
         bounds = self.row.bounds
-        measured = [f"{self.measure[unit]:,g} {unit}" for unit in bounds if unit in self.measure]
-        allowed = [f"{bound:,g} {unit}" for unit, bound in bounds.items()]
+        measured = [f"{self.measure[unit]:,.10g} {unit}" for unit in bounds if unit in self.measure]
+        allowed = [f"{bound:,.10g} {unit}" for unit, bound in bounds.items()]
         figures = self.failure[:60] or ", ".join(measured)
         return [self.row.name, self.host, figures, ", ".join(allowed), "OVER" if self.over else "ok"]
 

@@ -21,8 +21,12 @@ HELD = 2 * (LIMIT >> 10) + 256
 WIDE = 5 * (LIMIT >> 10) + 256
 """The same while a text with a wide character waits to be taken."""
 
-SHARED = 768
-"""KB that all connections share: the loop's buffer of 512 KB, which the first large batch fills, and some slack."""
+SHARED = 1024
+"""KB that all connections share: the loop's buffer of 512 KB, which the first large batch fills, and what the
+interpreter, the allocator and OpenSSL take when there is much to do."""
+
+OBJECTS = 128
+"""KB of a connection itself, and of its server's objects: a greenlet, a request, a socket and its TLS."""
 
 TURNS = {"ms median": 25.0, "ms p99": 100.0}
 """A few turns of 5 ms: five, and twenty where several peers flood at once."""
@@ -64,9 +68,14 @@ class Row:
     about: dict[str, Any] = field(default_factory=dict, hash=False)
 
 
-def held(kilobytes: float) -> dict[str, float]:
-    """Return the bound of what is held, as a process grows by it."""
-    return {"KB": kilobytes + SHARED}
+def holds(name: str, what: str, attack: Attack, bounds: dict[str, float], hosts: tuple[str, ...] = ALL) -> Row:
+    """Return a row about memory."""
+    return Row(name, what, attack, bounds, hosts, {"give_back": True})
+
+
+def held(kilobytes: float, connections: int = 1) -> dict[str, float]:
+    """Return the bound of what is held for some connections, as a process grows by it."""
+    return {"KB": SHARED + (kilobytes + OBJECTS) * connections}
 
 
 def clocks(options: dict[str, float]) -> dict[str, Any]:
@@ -87,30 +96,30 @@ EMOJI_40 = texts(LIMIT, 15 << 10)
 PLAIN = wire.text_with_emoji(LIMIT)
 
 ROWS = (
-    Row("emoji-busy", "deflated 1 MiB texts with an emoji, 200 KB; busy", sends(EMOJI, "/busy"), held(WIDE), ALL),
-    Row("emoji-echo", "the same; echo", sends(EMOJI, "/echo"), held(2 * WIDE), ALL),
-    Row("emoji-busy-40", "the same, 40 x 15 KB; busy", sends(EMOJI_40, "/busy", peers=40), held(40 * WIDE), ALL),
-    Row("emoji-echo-40", "the same, 40 x 15 KB; echo", sends(EMOJI_40, "/echo", peers=40), held(40 * WIDE), ALL),
-    Row("zeros-busy", "deflated 1 MiB of zeros, 200 KB; busy", sends(zeros(200 << 10), "/busy"), held(HELD), ALL),
-    Row("emoji-64k-busy", "deflated 64 KiB texts, 270 KB; busy", sends(EMOJI_64K, "/busy"), held(WIDE), ALL),
-    Row("emoji-reset", "1 MiB texts, 700 KB, then a RST while paused; busy",
-        sends(texts(LIMIT, 700 << 10), "/busy", reset=True), held(WIDE), ALL),
-    Row("plain-emoji-busy", "plain 1 MiB texts with an emoji, 7 MB; busy",
-        sends(plain(wire.TEXT, PLAIN, 7 << 20), "/busy", deflate=False), held(WIDE), ALL),
-    Row("plain-binary-busy", "plain 1 MiB binary, 7 MB; busy",
-        sends(plain(wire.BINARY, bytes(LIMIT), 7 << 20), "/busy", deflate=False), held(HELD), ALL),
-    Row("pieces", "2,000,000 fragments of one two-byte character; streaming, wait()",
-        sends(memory.fragments("é".encode(), 500_000), "/pieces", deflate=False), held(HELD), BLOCKING),
-    Row("pings", "100,000 pings of 125 B to a peer that does not read; busy",
-        sends(memory.pings(100_000), "/busy", receive_buffer=1 << 14), held(HELD), ALL),
-    Row("fragments", "131,071 fragments of one byte; busy",
-        sends(memory.fragments(b"x", 131_071), "/busy", deflate=False), held(HELD), ALL),
-    Row("fragments-empty", "500,000 empty fragments; busy",
-        sends(memory.fragments(b"", 500_000), "/busy", deflate=False), held(HELD), ALL),
-    Row("bomb", "one message of 1 GiB, deflated; echo", sends(memory.bomb, "/echo"), held(HELD), ALL),
-    Row("never-reads", "ten senders of 64 MB to a peer that takes nothing, after send_timeout",
-        memory.never_reads, held(HELD), ALL),
-    Row("pings-unanswered", "20,000 ws.ping() that are never answered", memory.unanswered, held(HELD), ALL),
+    holds("emoji-busy", "deflated 1 MiB texts with an emoji, 200 KB; busy", sends(EMOJI, "/busy"), held(WIDE)),
+    holds("emoji-echo", "the same; echo", sends(EMOJI, "/echo"), held(2 * WIDE)),
+    holds("emoji-busy-40", "the same, 40 x 15 KB; busy", sends(EMOJI_40, "/busy", peers=40), held(WIDE, 40)),
+    holds("emoji-echo-40", "the same, 40 x 15 KB; echo", sends(EMOJI_40, "/echo", peers=40), held(WIDE, 40)),
+    holds("zeros-busy", "deflated 1 MiB of zeros, 200 KB; busy", sends(zeros(200 << 10), "/busy"), held(HELD)),
+    holds("emoji-64k-busy", "deflated 64 KiB texts, 270 KB; busy", sends(EMOJI_64K, "/busy"), held(WIDE)),
+    holds("emoji-reset", "1 MiB texts, 700 KB, then a RST while paused; busy",
+          sends(texts(LIMIT, 700 << 10), "/busy", reset=True), held(WIDE)),
+    holds("plain-emoji-busy", "plain 1 MiB texts with an emoji, 7 MB; busy",
+          sends(plain(wire.TEXT, PLAIN, 7 << 20), "/busy", deflate=False), held(WIDE)),
+    holds("plain-binary-busy", "plain 1 MiB binary, 7 MB; busy",
+          sends(plain(wire.BINARY, bytes(LIMIT), 7 << 20), "/busy", deflate=False), held(HELD)),
+    holds("pieces", "500,000 fragments of one two-byte character; streaming, wait()",
+          sends(memory.fragments("é".encode(), 500_000), "/pieces", deflate=False), held(HELD), BLOCKING),
+    holds("pings", "100,000 pings of 125 B to a peer that does not read; busy",
+          sends(memory.pings(100_000), "/busy", receive_buffer=1 << 14), held(HELD)),
+    holds("fragments", "131,071 fragments of one byte; busy",
+          sends(memory.fragments(b"x", 131_071), "/busy", deflate=False), held(HELD)),
+    holds("fragments-empty", "500,000 empty fragments; busy",
+          sends(memory.fragments(b"", 500_000), "/busy", deflate=False), held(HELD)),
+    holds("bomb", "one message of 1 GiB, deflated; echo", sends(memory.bomb, "/echo"), held(HELD)),
+    holds("never-reads", "ten senders of 64 MB to a peer that takes nothing, after send_timeout",
+          memory.never_reads, held(HELD)),
+    holds("pings-unanswered", "20,000 ws.ping() that are never answered", memory.unanswered, held(HELD)),
     Row("alone", "no attack: what the measuring costs", floods.alone, TURNS, ALL),
     Row("flood-tiny", "16 peers of messages of one byte, beside an echo",
         beside(many(wire.BINARY, b"x"), 16), TURNS, ALL),

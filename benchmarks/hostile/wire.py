@@ -17,7 +17,7 @@ KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 OFFER = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 EMOJI = "\N{GRINNING FACE}"
 WINDOW = 9
-"""Bits of the bombs' window: small enough for whatever was agreed on."""
+"""Bits of a server's window, which it names in its answer; a client has 15."""
 
 
 def frame(opcode: int, payload: bytes = b"", *, masked: bool = True, fin: bool = True, rsv: int = 0) -> bytes:
@@ -36,7 +36,7 @@ def frame(opcode: int, payload: bytes = b"", *, masked: bool = True, fin: bool =
 @functools.lru_cache(maxsize=64)
 def deflated(opcode: int, message: bytes, *, masked: bool = True) -> bytes:
     """Return a message in one frame, compressed as permessage-deflate has it (RFC 7692 7.2.1)."""
-    compressor = zlib.compressobj(9, zlib.DEFLATED, -WINDOW)
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -15 if masked else -WINDOW)
     data = compressor.compress(message) + compressor.flush(zlib.Z_SYNC_FLUSH)
     return frame(opcode, data[:-4], masked=masked, rsv=DEFLATED)
 

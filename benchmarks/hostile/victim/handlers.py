@@ -109,8 +109,10 @@ def pour(ws: Any) -> None:
 
 def block(ws: Any) -> None:
     """Ten greenlets send 64 MB each to a peer that takes nothing."""
-    gevent.joinall([gevent.spawn(ws.send, bytes(64 << 20)) for _ in range(10)])
-    tell("ENDED")
+    try:
+        gevent.joinall([gevent.spawn(ws.send, bytes(64 << 20)) for _ in range(10)])
+    finally:  # which may be a kill: the connection is over
+        tell("ENDED")
 
 
 def send_large(ws: Any) -> None:
