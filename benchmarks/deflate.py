@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import Any
 
 from geventws._core import HAVE_C, deflate
-from geventws.protocol import permessage_deflate
+from geventws.protocol import compressors
 from geventws.protocol.permessage_deflate import Deflate, PerMessageDeflate
 
 SIZES = (1 << 10, 4 << 10, 16 << 10)
@@ -124,9 +124,9 @@ def backends() -> None:
 
 
 def settings() -> None:
-    for module in dict.fromkeys((permessage_deflate.isal_zlib, None)):
-        permessage_deflate.isal_zlib = module
-        permessage_deflate._compressors.cache_clear()
+    for module in dict.fromkeys((compressors.isal_zlib, None)):
+        compressors.isal_zlib = module
+        compressors.get_compressors.cache_clear()
         print_heads(f"geventws, {'with' if module else 'without'} isal", "echo", "idle")
         for name, options in SETTINGS.items():
             figures = [measure_setting(PerMessageDeflate(**options), size) for size in SIZES]

@@ -31,7 +31,7 @@ from kit.scripted import Scripted, start_servers, unset_proxies
 from geventws import WebSocketWSGI
 from geventws.engine.poller import get_poller
 from geventws.engine.watchers import HAVE_EPOLL
-from geventws.protocol import permessage_deflate
+from geventws.protocol import compressors
 
 DEADLINE = 10.0
 """Seconds that one test may take over sockets; only a failing one takes them."""
@@ -314,13 +314,13 @@ def in_thread_fixture() -> Callable[..., Any]:
     return in_thread
 
 
-DEFLATES = [None, permessage_deflate.isal_zlib] if permessage_deflate.isal_zlib else [None]
+DEFLATES = [None, compressors.isal_zlib] if compressors.isal_zlib else [None]
 
 
 @pytest.fixture(params=DEFLATES, ids=lambda module: module.__name__ if module else "zlib")
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Compress with each library that there is."""
-    monkeypatch.setattr(permessage_deflate, "isal_zlib", request.param)
-    permessage_deflate._compressors.cache_clear()
+    monkeypatch.setattr(compressors, "isal_zlib", request.param)
+    compressors.get_compressors.cache_clear()
     yield
-    permessage_deflate._compressors.cache_clear()
+    compressors.get_compressors.cache_clear()

@@ -23,7 +23,7 @@ TREE = {
     "_core": ["pure", "native"],
     "http": ["headers", "names", "uri", "request", "response"],
     "handshake": ["origins", "server"],
-    "protocol": ["json", "memory", "partial", "permessage_deflate", "messages", "connection", "hixie76"],
+    "protocol": ["json", "memory", "partial", "compressors", "permessage_deflate", "messages", "connection", "hixie76"],
     "engine": ["forks", "logs", "watchers", "turns", "receiver", "poller", "waiters", "deadlines", "backlog", "stream",
                "tls", "intake", "keepalive", "connection", "sending", "crew"],
     "hosts": ["sockets", "pywsgi", "gunicorn", "own", "upgrade", "pywsgi_bodies", "servers"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from contextlib import contextmanager
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -18,13 +19,16 @@ from .poller import get_thread
 from .turns import UNIT_SIZE, UNITS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 TEXT = 0x81
 BINARY = 0x82
 
 LARGE = 16 * 1024
 """Payloads beyond this size are sent without copying them behind their header."""
+
+LARGE_TO_COMPRESS = 128 * 1024
+"""Payloads beyond this size are compressed in slices."""
 
 PLAIN_LIMIT = 4096
 """The largest payload that may skip the protocol on its way out, if nothing is to be done to it."""
@@ -37,6 +41,7 @@ CORK_LARGE = 16
 
 CORK_SMALL = 256
 
+Payload: TypeAlias = "bytes | memoryview"
 Message: TypeAlias = "str | bytes | bytearray | memoryview"
 
 _HEADERS = {
@@ -162,16 +167,28 @@ class Sender(Connection):
             "thread, call loop.run_callback_threadsafe(gevent.spawn, ws.send, message) here"
         )
 
-    def _send_message(self, head: int, payload: bytes, compress: bool | None) -> None:
+    def _send_message(self, head: int, payload: Payload, compress: bool | None) -> None:
         """Send one message of any size, on either side."""
         self._check_thread()
         if self._plain_limit == PLAIN_LIMIT and self._protocol.extension is None:  # nothing is to be done to it
             self._send_frame(encode_header(head, len(payload)), payload)
             return
+        extension = self._protocol.extension
+        if extension is not None and len(payload) > LARGE_TO_COMPRESS and extension.wants(len(payload), compress):
+            head, payload, compress = head | RSV1, self._compress(payload), False
         self._take_turn()
         self._send_frame(*self._protocol.encode_message(head, payload, compress))
 
-    def _send_frame(self, header: bytes, payload: bytes | memoryview) -> None:
+    def _compress(self, payload: Payload) -> memoryview:
+        """Compress a large message in slices, with the loop's turn between them when it is due."""
+        compressed = bytearray()
+        with self._alone():
+            for part in self._protocol.extension.compress_slowly(payload):
+                compressed += part
+                self._poller.turns.spend(UNITS)
+        return memoryview(compressed)
+
+    def _send_frame(self, header: bytes, payload: Payload) -> None:
         try:
             if len(payload) > LARGE:
                 self._stream.send_large(header, payload)
@@ -191,35 +208,43 @@ class Sender(Connection):
 
     def _take_turn(self) -> None:
         """Block while another greenlet sends the parts of a message, between which no other message may go."""
-        while self._parts is not None and not self.closed:
-            if self._parts.owner is getcurrent():
-                raise ConcurrencyError("this greenlet is sending the parts of a message")
-            self._parts.done.wait()
         try:
             self._stream.wait_for_room()
         except OSError:
             raise self._send_error() from None
+        while self._parts is not None and not self.closed:  # last: nobody else may begin before we do
+            if self._parts.owner is getcurrent():
+                raise ConcurrencyError("this greenlet is sending the parts of a message")
+            self._parts.done.wait()
         if self.closed:
             raise self.closed_error()
 
-    def _send_parts(self, parts: Iterable[Any], compress: bool | None) -> None:
-        """Send one message in fragments, as its parts come."""
-        self._check_thread()
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let no other message begin meanwhile."""
         self._take_turn()
         self._parts = turn = _Turn(getcurrent(), Event())
         self._plain_limit = -1
-        begun = finished = False
         try:
-            for header, payload in self._protocol.encode_parts(parts, compress):
-                if self.closed:
-                    raise self.closed_error()
-                begun = True
-                self._send_frame(header, payload)
-            finished = True
+            yield
         finally:
             self._parts = None
             self._plain_limit = self._get_plain_limit()
             turn.done.set()
+
+    def _send_parts(self, parts: Iterable[Any], compress: bool | None) -> None:
+        """Send one message in fragments, as its parts come."""
+        self._check_thread()
+        begun = finished = False
+        try:
+            with self._alone():
+                for header, payload in self._protocol.encode_parts(parts, compress):
+                    if self.closed:
+                        raise self.closed_error()
+                    begun = True
+                    self._send_frame(header, payload)
+            finished = True
+        finally:
             if begun and not finished and not self.closed:
                 self.begin_close(1011, "a message was not finished")
 

@@ -357,7 +357,7 @@ class WebSocketProtocol:
         `compress` is whether to compress it where that was negotiated; None leaves it to the extension's threshold.
         """
         extension = self.extension
-        if extension is not None and compress is not False and (compress or len(payload) >= extension.threshold):
+        if extension is not None and extension.wants(len(payload), compress):
             head |= RSV1
             payload = extension.compress(payload)
         return self.encode(head, payload)

@@ -36,8 +36,14 @@ class Extension(Protocol):
     def measure(self) -> int:
         """Return the bytes that it holds of messages."""
 
+    def wants(self, size: int, compress: bool | None) -> bool:
+        """Tell whether to compress a message of so many bytes; `compress` is what its sender wants, or None."""
+
     def compress(self, payload: bytes | memoryview) -> bytes | bytearray:
         """Return what stands for a whole message."""
+
+    def compress_slowly(self, payload: bytes | memoryview) -> Iterator[bytes]:
+        """Yield the same in parts, which take less time each."""
 
     def compress_part(self, payload: bytes | memoryview, final: bool) -> bytes | bytearray:
         """Return what stands for a part of a message."""

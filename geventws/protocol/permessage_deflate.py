@@ -21,26 +21,18 @@ in 0.3 to 0.5 x the time. Inflating is left to zlib, which does 1 KB in 0.6 x th
 
 from __future__ import annotations
 
-import functools
 import zlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from .._core import deflate
 from ..exceptions import HandshakeError, InvalidData, PayloadTooBig
 from ..http.headers import Parameters
+from .compressors import LARGE, SMALL, Compressors, get_compressors
 
 if TYPE_CHECKING:
     from zlib import _Compress, _Decompress
-
-try:
-    from isal import isal_zlib as _isal  # type: ignore[import-not-found, unused-ignore]
-
-    isal_zlib: Any = _isal
-except ImportError:
-    isal_zlib = None
 
 Data: TypeAlias = "bytes | bytearray | memoryview"
 
@@ -56,9 +48,6 @@ _ENDED = _FLUSHED + b"\x03\x00"
 # RFC 7692 7.2.3.6: the empty message.
 _EMPTY = b"\x00"
 
-_SMALL = 4 << 10  # bytes of a message up to which a small table is as good, and sooner emptied
-_TINY = 1 << 10  # bytes of a message up to which the C core is faster than isal
-_LARGE = 256 << 10  # bytes of input that are compressed at once
 _SLICE = 8 << 10  # input per step: what zlib has not consumed is copied, so larger slices would be quadratic
 _INFLATER = 10 << 10  # what an inflater takes besides its window
 _STEP = 32 << 10  # output per step: the size of CPython's first buffer, so that a full one is not copied
@@ -177,7 +166,7 @@ class PerMessageDeflate:
 
     def _make(self, window: int, forgets: bool, inflate_window: int, inflate_forgets: bool) -> Deflate:
         small, large = (
-            _compressors(self.level, self.memory_level or (default if forgets else 5), window, forgets)
+            get_compressors(self.level, self.memory_level or (default if forgets else 5), window, forgets)
             for default in (5, 8)
         )
         return Deflate(self.threshold, small, large, inflate_window, inflate_forgets)
@@ -206,42 +195,6 @@ def _read_parameters(parameters: Parameters, offer: bool) -> dict[str, int]:
     return found
 
 
-class _Compressors:
-    """Compressors of one kind. Those that forget are pooled; any thread may take one and give it back."""
-
-    __slots__ = ("forgets", "give", "most", "reach", "_make", "_idle")
-
-    def __init__(self, level: int, memory_level: int, window: int, forgets: bool) -> None:
-        # A compressor of isal's is too large to be kept for one connection. It also looks back to the last
-        # byte of its window, while zlib stays 262 bytes below it: 250 of 512 at 9 bits, which makes that the
-        # way to serve 8 bits (256 bytes), a size that neither of them has for raw deflate.
-        # Of its levels, 1 is the faster by 5 %, and 2 the smaller by less than 1 %.
-        fast = isal_zlib and forgets and level in (1, 2) and window > 8
-        module, level = (isal_zlib, 1) if fast else (zlib, level)
-        # Bytes of a message up to which the C core compresses it, and how far back it may look then.
-        self.most = 0 if not forgets or level not in (1, 2) else _TINY if fast else _SMALL
-        self.reach = 1 << window
-        window = max(window, 9)
-        self.forgets = forgets
-        self._make: Callable[[], _Compress] = functools.partial(
-            module.compressobj, level, zlib.DEFLATED, -window, memory_level
-        )
-        # One for each thread that compresses; there are more only while messages are sent in parts.
-        self._idle: deque[_Compress] = deque(maxlen=4)
-        # Takes back a compressor whose last flush was Z_FULL_FLUSH; one that failed midway is let go.
-        self.give: Callable[[_Compress], None] = self._idle.append
-
-    def take(self) -> _Compress:
-        try:
-            return self._idle.pop()
-        except IndexError:
-            return self._make()
-
-
-# One pool for each kind there is, whatever the number of configurations.
-_compressors = functools.cache(_Compressors)
-
-
 class Deflate:
     """The compression of one connection, as negotiated.
 
@@ -265,8 +218,8 @@ class Deflate:
     def __init__(
         self,
         threshold: int,
-        small: _Compressors,
-        compressors: _Compressors,
+        small: Compressors,
+        compressors: Compressors,
         inflate_window: int,
         inflate_forgets: bool,
     ) -> None:
@@ -279,6 +232,10 @@ class Deflate:
         self._inflate_window = 15 if inflate_forgets else max(inflate_window, 9)
         self._inflater: _Decompress | None = None
 
+    def wants(self, size: int, compress: bool | None) -> bool:
+        """Tell whether to compress a message of so many bytes; `compress` is what its sender wants, or None."""
+        return size >= self.threshold if compress is None else compress
+
     def measure(self) -> int:
         """Return the bytes that the inflater of a message takes, while that is coming."""
         return 0 if self._inflater is None else (1 << self._inflate_window) + _INFLATER
@@ -290,14 +247,34 @@ class Deflate:
             return small
         if not size:
             return _EMPTY
-        if size > _SMALL:
+        if size > LARGE:  # what comes of it is not held twice, as zlib and `+` would
+            compressed = bytearray()
+            for part in self.compress_slowly(payload):
+                compressed += part
+            return compressed
+        if size > SMALL:
             compressors = self._compressors
         if not compressors.forgets:
             return self.compress_part(payload, True)
         compressor = compressors.take()
-        compressed = _deflate(compressor, payload, zlib.Z_FULL_FLUSH)
+        whole = _deflate(compressor, payload, zlib.Z_FULL_FLUSH)
         compressors.give(compressor)
-        return compressed
+        return whole
+
+    def compress_slowly(self, payload: Data) -> Iterator[bytes]:
+        """Yield what stands for a whole message in parts, so that others may have their turn between them.
+
+        Until the last was taken, nothing else may be compressed. One that is given up before has changed nothing.
+        """
+        compressors, view = self._compressors, memoryview(payload)
+        compressor = self._compressor.copy() if self._compressor else compressors.take()
+        for start in range(0, len(view), LARGE):
+            yield compressor.compress(view[start : start + LARGE])
+        yield compressor.flush(zlib.Z_FULL_FLUSH if compressors.forgets else zlib.Z_SYNC_FLUSH)[:-4]
+        if compressors.forgets:
+            compressors.give(compressor)
+        else:
+            self._compressor = compressor
 
     def compress_part(self, payload: Data, final: bool) -> bytes | bytearray:
         """Compress the next part of a message, so that the peer can inflate all of it at once.
@@ -377,16 +354,8 @@ class Deflate:
         return inflated, rest if rest and rest != tail else None
 
 
-def _deflate(compressor: _Compress, payload: Data, mode: int) -> bytes | bytearray:
-    """Compress the end of a message; what comes of a large one is not held twice, as zlib and `+` would."""
-    if len(payload) <= _LARGE:
-        return (compressor.compress(payload) + compressor.flush(mode))[:-4]
-    view, compressed = memoryview(payload), bytearray()
-    for start in range(0, len(view), _LARGE):
-        compressed += compressor.compress(view[start : start + _LARGE])
-    compressed += compressor.flush(mode)
-    del compressed[-4:]
-    return compressed
+def _deflate(compressor: _Compress, payload: Data, mode: int) -> bytes:
+    return (compressor.compress(payload) + compressor.flush(mode))[:-4]
 
 
 def _cut(data: Data, tail: bytes) -> Iterator[tuple[Data, bytes]]:

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from kit.deflates import LIMIT, TAIL, largest_distance, pair, raw, records
 
 from geventws._core import deflate
-from geventws.protocol.permessage_deflate import PerMessageDeflate, isal_zlib
+from geventws.protocol.compressors import isal_zlib
+from geventws.protocol.permessage_deflate import PerMessageDeflate
 
 __test__ = os.environ.get("GEVENTWS_PURE_PYTHON", "0") in ("", "0")  # whether pytest collects this module
 
