@@ -48,6 +48,7 @@ class GunicornHost:
         """Send an answer now."""
         response = self._response
         write = start_response(status, headers)
+        response.chunked = False  # gunicorn 22 and 23 have no exception for a 101, and send a last chunk in the end
         if write is not None:
             write(body)
         if not response.headers_sent:
@@ -61,6 +62,7 @@ class GunicornHost:
         if not (response.status or "").startswith(status[:4]):
             response.status = None
             response.start_response(status, headers)
+            response.chunked = False
         response.write(body)
         kept, response.status = response.status, None  # or a second start_response would be an error
 
