@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 from kit.hosts import GUNICORN, Host
-from kit.pairs_app import make_server
+from kit.pairs_app import make_server, seen
 
 IN_PROCESS = ["WebSocketServer", "pywsgi", "pywsgi, wrapped", "compat"]
 GUESTS = ["gunicorn -k gevent", "gunicorn -k gevent_pywsgi"]
@@ -26,6 +26,7 @@ def serving(name: str) -> Iterator[int]:
             process.terminate()
             process.wait()
     else:
+        seen.clear()
         server = make_server(name)
         server.start()
         try:

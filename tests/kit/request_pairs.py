@@ -27,6 +27,7 @@ OFFERS = {
 }
 READS = ["all", "exact", "part", "none"]
 BODIES = ["a request", "text"]
+EXTRAS = ["nothing", "nothing", "expects 100", "HTTP/1.0", "HTTP/1.0, kept"]
 SPLITS = ["at once", "after the head", "in the body", "after the body", "in the second head", "bytes"]
 DEADLINE = 10.0
 
@@ -40,6 +41,7 @@ class Case(NamedTuple):
     offer: str
     reads: str
     body: str
+    extra: str
     split: str
 
 
@@ -54,7 +56,7 @@ class Message(NamedTuple):
 def make_cases(count: int, seed: int, **fixed: list[str]) -> Iterator[Case]:
     """Yield a sample of all combinations, the same for the same seed."""
     axes = {"method": METHODS, "framing": FRAMINGS, "offer": list(OFFERS), "reads": READS, "body": BODIES}
-    axes |= {"split": SPLITS} | fixed
+    axes |= {"extra": EXTRAS, "split": SPLITS} | fixed
     combinations = list(itertools.product(*axes.values()))
     for number, values in enumerate(random.Random(seed).sample(combinations, min(count, len(combinations)))):
         yield Case(number, *values)
@@ -81,7 +83,13 @@ def make_messages(case: Case) -> list[Message]:
     size = len(second.head)
     content = b"x" * size if case.body == "text" else hidden.ljust(size - 4, b"x") + b"\r\n\r\n"
     path, offer = f"/first/{case.number}", OFFERS[case.offer]
+    if case.extra == "expects 100":
+        offer = [*offer, "Expect: 100-continue"]
+    elif case.extra == "HTTP/1.0, kept" and case.offer == "none":
+        offer = ["Connection: keep-alive"]
     first = make_message(case.method, path, case.framing, offer, content, case.reads)
+    if "1.0" in case.extra:
+        first = first._replace(head=first.head.replace(b" HTTP/1.1\r\n", b" HTTP/1.0\r\n"))
     last = make_message("GET", f"/last/{case.number}", "none", ["Connection: close"], b"")
     return [first, second, last]
 
@@ -133,13 +141,19 @@ def read_answers(received: bytes) -> Iterator[tuple[int, Any]]:
         content, received = received[:length], received[length:]
         assert len(content) == length, "an answer that is cut off"
         status = int(head.split(b" ")[1])
+        if status == 100:
+            continue
         yield status, json.loads(content) if status == 200 else content
 
 
 def check(port: int, case: Case) -> int:
     """Send a case to a server; return how many of its requests were answered by the application."""
+    return check_answers(case, converse(port, cut(case, make_messages(case))))
+
+
+def check_answers(case: Case, received: bytes) -> int:
+    """Compare what was answered with what was sent; return how many requests the application answered."""
     messages = make_messages(case)
-    received = converse(port, cut(case, messages))
     answers = list(read_answers(received))
     for (status, content), message in zip(answers, messages, strict=False):
         if status != 200:

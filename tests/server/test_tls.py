@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import ssl
 from typing import Any
@@ -12,6 +13,8 @@ import gevent.ssl
 import pytest
 import trustme
 from kit.http_site import Running, deadline, parser, read_all, read_response, run, show  # noqa: F401
+from kit.pairs_app import record
+from kit.request_pairs import check_answers, cut, make_cases, make_messages
 
 from geventws import WebSocket, WebSocketWSGI, connect
 
@@ -115,3 +118,17 @@ def test_a_head_and_a_body_that_do_not_come_are_answered_with_408(run: Any, cert
         client = dial_tls(running)
         client.sendall(request)
         assert read_all(client).startswith(b"HTTP/1.1 408 Request Timeout\r\nCon")
+
+
+def test_requests_in_a_row_are_read_as_they_were_sent(run: Any, certificate: str) -> None:
+    """As on all hosts without TLS: see tests/hosts/test_request_pairs.py."""
+    running = run(record, **tls_options(certificate))
+    counts = []
+    for case in make_cases(60, seed=7):
+        client = dial_tls(running)
+        for piece in cut(case, make_messages(case)):
+            with contextlib.suppress(OSError):  # the connection has ended before it had all
+                client.sendall(piece)
+        counts.append((case, check_answers(case, read_all(client).removesuffix(b"<reset>"))))
+        client.close()
+    assert [case for case, count in counts if case.extra == "nothing" and count != 3] == []

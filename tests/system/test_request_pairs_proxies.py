@@ -77,8 +77,9 @@ def ask(port: int, case: Case) -> list[tuple[int, Any]]:
 def test_the_next_user_is_served_with_his_own(behind: Any, host: str) -> None:
     plain = ["none", "h2c", "h2c, kept", "garbage", "no upgrade"]  # and no handshakes, which are refused
     trap: dict[str, Any] = {"method": ["POST"], "framing": ["length"], "offer": ["h2c"], "body": ["a request"]}
+    trap["extra"] = ["nothing"]
     cases = [
-        *make_cases(10, seed=4, split=["at once"], offer=plain),
+        *make_cases(10, seed=4, split=["at once"], offer=plain, extra=["nothing"]),
         *make_cases(2, seed=5, split=["at once"], **trap),
     ]
     expected: list[Any] = []
@@ -103,6 +104,6 @@ def test_the_pool_is_one(behind: Any) -> None:
             answers = converse(port, [b"GET /hidden HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"])
             assert answers.startswith(b"HTTP/1.1 403 ")
             options = {"method": ["POST"], "framing": ["length"], "offer": ["h2c"], "reads": ["exact"]}
-            for case in make_cases(1, seed=6, split=["at once"], body=["text"], **options):
+            for case in make_cases(1, seed=6, split=["at once"], extra=["nothing"], body=["text"], **options):
                 ask(port, case)
         assert any("hidden" in path for _, path, _ in fetch_seen(backend))
