@@ -108,7 +108,7 @@ class Body:
 
     Attributes:
         data: what has come, without what is around the chunks; at most MAX_BODY bytes.
-        ended: whether no more of it is wanted: it is whole, or at a limit.
+        ended: whether no more of it is wanted: it is whole, at a limit, or makes no sense from here on.
     """
 
     def __init__(self, response: Response) -> None:
@@ -116,7 +116,7 @@ class Body:
         self._chunked = _is_chunked(response)
         self._size = _body_size(response)
         self._taken = 0  # with what is around the chunks
-        self._line = b""  # a part of the line in front of a chunk
+        self._line = bytearray()  # a part of the line in front of a chunk
         self._left = 0  # bytes of the chunk that are to come
         self.ended = self._size == 0
 
@@ -126,18 +126,22 @@ class Body:
             return
         self._taken += len(data)
         if self._chunked:
-            self._feed_chunks(self._line + data)
+            self._feed_chunks(data)
         else:
             self.data += data
         del self.data[self._size :]
         self.ended = self.ended or len(self.data) == self._size or self._taken >= MAX_CHUNKED
 
     def _feed_chunks(self, data: bytes) -> None:
-        at = 0
+        self._line += data
+        if self._left == 0 and b"\n" not in data:
+            return  # or each byte of a long line would cost as much as the line
+        data, at = bytes(self._line), 0
         while at < len(data) and not self.ended:
             if self._left == 0:
                 match = _CHUNK_SIZE.match(data, at)
                 if match is None:
+                    self.ended = data.find(b"\n", at + 2 * data.startswith(b"\r\n", at)) >= 0  # a line that is none
                     break
                 at, self._left = match.end(), int(match[1], 16)
                 self.ended = self._left == 0
@@ -145,7 +149,7 @@ class Body:
             self.data += part
             self._left -= len(part)
             at += len(part)
-        self._line = data[at:]
+        self._line = bytearray(data[at:])
 
 
 def _body_size(response: Response) -> int:

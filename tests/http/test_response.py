@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from geventws.http import response as http_response
@@ -139,7 +141,28 @@ def test_chunks_at_every_cut() -> None:
         assert ended == (cut > data.index(b"\r\n0\r\n") + 4)
         assert read(CHUNKED, data[:cut], data[cut:]) == (b"hello world", True)
     assert read(CHUNKED, *(data[at : at + 1] for at in range(len(data)))) == (b"hello world", True)
-    assert read(CHUNKED, b"xyz\r\n", b"1\r\nx\r\n") == (b"", False)
+
+
+@pytest.mark.parametrize("wrong", [b"xyz\r\n", b"1\n", b"\r\n\n", b"\n", b"-1\r\n", b"1 x\r\n", b"123456789\r\n"])
+def test_a_chunk_that_is_none_is_the_end(wrong: bytes) -> None:
+    assert read(CHUNKED, wrong, b"1\r\nx\r\n") == (b"", True)
+    assert read(CHUNKED, b"1\r\na\r\n" + wrong) == (b"a", True)
+    assert read(CHUNKED, *(wrong[at : at + 1] for at in range(len(wrong)))) == (b"", True)
+
+
+def test_a_line_that_is_dribbled_is_looked_at_when_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at = []
+
+    class Looking:
+        def match(self, data: bytes, at: int) -> re.Match[bytes] | None:
+            looked_at.append(len(data))
+            return really.match(data, at)
+
+    really = http_response._CHUNK_SIZE
+    monkeypatch.setattr(http_response, "_CHUNK_SIZE", Looking())
+    line = b"1;" + b"a" * 60_000 + b"\r\n"
+    assert read(CHUNKED, *(line[at : at + 1] for at in range(len(line))), b"x") == (b"x", False)
+    assert looked_at == [len(line)]
 
 
 def test_the_limit_is_for_what_is_in_the_chunks() -> None:
