@@ -100,7 +100,10 @@ def cut(descriptor: int, ended: bool = False) -> None:
         ended: whether there is an end to read; otherwise nothing ever comes, and who waits for it waits on.
     """
     if descriptor >= 0:
-        os.dup2(_get_nowhere(ended), descriptor, inheritable=False)
+        try:
+            os.dup2(_get_nowhere(ended), descriptor, inheritable=False)
+        except OSError:
+            os.close(descriptor)  # no number is free for where it should lead; the next ones have this one's
 
 
 def stop_accepting(server: Any) -> None:
@@ -207,8 +210,15 @@ def _separate_loops(loops: set[Any]) -> None:
         if hub is not None and loop is hub.loop:
             loop.reinit()
         else:
-            with get_original("select", "epoll")() as empty:
-                os.dup2(empty.fileno(), descriptor, inheritable=False)
+            _replace_set(descriptor)
+
+
+def _replace_set(descriptor: int) -> None:
+    try:
+        with get_original("select", "epoll")() as empty:
+            os.dup2(empty.fileno(), descriptor, inheritable=False)
+    except OSError:
+        os.close(descriptor)  # no number is free for a new one
 
 
 def _find_accepted(servers: list[Any]) -> list[int]:
