@@ -17,6 +17,7 @@ from gevent import socket as gsocket
 from gevent.pywsgi import WSGIHandler
 
 from ..exceptions import HandshakeError, NoSocket
+from ..http.headers import check_headers
 from .gunicorn import GunicornHost, find_unreader, is_response, take_unread
 from .own import SEAM, OwnHost
 from .pywsgi import PyWSGIHost, find_reader, take_read_ahead
@@ -197,7 +198,12 @@ def _explain(software: str) -> str:
 
 
 def refuse(environ: Environ, start_response: StartResponse, error: HandshakeError) -> list[bytes]:
-    """Answer with an HTTP status, and see to it that nothing behind the request is taken for another one."""
+    """Answer with an HTTP status, and see to it that nothing behind the request is taken for another one.
+
+    Raises:
+        ValueError: one of the error's headers cannot be sent.
+    """
+    check_headers(error.headers)
     body = f"{error}\n".encode()
     headers = [
         ("Content-Type", "text/plain; charset=utf-8"),

@@ -6,7 +6,7 @@ import pytest
 from gevent import pywsgi
 from kit import raw
 
-from geventws import WebSocketApplication, WebSocketMiddleware, WebSocketServer, WebSocketWSGI
+from geventws import HandshakeError, WebSocketApplication, WebSocketMiddleware, WebSocketServer, WebSocketWSGI
 
 OWN = [
     ("Upgrade", "h2c"),
@@ -51,6 +51,17 @@ def test_a_function_is_told_at_the_handshake(serve, hub_errors, server_class, pa
         endpoint.headers = lambda environ: [("X-Fine", "yes"), pair]
         assert status(serve(endpoint, server_class=server_class)) == "HTTP/1.1 500 Internal Server Error"
     assert [type(error) for error in hub_errors] == [ValueError] * len(endpoints)
+    hub_errors.clear()
+
+
+@pytest.mark.parametrize("pair", UNSENDABLE, ids=ascii)
+@on_both
+def test_a_refusal_has_no_others_either(serve, hub_errors, server_class, pair):
+    def refuse(environ):
+        raise HandshakeError(401, "who are you?", [pair])
+
+    assert status(serve(WebSocketWSGI(list, headers=refuse), server_class=server_class)).split()[1] == "500"
+    assert [type(error) for error in hub_errors] == [ValueError]
     hub_errors.clear()
 
 

@@ -18,6 +18,7 @@ import gevent
 import pytest
 from kit import raw
 from kit.scripted import answering
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 import geventws
 from geventws import exceptions
@@ -211,6 +212,16 @@ def test_a_log_record_is_one_short_line(serve, caplog: pytest.LogCaptureFixture,
     assert call[1] in {record.msg for record in caplog.records}
     for record in caplog.records:
         check(record.getMessage())
+
+
+def test_a_proxys_word_for_an_address_is_one_word(serve, log) -> None:
+    site = serve(ProxyFix(geventws.WebSocketWSGI(fail)))
+    for address in ("198.51.100.7 refused\x1b[2J", "x" * 3000, "::1"):
+        site.connect("/", more=[("X-Forwarded-For", address)]).expect_close(1011)
+    names = [record.getMessage() for record in log()]
+    assert names[0].startswith(r"'198.51.100.7 refused\x1b[2J' /: ") and names[2].startswith("::1 /: ")
+    for name in names:
+        check(name)
 
 
 # ---- names
