@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 PACE = 64 * 1024
 """Bytes that a peer has to take in each `send_timeout`, or all that is left."""
 
+AT_ONCE = 64
+"""Parts that are sent in one turn: the kernel says again that it takes more, and others have their turn before."""
 
 MOST_OWNED = 64 * 1024
 """Bytes that nobody waits for in `send`, past which nothing is added to them."""
@@ -52,9 +54,11 @@ class Backlog:
         self._parts.append(data)
 
     def send(self, transmit: Callable[[bytes | memoryview], int]) -> bool:
-        """Send what the kernel takes; return whether nothing is left."""
+        """Send what the kernel takes, but no more than AT_ONCE parts; return whether nothing is left."""
         parts = self._parts
-        while parts:
+        for _ in range(AT_ONCE):
+            if not parts:
+                return True
             try:
                 sent = transmit(parts[0])
             except BlockingIOError:
@@ -64,7 +68,7 @@ class Backlog:
                 parts[0] = memoryview(parts[0])[sent:]
                 return False
             parts.popleft()
-        return True
+        return not parts
 
     def _begin_window(self) -> None:
         """Judge the pace of the peer from now on, by what is left for it."""

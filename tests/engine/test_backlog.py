@@ -12,7 +12,7 @@ from gevent.event import Event
 from kit import raw
 
 from geventws import ConnectionClosed
-from geventws.engine.backlog import MOST_OWNED, PACE, Backlog
+from geventws.engine.backlog import AT_ONCE, MOST_OWNED, PACE, Backlog
 from geventws.protocol.memory import SLACK
 
 CORKED = 128 * 1024
@@ -44,6 +44,21 @@ def test_what_is_left_leaves_in_order() -> None:
         pass
     assert sent == b"abcdefgh"
     assert not Backlog(b"ab", 0).send(taking())
+
+
+def test_so_many_parts_leave_in_one_turn() -> None:
+    """However fast the peer takes them: others have their turn before the rest."""
+    calls: list[int] = []
+
+    def transmit(data: bytes | memoryview) -> int:
+        calls.append(len(data))
+        return len(data)
+
+    backlog = Backlog(b"a", 0)
+    for _ in range(2 * AT_ONCE):
+        backlog.append(b"b")
+    assert [backlog.send(transmit) for _ in range(3)] == [False, False, True]
+    assert len(calls) == 2 * AT_ONCE + 1
 
 
 @pytest.mark.parametrize(
