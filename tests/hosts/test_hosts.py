@@ -150,6 +150,17 @@ def test_client_gone_while_sending(host, path, how):
     assert not [line for line in host.lines[before:] if "Traceback" in line or "rror" in line]
 
 
+@pytest.mark.parametrize(("route", "told"), [("watch", "ended"), ("work", "killed")])
+@pytest.mark.parametrize(("how", "code"), [("leave", 1000), ("shut_down", 1006)])
+def test_a_handler_that_waits_for_something_else_is_told_of_the_end(host, path, route, told, how, code):
+    client = connect(host, f"/{route}/{path}")
+    assert client.read_message() == "ready"
+    getattr(client, how)()
+    host.wait_for(f"^{told} /{route}/{path} {code}$")
+    assert_one_access_line(host, f"/{route}/{path}")
+    client.close()
+
+
 def test_behind_middleware(host, path):
     with raw.RawClient(host.port, host.tls) as client:
         assert client.open(raw.text("a"), f"/wrapped/{path}").get("x-wrapped") == "yes"

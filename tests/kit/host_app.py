@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 import sys
 
@@ -17,6 +18,7 @@ if __name__ == "__main__" and "--patched" in sys.argv:
 
 import gevent
 from gevent import pywsgi
+from gevent.event import Event
 
 from geventws import WebSocketWSGI
 
@@ -48,6 +50,29 @@ def leave(ws):
     ws.close(4321, "see you")
 
 
+@WebSocketWSGI
+def watch(ws):
+    """Wait for something else until the connection ends, and tell what is left of it."""
+    ws.send("ready")
+    gevent.wait([Event(), ws.ended], count=1)
+    gevent.sleep(0)
+    try:
+        os.fstat(ws.fd)
+    except OSError:
+        print("ended", ws.path, ws.close_code, flush=True)
+
+
+@WebSocketWSGI(kill_on_close=True)
+def work(ws):
+    """Wait for something else until the connection ends, and be killed."""
+    ws.send("ready")
+    try:
+        Event().wait()
+    except gevent.GreenletExit:
+        print("killed", ws.path, ws.close_code, flush=True)
+        raise
+
+
 def wrapped(environ, start_response):
     """Wrap what the echo starts, and what it returns."""
 
@@ -69,7 +94,8 @@ def page(environ, start_response):
     return [b"page"]
 
 
-ROUTES = {"echo": echo, "fail": fail, "pour": pour, "leave": leave, "wrapped": wrapped, "emptied": emptied}
+HANDLERS = {"echo": echo, "fail": fail, "pour": pour, "leave": leave, "watch": watch, "work": work}
+ROUTES = {**HANDLERS, "wrapped": wrapped, "emptied": emptied}
 
 
 def application(environ, start_response):

@@ -93,7 +93,7 @@ def test_stop_in_the_hub_and_in_a_handler_returns_at_once(serve: Any) -> None:
 SCRIPT = """
 import signal, sys, threading, time
 import gevent
-from geventws import WebSocketServer, WebSocketWSGI, WebSocketApplication
+from geventws import WebSocketServer, WebSocketWSGI, WebSocketApplication, WebSocketMiddleware
 
 def compute(ws):
     ws.send("computing")
@@ -120,9 +120,18 @@ def leave(ws):
     ws.send("leaving")
     sys.exit(3)
 
+class Leaving(WebSocketApplication):
+    def on_message(self, ws, message):
+        leave(ws)
+
+def view(environ, start_response):
+    leave(environ["wsgi.websocket"])
+
 routes = {name: WebSocketWSGI(function) for name, function in
           {"compute": compute, "sleep": sleep, "echo": echo, "leave": leave}.items()}
 routes["callbacks"] = Computing()
+routes["leaving"] = Leaving()
+routes["view"] = WebSocketMiddleware(view)
 
 def application(environ, start_response):
     return routes[environ["PATH_INFO"][1:]](environ, start_response)
@@ -207,9 +216,11 @@ def test_a_signal_drains_without_a_traceback(start: Any, arguments: list[str]) -
     assert server.process.returncode == 0
 
 
-def test_an_exit_in_a_handler_ends_the_program_without_a_wait_for_its_client(start: Any) -> None:
+@pytest.mark.parametrize("path", ["/leave", "/leaving", "/view"])
+def test_an_exit_in_a_handler_ends_the_program_without_a_wait_for_its_client(start: Any, path: str) -> None:
     server = start()
-    client = server.connect("/leave")
+    client = server.connect(path)
+    client.send(raw.text("go"))
     assert client.read_message() == "leaving"
     begin = time.monotonic()
     output, _errors = server.process.communicate(timeout=20)
