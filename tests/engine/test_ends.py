@@ -141,6 +141,7 @@ def test_kill_on_close_kills_a_handler_that_waits_for_something_else(host, way):
     assert client.read_message() == "ready"
     WAYS[way](client)
     assert "kill_on_close" in killed.get()
+    client.close()
     site.settle()
     assert len(site.errors) == 0 and '"GET /here HTTP/1.1" 101' in site.access.wait()[0]
 
