@@ -193,8 +193,8 @@ class RequestWebSocket:
 
     It has all that a `WebSocket` (or `StreamingWebSocket`) has. What tells of the connection (`environ`, `path`,
     `origin`, `protocol`, `version`, `closed`, `close_code`, `close_reason`, `latency`) is no use of it; whatever
-    acts is: `accept`, `wait`, `receive`, `send`, `ping`, `close`, iteration, `with`. When the request has been answered
-    with HTTP instead, using it raises `ConnectionClosed`.
+    acts is: `accept`, `wait`, `receive`, `send`, `ping`, `close`, `ended`, iteration, `with`. When the request has been
+    answered with HTTP instead, using it raises `ConnectionClosed`.
     """
 
     def __init__(self, environ: Environ, upgrade: Upgrade, connect: Callable[[], WebSocket]) -> None:
