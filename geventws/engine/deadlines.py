@@ -53,6 +53,13 @@ class Deadline:
         self._timer.close()
         if self._turns and self._has_input():
             self._turns -= 1
+            self._timer = self._loop.run_callback(self._look_again)  # after what is ready in this turn
+        else:
+            self._callback(*self._arguments)
+
+    def _look_again(self) -> None:
+        """Give up unless there is still something to be read, which may have its turn then."""
+        if self._has_input():
             self._timer = self._loop.timer(0)
             self._timer.start(self._expire)
         else:
