@@ -193,7 +193,10 @@ class Sender(Connection):
             if len(payload) > LARGE:
                 self._stream.send_large(header, payload)
             elif self._messages and len(payload) <= PLAIN_LIMIT:
+                begins = not self._corked
                 self._stream.cork(header + payload, CORK_PARTS if len(payload) <= CORK_SMALL else CORK_LARGE)
+                if begins:  # a burst, which is counted when it is full, or has its end
+                    return
             else:
                 self._stream.send(header + payload)
         except OSError:
