@@ -146,7 +146,7 @@ static int32_t add_inflated(struct batch *batch, int fd, int kind, int32_t paylo
                             int32_t room)
 {
     struct ws_poller *poller = batch->poller;
-    int32_t start = batch->used + WS_TAIL, most = poller->size - start, size, weight;
+    int32_t start = batch->used, most = poller->size - start, size, weight;
 
     limit &= ~(PEER_IS_SERVER | TAKES_DEFLATED);
     limit = limit < MAX_INFLATED ? limit : MAX_INFLATED;

@@ -22,7 +22,7 @@ in 0.3 to 0.5 x the time. Inflating is left to zlib, which does 1 KB in 0.6 x th
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
@@ -43,8 +43,8 @@ _WINDOWS = ("server_max_window_bits", "client_max_window_bits")
 
 # RFC 7692 7.2.1: what a flush ends with, and what no message carries.
 _FLUSHED = b"\x00\x00\xff\xff"
-# The same, then an empty final block: a message by itself that does not come to it was cut short.
-_ENDED = _FLUSHED + b"\x03\x00"
+# An empty final block, to which only what ends with a block can come.
+_FINAL_BLOCK = b"\x03\x00"
 # RFC 7692 7.2.3.6: the empty message.
 _EMPTY = b"\x00"
 
@@ -317,26 +317,38 @@ class Deflate:
         """Do the same as `decompress`, in pieces of at most 32 KiB, all of which must be taken."""
         if not data and self._inflater is None:
             return
-        tail = b"" if not final else _ENDED if self.inflates_alone else _FLUSHED
-        small = len(data) <= _SLICE
-        slices: Iterable[tuple[Data, bytes]]
-        slices = ((b"".join((data, tail)), tail),) if small else _cut(data, tail)
         left = limit if limit > 0 else 0  # zlib takes a length of 0 for none
-        for part, end in slices:
+        for part in (data,) if len(data) <= _SLICE else _cut(data):
             rest: Data | None = part
             while rest is not None:
-                piece, rest = self._step(rest, end, left + 1 if left < _STEP else _STEP)
+                piece, rest = self._step(rest, left + 1 if left < _STEP else _STEP)
                 left -= len(piece)
                 if left < 0:
                     self._inflater = None
                     raise PayloadTooBig(f"the compressed data inflates to more than {limit} bytes", limit=limit)
                 if piece:
                     yield piece
-        if final and self.inflates_alone and self._inflater is not None:
+        if final and self._inflater is not None:
+            self._end(self._inflater)
+
+    def _end(self, inflater: _Decompress) -> None:
+        """End a message (RFC 7692 7.2.2): one that does not end between two blocks was cut short.
+
+        There, the four bytes of a flush stand for nothing. Within a block they may stand for anything; they may even
+        end it, but not without standing for something first.
+        """
+        self._inflater = None if self.inflates_alone else inflater
+        try:
+            whole = not inflater.decompress(_FLUSHED, 1)
+            last = inflater if self.inflates_alone else inflater.copy()  # which goes on with the next message
+            whole = whole and not last.decompress(_FINAL_BLOCK, 1) and last.eof and not last.unused_data
+        except zlib.error:
+            whole = False
+        if not whole:
             self._inflater = None
             raise InvalidData("the compressed data ends within a block")
 
-    def _step(self, data: Data, tail: bytes, room: int) -> tuple[bytes, bytes | None]:
+    def _step(self, data: Data, room: int) -> tuple[bytes, bytes | None]:
         """Inflate at most `room` bytes; return them, and what of `data` is left (None: it is done)."""
         inflater = self._inflater or zlib.decompressobj(-self._inflate_window)
         try:
@@ -347,21 +359,18 @@ class Deflate:
         if not inflater.eof:
             self._inflater = inflater
             return inflated, inflater.unconsumed_tail if len(inflated) == room else None
-        # RFC 7692 7.2.3.4: after a final block a new stream begins, which has seen nothing yet. `_ENDED` ends
-        # so; and a sender may, with or without the byte that makes of our tail an empty block.
+        # RFC 7692 7.2.3.4: after a final block a new stream begins, which has seen nothing yet. A sender may end a
+        # message so, with or without the byte that makes an empty block of the bytes of a flush.
         self._inflater = None
-        rest = inflater.unused_data
-        return inflated, rest if rest and rest != tail else None
+        return inflated, inflater.unused_data or None
 
 
 def _deflate(compressor: _Compress, payload: Data, mode: int) -> bytes:
     return (compressor.compress(payload) + compressor.flush(mode))[:-4]
 
 
-def _cut(data: Data, tail: bytes) -> Iterator[tuple[Data, bytes]]:
-    """Cut up what is to inflate; return each slice with the tail that it has at its end."""
+def _cut(data: Data) -> Iterator[Data]:
+    """Cut up what is to inflate."""
     view = memoryview(data)
-    last = (len(view) - 1) // _SLICE * _SLICE  # never empty: see the end of `_step`
-    for start in range(0, last, _SLICE):
-        yield view[start : start + _SLICE], b""
-    yield b"".join((view[last:], tail)), tail
+    for start in range(0, len(view), _SLICE):
+        yield view[start : start + _SLICE]

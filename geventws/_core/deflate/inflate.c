@@ -8,11 +8,11 @@
 #ifdef WS_ZLIB
 
 #include <stdlib.h>
-#include <string.h>
 #include <zlib.h>
 
-/* What a message is sent without (7.2.1), and an empty final block: what does not come to it was cut short. */
-static const uint8_t tail[WS_TAIL] = {0x00, 0x00, 0xff, 0xff, 0x03, 0x00};
+/* What a message is sent without (7.2.1), and an empty final block. Between blocks both stand for nothing, and end the
+ * stream; a message that was cut within a block does not come to that without standing for something more. */
+static const uint8_t tail[] = {0x00, 0x00, 0xff, 0xff, 0x03, 0x00};
 
 struct ws_inflater {
     z_stream stream;
@@ -36,22 +36,25 @@ void ws_inflater_free(struct ws_inflater *inflater)
     free(inflater);
 }
 
-int32_t ws_inflate(struct ws_inflater *inflater, uint8_t *data, int32_t size, uint8_t *target, int32_t room)
+int32_t ws_inflate(struct ws_inflater *inflater, const uint8_t *data, int32_t size, uint8_t *target, int32_t room)
 {
     z_stream *stream = &inflater->stream;
-    uint8_t behind[sizeof tail];
+    uInt left;
     int status;
 
-    memcpy(behind, data + size, sizeof tail);
-    memcpy(data + size, tail, sizeof tail);
     inflateReset(stream);  /* so that no message sees anything of another */
-    stream->next_in = data;
-    stream->avail_in = (uInt)size + sizeof tail;
+    stream->next_in = (Bytef *)data;
+    stream->avail_in = (uInt)size;
     stream->next_out = target;
     stream->avail_out = (uInt)room;
+    status = inflate(stream, Z_SYNC_FLUSH);
+    if ((status != Z_OK && status != Z_BUF_ERROR) || stream->avail_in)
+        return -1;
+    left = stream->avail_out;
+    stream->next_in = (Bytef *)tail;
+    stream->avail_in = sizeof tail;
     status = inflate(stream, Z_FINISH);
-    memcpy(data + size, behind, sizeof tail);
-    return status == Z_STREAM_END && !stream->avail_in ? room - (int32_t)stream->avail_out : -1;
+    return status == Z_STREAM_END && !stream->avail_in && stream->avail_out == left ? room - (int32_t)left : -1;
 }
 
 #else
@@ -66,7 +69,7 @@ void ws_inflater_free(struct ws_inflater *inflater)
     (void)inflater;
 }
 
-int32_t ws_inflate(struct ws_inflater *inflater, uint8_t *data, int32_t size, uint8_t *target, int32_t room)
+int32_t ws_inflate(struct ws_inflater *inflater, const uint8_t *data, int32_t size, uint8_t *target, int32_t room)
 {
     (void)inflater, (void)data, (void)size, (void)target, (void)room;
     return -1;

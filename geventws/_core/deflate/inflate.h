@@ -8,8 +8,6 @@ struct ws_inflater;
 struct ws_inflater *ws_inflater_new(void);
 void ws_inflater_free(struct ws_inflater *inflater);
 
-enum { WS_TAIL = 6 };
-
 /* Inflates the message data[0..size) into target[0..room), and returns its length; -1 where it does not fit, or anything
- * is wrong with it. WS_TAIL bytes behind data are written to meanwhile, and are then as they were. */
-int32_t ws_inflate(struct ws_inflater *inflater, uint8_t *data, int32_t size, uint8_t *target, int32_t room);
+ * is wrong with it: it was cut short within a block, say. */
+int32_t ws_inflate(struct ws_inflater *inflater, const uint8_t *data, int32_t size, uint8_t *target, int32_t room);
