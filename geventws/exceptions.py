@@ -57,9 +57,11 @@ class ProtocolError(WebSocketError, ValueError):
 
     Attributes:
         close_code: the close code that answers it (RFC 6455 7.4.1).
+        option: the name of the option of ours that decides whether it is one, or None.
     """
 
     close_code = 1002
+    option: str | None = None
 
     def __init__(self, message: str, close_code: int | None = None) -> None:
         super().__init__(message)
@@ -68,9 +70,19 @@ class ProtocolError(WebSocketError, ValueError):
 
 
 class InvalidData(ProtocolError):
-    """Text that is not UTF-8, or compressed data that does not inflate (RFC 6455 8.1)."""
+    """Text that is not UTF-8, or compressed data that does not inflate (RFC 6455 8.1).
+
+    Args:
+        message: what is wrong.
+        close_code: 1007 by default.
+        option: the name of the option that decides, None by default.
+    """
 
     close_code = 1007
+
+    def __init__(self, message: str, close_code: int | None = None, *, option: str | None = None) -> None:
+        super().__init__(message, close_code)
+        self.option = option
 
 
 class PayloadTooBig(ProtocolError):
@@ -82,6 +94,7 @@ class PayloadTooBig(ProtocolError):
     """
 
     close_code = 1009
+    option = "max_message_size"
 
     def __init__(
         self, message: str, close_code: int | None = None, *, limit: int | None = None, size: int | None = None

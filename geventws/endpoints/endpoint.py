@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     Headers = Iterable[tuple[str, str]] | dict[str, str]
     Environ = dict[str, Any]
+    Compression = PerMessageDeflate | None
 
 logger = logging.getLogger("geventws")
 
@@ -51,7 +52,8 @@ class Route:
         close_timeout: seconds that `close` waits for the peer's answer; None waits for as long as the connection lives.
         send_timeout: seconds in each of which a peer has to take 64 KB of what is sent, or all that is left; else it is
             given up. None never does.
-        compression: how to compress with clients that offer permessage-deflate (RFC 7692); None never does.
+        compression: how to compress with clients that offer permessage-deflate (RFC 7692); None never does. Or a
+            function of environ that returns one of both.
         decode_text: whether `wait` returns text as `str`; otherwise as `bytes`, checked to be UTF-8 but not decoded.
         streaming: whether the handler gets a `StreamingWebSocket`, which receives messages piece by piece. Such a
             route negotiates no compression: a few bytes may stand for a piece of any size.
@@ -75,7 +77,7 @@ class Route:
         ping_timeout: float | None = 20.0,
         close_timeout: float | None = 5.0,
         send_timeout: float | None = 30.0,
-        compression: PerMessageDeflate | None = DEFAULT_COMPRESSION,
+        compression: Compression | Callable[[Environ], Compression] = DEFAULT_COMPRESSION,
         decode_text: bool = True,
         streaming: bool = False,
         headers: Headers | Callable[[Environ], Headers] = (),
@@ -86,7 +88,7 @@ class Route:
                 raise TypeError(f"{name} takes a list, not the text {value!r}")
         if isinstance(headers, Collection):
             check_further(as_pairs(headers))
-        check_options(max_message_size, compression)
+        check_options(max_message_size, None if is_function(compression) else compression)
         make_timing(ping_interval, ping_timeout, close_timeout, send_timeout)  # for its errors
         self.subprotocols = subprotocols
         self.origins = origins
@@ -162,13 +164,21 @@ class Route:
                 environ, start_response, subprotocols=self.subprotocols, origins=self.origins
             )
         else:
-            extensions = () if self.compression is None or self.streaming else (self.compression,)
+            compression = None if self.streaming else self._choose_compression(environ)
+            extensions = () if compression is None else (compression,)
             upgrade = accept(environ, subprotocols=self.subprotocols, origins=self.origins, extensions=extensions)
         own = upgrade.headers.copy()
         self.complete_headers(environ, upgrade.headers)
         if upgrade.headers != own:
             check_answer(own, upgrade.headers)
         return upgrade
+
+    def _choose_compression(self, environ: Environ) -> Compression:
+        compression = self.compression
+        if callable(compression):
+            compression = compression(environ)
+            check_options(self.max_message_size, compression)
+        return compression
 
     def _switch(self, host: Host, environ: Environ, start_response: Any, upgrade: Upgrade) -> WebSocket:
         """Answer with 101, and return the connection, not yet open."""
@@ -225,6 +235,11 @@ class Route:
 def as_pairs(headers: Headers) -> list[tuple[str, str]]:
     """Return headers as a list of pairs."""
     return list(headers.items() if isinstance(headers, dict) else headers)
+
+
+def is_function(value: object) -> bool:
+    """Whether a value can be called, and is no class."""
+    return callable(value) and not isinstance(value, type)
 
 
 def check_options(max_message_size: object, compression: object) -> None:

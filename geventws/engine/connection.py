@@ -15,7 +15,7 @@ from functools import partial
 from logging import INFO
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import ConnectionClosed, InvalidData, PayloadTooBig, ProtocolError
+from ..exceptions import ConnectionClosed, InvalidData, ProtocolError
 from ..frames import CloseCode, Opcode
 from ..protocol.memory import measure, read_ahead
 from .deadlines import Deadline
@@ -270,8 +270,7 @@ class Connection:
         self._send_replies(last=True)
         error = protocol.failure
         if error is not None:
-            option = " (max_message_size)" if isinstance(error, PayloadTooBig) else ""
-            code, why = error.close_code, f"{error}{option}"
+            code, why = error.close_code, f"{error} ({error.option})" if error.option else str(error)
             self._poller.log.tell(INFO, "%s: closed with %d: %s", self.peer, code, why)
         self._end()
 

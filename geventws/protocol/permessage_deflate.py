@@ -24,7 +24,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 from .._core import deflate
 from ..exceptions import HandshakeError, InvalidData, PayloadTooBig
@@ -68,7 +68,8 @@ class PerMessageDeflate:
             asks for it whether or not the client offered it. True by default.
         server_max_window_bits: the server looks back at most 2 ** bits bytes, 8 to 15. By default 15 where
             the server keeps no context, else 12. The other side may ask for less.
-        client_max_window_bits: the same for the client. A server can ask it only of a client that offers to.
+        client_max_window_bits: the same for the client. A server can ask it only of a client that offers to. False
+            leaves it out: a client does not offer to be asked, and a server does not ask.
         level: 1 (fast) to 9 (small), or 0 (not at all); 2 by default.
         memory_level: zlib's memLevel, 1 to 9, where zlib compresses; by default 8, or 5 where context is kept and for
             messages of up to 4 KiB.
@@ -81,7 +82,7 @@ class PerMessageDeflate:
     server_no_context_takeover: bool = True
     client_no_context_takeover: bool = True
     server_max_window_bits: int | None = None
-    client_max_window_bits: int | None = None
+    client_max_window_bits: int | Literal[False] | None = None
     level: int = 2
     memory_level: int | None = None
     threshold: int = 512
@@ -90,7 +91,8 @@ class PerMessageDeflate:
 
     def __post_init__(self) -> None:
         _check_range("server_max_window_bits", self.server_max_window_bits, 8, 15)
-        _check_range("client_max_window_bits", self.client_max_window_bits, 8, 15)
+        if self.client_max_window_bits is not False:
+            _check_range("client_max_window_bits", self.client_max_window_bits, 8, 15)
         _check_range("level", self.level, 0, 9)
         _check_range("memory_level", self.memory_level, 1, 9)
         _check_range("threshold", self.threshold, 0, 1 << 62)
@@ -115,13 +117,14 @@ class PerMessageDeflate:
     def offer(self) -> Parameters:
         """Client: return the parameters of the one offer to make.
 
-        `client_max_window_bits` is always among them: only then may a server ask for a smaller window.
+        Only where `client_max_window_bits` is among them may a server ask for a smaller window.
         """
         server, client = self._windows()
         parameters = self._flags({})
         if server < 15:
             parameters.append(("server_max_window_bits", str(server)))
-        parameters.append(("client_max_window_bits", str(client) if client < 15 else None))
+        if self.client_max_window_bits is not False:
+            parameters.append(("client_max_window_bits", str(client) if client < 15 else None))
         return parameters
 
     def check(self, parameters: Parameters) -> Deflate:
@@ -134,6 +137,8 @@ class PerMessageDeflate:
         """
         try:
             told = _read_parameters(parameters, offer=False)
+            if self.client_max_window_bits is False and "client_max_window_bits" in told:
+                raise ValueError("client_max_window_bits, which was not offered")  # RFC 7692 7.1.2.2
         except ValueError as error:
             message = f"the server's answer to permessage-deflate has {error}"
             raise HandshakeError(0, message, option="compression") from None
@@ -150,7 +155,7 @@ class PerMessageDeflate:
             parameters.append(("server_max_window_bits", str(server)))
         # RFC 7692 7.1.2.2: to a client that did not offer it, this one must not be sent.
         client = min(client, asked.get("client_max_window_bits", 0)) or 15
-        if "client_max_window_bits" in asked:
+        if "client_max_window_bits" in asked and self.client_max_window_bits is not False:
             parameters.append(("client_max_window_bits", str(client)))
         agreed = dict(parameters)
         forgets, inflate_forgets = (flag in agreed for flag in _FLAGS)
@@ -346,7 +351,7 @@ class Deflate:
             whole = False
         if not whole:
             self._inflater = None
-            raise InvalidData("the compressed data ends within a block")
+            raise InvalidData("the compressed data ends within a block", option="compression")
 
     def _step(self, data: Data, room: int) -> tuple[bytes, bytes | None]:
         """Inflate at most `room` bytes; return them, and what of `data` is left (None: it is done)."""
@@ -355,7 +360,7 @@ class Deflate:
             inflated = inflater.decompress(data, room)
         except zlib.error as error:
             self._inflater = None
-            raise InvalidData(f"the compressed data is corrupt: {error}") from None
+            raise InvalidData(f"the compressed data is corrupt: {error}", option="compression") from None
         if not inflater.eof:
             self._inflater = inflater
             return inflated, inflater.unconsumed_tail if len(inflated) == room else None

@@ -85,6 +85,7 @@ RUNS: dict[str, dict[str, Callable[[Block], None]]] = {
         "def download(": handler(talks.downloads),
         "def upload(": handler(talks.uploads),
         "def feed(": handler(talks.compresses),
+        "def choose_compression(": handler(talks.compresses_for_others),
     },
     "docs/client.rst": {
         "subprotocols=": script("hello\n1000\n"),

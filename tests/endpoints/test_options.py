@@ -7,8 +7,15 @@ from typing import Any
 
 import pytest
 
-from geventws import PerMessageDeflate, WebSocketApplication, WebSocketWSGI
-from geventws.client.opening import connect, reconnect
+from geventws import (
+    InvalidStatus,
+    PerMessageDeflate,
+    WebSocketApplication,
+    WebSocketMiddleware,
+    WebSocketWSGI,
+    connect,
+    reconnect,
+)
 from geventws.engine.keepalive import Timing
 
 WRONG: list[tuple[str, Any, type[Exception], str]] = [
@@ -75,6 +82,7 @@ def test_what_an_option_cannot_be(user: Any, option: str, value: Any, error: typ
         ("send_timeout", 0),
         ("compression", None),
         ("compression", PerMessageDeflate(level=1)),
+        ("compression", PerMessageDeflate(client_max_window_bits=False)),
     ],
 )
 def test_what_an_option_can_be(option: str, value: Any) -> None:
@@ -96,3 +104,51 @@ def test_the_name_that_eventlet_has_for_the_limit_is_checked_alike() -> None:
     assert make_route(max_frame_length=5).max_message_size == 5
     with pytest.raises(ValueError, match="max_message_size is a number of bytes"):
         make_route(max_frame_length=-1)
+
+
+def choose(environ: dict[str, Any]) -> PerMessageDeflate | None:
+    return None if "Safari" in environ.get("HTTP_USER_AGENT", "") else PerMessageDeflate(server_max_window_bits=9)
+
+
+class Listener(WebSocketApplication):
+    def on_message(self, ws: Any, message: str) -> str:
+        return message
+
+
+def view(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    ws = environ["wsgi.websocket"]
+    ws.send(ws.wait())
+    return []
+
+
+SITES = {
+    "decorator": lambda: WebSocketWSGI(lambda ws: ws.send(ws.wait()), compression=choose),
+    "callbacks": lambda: Listener(compression=choose),
+    "middleware": lambda: WebSocketMiddleware(view, compression=choose),
+}
+
+
+@pytest.mark.parametrize("kind", SITES)
+def test_compression_may_depend_on_the_request(serve: Any, kind: str) -> None:
+    site = serve(SITES[kind]())
+    for agent, agreed in (("Safari/605", None), ("Firefox/150", "server_max_window_bits=9")):
+        with connect(f"ws://127.0.0.1:{site.port}/", headers={"User-Agent": agent}) as ws:
+            answer = dict(ws.response_headers).get("Sec-WebSocket-Extensions")
+            assert (agreed is None and answer is None) or agreed in answer
+            ws.send("x" * 2000)
+            assert ws.wait() == "x" * 2000
+
+
+def test_a_function_that_returns_something_else_is_an_error_of_the_application(serve: Any, hub_errors: Any) -> None:
+    site = serve(WebSocketWSGI(serve_nobody, compression=lambda environ: True))
+    with pytest.raises(InvalidStatus) as refusal:
+        connect(f"ws://127.0.0.1:{site.port}/")
+    assert refusal.value.status == 500
+    (error,) = hub_errors
+    assert str(error) == "compression takes a PerMessageDeflate or None, not True"
+    hub_errors.clear()
+
+
+def test_a_client_does_not_take_a_function() -> None:
+    with pytest.raises(TypeError, match="compression takes a PerMessageDeflate or None"):
+        dial(compression=choose)

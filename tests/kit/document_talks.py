@@ -188,6 +188,14 @@ def uploads(place: Place) -> None:
             assert client.recv(timeout=5) == f"{size} bytes"
 
 
+def compresses_for_others(place: Place) -> None:
+    for agent, agreed in (("Version/18 Safari/605.1", False), ("Chrome/150 Safari/537.36", True)):
+        with place.connect(user_agent_header=agent) as client:
+            assert ("Sec-WebSocket-Extensions" in client.response.headers) is agreed
+            client.send("x" * 1000)
+            assert client.recv(timeout=5) == "x" * 1000
+
+
 def compresses(place: Place) -> None:
     with place.connect() as client:
         agreed = client.response.headers["Sec-WebSocket-Extensions"]

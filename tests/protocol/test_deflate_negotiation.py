@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import zlib
 from typing import Any
 
+import gevent
 import pytest
+from kit import raw
 from kit.deflates import KEEP, LIMIT, answer, offers
 
+from geventws import WebSocketWSGI
 from geventws.exceptions import HandshakeError
 from geventws.http.headers import build_extensions
 from geventws.protocol.permessage_deflate import PerMessageDeflate
@@ -174,3 +178,31 @@ def test_a_configuration_is_a_value() -> None:
     assert hash(PerMessageDeflate()) == hash(PerMessageDeflate())
     with pytest.raises(dataclasses.FrozenInstanceError):
         PerMessageDeflate().level = 3  # type: ignore[misc]
+
+
+def test_a_client_may_leave_client_max_window_bits_out() -> None:
+    mine = PerMessageDeflate(client_max_window_bits=False)
+    assert "client_max_window_bits" not in dict(mine.offer())
+    mine.check([("client_no_context_takeover", None)])
+    with pytest.raises(HandshakeError, match="client_max_window_bits, which was not offered"):
+        mine.check([("client_max_window_bits", "12")])
+
+
+def test_a_server_may_leave_client_max_window_bits_out() -> None:
+    answer, _deflate = PerMessageDeflate(client_max_window_bits=False).accept([[("client_max_window_bits", "10")]])
+    assert "client_max_window_bits" not in dict(answer)
+
+
+def test_a_client_that_keeps_its_context_unasked_is_told_which_option_decides(serve, log) -> None:
+    """As Tornado's does; the first message inflates, the second refers to it."""
+    site = serve(WebSocketWSGI(lambda ws: [ws.send(message) for message in ws]))
+    client = site.connect(sec_websocket_extensions="permessage-deflate")
+    compressor = zlib.compressobj(6, zlib.DEFLATED, -15)
+    for _ in range(2):
+        data = compressor.compress(b"what was said before") + compressor.flush(zlib.Z_SYNC_FLUSH)
+        client.send(raw.frame(raw.TEXT, data[:-4], rsv=4))
+    assert client.read_message() == "what was said before"
+    client.expect_close(1007, None)
+    gevent.sleep(0)
+    (record,) = log()
+    assert record.getMessage().endswith("(compression)")

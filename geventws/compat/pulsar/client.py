@@ -9,6 +9,7 @@ import gevent
 
 from ...client.opening import Opening
 from ...client.websocket import OwnedWebSocket
+from ...endpoints.endpoint import check_options
 from ...http.uri import parse_uri
 from .._controls import ControlProtocol, pick_options
 from .frames import FrameParser, frame_parser
@@ -75,6 +76,8 @@ class HttpClient:
     def __init__(self, **settings: Any) -> None:
         self.cfg = Config(settings)
         self._route = CallbackRoute(**pick_options(settings))
+        self._compression: Any = self._route.compression
+        check_options(self._route.max_message_size, self._compression)
 
     def get(
         self,
@@ -114,7 +117,7 @@ class HttpClient:
             headers=list(headers.items() if isinstance(headers, dict) else headers),
             subprotocols=tuple(route.subprotocols),
             origin=get("origin"),
-            compression=route.compression,
+            compression=self._compression,
             ssl=get("ssl"),
             server_hostname=None,
             proxy=get("proxy", True),
