@@ -58,7 +58,7 @@ def listen() -> socket.socket:
     return listener
 
 
-def take(listener: socket.socket, *, tls: bool = False, receive_buffer: int = 0) -> Peer:
+def take(listener: socket.socket, *, tls: bool = False, deflate: bool = False, receive_buffer: int = 0) -> Peer:
     """Accept a client, and return the peer that has shaken hands with it."""
     if receive_buffer:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -69,5 +69,5 @@ def take(listener: socket.socket, *, tls: bool = False, receive_buffer: int = 0)
         context.load_cert_chain(CERTIFICATE)
         sock = context.wrap_socket(sock, server_side=True)
     peer = Peer(sock, masked=False)
-    peer.send(wire.answer(peer.read_head()))
+    peer.send(wire.answer(peer.read_head(), deflate=deflate))
     return peer

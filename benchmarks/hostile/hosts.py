@@ -114,7 +114,7 @@ class Victim:
         if self._listener is None:
             return dial.shake(self.port, path, tls=self.tls, deflate=deflate, receive_buffer=receive_buffer)
         self.command(f"connect {self._listener.getsockname()[1]} {path}")
-        return dial.take(self._listener, tls=self.tls, receive_buffer=receive_buffer)
+        return dial.take(self._listener, tls=self.tls, deflate=deflate, receive_buffer=receive_buffer)
 
     def command(self, line: str) -> None:
         """Tell the program to do something."""

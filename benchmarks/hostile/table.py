@@ -150,7 +150,7 @@ ROWS = (
         slow.crowded_out, {"s": 3.5}, OURS, clocks(BODIES | {"max_connections": 50})),
     Row("tls-stalled", "1,000 TLS handshakes that stall", dribbled(slow.HELLO, b"", tls=False),
         GONE | {"ms p99": 1200}, ("server-tls",), clocks(DEADLINES)),
-    Row("slow-reader", "64 MB to a reader of 1.5 KB a second, send_timeout 1 s", slow.little_by_little, {"s": 3}, ALL),
+    Row("slow-reader", "64 MB to a reader of 20 KB a second, send_timeout 1 s", slow.little_by_little, {"s": 3}, ALL),
     Row("close-interrupted", "an interrupted close(), a silent peer, close_timeout 1 s", ends.interrupted_close,
         {"s": 2}, ALL),
     Row("held-up", "the loop held up past ping_timeout, the answers already there", ends.held_up, {"lost": 0}, ALL),

@@ -62,16 +62,14 @@ def request(path: str, *, method: str = "GET", deflate: bool = False, body: byte
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-def answer(head: bytes) -> bytes:
-    """Return a server's answer to an opening handshake, deflating if that was offered."""
-    fields = dict(line.lower().split(": ", 1) for line in head.decode("latin-1").split("\r\n")[1:] if ": " in line)
-    sent = dict(line.split(": ", 1) for line in head.decode("latin-1").split("\r\n")[1:] if ": " in line)
-    key = next(value for name, value in sent.items() if name.lower() == "sec-websocket-key")
+def answer(head: bytes, *, deflate: bool = False) -> bytes:
+    """Return a server's answer to an opening handshake, which offers to deflate."""
+    pairs = [line.split(": ", 1) for line in head.decode("latin-1").split("\r\n")[1:]]
+    key = next(value for name, value in pairs if name.lower() == "sec-websocket-key")
     accept = base64.b64encode(hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest()).decode()
     lines = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"]
     lines += [f"Sec-WebSocket-Accept: {accept}"]
-    if "permessage-deflate" in fields.get("sec-websocket-extensions", ""):
-        lines += [f"Sec-WebSocket-Extensions: {OFFER}; server_max_window_bits={WINDOW}"]
+    lines += [f"Sec-WebSocket-Extensions: {OFFER}; server_max_window_bits={WINDOW}"] if deflate else []
     return "\r\n".join([*lines, "", ""]).encode()
 
 
