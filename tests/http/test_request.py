@@ -282,7 +282,7 @@ def read(handler_class: Any, head: bytes) -> tuple[Any, ...]:
     """Return all that a handler class makes of a head."""
     handler = handler_class.__new__(handler_class)
     handler.server = SimpleNamespace(get_environ=lambda: {"SCRIPT_NAME": ""}, body_timeout=1, min_body_rate=1)
-    handler.client_address, handler.rfile, handler.stream = ("::1", 1), io.BytesIO(head), None
+    handler.client_address, handler.rfile, handler.stream = ("::1", 1), io.BytesIO(head), SimpleNamespace(tls=None)
     if handler_class is RequestHandler:
         environ: dict[str, Any] = handler.server.get_environ()
         handler._read_plain(environ, *http_head.parse(head, environ))
