@@ -20,7 +20,7 @@ NODE = build/engineio/.made
 PEERS = $(VENV)/.peers
 CORE = _frame_build.py $(filter-out %/_frame.c,$(wildcard geventws/_core/*.[ch] geventws/_core/deflate/*.[ch]))
 
-.PHONY: help run test watchers build lint types conformance sanitize bench hostile docs wheel clean
+.PHONY: help run test watchers build lint types conformance sanitize bench interop hostile docs wheel clean
 
 help:           ## this list
 	@sed -nE 's/^([a-z]+):.*## */\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -48,6 +48,9 @@ conformance: $(TOOLS)  ## the Autobahn test suite, against our servers and our c
 
 sanitize: $(TOOLS)  ## the C core's tests with address and undefined-behaviour sanitizers
 	$(BIN)/python tests/sanitize/run.py $(ARGS)
+
+interop: $(TOOLS) $(PROGRAMS)  ## talk with other clients and servers, and write docs/interoperability.rst: 2 to 3 minutes
+	$(BIN)/python tests/interop/run.py $(ARGS)
 
 bench: $(PEERS) ## benchmarks against other servers
 	$(BIN)/python benchmarks/run.py $(ARGS)
