@@ -7,7 +7,6 @@ has the kernel look for dead peers in our place.
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -53,12 +52,9 @@ def switch(host: Host, start_response: StartResponse, accepted: LegacyUpgrade) -
         HandshakeError: 400, the challenge does not come.
         NoSocket: the server gives its application no socket.
     """
-    socket = host.socket  # or else NoSocket, before the answer
-    body = accepted.respond(_read_challenge(host)) if accepted.version == 76 else b""
-    connected = host.switch(start_response, accepted.headers, accepted.status)
-    with contextlib.suppress(OSError):  # the peer has gone, which the connection will notice
-        socket.sendall(body)  # and not through WSGI: gunicorn drops the body of a 101
-    return connected
+    _ = host.socket  # or else NoSocket, before the answer
+    tail = accepted.respond(_read_challenge(host)) if accepted.version == 76 else b""
+    return host.switch(start_response, accepted.headers, accepted.status, tail)
 
 
 def _read_challenge(host: Host) -> bytes:

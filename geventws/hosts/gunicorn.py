@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .pywsgi import EMPTY_INPUT
-from .sockets import Detached, Ended, detach_socket, drop_watchers
+from .sockets import Detached, Ended, Joined, detach_socket, drop_watchers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,10 +76,17 @@ class GunicornHost:
         """Return so many bytes that follow the head, or those up to the end. Blocks."""
         return self._unreader.read(size)  # type: ignore[no-any-return]
 
-    def switch(self, start_response: StartResponse, headers: Headers, status: str) -> tuple[Any, bytes]:
+    def switch(
+        self, start_response: StartResponse, headers: Headers, status: str, tail: bytes = b""
+    ) -> tuple[Any, bytes]:
         """Answer with 101; return the socket and the bytes that followed the request."""
-        self.send(start_response, status, headers)
         socket = self._response.sock
+        if tail:
+            self._response.sock = Joined(socket.sendall, tail)  # not as a body: gunicorn drops that of a 101
+        try:
+            self.send(start_response, status, headers)
+        finally:
+            self._response.sock = socket
         drop_watchers(socket)
         self._environ["wsgi.input"] = EMPTY_INPUT
         return socket, take_unread(self._unreader)

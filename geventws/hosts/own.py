@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .pywsgi import EMPTY_INPUT, send_answer
+from .pywsgi import EMPTY_INPUT, send_answer, switch_protocols
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,9 +43,11 @@ class OwnHost:
         """Return so many bytes that follow the head, or those up to the end. Blocks."""
         return self._handler.stream.reader().read(size)  # type: ignore[no-any-return]
 
-    def switch(self, start_response: StartResponse, headers: Headers, status: str) -> tuple[Any, bytes]:
+    def switch(
+        self, start_response: StartResponse, headers: Headers, status: str, tail: bytes = b""
+    ) -> tuple[Any, bytes]:
         """Answer with 101; return the socket and the bytes that followed the request."""
-        self.send(start_response, status, headers)
+        switch_protocols(self._handler, start_response, status, headers, tail)
         for environ in (self._environ, self._handler.environ):  # which middleware may have copied
             environ.pop(SEAM, None)
             environ["wsgi.input"] = EMPTY_INPUT

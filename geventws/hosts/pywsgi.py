@@ -19,7 +19,7 @@ from gevent import pywsgi
 from gevent.pywsgi import Input, WSGIHandler
 
 from ..http.request import share
-from .sockets import Detached, Ended, detach_socket, drop_watchers
+from .sockets import Detached, Ended, Joined, detach_socket, drop_watchers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,9 +64,11 @@ class PyWSGIHost:
         """Return so many bytes that follow the head, or those up to the end. Blocks."""
         return self._handler.rfile.read(size)  # type: ignore[no-any-return]
 
-    def switch(self, start_response: StartResponse, headers: Headers, status: str) -> tuple[Any, bytes]:
+    def switch(
+        self, start_response: StartResponse, headers: Headers, status: str, tail: bytes = b""
+    ) -> tuple[Any, bytes]:
         """Answer with 101; return the socket and the bytes that followed the request."""
-        self.send(start_response, status, headers)
+        switch_protocols(self._handler, start_response, status, headers, tail)
         socket = self._handler.socket
         drop_watchers(socket)
         early = take_read_ahead(self._handler.rfile)
@@ -82,6 +84,19 @@ class PyWSGIHost:
 
     def end_with_answer(self) -> None:
         """Do nothing: pywsgi goes by the answer's Connection field."""
+
+
+def switch_protocols(
+    handler: Any, start_response: StartResponse, status: str, headers: list[tuple[str, str]], tail: bytes
+) -> None:
+    """Send a 101, and the tail in the same write: past WSGI, where middleware could change it."""
+    if tail:
+        handler._sendall = Joined(handler._sendall, tail).sendall
+    try:
+        send_answer(handler, start_response, status, headers, b"")
+    finally:
+        if tail:
+            del handler._sendall
 
 
 def send_answer(

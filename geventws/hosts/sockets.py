@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PEER_CERTIFICATE = "geventws.peer_certificate"
 """Where the environ of a request over TLS has a function that returns the client's certificate."""
@@ -53,3 +56,25 @@ class Ended:
     def recv(self, _size: int) -> bytes:
         """Return that there is nothing more."""
         return b""
+
+
+class Joined:
+    """Writes bytes behind the first that it is given, in one write, which over TLS is one record.
+
+    It stands in for what a server writes the head of an answer with.
+
+    Args:
+        write: what writes.
+        tail: the bytes.
+    """
+
+    __slots__ = ("_tail", "_write")
+
+    def __init__(self, write: Callable[[bytes], object], tail: bytes) -> None:
+        self._write = write
+        self._tail = tail
+
+    def sendall(self, data: bytes | bytearray) -> None:
+        """Write some bytes, and the tail if these are the first. Blocks."""
+        tail, self._tail = self._tail, b""
+        self._write(bytes(data) + tail)

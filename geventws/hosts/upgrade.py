@@ -68,8 +68,16 @@ class Host(Protocol):
     def read(self, size: int) -> bytes:
         """Return so many bytes that follow the head, or those up to the end. Blocks."""
 
-    def switch(self, start_response: StartResponse, headers: Headers, status: str) -> tuple[Any, bytes]:
+    def switch(
+        self, start_response: StartResponse, headers: Headers, status: str, tail: bytes = b""
+    ) -> tuple[Any, bytes]:
         """Answer with 101, and take the connection over from the server, which still closes it.
+
+        Args:
+            start_response: the server's, or what middleware has made of it.
+            headers: of the answer.
+            status: of the answer.
+            tail: bytes that leave with the head, in one write.
 
         Returns:
             a gevent socket, or a bare one, which never blocks from here on; and the bytes that followed the request.
@@ -161,10 +169,14 @@ class UnknownHost:
         unreader = find_unreader(self._environ)
         return (find_reader(self._environ) if unreader is None else unreader).read(size)  # type: ignore[no-any-return]
 
-    def switch(self, start_response: StartResponse, headers: Headers, status: str) -> tuple[Any, bytes]:
+    def switch(
+        self, start_response: StartResponse, headers: Headers, status: str, tail: bytes = b""
+    ) -> tuple[Any, bytes]:
         """Answer with 101; return the socket and the bytes that followed the request."""
         socket, unreader = self.socket, find_unreader(self._environ)
         self.send(start_response, status, headers)
+        if tail:
+            socket.sendall(tail)  # in a write of its own: nobody knows what this server writes the head with
         drop_watchers(socket)
         return socket, take_read_ahead(find_reader(self._environ)) if unreader is None else take_unread(unreader)
 

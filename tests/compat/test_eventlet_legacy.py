@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import re
 
 import gevent
 import pytest
+from gevent import pywsgi
 from gevent import socket as gsocket
+from gevent.pool import Pool
 from kit.eventlet_site import (
     CHALLENGE,
     KEYS,
@@ -27,6 +30,7 @@ from kit.raw import RawClient
 from geventws.compat import eventlet
 from geventws.compat.eventlet import websocket, wsgi
 from geventws.endpoints import legacy
+from geventws.server.server import WebSocketServer
 
 REPLY_75 = (
     b"HTTP/1.1 101 Web Socket Protocol Handshake\r\n"
@@ -92,6 +96,12 @@ def test_reply_is_exact(site, handshake, reply):
     client = site.dial()
     client.send(handshake)
     client.expect(reply)
+
+
+def test_reply_75_names_no_subprotocol(site):
+    client = site.dial()
+    client.send(request75(**{"WebSocket-Protocol": "ws"}) + b"\x00hello\xff")
+    client.expect(REPLY_75 + b"\x00hello\xff")
 
 
 def test_reply_76_without_a_subprotocol_names_the_default(site):
@@ -236,6 +246,17 @@ def test_tls(serve, certificate, tls, handshake):
     client.expect(b"\x00hello you\xff")
 
 
+@pytest.mark.parametrize("server_class", [pywsgi.WSGIServer, WebSocketServer])
+def test_answer_76_is_one_write(serve, certificate, tls, server_class):
+    """eventlet's client reads once: over TLS, that is one record."""
+    files = {name: certificate[name] for name in ("certfile", "keyfile")}
+    client = serve(websocket.WebSocketWSGI(demo), tls=tls, server_class=server_class, **files).dial()
+    client.send(request76())
+    assert client.read_some().endswith(b"\r\n\r\n" + RESPONSE)
+    client.send(b"\x00hello\xff")
+    client.expect(b"\x00hello\xff")
+
+
 # The server of the documentation's example
 
 
@@ -261,6 +282,24 @@ def test_server_ends_idle_connections(serve):
     assert client.rest() == b"\xff\x00"
     assert server.dead and '"GET /echo HTTP/1.1" 101' in lines[0]
     client.close()
+
+
+@pytest.mark.parametrize("handshake", [request75, request76, request13])
+def test_killed_server_has_no_idle_handler_a_second_later(serve, handshake):
+    """Though the client does not end its side."""
+    pool, listener = Pool(), eventlet.listen(("127.0.0.1", 0))
+
+    def run():
+        with contextlib.suppress(KeyboardInterrupt):
+            wsgi.server(listener, websocket.WebSocketWSGI(demo), custom_pool=pool, log_output=False)
+
+    server = gevent.spawn(run)
+    client = connect(Dialer(listener.getsockname()[1]), handshake())
+    server.kill(KeyboardInterrupt, block=False)
+    ended = pool.join(timeout=1)
+    client.close()
+    server.join()
+    assert ended
 
 
 def test_server_over_tls(serve, certificate, tls):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gevent
 import pytest
+from gevent.event import AsyncResult
 from kit import raw
 
 from geventws.compat.geventwebsocket import (
@@ -145,6 +146,31 @@ def test_send_to_a_closed_connection(join):
             ws.send_frame("late", ws.OPCODE_TEXT)
 
     join(use).leave()
+
+
+@pytest.mark.parametrize("leave", ["leave", "reset", "close"])
+def test_echo_loop_ends_with_an_error_when_the_client_has_gone(sockets, leave, log):
+    raised = AsyncResult()
+
+    def use(ws):
+        try:
+            while True:
+                ws.send(ws.receive())
+        except Exception as error:
+            raised.set(error)
+            raise
+
+    client = sockets(use).connect("/", raw.text("a"))
+    client.expect(b"\x81\x01a")
+    getattr(client, leave)()
+    error = raised.get()
+    assert type(error) is WebSocketError and str(error) == MSG_SOCKET_DEAD
+    assert not [record for record in log() if record.exc_info]  # that is how such a loop ends
+
+
+def test_error_on_a_living_connection_is_logged(join, log):
+    join(lambda ws: ws.send_frame("a", 3)).expect_close(1011)
+    assert [record.exc_info[0] for record in log() if record.exc_info] == [ProtocolError]
 
 
 def test_send_frame(join):

@@ -140,7 +140,8 @@ def test_what_a_connection_has(mount):
     connection = handler.websocket.get()
     assert isinstance(connection, websocket.WebSocketProtocol) and connection.handler is handler
     assert isinstance(connection.parser, Parser) and connection.parser.kind == 0
-    assert connection.parser.protocols == ["chat"] and connection.close_reason is None
+    assert connection.parser.protocols == ["talk", "chat"] and connection.close_reason is None
+    assert connection.connection.protocol == "chat"
     assert connection.cfg.color == "red" and connection.cfg.get("size", 1) == 1 and "size" not in connection.cfg
     request = connection.handshake
     assert (request.method, request.path) == ("GET", "/rooms/7/a/b/c") and request.get("HTTP_HOST") == "127.0.0.1"
@@ -360,7 +361,23 @@ def test_a_parser_factory(mount):
         return Shout(version, kind, extensions, protocols)
 
     client = mount(EchoWS(), parser_factory=factory).connect("/bla", raw.text("hey"))
-    assert client.read_message() == "HEY" and made == [(13, 0, None, None)]
+    assert client.read_message() == "HEY" and made == [(13, 0, None, [])]
+    client.leave()
+
+
+@pytest.mark.parametrize("header, protocols", [("chat, superchat", ["chat", "superchat"]), (" a,,b ", ["a", "b"])])
+@pytest.mark.parametrize("spoken", [[], ["b", "superchat"]])
+def test_a_parser_factory_gets_the_clients_protocols(mount, header, protocols, spoken):
+    made = []
+
+    def factory(version=None, protocols=None, extensions=None):
+        made.append((version, protocols))
+        return Parser(version, protocols=protocols)
+
+    client = mount(EchoWS(), parser_factory=factory, subprotocols=spoken).connect(
+        "/bla", raw.text("hey"), sec_websocket_protocol=header
+    )
+    assert client.read_message() == "hey" and made == [(13, protocols)]
     client.leave()
 
 

@@ -10,6 +10,7 @@ import pytest
 import websocket
 import websockets.sync.client
 from kit import raw
+from kit.eventlet_site import RESPONSE, request76
 from kit.hosts import COMMANDS, Host
 from websockets.exceptions import ConnectionClosed
 
@@ -65,6 +66,18 @@ def assert_one_access_line(host: Host, path: str, status: str = "101") -> None:
         client.expect(b"page")
     host.wait_for(f'"GET {later} HTTP')
     assert host.statuses(path) == [status]
+
+
+def test_the_answer_to_draft_76_is_one_write(host, path):
+    """Clients of that time read once: over TLS, that is one record."""
+    with raw.RawClient(host.port, host.tls) as client:
+        client.send(request76(f"/drafts/{path}"))
+        assert client.read_some().endswith(b"\r\n\r\n" + RESPONSE)
+        client.send(b"\x00hello\xff")
+        client.expect(b"\x00hello\xff")
+        client.send(b"\xff\x00")
+        assert client.rest() == b"\xff\x00"
+    assert_one_access_line(host, f"/drafts/{path}")
 
 
 def test_websockets(host, thread_tls, path):

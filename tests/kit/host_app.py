@@ -30,6 +30,9 @@ def echo(ws):
         ws.send(message)
 
 
+drafts = WebSocketWSGI(echo.handler, support_legacy_versions=True, origins=None)
+
+
 @WebSocketWSGI
 def fail(ws):
     """Fail behind a first message."""
@@ -95,7 +98,7 @@ def page(environ, start_response):
 
 
 HANDLERS = {"echo": echo, "fail": fail, "pour": pour, "leave": leave, "watch": watch, "work": work}
-ROUTES = {**HANDLERS, "wrapped": wrapped, "emptied": emptied}
+ROUTES = {**HANDLERS, "drafts": drafts, "wrapped": wrapped, "emptied": emptied}
 
 
 def application(environ, start_response):

@@ -171,7 +171,7 @@ class WebSocketWSGI(geventws.WebSocketWSGI):
         except BadRequest as error:
             return _refuse(environ, start_response, error)
         if host.on_drain is not None:
-            host.on_drain(functools.partial(ws.close, 1001))
+            host.on_drain(ws._go_away)
         return ws
 
     def _connect(self, host: Host, environ: Environ, start_response: StartResponse) -> WebSocket:
@@ -197,10 +197,11 @@ class WebSocketWSGI(geventws.WebSocketWSGI):
         )
 
     def _connect_legacy(self, host: Host, environ: Environ, start_response: StartResponse) -> WebSocket:
-        """The same for drafts 75 and 76, where the client's subprotocol is repeated whatever it is."""
+        """The same for the drafts: 76 repeats the client's subprotocol whatever it is, and 75 names none, as there."""
         accepted = legacy.accept(environ, start_response, subprotocols=None, origins=self.origins)
         if accepted.version == 76 and accepted.protocol is None:
             accepted.headers.insert(3, ("Sec-WebSocket-Protocol", "default"))
+        accepted.headers[:] = [header for header in accepted.headers if header[0] != "WebSocket-Protocol"]
         self.complete_headers(environ, accepted.headers)
         socket, early = legacy.switch(host, start_response, accepted)
         return WebSocket(socket, environ, accepted.version, early=early, timing=self.timing)

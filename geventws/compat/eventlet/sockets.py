@@ -24,6 +24,9 @@ from ...text import one_word
 DEFAULT_MAX_FRAME_LENGTH = 8 << 20
 """Bytes of a message that are taken unless `max_frame_length` says otherwise."""
 
+DRAIN_LINGER = 0.5
+"""Seconds that a peer has to end its side when the server stops, where eventlet's gave it none."""
+
 DEFAULT_TIMING = Timing()
 
 CONTROL_OPCODES = (Opcode.CLOSE, Opcode.PING, Opcode.PONG)
@@ -147,6 +150,12 @@ class WebSocket(geventws.WebSocket):
         if not self.over:
             self.begin_close(code, reason)
             self._end()
+
+    def _go_away(self) -> None:
+        """Close for a server that stops: it has ended its idle connections within a second. Blocks."""
+        self.close(CloseCode.GOING_AWAY)
+        self.wait_until(lambda: self._stream.closed, DRAIN_LINGER)
+        self._stop()
 
     def _finish(self) -> None:
         super()._finish()

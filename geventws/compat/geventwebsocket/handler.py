@@ -14,6 +14,7 @@ from ...endpoints.decorator import WebSocketWSGI
 from ...endpoints.endpoint import Route
 from ...exceptions import HandshakeError
 from ...handshake.server import Environ, is_upgrade
+from .exceptions import WebSocketError
 from .resource import Resource
 from .websocket import WebSocket, logger
 
@@ -131,14 +132,18 @@ class WebSocketHandler(WSGIHandler):  # type: ignore[misc]
             clients.pop(key, None)
             self.environ["wsgi.websocket"] = None
 
-    def _call_application(self, _ws: geventws.WebSocket) -> None:
-        result = self.application(self.environ, _start_nothing)
+    def _call_application(self, ws: geventws.WebSocket) -> None:
         try:
-            for _ in result or ():
-                pass
-        finally:
-            if hasattr(result, "close"):
-                result.close()
+            result = self.application(self.environ, _start_nothing)
+            try:
+                for _ in result or ():
+                    pass
+            finally:
+                if hasattr(result, "close"):
+                    result.close()
+        except WebSocketError:
+            if not ws.closed:
+                raise  # else the client has gone, and this is how applications notice
 
     def _get_clients(self) -> dict[Any, Client]:
         """Return the server's connections; a server other than `WebSocketServer` gets the attribute."""

@@ -117,9 +117,11 @@ class WebSocket(geventws.WebSocket):
             binary: whether to send it as binary; None sends `str` as text and all else as binary.
 
         Raises:
-            WebSocketError: the connection is closed.
+            WebSocketError: the connection is closed, whatever the message is: `ws.send(ws.receive())` ends so.
             TypeError: the message is of another type.
         """
+        if self.closed:
+            raise WebSocketError(MSG_SOCKET_DEAD)
         if binary is None:
             binary = not isinstance(message, str)
         try:

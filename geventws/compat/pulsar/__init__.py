@@ -116,7 +116,8 @@ class WebSocket:
     Args:
         route: the path. Parts of it may be variables: `<name>`, `<int:name>` and, with slashes in it, `<path:name>`.
         handle: the `WS`.
-        parser_factory: called as `frame_parser` is, it makes the parser that encodes what a connection writes.
+        parser_factory: makes the parser that encodes what a connection writes; called with `version`, `extensions`
+            (None) and `protocols`, the subprotocols that the client asks for.
         settings: go to the `cfg` of connections. Those that are options of `geventws.Route`, such as `origins`,
             `subprotocols` and `compression`, say what is spoken here. As in pulsar, no origin is checked and nothing
             compressed unless they say so; messages may have 8 MiB.
@@ -160,8 +161,9 @@ class WebSocket:
         consumer = self.protocol_class(connection)
         consumer.handler = self.handle
         consumer.handshake = Request(environ, self._match(environ) or {}, cfg)
-        protocols = [upgrade.protocol] if upgrade.protocol else None
-        consumer.parser = self.parser_factory(version=upgrade.version, kind=0, extensions=None, protocols=protocols)
+        asked = environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL", "").split(",")
+        protocols = [name.strip() for name in asked if name.strip()]
+        consumer.parser = self.parser_factory(version=upgrade.version, extensions=None, protocols=protocols)
         return consumer
 
     def _match(self, environ: Environ) -> dict[str, Any] | None:
