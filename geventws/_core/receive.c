@@ -25,7 +25,7 @@
 #define INFLATED_BYTES 16  /* that take as long as a message, where they are inflated */
 #define DATA_BYTES 4       /* the same of what the protocol takes, in frames of any size: where they are compressed, */
                            /* nobody knows what they inflate to, and one descriptor is enough */
-#define READABLE_WORK 4096 /* for a descriptor that Python receives for */
+#define READABLE_WORK 512 /* for a descriptor that Python receives for: a TLS record at the most, and most hold little */
 
 #define MAX_FIELDS 24     /* characters that one message of a run takes in the layout, at the most */
 
