@@ -30,16 +30,11 @@ LARGE = 16 * 1024
 LARGE_TO_COMPRESS = 128 * 1024
 """Payloads beyond this size are compressed in slices."""
 
-PLAIN_LIMIT = 4096
-"""The largest payload that may skip the protocol on its way out, if nothing is to be done to it."""
+PLAIN_LIMIT = 1536
+"""The largest payload that may skip the protocol on its way out, if nothing is to be done to it, and may be corked."""
 
-CORK_PARTS = 256
-"""Parts of frames that are corked at the most, in frames of up to CORK_SMALL bytes."""
-
-CORK_LARGE = 16
-"""The same with a larger one, so that some 64 KB are corked at the most."""
-
-CORK_SMALL = 256
+CORK_PARTS = 128
+"""Parts of frames that are corked at the most: 64 frames, which are 100 KB at the most."""
 
 Payload: TypeAlias = "bytes | memoryview"
 Message: TypeAlias = "str | bytes | bytearray | memoryview"
@@ -121,7 +116,7 @@ class Sender(Connection):
         header = headers[size] if size < 126 else _medium_header(head, 126, size)
         if self._messages:  # the handler will be back for them with more to send
             corked = self._corked
-            if 0 < len(corked) < (CORK_PARTS if size <= CORK_SMALL else CORK_LARGE):
+            if 0 < len(corked) < CORK_PARTS:
                 corked.append(header)
                 corked.append(payload)
             else:
@@ -194,7 +189,7 @@ class Sender(Connection):
                 self._stream.send_large(header, payload)
             elif self._messages and len(payload) <= PLAIN_LIMIT:
                 begins = not self._corked
-                self._stream.cork(header + payload, CORK_PARTS if len(payload) <= CORK_SMALL else CORK_LARGE)
+                self._stream.cork(header + payload, CORK_PARTS)
                 if begins:  # a burst, which is counted when it is full, or has its end
                     return
             else:

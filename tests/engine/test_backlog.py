@@ -271,7 +271,7 @@ def test_pings_that_are_not_answered(join: Any) -> None:
     assert all(result.get() >= 0 for result in seen[136:])
 
 
-@pytest.mark.parametrize("size", [10, 200, 1000, 4096])
+@pytest.mark.parametrize("size", [10, 200, 1000, 1536])
 @pytest.mark.parametrize("reads", [True, False])
 def test_what_is_corked_is_bounded_in_bytes(join: Any, size: int, reads: bool) -> None:
     """Also where the peer does not read: then nothing is corked besides what waits already."""
