@@ -71,6 +71,25 @@ def test_lost_connection(site, calls):
     assert calls == [("connectionMade", ("a", "x"), {}), ("connectionLost", "closed with 1006")]
 
 
+def test_settings_and_transport_of_a_handler(serve):
+    seen = []
+
+    class Handler(WebSocketHandler):
+        def initialize(self):
+            seen.append(self.transport.connected)
+
+        def connectionMade(self):
+            seen.extend([self.settings.colour, self.settings["colour"], self.transport.connected])
+            with pytest.raises(AttributeError, match="shape"):
+                self.settings.shape  # noqa: B018
+            self.transport.loseConnection()
+            seen.append(self.transport.connected)
+
+    client = connect(serve(Application([("/", Handler)], colour="red")), request13("/"))
+    client.expect_close()
+    assert seen == [False, "red", "red", True, False]
+
+
 def test_named_groups_come_by_name(serve):
     made = []
 

@@ -365,6 +365,11 @@ def test_a_parser_factory(mount):
     client.leave()
 
 
+def test_a_lazy_application_without_a_setup():
+    with pytest.raises(NotImplementedError):
+        wsgi.LazyWsgi()({}, None)
+
+
 @pytest.mark.parametrize("header, protocols", [("chat, superchat", ["chat", "superchat"]), (" a,,b ", ["a", "b"])])
 @pytest.mark.parametrize("spoken", [[], ["b", "superchat"]])
 def test_a_parser_factory_gets_the_clients_protocols(mount, header, protocols, spoken):

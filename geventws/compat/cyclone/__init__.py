@@ -56,7 +56,7 @@ class WebSocketHandler:
     Attributes:
         application: the same.
         request: the same.
-        transport: `transport.loseConnection()` closes the connection.
+        transport: `transport.loseConnection()` closes the connection, `transport.connected` tells whether it is open.
         ws_protocol: the connection below, for other frames than text.
     """
 
@@ -70,6 +70,11 @@ class WebSocketHandler:
         self.transport = Transport(self.ws_protocol)
         self._refusal: HandshakeError | None = None
         self.initialize(**kwargs)
+
+    @property
+    def settings(self) -> Any:
+        """The application's settings."""
+        return self.application.settings
 
     @classmethod
     def as_wsgi(cls, application: Any = None, **kwargs: Any) -> WSGIApp:
@@ -169,9 +174,25 @@ class Transport:
     def __init__(self, ws_protocol: WebSocketProtocol) -> None:
         self._ws_protocol = ws_protocol
 
+    @property
+    def connected(self) -> bool:
+        """Whether the connection is open, and has not begun to close."""
+        ws = self._ws_protocol.ws
+        return ws is not None and not ws.closed
+
     def loseConnection(self) -> None:
         """Close the connection, behind what was sent. Blocks until the peer has answered, for 5 s at the most."""
         self._ws_protocol.close()
+
+
+class Settings(dict[str, Any]):
+    """An application's settings: a dict whose names are attributes, too."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"there is no setting {name!r}") from None
 
 
 class Application:
@@ -183,14 +204,14 @@ class Application:
             whose `connectionMade` gets the pattern's groups: by name, if it has named ones, or in order. It may also
             be any WSGI application. The first that matches is taken; none is a 404.
         default_host: taken for cyclone's sake.
-        settings: kept in `settings`, for handlers to look at.
+        settings: kept in `settings`, for handlers to look at, by name and as attributes.
     """
 
     def __init__(
         self, handlers: Iterable[Sequence[Any]] | None = None, default_host: str = "", **settings: Any
     ) -> None:
         self.default_host = default_host
-        self.settings = settings
+        self.settings = Settings(settings)
         self._specs: list[tuple[re.Pattern[str], Any, dict[str, Any]]] = []
         for pattern, handler, *options in handlers or ():
             self._specs.append((re.compile(pattern), handler, dict(options[0] or {}) if options else {}))

@@ -13,7 +13,7 @@ from ...server.server import WebSocketServer
 if TYPE_CHECKING:
     from ...hosts.upgrade import StartResponse
 
-__all__ = ["Config", "WSGIServer", "WsgiHandler", "createServer"]
+__all__ = ["Config", "LazyWsgi", "WSGIServer", "WsgiHandler", "createServer"]
 
 Middleware: TypeAlias = "Callable[[Environ, StartResponse], Iterable[bytes] | None]"
 
@@ -58,6 +58,27 @@ class WsgiHandler:
             if answer is not None:
                 return answer
         return refuse(environ, start_response, HandshakeError(404, "there is nothing at this path"))
+
+
+class LazyWsgi:
+    """A WSGI application that is made when its first request comes: derive from it, and override `setup`."""
+
+    _made: Any = None
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Serve one request (PEP 3333)."""
+        answer: Iterable[bytes] = self.handler(environ)(environ, start_response)
+        return answer
+
+    def handler(self, environ: Environ | None = None) -> Any:
+        """Return the application; it is made once, by the request with this environ."""
+        if self._made is None:
+            self._made = self.setup(environ)
+        return self._made
+
+    def setup(self, environ: Environ | None = None) -> Any:
+        """Return the application, such as a `WsgiHandler`. It may not block: another request could come meanwhile."""
+        raise NotImplementedError
 
 
 class WSGIServer:
