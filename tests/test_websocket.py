@@ -146,7 +146,7 @@ def test_timeout_at_every_byte_loses_nothing(inside):
     messages = ["", "hello", b"x" * 126, "\u20ac" * 9, b""]
     data = b"".join(raw.text(m) if isinstance(m, str) else raw.binary(m) for m in messages)
     data += raw.frame(raw.TEXT, "fr", fin=False) + raw.frame(raw.CONTINUATION, "ag")
-    timeouts = []
+    timeouts, done = [], []
 
     def handler(ws):
         taken = []
@@ -155,14 +155,15 @@ def test_timeout_at_every_byte_loses_nothing(inside):
                 taken.append(ws.wait(timeout=0))
             except TimeoutError:
                 timeouts.append(len(taken))
+        done.append(True)
         return taken
 
     def client(client):
         for byte in data:
             client.send(bytes((byte,)))
             count = len(timeouts)
-            while len(timeouts) == count and client.site.pool:  # at least one for each byte
-                gevent.sleep(0)
+            while len(timeouts) == count and not done:  # at least one for each byte
+                gevent.sleep(1e-6)  # a turn of the loop, which sleep(0) is not
         client.expect_close()
         client.close()
 
