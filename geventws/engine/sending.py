@@ -16,6 +16,7 @@ from ..frames import encode_header
 from ..protocol.messages import RSV1
 from .connection import Connection
 from .poller import get_thread
+from .stream import CORK_PARTS
 from .turns import UNIT_SIZE, UNITS
 
 if TYPE_CHECKING:
@@ -32,9 +33,6 @@ LARGE_TO_COMPRESS = 128 * 1024
 
 PLAIN_LIMIT = 1536
 """The largest payload that may skip the protocol on its way out, if nothing is to be done to it, and may be corked."""
-
-CORK_PARTS = 128
-"""Parts of frames that are corked at the most: 64 frames, which are 100 KB at the most."""
 
 Payload: TypeAlias = "bytes | memoryview"
 Message: TypeAlias = "str | bytes | bytearray | memoryview"
@@ -189,7 +187,7 @@ class Sender(Connection):
                 self._stream.send_large(header, payload)
             elif self._messages and len(payload) <= PLAIN_LIMIT:
                 begins = not self._corked
-                self._stream.cork(header + payload, CORK_PARTS)
+                self._stream.cork(header + payload)
                 if begins:  # a burst, which is counted when it is full, or has its end
                     return
             else:

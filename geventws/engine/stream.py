@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from .poller import Poller
 
+CORK_PARTS = 128
+"""Parts of frames that are corked at the most; whoever corks keeps each frame small: 64 of 1536 bytes are 100 KB."""
+
 MSG_MORE: int = getattr(_socket, "MSG_MORE", 0)  # Linux has it
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
@@ -218,13 +221,13 @@ class Stream:
         if self.blocked:
             self._wait(len(header) + len(payload))
 
-    def cork(self, data: bytes, most: int) -> None:
-        """Send whole frames soon: with up to `most` more, or when the greenlet's turn ends. May block, as `send`."""
+    def cork(self, data: bytes) -> None:
+        """Send whole frames soon: with the next ones, or when the greenlet's turn ends. May block, as `send` does."""
         corked = self.corked
         if not corked and self.poller.current is not self.channel:
             self.poller.loop.run_callback(self.poller.call, self.channel, self.flush)
         corked.append(data)
-        if self.blocked or len(corked) >= most:
+        if self.blocked or len(corked) >= CORK_PARTS:
             data = self._uncork()
             self._put(data)
             if self.blocked:
