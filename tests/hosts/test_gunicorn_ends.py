@@ -28,6 +28,7 @@ def start(tmp_path: pathlib.Path) -> Iterator[Any]:
 
     def start(*options: str) -> Host:
         command = [word.replace("host_app", "callback_app") for word in GUNICORN]
+        command += ["--graceful-timeout", "10"]  # a worker looks only once a second whether it has to end
         started.append(Host([*command, "--config", str(tmp_path / "gunicorn.conf.py"), *options]).listening())
         return started[-1]
 
