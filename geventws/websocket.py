@@ -10,9 +10,9 @@ from greenlet import error as GreenletError
 from greenlet import getcurrent
 
 from .engine.connection import LINGER
-from .engine.deadlines import Deadline
-from .engine.forks import keep
 from .engine.keepalive import Timing
+from .engine.loop.deadlines import Deadline
+from .engine.loop.forks import keep
 from .engine.sending import Sender
 from .engine.waiters import Waiters
 from .exceptions import ConcurrencyError

@@ -29,8 +29,8 @@ from kit.raw import RawClient
 from kit.scripted import Scripted, start_servers, unset_proxies
 
 from geventws import WebSocketWSGI
-from geventws.engine.poller import get_poller
-from geventws.engine.watchers import HAVE_EPOLL
+from geventws.engine.loop.poller import get_poller
+from geventws.engine.loop.watchers import HAVE_EPOLL
 from geventws.protocol import compressors
 
 DEADLINE = 10.0

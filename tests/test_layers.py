@@ -24,8 +24,8 @@ TREE = {
     "http": ["headers", "names", "uri", "request", "response"],
     "handshake": ["origins", "server"],
     "protocol": ["json", "memory", "partial", "compressors", "permessage_deflate", "messages", "connection", "hixie76"],
-    "engine": ["forks", "logs", "watchers", "turns", "receiver", "poller", "waiters", "deadlines", "backlog", "stream",
-               "tls", "intake", "keepalive", "connection", "sending", "crew"],
+    "engine": ["loop", "waiters", "backlog", "stream", "tls", "intake", "keepalive", "connection", "sending"],
+    "engine.loop": ["forks", "logs", "watchers", "turns", "receiver", "poller", "deadlines", "crew"],
     "hosts": ["sockets", "pywsgi", "gunicorn", "own", "upgrade", "pywsgi_bodies", "servers"],
     "endpoints": ["legacy", "endpoint", "decorator", "callbacks", "middleware"],
     "server": ["http_stream", "http_body", "given", "http_connection", "workers", "termination",
@@ -106,7 +106,7 @@ def test_imports_are_read() -> None:
     assert {"_core.pure", "_core.native"} <= ours("_core.__init__")
     assert {"exceptions", "frames"} <= ours("protocol.connection")
     assert ".endpoints.decorator" in set(imports("__init__"))
-    assert "gevent" in {imported.split(".")[0] for imported in imports("engine.poller")}
+    assert "gevent" in {imported.split(".")[0] for imported in imports("engine.loop.poller")}
 
 
 @every_module

@@ -21,7 +21,7 @@ import gevent.socket as gsocket
 import gevent.ssl as gssl
 from gevent.queue import Empty, Queue
 
-from ..engine import forks
+from ..engine.loop import forks
 from ..exceptions import HandshakeError, InvalidStatus
 from ..http.response import MAX_HEAD, TLS_RECORDS, Body, Response, check, find_end, parse
 from ..text import quoted

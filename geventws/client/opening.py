@@ -21,9 +21,9 @@ from typing import Any, NoReturn, TypeAlias
 import gevent
 
 from ..endpoints.endpoint import check_options
-from ..engine import forks
-from ..engine.deadlines import FairTimeout
 from ..engine.keepalive import make_timing
+from ..engine.loop import forks
+from ..engine.loop.deadlines import FairTimeout
 from ..exceptions import HandshakeError, InvalidStatus, InvalidURI
 from ..handshake.server import Upgrade, check_response, make_key, request_headers
 from ..http.headers import HeaderList, build_extensions, join_headers

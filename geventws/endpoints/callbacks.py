@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from greenlet import GreenletExit
 
-from ..engine.crew import get_crew
-from ..engine.poller import get_poller
+from ..engine.loop.crew import get_crew
+from ..engine.loop.poller import get_poller
 from ..frames import Opcode
 from ..hosts.upgrade import find_host
 from ..protocol.json import encode
@@ -25,7 +25,7 @@ from .endpoint import Route
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..engine.crew import Crew
+    from ..engine.loop.crew import Crew
     from .endpoint import Environ
 
 __all__ = ["CallbackWebSocket", "WebSocketApplication"]

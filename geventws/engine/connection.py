@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 from ..exceptions import ConnectionClosed, InvalidData, ProtocolError
 from ..frames import CloseCode, Opcode
 from ..protocol.memory import measure, read_ahead
-from .deadlines import Deadline
 from .intake import decode, find_limit, receive
 from .keepalive import Keepalive, Timing
-from .poller import get_poller, switch_to
+from .loop.deadlines import Deadline
+from .loop.poller import get_poller, switch_to
 from .tls import open_stream
 from .waiters import Waiters
 

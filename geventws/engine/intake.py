@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from .receiver import DEFLATED_CHUNK, PEER_IS_SERVER, TAKES_DEFLATED
+from .loop.receiver import DEFLATED_CHUNK, PEER_IS_SERVER, TAKES_DEFLATED
 
 if TYPE_CHECKING:
     from ..protocol.connection import WebSocketProtocol
+    from .loop.turns import Turns
     from .stream import Stream
-    from .turns import Turns
 
 SMALL_LIMIT = 512 * 1024
 """Bytes of a `max_message_size` below which as little is received at once as of compressed messages; also in C."""

@@ -15,9 +15,9 @@ from ..exceptions import ConcurrencyError, ConnectionClosed
 from ..frames import encode_header
 from ..protocol.messages import RSV1
 from .connection import Connection
-from .poller import get_thread
+from .loop.poller import get_thread
+from .loop.turns import UNIT_SIZE, UNITS
 from .stream import CORK_PARTS
-from .turns import UNIT_SIZE, UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -18,12 +18,12 @@ from greenlet import getcurrent
 
 from ..protocol.memory import PLACE, measure
 from .backlog import Backlog, count_unacknowledged
-from .forks import cut, keep
+from .loop.forks import cut, keep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .poller import Poller
+    from .loop.poller import Poller
 
 CORK_PARTS = 128
 """Parts of frames that are corked at the most; whoever corks keeps each frame small: 64 of 1536 bytes are 100 KB."""

@@ -11,7 +11,7 @@ from .stream import Stream
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .poller import Poller
+    from .loop.poller import Poller
 
 RECORD_SIZE = 16 * 1024 - 64
 """How much of a large payload is copied behind its header into the first TLS record."""

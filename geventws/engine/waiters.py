@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 from gevent.event import Event
 from greenlet import getcurrent
 
-from .forks import keep
+from .loop.forks import keep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .poller import Poller
+    from .loop.poller import Poller
 
 
 class Waiters:

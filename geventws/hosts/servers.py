@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import gevent
 from gevent.baseserver import BaseServer
 
-from ..engine import forks
+from ..engine.loop import forks
 from .own import SEAM
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import gevent
 from gevent.socket import socket as Socket
 from gevent.socket import wait_read
 
-from ..engine.deadlines import FairTimeout
+from ..engine.loop.deadlines import FairTimeout
 from ..http import request as http_head
 
 CHUNK = 8192

@@ -21,7 +21,7 @@ from gevent.event import Event
 from gevent.pywsgi import WSGIServer
 from gevent.ssl import SSLContext, SSLSocket
 
-from ..engine.forks import cut, keep, register, stop_accepting
+from ..engine.loop.forks import cut, keep, register, stop_accepting
 from .http_connection import RequestHandler, share_keys
 from .http_stream import RawSocket
 from .termination import Termination
@@ -203,7 +203,7 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
                 gevent.spawn(self.stop, timeout if termination is None else termination.get_time_left()).join()
 
     def forked(self) -> None:
-        """Leave everything to the parent, in a forked child: see engine/forks.py."""
+        """Leave everything to the parent, in a forked child: see engine/loop/forks.py."""
         stop_accepting(self)
         for connection in self._connections:
             cut(connection.fileno())

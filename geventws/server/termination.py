@@ -15,7 +15,7 @@ from typing import Any
 from gevent import GreenletExit, get_hub, getcurrent
 from gevent.monkey import get_original
 
-from ..engine.forks import register, unregister
+from ..engine.loop.forks import register, unregister
 
 LOOK = 0.1
 """Seconds in which a loop that is not held up shows that it moves."""

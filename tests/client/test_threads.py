@@ -15,7 +15,7 @@ from kit import raw
 
 import geventws
 from geventws import WebSocketApplication, WebSocketWSGI
-from geventws.engine.poller import Poller, get_poller
+from geventws.engine.loop.poller import Poller, get_poller
 
 START = 10.0
 

@@ -12,7 +12,7 @@ from kit import raw
 from kit.echoes import check
 
 from geventws import PerMessageDeflate, WebSocketWSGI, connect
-from geventws.engine import turns
+from geventws.engine.loop import turns
 from geventws.protocol.permessage_deflate import LARGE, Deflate
 
 MEGABYTE = 1 << 20

@@ -13,7 +13,7 @@ from kit.echoes import check
 from kit.raw import CONTINUATION, PING, PONG, TEXT, frame, text
 
 from geventws import PerMessageDeflate, WebSocketApplication, WebSocketWSGI
-from geventws.engine import turns
+from geventws.engine.loop import turns
 from geventws.protocol.memory import MAX_WORK, PIECE, PIECE_WORK
 from geventws.protocol.messages import Assembler
 

@@ -13,7 +13,7 @@ from gevent.event import Event
 from kit import raw
 
 from geventws import ConnectionClosed, WebSocketApplication, WebSocketServer, WebSocketWSGI, connect
-from geventws.engine.poller import get_poller
+from geventws.engine.loop.poller import get_poller
 from geventws.protocol.memory import SLACK
 
 LIMIT = 256 * 1024

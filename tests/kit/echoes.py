@@ -8,7 +8,7 @@ import gevent
 
 from geventws import WebSocketApplication, WebSocketServer, WebSocketWSGI
 from geventws.engine.connection import Connection
-from geventws.engine.poller import get_poller
+from geventws.engine.loop.poller import get_poller
 
 from . import raw
 

@@ -190,7 +190,7 @@ SCENARIOS: dict[tuple[str, str], Callable[[Any], None]] = {
     ("endpoints.callbacks", "%s: a callback failed"): callback_failed,
     ("endpoints.callbacks", "%s: on_error failed"): on_error_failed,
     ("engine.connection", "%s: closed with %d: %s"): breach,
-    ("engine.poller", "%s: an internal error"): internal_error,
+    ("engine.loop.poller", "%s: an internal error"): internal_error,
     ("engine.connection", "%s sent nothing for %g s after a ping (ping_timeout)"): dead,
     ("engine.connection", "%s took less than 64 KB in %g s (send_timeout): aborted"): never_reads,
     ("compat.pulsar.protocol", "%s: on_close failed"): on_close_failed,

@@ -18,7 +18,7 @@ from kit.echoes import HOSTS, check, echo, leave, open_three, serve_echo
 from kit.raw import text
 
 from geventws import WebSocketWSGI
-from geventws.engine.poller import get_poller
+from geventws.engine.loop.poller import get_poller
 
 
 @pytest.fixture(params=HOSTS)

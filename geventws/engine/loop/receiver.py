@@ -13,11 +13,11 @@ from struct import Struct, unpack_from
 from time import monotonic
 from typing import Any, Protocol
 
-from .._core import HAVE_C
+from ..._core import HAVE_C
 from .watchers import EPOLLOUT
 
 if HAVE_C:
-    from .._core._frame import ffi, lib
+    from ..._core._frame import ffi, lib
 
 BUFFER_SIZE = 512 * 1024
 """Bytes that one batch receives and inflates at the most, shared by all connections of a loop."""

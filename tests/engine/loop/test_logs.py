@@ -8,8 +8,8 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from geventws.engine import logs
-from geventws.engine.logs import LogQueue, logger
+from geventws.engine.loop import logs
+from geventws.engine.loop.logs import LogQueue, logger
 
 INFO = logging.INFO
 

@@ -15,8 +15,8 @@ from kit.raw import text
 
 from geventws import WebSocketWSGI, connect
 from geventws.engine.connection import Connection
-from geventws.engine.logs import logger
-from geventws.engine.poller import get_poller
+from geventws.engine.loop.logs import logger
+from geventws.engine.loop.poller import get_poller
 from geventws.protocol.connection import WebSocketProtocol
 from geventws.protocol.permessage_deflate import Deflate
 

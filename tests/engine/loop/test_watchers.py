@@ -10,8 +10,8 @@ import sys
 import gevent
 import pytest
 
-from geventws.engine import watchers
-from geventws.engine.watchers import EPOLLIN, EPOLLOUT, EpollSet, WatcherSet
+from geventws.engine.loop import watchers
+from geventws.engine.loop.watchers import EPOLLIN, EPOLLOUT, EpollSet, WatcherSet
 
 KINDS = [WatcherSet, EpollSet] if watchers._epoll else [WatcherSet]
 
@@ -115,7 +115,7 @@ ECHO = """
 import sys
 import gevent
 import geventws
-from geventws.engine.poller import get_poller
+from geventws.engine.loop.poller import get_poller
 
 @geventws.WebSocketWSGI
 def echo(ws):

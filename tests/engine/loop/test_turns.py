@@ -16,8 +16,8 @@ from kit.echoes import HOSTS, check, echo
 from kit.raw import binary, text
 
 from geventws import WebSocketApplication, WebSocketServer, WebSocketWSGI, connect
-from geventws.engine import turns
-from geventws.engine.poller import get_poller
+from geventws.engine.loop import turns
+from geventws.engine.loop.poller import get_poller
 from geventws.handshake.server import accept_key
 from geventws.websocket import SLICE
 

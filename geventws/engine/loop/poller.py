@@ -24,7 +24,7 @@ from gevent.exceptions import HubDestroyed
 from gevent.monkey import get_original
 from greenlet import greenlet
 
-from .._core import HAVE_C
+from ..._core import HAVE_C
 from .forks import keep, register, unregister
 from .logs import LogQueue
 from .receiver import CoreReceiver, Receiver

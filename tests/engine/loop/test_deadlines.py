@@ -17,7 +17,7 @@ from gevent.event import Event
 
 import geventws
 from geventws import WebSocketServer, WebSocketWSGI
-from geventws.engine.deadlines import Deadline, FairTimeout
+from geventws.engine.loop.deadlines import Deadline, FairTimeout
 
 TIMEOUT = 0.1
 HELD_UP = 0.3
