@@ -42,7 +42,7 @@ MOVED = {
     "upgrade": "hosts.upgrade",
     "uri": "http.uri",
     "waiters": "engine.waiters",
-    "workers": "server.workers",
+    "workers": "engine.loop.greenlets",
     "wsgi": "endpoints.decorator",
 }
 """Where each module of 1.0 stands now, below the package."""

@@ -22,10 +22,10 @@ from gevent.pywsgi import WSGIServer
 from gevent.ssl import SSLContext, SSLSocket
 
 from ..engine.loop.forks import cut, keep, register, stop_accepting
+from ..engine.loop.greenlets import Workers
 from .http_connection import RequestHandler, share_keys
 from .http_stream import RawSocket
 from .termination import Termination
-from .workers import Workers
 
 SURPLUS = 64
 """Connections over the limit that are read in order to be refused; past them no more are accepted."""

@@ -127,7 +127,7 @@ def test_the_end_of_a_connection_is_that_of_its_greenlet(run: Any, server_class:
 
 
 def test_no_more_wait_than_are_worth_it(run: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr("geventws.server.workers.MAX_IDLE", 2)
+    monkeypatch.setattr("geventws.engine.loop.greenlets.MAX_IDLE", 2)
 
     def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         start_response("204 No Content", [])

@@ -17,7 +17,7 @@ from weakref import getweakrefcount
 from gevent import Greenlet, get_hub
 from greenlet import getcurrent
 
-from ..engine.loop.poller import switch_to
+from .poller import switch_to
 
 MAX_IDLE = 64
 """Greenlets that are kept waiting."""
