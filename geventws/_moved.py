@@ -19,7 +19,7 @@ MOVED = {
     "assembler": "protocol.messages",
     "backoff": "client.backoff",
     "connection": "engine.connection",
-    "crew": "engine.loop.crew",
+    "crew": "engine.loop.greenlets",
     "dial": "client.dial",
     "headers": "http.headers",
     "hixie76": "protocol.hixie76",

@@ -3,7 +3,7 @@
 A blocking handler costs its connection a greenlet, and the server's objects below it. Here the handshake runs in the
 request's greenlet, as ever; then the socket is taken away from the server, so that the request ends, and the connection
 lives on in the poller alone. When messages come, `CallbackWebSocket.run` has a greenlet run the callbacks until nothing
-is left. So callbacks may block, and those of one connection run one after the other. The loop's `Crew` lends it.
+is left. So callbacks may block, and those of one connection run one after the other. It is the loop's.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenlet import GreenletExit
 
-from ..engine.loop.crew import get_crew
+from ..engine.loop.greenlets import get_callback_greenlets
 from ..engine.loop.poller import get_poller
 from ..frames import Opcode
 from ..hosts.upgrade import find_host
@@ -25,7 +25,7 @@ from .endpoint import Route
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..engine.loop.crew import Crew
+    from ..engine.loop.greenlets import CallbackGreenlets
     from .endpoint import Environ
 
 __all__ = ["CallbackWebSocket", "WebSocketApplication"]
@@ -56,7 +56,7 @@ class CallbackWebSocket(WebSocket):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.application: WebSocketApplication
-        self._crew: Crew
+        self._crew: CallbackGreenlets
         self._owned: Any = None  # the socket, where it is ours to close
         self._serving = True  # callbacks run, or are about to
         self._closing = False  # the application has closed the connection: it wants no more messages
@@ -87,7 +87,7 @@ class CallbackWebSocket(WebSocket):
             socket: the connection's, to be closed at its end; None leaves that to the server.
         """
         self.application = application
-        self._crew = get_crew()
+        self._crew = get_callback_greenlets()
         self._crew.connections += 1
         if socket is not None:
             self._owned = self._stream._socket = socket  # the same C socket, without what was around it

@@ -22,7 +22,7 @@ from gevent.pywsgi import WSGIServer
 from gevent.ssl import SSLContext, SSLSocket
 
 from ..engine.loop.forks import cut, keep, register, stop_accepting
-from ..engine.loop.greenlets import Workers
+from ..engine.loop.greenlets import HandlerGreenlets
 from .http_connection import RequestHandler, share_keys
 from .http_stream import RawSocket
 from .termination import Termination
@@ -96,7 +96,7 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
         self.body_timeout = body_timeout
         self.min_body_rate = min_body_rate
         self.max_connections = max_connections
-        self._workers: Workers | None = None  # in place of the default way to spawn
+        self._greenlets: HandlerGreenlets | None = None  # in place of the default way to spawn
         self._connections: set[Any] = set()  # `RequestHandler`s, and `GivenSocket`s that outlive theirs
         self._ended = Event()  # no connection is left
         self._drained = Event()
@@ -121,8 +121,8 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
 
     def start_accepting(self) -> None:
         """Accept connections from now on; see `start`."""
-        if self._workers is None and self.pool is None and self._spawn == type(self)._spawn:
-            self._workers = Workers()
+        if self._greenlets is None and self.pool is None and self._spawn == type(self)._spawn:
+            self._greenlets = HandlerGreenlets()
         super().start_accepting()
 
     def do_read(self) -> tuple[RawSocket, Any] | None:
@@ -150,8 +150,8 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
         handler.surplus = limit is not None and len(self._connections) >= limit
         self.count(handler)
         try:
-            if self._workers is not None:
-                self._workers.spawn(handler.handle)
+            if self._greenlets is not None:
+                self._greenlets.spawn(handler.handle)
             else:
                 self._spawn(handler.handle)
         except BaseException:
@@ -176,9 +176,9 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
     def close(self) -> None:
         """Stop accepting, and close the listening socket; connections go on. See `stop`."""
         super().close()
-        if self._workers is not None:
-            self._workers.close()
-            self._workers = None
+        if self._greenlets is not None:
+            self._greenlets.close()
+            self._greenlets = None
 
     def serve_forever(self, stop_timeout: float | None = None) -> None:
         """Serve until the server is stopped: by `stop`, by SIGTERM, or by an exception such as KeyboardInterrupt.
@@ -207,8 +207,8 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
         stop_accepting(self)
         for connection in self._connections:
             cut(connection.fileno())
-        keep(self._connections, self._workers, self._ended, self._drained)
-        self._connections, self._workers = set(), None
+        keep(self._connections, self._greenlets, self._ended, self._drained)
+        self._connections, self._greenlets = set(), None
         self._ended, self._drained = Event(), Event()
         self.draining = False
         hub = get_hub_if_exists()

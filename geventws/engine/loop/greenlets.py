@@ -1,63 +1,90 @@
 """Greenlets that serve one connection after the other, where nobody can tell them from new ones.
 
-A new greenlet costs more than all the Python of a handshake: a Greenlet object, 16 KiB of stack mapped, touched and
-unmapped. So one whose connection is over may wait for the next. But a greenlet has an identity, and an end: who has a
-reference waits for it, a link is called at it, locals and context variables are let go of with it. Hence the rule: a
-greenlet waits only if it is exactly as it was before it served, so that nobody can tell that it has not ended. Any
-trace at all, and it ends with its connection, in the loop's next turn, and a new one is made.
+A new greenlet costs more than all the Python of a handshake, and several times as much as a short callback: an object,
+and 16 KiB of stack that are mapped, touched and unmapped. So a greenlet that has served may wait for the next
+connection. But a greenlet has an identity, and an end: whoever has a reference may kill it or wait for it, a link is
+called at its end, and its locals and context variables are let go of with it. Hence the rule: a greenlet waits only if
+it is exactly as it was before it served. With any trace of its connection it ends, and a new one is made.
+
+    HandlerGreenlets    gevent's own greenlets, for the handlers of a server; they begin in the loop's next turn
+    CallbackGreenlets   bare ones, for callbacks; they begin at once, within the poller's batch
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import Any
+from sys import getrefcount
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import getweakrefcount
 
 from gevent import Greenlet, get_hub
-from greenlet import getcurrent
+from greenlet import getcurrent, greenlet
 
-from .poller import switch_to
+from .poller import get_poller, switch_to
 
-MAX_IDLE = 64
-"""Greenlets that are kept waiting."""
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-
-class _Worker(Greenlet):  # type: ignore[misc]
-    """A `Greenlet` that lasts: without a dict of its own, and without most of the stack of who spawned it, 0.4 KB."""
-
-    spawning_stack_limit = 1
-
-    def _run(self, workers: Workers, function: Callable[[], object] | None) -> None:
-        workers.work(function)
+    from .poller import Poller
 
 
-class Workers:
-    """Runs functions of no arguments in greenlets, as `Greenlet.spawn` does, and may use a greenlet again.
+class ReusableGreenlets:
+    """The greenlets of one loop that wait for the next connection. Not for other threads.
 
-    Of one hub; not for other threads.
+    Attributes:
+        max_idle: how many wait at the most.
     """
 
+    max_idle = 16
+
+    def __init__(self, hub: Any) -> None:
+        self.hub = hub
+        self._idle: list[Any] = []  # those that wait
+        self._references = 0  # to a greenlet of which nobody else knows; counted when the first has left no trace
+
+    def _may_wait(self) -> bool:
+        """Whether the greenlet that has just come to those that wait may stay: nobody can tell it from a new one.
+
+        A greenlet may that no timeout, waiter or variable refers to, and that has no context variable, greenlet local,
+        weak reference or attribute left.
+        """
+        if _count_references(self._idle) != self._references or len(self._idle) > self.max_idle:
+            return False
+        last = self._idle[-1]
+        return not (last.dead or last.gr_context or getweakrefcount(last) or vars(last))
+
+    def _dismiss(self) -> None:
+        """End the greenlets that wait."""
+        while self._idle:
+            self.hub.loop.run_callback(self._idle.pop().switch, None)
+
+
+def _count_references(greenlets: list[Any]) -> int:
+    return getrefcount(greenlets[-1])
+
+
+class HandlerGreenlets(ReusableGreenlets):
+    """Runs functions of no arguments in gevent's greenlets, as `Greenlet.spawn` does."""
+
+    max_idle = 64
+
     def __init__(self) -> None:
-        self._hub = get_hub()
-        self._done: list[Any] = []  # greenlets that have served, and are to be looked at
-        self._idle: list[Any] = []
+        super().__init__(get_hub())
+        self._served: list[Any] = []  # greenlets that have served, until `_settle` has looked at them
         self._closed = False
-        self._references = 0  # to a greenlet that has served, where nobody else has one
-        _Worker.spawn(None, self, None)  # the first to wait, and has done nothing: it shows that number
+        _HandlerGreenlet.spawn(None, self, None)  # it has nothing to do, and shows how many references there are
 
     def spawn(self, function: Callable[[], object]) -> None:
         """Run a function in a greenlet, soon. Does not block."""
         if self._idle:
-            self._hub.loop.run_callback(self._idle.pop().switch, function)
+            self.hub.loop.run_callback(self._idle.pop().switch, function)
         else:
-            _Worker.spawn(None, self, function)
+            _HandlerGreenlet.spawn(None, self, function)
 
     def close(self) -> None:
         """End the greenlets that wait; those at work end when their work does."""
         self._closed = True
-        while self._idle:
-            self._hub.loop.run_callback(self._idle.pop().switch, None)
+        self._dismiss()
 
     def work(self, function: Callable[[], object] | None) -> None:
         """Run a function, then those of `spawn`: what a greenlet does."""
@@ -65,32 +92,89 @@ class Workers:
             function()
         while True:
             function = None  # a connection is not to be kept alive by the greenlet that served it
-            if not self._done:
-                self._hub.loop.run_callback(self._settle)
-            self._done.append(getcurrent())
-            function = switch_to(self._hub)
+            if not self._served:
+                self.hub.loop.run_callback(self._settle)
+            self._served.append(getcurrent())
+            function = switch_to(self.hub)
             if function is None:
                 return
             function()
 
     def _settle(self) -> None:
-        """Have greenlets that have served wait, or end. In the hub: who switched to one has no reference any more."""
-        while self._done:
-            references = _count_references(self._done)
-            self._references = self._references or references
-            greenlet = self._done.pop()
-            may_wait = not self._closed and len(self._idle) < MAX_IDLE
-            if may_wait and references == self._references and _is_clean(greenlet):
-                self._idle.append(greenlet)
-            else:
-                greenlet.switch(None)
+        """Have greenlets that have served wait, or end. In the hub: whoever switched to one refers to it no more."""
+        self._references = self._references or _count_references(self._served)
+        while self._served:
+            self._idle.append(self._served.pop())
+            if self._closed or not self._may_wait() or self._idle[-1].has_links():
+                self._idle.pop().switch(None)
 
 
-def _count_references(greenlets: list[Any]) -> int:
-    return sys.getrefcount(greenlets[-1])
+class _HandlerGreenlet(Greenlet):  # type: ignore[misc]
+    """A `Greenlet` that lasts: without a dict of its own, and without most of the stack of who spawned it, 0.4 KB."""
+
+    spawning_stack_limit = 1
+
+    def _run(self, greenlets: HandlerGreenlets, function: Callable[[], object] | None) -> None:
+        greenlets.work(function)
 
 
-def _is_clean(greenlet: Any) -> bool:
-    """Whether nothing was left with a greenlet: a kill, context variable, local, link, weak reference or attribute."""
-    touched = greenlet.dead or greenlet.gr_context or greenlet.has_links() or getweakrefcount(greenlet)
-    return not (touched or vars(greenlet))
+class Served(Protocol):
+    """A connection that calls back."""
+
+    def serve(self) -> None:
+        """Call back until nothing is left to call back for. Runs in a greenlet, and may block."""
+
+
+class CallbackGreenlets(ReusableGreenlets):
+    """Serves connections in bare greenlets. One for each loop: see `get_callback_greenlets`.
+
+    Attributes:
+        connections: how many there are to be served; without any, no greenlet waits.
+    """
+
+    def __init__(self, poller: Poller) -> None:
+        super().__init__(poller.hub)
+        self.poller = poller
+        self.connections = 0
+        self._next: Served | None = None  # whom the greenlet that is switched to serves
+
+    def serve(self, connection: Served) -> None:
+        """Switch to a greenlet that serves a connection."""
+        try:
+            self._idle = self._idle or [greenlet(self._work, self.hub)]
+        except BaseException:  # this may be the turn of another connection's greenlet
+            self.poller.fail(connection)
+            return
+        self._next = connection
+        switch_to(self._idle.pop())  # without a variable: a greenlet knows of one reference where it is switched to
+
+    def leave(self) -> None:
+        """Count a connection no more."""
+        self.connections -= 1
+        if not self.connections:
+            self._dismiss()
+
+    def _work(self) -> None:
+        self._references = self._references or _count_references([getcurrent()])
+        while self._next is not None:
+            connection, self._next = self._next, None
+            try:
+                connection.serve()
+            except BaseException:  # not to the hub, which may be in the middle of a batch
+                self.hub.handle_error(self, *sys.exc_info())
+                return
+            del connection  # a greenlet that waits keeps nothing alive
+            self._idle.append(getcurrent())
+            if not (self.connections and self._may_wait()):
+                self._idle.pop()
+                return
+            self.poller.park(self)
+
+
+def get_callback_greenlets() -> CallbackGreenlets:
+    """Return the greenlets for the callbacks of this thread's loop, made when first asked for."""
+    poller = get_poller()
+    found: CallbackGreenlets | None = getattr(poller.hub, "geventws_callback_greenlets", None)
+    if found is None or found.poller is not poller:
+        found = poller.hub.geventws_callback_greenlets = CallbackGreenlets(poller)
+    return found

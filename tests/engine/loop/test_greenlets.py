@@ -69,7 +69,7 @@ def test_a_greenlet_with_a_trace_ends_with_its_connection(
 ) -> None:
     """What a connection leaves with its greenlet reaches no other connection."""
     running = run(application)
-    idle = running.server._workers._idle
+    idle = running.server._greenlets._idle
     for path, waiting in [("", 1), (trace, 0), ("", 1), ("", 1)]:
         visit(running, path)
         gevent.idle()
@@ -86,7 +86,7 @@ def test_a_greenlet_that_is_killed_when_it_has_served_is_not_kept(run: Any) -> N
     for path, waiting in [("", 1), ("kill", 0), ("", 1)]:
         ask(running, path)
         gevent.idle()
-        assert len(running.server._workers._idle) == waiting
+        assert len(running.server._greenlets._idle) == waiting
 
 
 @pytest.mark.parametrize("server_class", [WebSocketServer, WSGIServer])
@@ -127,7 +127,7 @@ def test_the_end_of_a_connection_is_that_of_its_greenlet(run: Any, server_class:
 
 
 def test_no_more_wait_than_are_worth_it(run: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr("geventws.engine.loop.greenlets.MAX_IDLE", 2)
+    monkeypatch.setattr("geventws.engine.loop.greenlets.HandlerGreenlets.max_idle", 2)
 
     def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         start_response("204 No Content", [])
@@ -142,6 +142,6 @@ def test_no_more_wait_than_are_worth_it(run: Any, monkeypatch: Any) -> None:
         assert client.recv(100)
         client.close()
     gevent.idle()
-    assert len(running.server._workers._idle) <= 2
+    assert len(running.server._greenlets._idle) <= 2
     running.server.stop()
-    assert running.server._workers is None
+    assert running.server._greenlets is None
