@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ..exceptions import ConnectionClosed, InvalidData, ProtocolError
 from ..frames import CloseCode, Opcode
 from ..protocol.memory import measure, read_ahead
-from .intake import decode, find_limit, receive
+from .intake import decode, find_fast_path, receive
 from .keepalive import Keepalive, Timing
 from .loop.deadlines import Deadline
 from .loop.poller import get_poller, switch_to
@@ -211,13 +211,13 @@ class Connection:
         """Tell the poller whether whole messages may skip the protocol."""
         if self._stream.closed:
             return
-        limit = 0 if self._stream.paused else find_limit(self._protocol)
+        limit = 0 if self._stream.paused else find_fast_path(self._protocol)
         if limit != self._limit:
             self._limit = limit
             # what TLS has, and what only the protocol can inflate, is received in `readable`, and split there
             extension = self._protocol.extension
             if not self._stream.opaque and (extension is None or extension.inflates_alone):
-                self._poller.set_limit(self._stream.channel, limit)
+                self._poller.set_fast_path(self._stream.channel, limit)
 
     def _check_read_ahead(self) -> None:
         """Pause receiving when the handler is too far behind."""

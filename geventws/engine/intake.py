@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from .loop.receiver import DEFLATED_CHUNK, PEER_IS_SERVER, TAKES_DEFLATED
+from .loop.receiver import DEFLATED_CHUNK, FAST_DEFLATED, FAST_SIZE, FAST_UNMASKED
 
 if TYPE_CHECKING:
     from ..protocol.connection import WebSocketProtocol
@@ -60,11 +60,11 @@ def decode(taker: Taker, protocol: WebSocketProtocol, turns: Turns, data: memory
     return True
 
 
-def receive(taker: Taker, protocol: WebSocketProtocol, stream: Stream, limit: int) -> bool:
-    """Receive once; `limit` is what `find_limit` returned. Return whether TLS holds more back."""
+def receive(taker: Taker, protocol: WebSocketProtocol, stream: Stream, fast_path: int) -> bool:
+    """Receive once; `fast_path` is what `find_fast_path` returned. Return whether TLS holds more back."""
     if stream.paused:
         return False
-    target = None if limit else protocol.receive_buffer()
+    target = None if fast_path else protocol.receive_buffer()
     size = _get_size(protocol, stream) if target is None else len(target)
     try:
         count = stream.receive_into(stream.poller.spare[:size] if target is None else target)
@@ -75,8 +75,8 @@ def receive(taker: Taker, protocol: WebSocketProtocol, stream: Stream, limit: in
         if count is not None:
             taker.receive_eof(0)
         return False
-    if limit:
-        stream.poller.receiver.split(taker, count, limit)
+    if fast_path:
+        stream.poller.receiver.split(taker, count, fast_path)
     elif target is None:
         taker.receive_data(stream.poller.spare[:count])
     else:
@@ -99,11 +99,12 @@ def _get_size(protocol: WebSocketProtocol, stream: Stream) -> int:
     return DEFLATED_CHUNK if small else len(stream.poller.spare)
 
 
-def find_limit(protocol: WebSocketProtocol) -> int:
-    """Return what the C core is told: which whole messages may skip the protocol (receive.h, ws_receive)."""
-    limit, extension = protocol.simple_limit, protocol.extension
-    if limit and protocol.client:
-        limit |= PEER_IS_SERVER
-    if limit and extension and extension.inflates_alone:
-        limit |= TAKES_DEFLATED
-    return limit
+def find_fast_path(protocol: WebSocketProtocol) -> int:
+    """Return the word that says which whole messages may go past the protocol (`WS_FAST_...` in receive.h)."""
+    size = protocol.fast_path
+    if not size:
+        return 0
+    unmasked = FAST_UNMASKED if protocol.client else 0
+    extension = protocol.extension
+    deflated = FAST_DEFLATED if extension and extension.inflates_alone else 0
+    return min(size, FAST_SIZE) | unmasked | deflated

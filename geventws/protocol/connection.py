@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["WebSocketProtocol"]
 
-SIMPLE_LIMIT = (1 << 30) - 1
 LOST = int(CloseCode.ABNORMAL_CLOSURE)
 
 
@@ -119,17 +118,17 @@ class WebSocketProtocol:
     # Receiving
 
     @property
-    def simple_limit(self) -> int:
-        """The largest whole message that may skip this class and go straight to `messages`; 0 where none may.
+    def fast_path(self) -> int:
+        """The largest whole message, in bytes, that may go straight to `messages`, past this class; 0 where none may.
 
-        That is so where the next byte begins a message, and nothing has ended.
+        One may where the next byte begins a message, and nothing has ended.
         """
         assembler = self._assembler
         if self._frame or self._header or self.close_received or self.failure or not assembler.idle:
             return 0
         if assembler.streaming or not assembler.decode_text:
             return 0
-        return min(self.max_message_size, SIMPLE_LIMIT)
+        return self.max_message_size
 
     def receive_data(self, data: memoryview) -> bool:
         """Take bytes from the peer. They are unmasked in place, so `data` must be writable and is spent.

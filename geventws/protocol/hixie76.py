@@ -190,7 +190,7 @@ class HixieProtocol(WebSocketProtocol):
     # Receiving
 
     @property
-    def simple_limit(self) -> int:
+    def fast_path(self) -> int:
         """0: no frame of RFC 6455 is one here."""
         return 0
 

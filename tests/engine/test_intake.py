@@ -11,9 +11,13 @@ import pytest
 from gevent import pywsgi
 from gevent.event import Event
 from kit import raw
+from kit.deflates import inflater
 
 from geventws import ConnectionClosed, WebSocketApplication, WebSocketServer, WebSocketWSGI, connect
+from geventws.engine.intake import find_fast_path
 from geventws.engine.loop.poller import get_poller
+from geventws.engine.loop.receiver import FAST_DEFLATED, FAST_SIZE, FAST_UNMASKED
+from geventws.protocol.connection import WebSocketProtocol
 from geventws.protocol.memory import SLACK
 
 LIMIT = 256 * 1024
@@ -308,3 +312,16 @@ def test_a_message_in_pieces_is_measured_in_bytes(serve: Any) -> None:
     client.expect_close(1009, None)
     assert result == ["\xe9" * 500, None]
 
+
+
+@pytest.mark.parametrize("client", [False, True])
+@pytest.mark.parametrize("keep", [None, False, True])
+def test_the_word_of_the_fast_path(client: bool, keep: bool | None) -> None:
+    """The size that is allowed, as far as there are bits for it, and how the frames may be; 0 where none is allowed."""
+    extension = None if keep is None else inflater(keep)
+    flags = FAST_UNMASKED * client | FAST_DEFLATED * (keep is False)
+    for size, allowed in ((1000, 1000), (FAST_SIZE, FAST_SIZE), (1 << 40, FAST_SIZE)):
+        protocol = WebSocketProtocol(client=client, max_message_size=size, extension=extension)
+        assert find_fast_path(protocol) == allowed | flags
+    protocol.receive_data(memoryview(bytearray(b"\x82")))
+    assert find_fast_path(protocol) == 0

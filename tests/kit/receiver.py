@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from geventws.engine.intake import find_fast_path
 from geventws.exceptions import InvalidData
 from geventws.protocol.connection import WebSocketProtocol
 
@@ -84,9 +85,7 @@ def receiver(**options: Any) -> Iterator[Receiver]:
 def follow(one: Receiver, protocol: WebSocketProtocol) -> None:
     """Take everything that has come, as a connection does."""
     while True:
-        simple = protocol.simple_limit
-        flags = PEER_IS_SERVER * protocol.client | TAKES_DEFLATED * (protocol.extension is not None)
-        records = one.receive(simple | flags if simple else 0)
+        records = one.receive(find_fast_path(protocol))
         if not records:
             return
         for _fd, kind, data in records:

@@ -133,7 +133,7 @@ def test_what_stops_is_kept_as_it_came_and_no_more_than_may_wait(client: bool, m
         data = NOTHING
         waiting = measure(protocol.messages)
         assert waiting <= read_ahead(LIMIT) + 5 * sys.getsizeof(message) + 100
-        assert protocol.simple_limit == 0  # what comes next is behind what is kept
+        assert protocol.fast_path == 0  # what comes next is behind what is kept
         assert waiting + protocol.measure() < 210_000 + 2 * LIMIT
         found += protocol.messages
         protocol.messages.clear()

@@ -163,7 +163,7 @@ def test_what_comes_behind_a_close_is_dropped(behind: bytes, way: Any) -> None:
     feed(protocol, behind)
     assert sent(protocol) == [(CLOSE, close(1000))]
     assert not protocol.messages and not protocol.controls and protocol.failure is None
-    assert protocol.close_code == 1000 and protocol.simple_limit == 0 and protocol.receive_buffer() is None
+    assert protocol.close_code == 1000 and protocol.fast_path == 0 and protocol.receive_buffer() is None
 
 
 @every_way
@@ -247,7 +247,7 @@ def test_a_failure_is_answered_behind_the_replies_that_are_due(data: bytes, code
     protocol = WebSocketProtocol(max_message_size=100)
     way(protocol, frame(PING, b"1") + data + frame(PING, b"2") + frame(CLOSE))
     assert sent(protocol) == [(PONG, b"1")] and not protocol.close_sent
-    assert protocol.simple_limit == 0 and protocol.receive_buffer() is None
+    assert protocol.fast_path == 0 and protocol.receive_buffer() is None
     protocol.answer()
     pong, (head, payload) = sent(protocol)
     assert (head, payload[:2]) == (CLOSE, code.to_bytes(2, "big"))
@@ -273,7 +273,7 @@ def test_a_failure_stays_the_first(data: bytes) -> None:
     assert protocol.failure is first and not protocol.messages
 
 
-# Where bytes may go: simple_limit and receive_buffer
+# Where bytes may go: fast_path and receive_buffer
 
 NEW, OPEN, LIMIT = b"", frame(FIRST_BINARY, b"abc"), 1000
 BIG = frame(BINARY, bytes(i % 251 for i in range(900)))
@@ -298,15 +298,11 @@ PART = frame(CONTINUATION, bytes(9))[:-1]
         (b"\xff", 0),
     ],
 )
-def test_simple_limit_says_whether_a_message_begins(data: bytes, limit: int) -> None:
+def test_fast_path_says_whether_a_message_begins(data: bytes, limit: int) -> None:
     for way in WAYS.values():
         protocol = WebSocketProtocol(max_message_size=LIMIT)
         way(protocol, data)
-        assert protocol.simple_limit == limit
-
-
-def test_simple_limit_is_within_what_32_bits_hold() -> None:
-    assert 0 < WebSocketProtocol(max_message_size=2**40).simple_limit < 2**31
+        assert protocol.fast_path == limit
 
 
 @pytest.mark.parametrize("client", [False, True])

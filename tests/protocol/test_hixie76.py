@@ -216,7 +216,7 @@ def test_messages(feed):
     assert take(protocol) == ["hello", "", "\xe9\0"]
     feed(protocol, b"\x00later\xff")
     assert take(protocol) == ["later"]
-    assert not protocol.output and protocol.failure is None and protocol.simple_limit == 0
+    assert not protocol.output and protocol.failure is None and protocol.fast_path == 0
 
 
 @every_way

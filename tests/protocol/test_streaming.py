@@ -48,7 +48,7 @@ def test_the_pieces_make_the_message(data: bytes, message: str | bytes, way: Any
     protocol = WebSocketProtocol(streaming=True, max_message_size=10)
     way(protocol, data + frame(BINARY, b"trail"))
     assert collect(protocol) == [message, b"trail"]
-    assert protocol.failure is None and protocol.simple_limit == 0
+    assert protocol.failure is None and protocol.fast_path == 0
 
 
 @every_way
@@ -59,7 +59,7 @@ def test_text_that_is_not_decoded(data: bytes, message: str | bytes, streaming: 
     way(protocol, data + frame(TEXT, b"trail"))
     found = collect(protocol) if streaming else list(protocol.messages)
     assert found == [message.encode() if isinstance(message, str) else message, b"trail"]
-    assert protocol.failure is None and protocol.simple_limit == 0
+    assert protocol.failure is None and protocol.fast_path == 0
 
 
 def test_pieces_come_at_once_and_are_not_kept() -> None:

@@ -164,10 +164,10 @@ class Poller:
         if not self._count:
             self.set.stop()
 
-    def set_limit(self, channel: Any, limit: int) -> None:
-        """Say which whole messages may skip the protocol: see ws_receive's limits[]. Only the C core does that."""
+    def set_fast_path(self, channel: Any, word: int) -> None:
+        """Say which of a channel's whole messages may go past its protocol: see `find_fast_path`."""
         if self.channels[channel.fd] is channel:
-            self.receiver.set_limit(channel.fd, limit)
+            self.receiver.set_fast_path(channel.fd, word)
 
     def _grow(self, size: int) -> None:
         self.channels.extend([None] * (size - len(self.channels)))

@@ -36,8 +36,7 @@ LAYOUT_SIZE = 8 * 1024
 MAX_EVENTS = 128
 
 TEXT, BINARY, DATA, READABLE, WRITABLE, _EOF, _FAILED, TEXTS, BINARIES = range(1, 10)  # enum ws_kind
-PEER_IS_SERVER = 1 << 31
-TAKES_DEFLATED = 1 << 30
+FAST_SIZE, FAST_DEFLATED, FAST_UNMASKED = (1 << 30) - 1, 1 << 30, 1 << 31
 
 _records = Struct("4i").iter_unpack  # struct ws_record
 
@@ -90,15 +89,15 @@ class Receiver:
         """Give the buffers back: nothing will be received any more."""
         self.spare = memoryview(b"")
 
-    def set_limit(self, fd: int, limit: int) -> None:
-        """Say which whole messages may skip the protocol: see ws_receive's limits[]. Only the C core does that."""
+    def set_fast_path(self, fd: int, word: int) -> None:
+        """Say which whole messages may go past the protocol (`WS_FAST_...` in receive.h). Here none does."""
 
     def drop(self, fd: int) -> None:
         """Know nothing of a descriptor any more."""
         self._inodes.pop(fd, None)
 
-    def split(self, channel: Any, count: int, limit: int) -> None:
-        """Give a channel the bytes that it received into `spare`; `limit` is as for `set_limit`."""
+    def split(self, channel: Any, count: int, word: int) -> None:
+        """Give a channel the bytes that it received into `spare`; `word` is as for `set_fast_path`."""
         channel.receive_data(self.spare[:count])
 
     def note_fork(self) -> None:
@@ -281,9 +280,9 @@ class CoreReceiver(Receiver):
         super().let_go()
         del self._bytes, self._records, self._split_records, self._spare, self._spare_bytes, self._inflater
 
-    def set_limit(self, fd: int, limit: int) -> None:
-        """Say which whole messages may skip the protocol."""
-        self._limits[fd] = limit
+    def set_fast_path(self, fd: int, word: int) -> None:
+        """Say which whole messages may go past the protocol."""
+        self._limits[fd] = word
 
     def drop(self, fd: int) -> None:
         """Know nothing of a descriptor any more."""
@@ -317,9 +316,9 @@ class CoreReceiver(Receiver):
             return []  # an error, should it be one, is the same in the next `receive`
         return self._records.deliver(count, self.poller, self._bytes)
 
-    def split(self, channel: Any, count: int, limit: int) -> None:
+    def split(self, channel: Any, count: int, word: int) -> None:
         """Give a channel the bytes that it received into `spare`: whole messages into its inbox, if they may skip."""
-        count = lib.ws_split(self._split_records.struct, channel.fd, limit, self._spare, count)
+        count = lib.ws_split(self._split_records.struct, channel.fd, word, self._spare, count)
         self._split_records.deliver(count, self.poller, self._spare_bytes)
 
 
