@@ -181,7 +181,7 @@ class WebSocket(Sender):
         """See to what has to be done before this greenlet may wait; return whether anything will come."""
         self._check_alone()
         held_back, self._attention = self._attention, self.over
-        if self._protocol.answer_due:
+        if self._protocol.close_reply_pending:
             self.answer()
         if held_back and self._stream.paused:
             self._catch_up()

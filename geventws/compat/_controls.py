@@ -60,7 +60,7 @@ class ControlProtocol(WebSocketProtocol):
             return
         if opcode == Opcode.PONG:
             self._note_control(opcode, payload)  # it may answer a ping of the engine's
-        self.messages.append(Control(opcode, payload))
+        self.inbox.append(Control(opcode, payload))
 
 
 class ControlWebSocket(WebSocket):

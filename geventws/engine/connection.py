@@ -57,10 +57,10 @@ class Connection:
         self.fd: int = socket.fileno()
         self._address = address
         self.early = b""  # bytes that came along with the handshake
-        self.inbox: Any = protocol.messages  # where the poller puts messages
-        self._arrived = protocol.messages
+        self.inbox: Any = protocol.inbox  # where the poller puts messages
+        self._arrived = protocol.inbox
         self._messages: list[Any] = []  # what was taken of them at once, the newest first
-        protocol.taken = self._messages
+        protocol.pending = self._messages
         self.over = False  # nothing more will be received
         self._protocol = protocol
         self._timing = timing
@@ -168,8 +168,8 @@ class Connection:
         if protocol.controls:
             self._take_controls()
         if protocol.output:
-            self._send_replies(last=protocol.close_received and not protocol.answer_due and not self.over)
-        if protocol.answer_due and not self.over:
+            self._send_replies(last=protocol.close_received and not protocol.close_reply_pending and not self.over)
+        if protocol.close_reply_pending and not self.over:
             self.inbox = _NOWHERE
             if self._arrived or self._messages:
                 self._attention = True
@@ -264,9 +264,9 @@ class Connection:
     def answer(self) -> None:
         """Answer the peer's close frame, or its breach of the rules, and end the connection."""
         protocol = self._protocol
-        if self.over or not protocol.answer_due:
+        if self.over or not protocol.close_reply_pending:
             return
-        protocol.answer()
+        protocol.reply_to_close()
         self._send_replies(last=True)
         error = protocol.failure
         if error is not None:
@@ -389,6 +389,6 @@ class Connection:
     def _discard(self) -> None:
         """Drop the messages still to come: the handler has closed, and is too far behind to take them."""
         self._protocol.deliver_to(_NOWHERE)
-        self._protocol.taken = ()
+        self._protocol.pending = ()
         self.inbox = _NOWHERE
         self._catch_up()

@@ -1,16 +1,17 @@
 """One connection after its handshake, as a state machine (RFC 6455 sections 5 to 7). No I/O.
 
-Bytes go in through `receive_data`; messages come out in `messages`, replies that must be sent in `output`, and
+Bytes go in through `receive_data`; messages come out in `inbox`, replies that must be sent in `output`, and
 what came of pings and pongs in `controls`. Nothing here raises for what the peer does: a breach of the rules ends the
-receiving, and stands in `failure` until `answer` puts the close frame for it in `output`. The peer's own close frame is
-answered at once, unless messages wait in front of it: then, too, `answer` is due when they are taken.
+receiving, and stands in `failure` until `reply_to_close` puts the close frame for it in `output`. The peer's own close
+frame is answered at once, unless messages that came before it wait: then the reply is pending (`close_reply_pending`)
+until they are taken, and `reply_to_close` is called.
 
 A frame that is whole in the bytes at hand is unmasked in place by the scan, and handled at once. A control frame, or a
 message in one frame, of which a part is at hand, gets a buffer of its own, and what comes is unmasked in there
 (`receive_buffer` hands it out, so that a socket can receive straight into it). Of any other data frame, each part is
 handed to the assembler as it comes.
 
-Where `taken` is a list, a connection bounds what waits for its handler (memory.py). `receive_data` then stops at what
+Where `pending` is a list, a connection bounds what waits for its handler (memory.py). `receive_data` then stops at what
 would be too much, keeps what is left as it came, and goes on with that when it is called again.
 """
 
@@ -60,7 +61,7 @@ class WebSocketProtocol:
         "controls",
         "extension",
         "failure",
-        "messages",
+        "inbox",
         "output",
     )
 
@@ -76,7 +77,7 @@ class WebSocketProtocol:
         self.client = client
         self.extension = extension
         self._assembler = Assembler(max_message_size, extension, decode_text, streaming)
-        self.messages: Any = self._assembler.messages  # a list, or what `deliver_to` was given: received, not taken
+        self.inbox: Any = self._assembler.inbox  # a list, or what `deliver_to` was given: received, not taken
         self.output: Any = ()  # frames to send, in order: a list, if there are any
         self.controls: Any = ()  # pings and pongs received, with their payloads: as well
         self.close_sent = False
@@ -97,13 +98,13 @@ class WebSocketProtocol:
         self._assembler.max_message_size = value
 
     @property
-    def taken(self) -> Any:
-        """What was taken of `messages`, but not yet by the application, where a connection keeps that; else ()."""
-        return self._assembler.taken
+    def pending(self) -> Any:
+        """What was taken of `inbox`, but not yet by the application, where a connection keeps that; else ()."""
+        return self._assembler.pending
 
-    @taken.setter
-    def taken(self, messages: Any) -> None:
-        self._assembler.taken = messages
+    @pending.setter
+    def pending(self, messages: Any) -> None:
+        self._assembler.pending = messages
 
     @property
     def tired(self) -> bool:
@@ -119,7 +120,7 @@ class WebSocketProtocol:
 
     @property
     def fast_path(self) -> int:
-        """The largest whole message, in bytes, that may go straight to `messages`, past this class; 0 where none may.
+        """The largest whole message, in bytes, that may go straight to `inbox`, past this class; 0 where none may.
 
         One may where the next byte begins a message, and nothing has ended.
         """
@@ -298,7 +299,7 @@ class WebSocketProtocol:
             code, reason = parse_close(payload)
             self.close_received = True
             self.close_code, self.close_reason = code, reason
-            if not (self.messages or self.taken):
+            if not (self.inbox or self.pending):
                 self.send_close(code, reason)
             return
         if opcode == Opcode.PING and not self.close_sent:
@@ -307,20 +308,20 @@ class WebSocketProtocol:
 
     def deliver_to(self, messages: Any) -> None:
         """Append messages to this from now on; those that are there stay with whoever has a hold of them."""
-        self.messages = self._assembler.messages = messages
+        self.inbox = self._assembler.inbox = messages
 
     def fail(self, error: ProtocolError) -> None:
-        """Take nothing more. What came before may still be answered; then `answer` is due."""
+        """Take nothing more. What came before may still be answered; then `reply_to_close` is due."""
         self.failure = self.failure or error
         self._frame, self._header = None, b""
         self._assembler.drop()
 
     @property
-    def answer_due(self) -> bool:
-        """Whether a breach, or a close frame behind messages that may still be answered, waits for `answer`."""
+    def close_reply_pending(self) -> bool:
+        """Whether a breach, or a close frame behind messages that may still be answered, waits for `reply_to_close`."""
         return (self.close_received or self.failure is not None) and not self.close_sent
 
-    def answer(self) -> None:
+    def reply_to_close(self) -> None:
         """Answer the peer's close frame with its own code (RFC 6455 5.5.1), or say why the connection fails (7.1.7)."""
         if self.failure is not None and not self.close_received:
             self.close_code, self.close_reason = int(self.failure.close_code), str(self.failure)

@@ -3,7 +3,7 @@
 A message whose frame is whole, uncompressed and at hand is delivered as it is. Every other one is put together from
 its parts as they come, and text is checked as it comes, so that it fails as early as the bytes allow.
 
-Where a connection bounds what waits (`taken`), a message that has come whole stays as it is until there is room to
+Where a connection bounds what waits (`pending`), a message that has come whole stays as it is until there is room to
 deliver it: see memory.py.
 """
 
@@ -53,7 +53,7 @@ class Extension(Protocol):
 
 
 class EndOfMessage:
-    """Stands in `messages` behind the pieces of a message, when they are delivered as they come."""
+    """Stands in `inbox` behind the pieces of a message, when they are delivered as they come."""
 
     def __init__(self, empty: str | bytes) -> None:
         self.empty = empty
@@ -83,9 +83,9 @@ class Assembler:
         "decode_text",
         "extension",
         "max_message_size",
-        "messages",
+        "inbox",
         "streaming",
-        "taken",
+        "pending",
         "waiting",
         "work",
     )
@@ -95,8 +95,8 @@ class Assembler:
         self.extension: Extension | None = extension
         self.decode_text = decode_text
         self.streaming = streaming
-        self.messages: Any = []
-        self.taken: Any = ()
+        self.inbox: Any = []
+        self.pending: Any = ()
         self.waiting = 0  # bytes that both take, while something is received; 0 without a bound
         self._head = 0  # opcode and RSV1 of the message whose parts are coming, 0 between messages
         self._body: BytesIO | None = None  # what has come of it
@@ -115,7 +115,7 @@ class Assembler:
     @property
     def bounded(self) -> bool:
         """Whether decoding stops where too much waits."""
-        return isinstance(self.taken, list)
+        return isinstance(self.pending, list)
 
     @property
     def full(self) -> bool:
@@ -138,7 +138,7 @@ class Assembler:
         """Look how much waits."""
         self.work = 0
         if self.bounded:
-            self.waiting = measure(self.messages) + measure(self.taken)
+            self.waiting = measure(self.inbox) + measure(self.pending)
 
     def fits(self, head: int, size: int, ascii_only: bool) -> bool:
         """Whether a message may be delivered besides what waits."""
@@ -276,7 +276,7 @@ class Assembler:
         """Deliver something."""
         if self.bounded:
             self.waiting += getsizeof(message) + PLACE
-        self.messages.append(message)
+        self.inbox.append(message)
 
     def too_big(self, size: int | None = None) -> PayloadTooBig:
         """Return the error for a message over the limit."""

@@ -183,4 +183,4 @@ def test_a_distance_beyond_the_window_of_a_message_by_itself(cut: bool) -> None:
         for piece in (data[:100], data[100:]) if cut else (data,):
             one.far.sendall(piece)
             follow(one, protocol)
-    assert (protocol.messages, protocol.failure) == ([part * 4], None)
+    assert (protocol.inbox, protocol.failure) == ([part * 4], None)

@@ -169,7 +169,7 @@ def test_more_messages_than_records(max_records: int) -> None:
     with receiver(max_records=max_records) as one:
         one.far.sendall(b"".join(frame(TEXT, b"%d" % i) for i in range(500)))
         follow(one, protocol)
-    assert list(protocol.messages) == [str(i) for i in range(500)]
+    assert list(protocol.inbox) == [str(i) for i in range(500)]
 
 
 def test_a_descriptor_that_finds_no_room_waits_for_the_next_call() -> None:

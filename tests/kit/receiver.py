@@ -92,10 +92,10 @@ def follow(one: Receiver, protocol: WebSocketProtocol) -> None:
             if protocol.failure and kind in (WS_TEXT, WS_BINARY):
                 continue
             if kind == WS_BINARY:
-                protocol.messages.append(data)
+                protocol.inbox.append(data)
             elif kind == WS_TEXT:
                 try:
-                    protocol.messages.append(data.decode())
+                    protocol.inbox.append(data.decode())
                 except UnicodeDecodeError:
                     protocol.fail(InvalidData("bad text"))
             elif kind == WS_READABLE:
@@ -108,4 +108,4 @@ def follow(one: Receiver, protocol: WebSocketProtocol) -> None:
 def outcome(protocol: WebSocketProtocol) -> tuple[Any, ...]:
     failure = protocol.failure and protocol.failure.close_code
     replies = [len(reply) if protocol.client else reply for reply in protocol.output]
-    return list(protocol.messages), failure, replies, protocol.controls, protocol.close_received, protocol.close_code
+    return list(protocol.inbox), failure, replies, protocol.controls, protocol.close_received, protocol.close_code

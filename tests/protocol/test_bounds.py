@@ -49,7 +49,7 @@ class Bounded:
 
     def __init__(self, protocol: Any, rng: random.Random) -> None:
         self.protocol, self.rng = protocol, rng
-        protocol.taken = self.taken = []
+        protocol.pending = self.taken = []
         self.done: list[Any] = []
         self.output: list[bytes] = []
         self.most = 0
@@ -85,13 +85,13 @@ class Bounded:
         protocol = self.protocol
         self.output += protocol.output
         protocol.output, protocol.controls = (), ()
-        self.most = max(self.most, measure(protocol.messages) + measure(self.taken) + protocol.measure())
+        self.most = max(self.most, measure(protocol.inbox) + measure(self.taken) + protocol.measure())
 
     def take(self) -> None:
         """The handler moves what arrived, where it has taken all of before, and takes some of it."""
         if not self.taken:
-            self.taken += self.protocol.messages[::-1]
-            self.protocol.messages.clear()
+            self.taken += self.protocol.inbox[::-1]
+            self.protocol.inbox.clear()
         for _ in range(self.rng.choice([1, 2, len(self.taken), len(self.taken)])):
             if self.taken:
                 self.done.append(self.taken.pop())
@@ -112,7 +112,7 @@ def test_what_is_bounded_is_decoded_the_same(seed: int, deflate: bool) -> None:
         part = stream[at : at + rng.randrange(1, most)]
         at += len(part)
         bounded.receive(part)
-    assert bounded.done + bounded.taken[::-1] + protocol.messages == expected.messages
+    assert bounded.done + bounded.taken[::-1] + protocol.inbox == expected.inbox
     assert (protocol.close_received, protocol.close_code, protocol.failure) == (True, 1000, None)
     pongs = b"".join(expected.output).count(b"between")
     assert b"".join(bounded.output).count(b"between") == pongs
@@ -126,34 +126,34 @@ def test_what_stops_is_kept_as_it_came_and_no_more_than_may_wait(client: bool, m
     one = frame(head, payload, None if client else KEY)
     count = 200_000 // len(one)
     protocol = WebSocketProtocol(client=client, max_message_size=LIMIT)
-    protocol.taken = []
+    protocol.pending = []
     data = memoryview(bytearray(one * count))
     found: list[Any] = []
     while protocol.receive_data(data):
         data = NOTHING
-        waiting = measure(protocol.messages)
+        waiting = measure(protocol.inbox)
         assert waiting <= read_ahead(LIMIT) + 5 * sys.getsizeof(message) + 100
         assert protocol.fast_path == 0  # what comes next is behind what is kept
         assert waiting + protocol.measure() < 210_000 + 2 * LIMIT
-        found += protocol.messages
-        protocol.messages.clear()
-    assert found + protocol.messages == [message] * count
+        found += protocol.inbox
+        protocol.inbox.clear()
+    assert found + protocol.inbox == [message] * count
 
 
 def test_a_wide_text_is_delivered_where_nothing_else_waits() -> None:
     """Until then it stays as it came, and nothing behind it is decoded."""
     text = "a" * (LIMIT - 4) + "\U0001f600"
     protocol = WebSocketProtocol(max_message_size=LIMIT)
-    protocol.taken = []
+    protocol.pending = []
     assert protocol.receive_data(memoryview(bytearray(frame(BINARY, b"first") + frame(TEXT, text.encode()))))
-    assert protocol.messages == [b"first"]
+    assert protocol.inbox == [b"first"]
     assert protocol.receive_data(NOTHING)  # it does not help to ask again
-    assert protocol.messages == [b"first"]
-    protocol.messages.clear()
-    assert not protocol.receive_data(memoryview(bytearray(frame(BINARY, b"last")))) or protocol.messages == [text]
-    protocol.messages.clear()
+    assert protocol.inbox == [b"first"]
+    protocol.inbox.clear()
+    assert not protocol.receive_data(memoryview(bytearray(frame(BINARY, b"last")))) or protocol.inbox == [text]
+    protocol.inbox.clear()
     protocol.receive_data(NOTHING)
-    assert protocol.messages == [b"last"]
+    assert protocol.inbox == [b"last"]
 
 
 @pytest.mark.parametrize("message", ["\U0001f600" * 3, "x" * 3000, "\xff" * 100])
@@ -161,12 +161,12 @@ def test_old_drafts_are_bounded(message: str) -> None:
     one = b"\x00" + message.encode() + b"\xff"
     count = 200_000 // len(one)
     protocol = HixieProtocol(max_message_size=LIMIT)
-    protocol.taken = []
+    protocol.pending = []
     data = memoryview(bytearray(one * count))
     found: list[Any] = []
     while protocol.receive_data(data):
         data = NOTHING
-        assert measure(protocol.messages) <= max(read_ahead(LIMIT), LEAST_AHEAD) + sys.getsizeof(message) * 5
-        found += protocol.messages
-        protocol.messages.clear()
-    assert found + protocol.messages == [message] * count
+        assert measure(protocol.inbox) <= max(read_ahead(LIMIT), LEAST_AHEAD) + sys.getsizeof(message) * 5
+        found += protocol.inbox
+        protocol.inbox.clear()
+    assert found + protocol.inbox == [message] * count

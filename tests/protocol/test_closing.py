@@ -51,7 +51,7 @@ def test_a_ping_is_answered_with_its_payload(way: Any, size: int) -> None:
     way(protocol, frame(PING, payload))
     assert protocol.output == [unmasked(PONG, payload)]
     assert protocol.controls == [(Opcode.PING, payload)]
-    assert protocol.failure is None and not protocol.messages
+    assert protocol.failure is None and not protocol.inbox
 
 
 @every_way
@@ -67,7 +67,7 @@ def test_a_ping_in_a_message_is_answered_before_its_end(way: Any) -> None:
     way(protocol, frame(FIRST_TEXT, b"a") + frame(PING, b"\xff"))
     assert sent(protocol) == [(PONG, b"\xff")]
     way(protocol, frame(CONTINUATION, b"b"))
-    assert list(protocol.messages) == ["ab"]
+    assert list(protocol.inbox) == ["ab"]
 
 
 @every_way
@@ -83,7 +83,7 @@ def test_a_pong_is_told_and_not_answered(way: Any) -> None:
     protocol = WebSocketProtocol()
     way(protocol, frame(PONG, b"unasked") + frame(TEXT, b"on"))
     assert protocol.controls == [(Opcode.PONG, b"unasked")]
-    assert not protocol.output and list(protocol.messages) == ["on"]
+    assert not protocol.output and list(protocol.inbox) == ["on"]
 
 
 # The peer closes (RFC 6455 5.5.1, 7.1.5): what the table of codes makes of each payload
@@ -115,11 +115,11 @@ def test_a_close_is_answered_with_the_same(payload: bytes, client: bool, way: An
     protocol = WebSocketProtocol(client=client)
     key = None if client else KEY
     way(protocol, frame(TEXT, b"last", key) + frame(CLOSE, payload, key) + frame(TEXT, b"late", key) + b"\xff\xff")
-    assert protocol.close_received and protocol.answer_due and not protocol.output  # the last message comes first
-    assert list(protocol.messages) == ["last"]
-    protocol.answer()
+    assert protocol.close_received and protocol.close_reply_pending
+    assert not protocol.output and list(protocol.inbox) == ["last"]  # the last message comes first
+    protocol.reply_to_close()
     assert sent(protocol) == [(CLOSE, payload)]
-    assert protocol.close_sent and not protocol.answer_due and protocol.failure is None
+    assert protocol.close_sent and not protocol.close_reply_pending and protocol.failure is None
     assert protocol.close_code == (int.from_bytes(payload[:2], "big") or 1005)
     assert protocol.close_reason == payload[2:].decode()
 
@@ -129,7 +129,7 @@ def test_a_close_with_no_message_in_front_is_answered_at_once(way: Any) -> None:
     protocol = WebSocketProtocol()
     way(protocol, frame(CLOSE, close(1000, b"bye")) + frame(TEXT, b"late"))
     assert sent(protocol) == [(CLOSE, close(1000, b"bye"))]
-    assert not protocol.answer_due and not protocol.messages
+    assert not protocol.close_reply_pending and not protocol.inbox
 
 
 @every_way
@@ -139,9 +139,9 @@ def test_a_close_that_breaks_a_rule(payload: bytes, code: int, way: Any) -> None
     way(protocol, frame(TEXT, b"last") + frame(CLOSE, payload) + frame(TEXT, b"late"))
     assert protocol.failure is not None and protocol.failure.close_code == code
     assert not protocol.close_received and not protocol.output
-    protocol.answer()
+    protocol.reply_to_close()
     assert [(head, body[:2]) for head, body in sent(protocol)] == [(CLOSE, code.to_bytes(2, "big"))]
-    assert protocol.close_code == code and list(protocol.messages) == ["last"]
+    assert protocol.close_code == code and list(protocol.inbox) == ["last"]
 
 
 BEHIND = {
@@ -162,7 +162,7 @@ def test_what_comes_behind_a_close_is_dropped(behind: bytes, way: Any) -> None:
     way(protocol, frame(CLOSE, close(1000)) + behind)
     feed(protocol, behind)
     assert sent(protocol) == [(CLOSE, close(1000))]
-    assert not protocol.messages and not protocol.controls and protocol.failure is None
+    assert not protocol.inbox and not protocol.controls and protocol.failure is None
     assert protocol.close_code == 1000 and protocol.fast_path == 0 and protocol.receive_buffer() is None
 
 
@@ -171,7 +171,7 @@ def test_a_close_in_the_middle_of_a_message_ends_it_too(way: Any) -> None:
     protocol = WebSocketProtocol()
     way(protocol, frame(FIRST_TEXT, b"half\xc3") + frame(CLOSE, close(1001, b"\xc3\xa9")) + frame(CONTINUATION))
     assert (protocol.close_code, protocol.close_reason) == (1001, "é")
-    assert not protocol.messages and protocol.failure is None
+    assert not protocol.inbox and protocol.failure is None
 
 
 # We close (RFC 6455 7.1.2)
@@ -185,7 +185,7 @@ def test_an_answer_is_not_answered(way: Any) -> None:
     way(protocol, frame(TEXT, b"crossing") + frame(PING, b"no more") + frame(CLOSE, close(1001, b"bye")))
     assert sent(protocol) == [(CLOSE, close(1001, b"bye"))]
     assert protocol.close_received and (protocol.close_code, protocol.close_reason) == (1001, "bye")
-    assert list(protocol.messages) == ["crossing"]
+    assert list(protocol.inbox) == ["crossing"]
 
 
 def test_two_closes_that_cross() -> None:
@@ -248,7 +248,7 @@ def test_a_failure_is_answered_behind_the_replies_that_are_due(data: bytes, code
     way(protocol, frame(PING, b"1") + data + frame(PING, b"2") + frame(CLOSE))
     assert sent(protocol) == [(PONG, b"1")] and not protocol.close_sent
     assert protocol.fast_path == 0 and protocol.receive_buffer() is None
-    protocol.answer()
+    protocol.reply_to_close()
     pong, (head, payload) = sent(protocol)
     assert (head, payload[:2]) == (CLOSE, code.to_bytes(2, "big"))
     assert protocol.close_sent and not protocol.close_received and protocol.close_code == code
@@ -259,7 +259,7 @@ def test_a_failure_behind_our_close_is_not_answered() -> None:
     protocol = WebSocketProtocol()
     protocol.send_close(1000)
     feed(protocol, b"\xff")
-    protocol.answer()
+    protocol.reply_to_close()
     assert sent(protocol) == [(CLOSE, close(1000))]
     assert protocol.close_code == 1002
 
@@ -270,7 +270,7 @@ def test_a_failure_stays_the_first(data: bytes) -> None:
     feed(protocol, data)
     first = protocol.failure
     feed(protocol, frame(TEXT, b"\xff") + frame(TEXT, b"fine"))
-    assert protocol.failure is first and not protocol.messages
+    assert protocol.failure is first and not protocol.inbox
 
 
 # Where bytes may go: fast_path and receive_buffer
@@ -324,9 +324,9 @@ def test_the_rest_of_a_frame_is_received_into_its_buffer(head: int, client: bool
             protocol.buffer_received(len(piece))
             at += len(piece)
         assert protocol.receive_buffer() is None
-        assert list(protocol.messages) == [body if head == BINARY else body.decode()]
+        assert list(protocol.inbox) == [body if head == BINARY else body.decode()]
         feed(protocol, frame(head, b"next", None if client else KEY))
-        assert len(protocol.messages) == 2
+        assert len(protocol.inbox) == 2
 
 
 def test_the_two_ways_to_receive_take_turns() -> None:
@@ -344,7 +344,7 @@ def test_the_two_ways_to_receive_take_turns() -> None:
         at += size
         feed(protocol, data[at : at + 1])
         at += 1
-    assert list(protocol.messages) == ["äöü€" * 50]
+    assert list(protocol.inbox) == ["äöü€" * 50]
 
 
 @pytest.mark.parametrize("data", [b"", b"\x81", BIG[:4], BIG[:7], OPEN, OPEN + PART, b"\xff", BIG])

@@ -41,7 +41,7 @@ def check(
         for behind, last in trails:
             protocol = WebSocketProtocol(**options)
             way(protocol, data + behind)
-            assert list(protocol.messages) == [*messages, *(last if failure is None else [])], name
+            assert list(protocol.inbox) == [*messages, *(last if failure is None else [])], name
             assert (protocol.failure and protocol.failure.close_code) == failure, name
             assert b"".join(protocol.output) == output, name
             assert not protocol.close_received, name
@@ -65,8 +65,8 @@ def test_the_types_are_str_and_bytes() -> None:
     protocol = WebSocketProtocol()
     feed(protocol, frame(TEXT) + frame(BINARY) + frame(BINARY, b"a") + frame(FIRST_BINARY, b"a") + frame(CONTINUATION))
     receive(protocol, frame(BINARY, b"abc"), 7)
-    assert list(protocol.messages) == ["", b"", b"a", b"a", b"abc"]
-    assert [type(message) for message in protocol.messages] == [str, bytes, bytes, bytes, bytes]
+    assert list(protocol.inbox) == ["", b"", b"a", b"a", b"abc"]
+    assert [type(message) for message in protocol.inbox] == [str, bytes, bytes, bytes, bytes]
 
 
 def test_more_messages_than_one_scan_returns() -> None:
@@ -79,7 +79,7 @@ def test_the_next_message_begins_anywhere_in_the_bytes_at_hand() -> None:
         protocol = WebSocketProtocol()
         feed(protocol, data[:cut])
         feed(protocol, data[cut:])
-        assert list(protocol.messages) == ["one", b"x" * 200, "zwölf"], cut
+        assert list(protocol.inbox) == ["one", b"x" * 200, "zwölf"], cut
 
 
 FRAGMENTED = {
@@ -272,7 +272,7 @@ def test_utf_8_split_at_every_boundary() -> None:
         whole = frame(TEXT, text)
         feed(protocol, whole[: 6 + cut])
         feed(protocol, whole[6 + cut :])
-        assert list(protocol.messages) == [UTF_8]
+        assert list(protocol.inbox) == [UTF_8]
 
 
 def test_control_frames_are_no_part_of_the_text_around_them() -> None:

@@ -204,8 +204,8 @@ def test_location_without_the_target():
 
 
 def take(protocol: HixieProtocol) -> list[Any]:
-    messages = list(protocol.messages)
-    protocol.messages.clear()
+    messages = list(protocol.inbox)
+    protocol.inbox.clear()
     return messages
 
 
@@ -253,7 +253,7 @@ def test_strict_takes_no_other_types(feed, data):
     feed(protocol, b"\x00a\xff" + data + b"\x00b\xff")
     assert take(protocol) == ["a"]
     assert type(protocol.failure) is ProtocolError
-    protocol.answer()
+    protocol.reply_to_close()
     assert (protocol.output, protocol.close_code) == ([b"\xff\x00"], 1002)
 
 

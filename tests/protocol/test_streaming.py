@@ -31,7 +31,7 @@ def collect(protocol: WebSocketProtocol) -> list[str | bytes]:
     """Return the messages that the pieces make; every piece of a message is of its type, and none is empty."""
     whole: list[str | bytes] = []
     pieces: list[Any] = []
-    for piece in protocol.messages:
+    for piece in protocol.inbox:
         if piece is END_OF_TEXT or piece is END_OF_BINARY:
             whole.append(piece.empty.join(pieces))
             pieces = []
@@ -57,7 +57,7 @@ def test_the_pieces_make_the_message(data: bytes, message: str | bytes, way: Any
 def test_text_that_is_not_decoded(data: bytes, message: str | bytes, streaming: bool, way: Any) -> None:
     protocol = WebSocketProtocol(streaming=streaming, decode_text=False)
     way(protocol, data + frame(TEXT, b"trail"))
-    found = collect(protocol) if streaming else list(protocol.messages)
+    found = collect(protocol) if streaming else list(protocol.inbox)
     assert found == [message.encode() if isinstance(message, str) else message, b"trail"]
     assert protocol.failure is None and protocol.fast_path == 0
 
@@ -66,10 +66,10 @@ def test_pieces_come_at_once_and_are_not_kept() -> None:
     protocol = WebSocketProtocol(streaming=True)
     data = frame(BINARY, bytes(1000))
     feed(protocol, data[:108])
-    assert list(protocol.messages) == [bytes(100)]
-    protocol.messages.clear()
+    assert list(protocol.inbox) == [bytes(100)]
+    protocol.inbox.clear()
     feed(protocol, data[108:])
-    assert list(protocol.messages) == [bytes(900), END_OF_BINARY]
+    assert list(protocol.inbox) == [bytes(900), END_OF_BINARY]
 
 
 def test_a_character_comes_whole() -> None:
@@ -77,7 +77,7 @@ def test_a_character_comes_whole() -> None:
     feed(protocol, frame(FIRST_TEXT))
     for byte in WORD:
         feed(protocol, frame(MIDDLE, bytes([byte])))
-    assert list(protocol.messages) == list(WORD.decode())
+    assert list(protocol.inbox) == list(WORD.decode())
 
 
 @every_way
@@ -89,7 +89,7 @@ def test_bad_text_fails_as_early_as_the_bytes_allow(bad: bytes, decode_text: boo
         protocol = WebSocketProtocol(streaming=True, decode_text=decode_text)
         way(protocol, data)
         assert (protocol.failure and protocol.failure.close_code) == failure
-        assert END_OF_TEXT not in protocol.messages and END_OF_BINARY not in protocol.messages
+        assert END_OF_TEXT not in protocol.inbox and END_OF_BINARY not in protocol.inbox
 
 
 @every_way
@@ -97,12 +97,12 @@ def test_a_text_that_ends_inside_of_a_character(way: Any) -> None:
     protocol = WebSocketProtocol(streaming=True)
     way(protocol, frame(FIRST_TEXT, b"ok\xe2\x82") + frame(CONTINUATION) + frame(TEXT, b"late"))
     assert protocol.failure is not None and protocol.failure.close_code == 1007
-    assert "".join(protocol.messages) == "ok"
+    assert "".join(protocol.inbox) == "ok"
 
 
 @every_way
 def test_a_close_in_the_middle_of_a_message(way: Any) -> None:
     protocol = WebSocketProtocol(streaming=True)
     way(protocol, frame(FIRST_TEXT, b"half") + frame(CLOSE, b"\x03\xe8\xc3\xa9") + frame(CONTINUATION))
-    assert "".join(protocol.messages) == "half"
+    assert "".join(protocol.inbox) == "half"
     assert (protocol.close_code, protocol.close_reason, protocol.failure) == (1000, "é", None)

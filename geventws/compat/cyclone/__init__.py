@@ -310,8 +310,8 @@ class Hixie76FrameDecoder:
         protocol.receive_data(memoryview(bytearray(data.encode("latin-1") if isinstance(data, str) else data)))
         if protocol.failure is not None:
             raise FrameDecodeError(str(protocol.failure))
-        frames: list[Any] = list(protocol.messages)
-        protocol.messages.clear()
+        frames: list[Any] = list(protocol.inbox)
+        protocol.inbox.clear()
         if protocol.close_received and not self._closed:
             self._closed = True
             frames.append(self.CLOSING_FRAME)
