@@ -203,7 +203,7 @@ class WebSocket(Sender):
 
         self._stream.flush()
         waiter = self._reader = getcurrent()
-        deadline = Deadline(self._poller.loop, max(timeout, 0), self._stream.has_input, expire)
+        deadline = Deadline(self._poller.clock, max(timeout, 0), self._stream.has_input, expire)
         try:
             self._poller.park(self, patient=False)
         finally:

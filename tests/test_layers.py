@@ -25,7 +25,7 @@ TREE = {
     "handshake": ["origins", "server"],
     "protocol": ["json", "memory", "partial", "compressors", "permessage_deflate", "messages", "connection", "hixie76"],
     "engine": ["loop", "waiters", "backlog", "stream", "tls", "intake", "keepalive", "connection", "sending"],
-    "engine.loop": ["forks", "logs", "watchers", "turns", "receiver", "poller", "deadlines", "greenlets"],
+    "engine.loop": ["forks", "logs", "watchers", "system", "turns", "receiver", "poller", "deadlines", "greenlets"],
     "hosts": ["sockets", "pywsgi", "gunicorn", "own", "upgrade", "pywsgi_bodies", "servers"],
     "endpoints": ["legacy", "endpoint", "decorator", "callbacks", "middleware"],
     "server": ["http_stream", "http_body", "given", "http_connection", "termination", "server"],

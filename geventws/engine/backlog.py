@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from typing import TYPE_CHECKING
-
-if sys.platform != "win32":
-    import fcntl
-    import termios
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,13 +79,3 @@ class Backlog:
         goal, self._unacknowledged = self._goal, unacknowledged
         self._begin_window()
         return taken < goal
-
-
-def count_unacknowledged(fd: int) -> int:
-    """Return how many bytes the kernel holds that the peer has not taken; 0 where it does not tell."""
-    if sys.platform == "win32":
-        return 0
-    try:
-        return int.from_bytes(fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-    except OSError:
-        return 0

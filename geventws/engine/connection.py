@@ -70,7 +70,7 @@ class Connection:
         self._reader: Any = None  # the greenlet that waits for a message
         self._attention = False  # something is to be done before a greenlet may wait
         self._waiters: Waiters | None = None  # who waits for the end
-        self._keepalive = Keepalive(timing)
+        self._keepalive = Keepalive(timing, self._poller.clock)
         self._heard = False  # something came since the clock last looked
         self._pong_due: bytes | None = None  # the newest ping that came while sending was blocked
         self._limit = 0  # what the poller has been told
@@ -249,7 +249,7 @@ class Connection:
     def _go_on(self) -> None:
         if self._stream.paused and not self._attention:  # else the handler has taken that over
             self._catch_up()
-            self._poller.loop.run_callback(self.run)
+            self._poller.clock.run_callback(self.run)
 
     def _catch_up(self) -> None:
         """Go on with what was kept, and then receive again."""
@@ -326,7 +326,7 @@ class Connection:
             self._clock.close()
             self._clock = None
         if seconds is not None:
-            self._clock = self._poller.loop.timer(seconds)
+            self._clock = self._poller.clock.timer(seconds)
             self._clock.start(self._poller.call, self._stream.channel, callback, update=True)
 
     def _tick(self) -> None:
@@ -379,7 +379,7 @@ class Connection:
             self._set_clock(None, None)
             if self._timing.close_timeout is not None:
                 call = self._poller.call, self._stream.channel, self._close_timed_out
-                self._clock = Deadline(self._poller.loop, self._timing.close_timeout, self._stream.has_input, *call)
+                self._clock = Deadline(self._poller.clock, self._timing.close_timeout, self._stream.has_input, *call)
         if self._stream.paused:
             self._discard()
 

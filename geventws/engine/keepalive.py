@@ -7,11 +7,12 @@ peer is gone; what comes need not be the pong, and what waits unread, because th
 from __future__ import annotations
 
 import random
-import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from .loop.system import Clock
 
 PING_JITTER = 0.1
 """By how much of itself an interval varies, so that connections opened together do not ping together."""
@@ -59,13 +60,18 @@ def make_timing(
 class Keepalive:
     """The pings of one connection, and what the clock says about them.
 
+    Args:
+        timing: how often, and for how long.
+        clock: the loop's.
+
     Attributes:
         latency: seconds that the last answered ping took.
     """
 
-    __slots__ = ("_interval", "_next_ping", "_pinged", "_pings", "_timeout", "latency")
+    __slots__ = ("_interval", "_monotonic", "_next_ping", "_pinged", "_pings", "_timeout", "latency")
 
-    def __init__(self, timing: Timing) -> None:
+    def __init__(self, timing: Timing, clock: Clock) -> None:
+        self._monotonic = clock.monotonic
         self._interval = timing.ping_interval
         self._timeout = timing.ping_timeout
         self._next_ping = 0.0
@@ -78,7 +84,7 @@ class Keepalive:
         if self._interval is None:
             return None
         wait = self._draw_interval()
-        self._next_ping = time.monotonic() + wait
+        self._next_ping = self._monotonic() + wait
         return wait
 
     def tick(self, alive: bool, send: Callable[[bytes], object]) -> float | None:
@@ -86,7 +92,7 @@ class Keepalive:
 
         `alive` is whether there was a sign of life since the last tick.
         """
-        now = time.monotonic()
+        now = self._monotonic()
         if alive:
             self._pinged = None
         elif self._pinged is not None and self._timeout is not None and now - self._pinged >= self._timeout:
@@ -117,7 +123,7 @@ class Keepalive:
             forgotten, pings = pings[0][2], pings[1:]
             if forgotten is not None:
                 forgotten.set_exception(TimeoutError(f"it was not answered, nor were {MOST_PINGS} pings after it"))
-        self._pings = [*pings, (payload, time.monotonic(), result)]
+        self._pings = [*pings, (payload, self._monotonic(), result)]
 
     def measure(self) -> int:
         """Return the bytes that the pings take which are not answered."""
@@ -130,7 +136,7 @@ class Keepalive:
             return
         count = payloads.index(payload) + 1
         answered, self._pings = self._pings[:count], self._pings[count:]
-        now = time.monotonic()
+        now = self._monotonic()
         for _payload, sent, result in answered:
             self.latency = now - sent
             if result is not None:

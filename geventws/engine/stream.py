@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from greenlet import getcurrent
 
 from ..protocol.memory import PLACE, measure
-from .backlog import Backlog, count_unacknowledged
+from .backlog import Backlog
 from .loop.forks import cut, keep
 
 if TYPE_CHECKING:
@@ -46,12 +46,13 @@ class Stream:
     opaque = False  # whether what the socket receives is not what `receive_into` returns
 
     __slots__ = (  # fmt: skip
-        "_alarm", "_backlog", "_ended", "_reading", "_registered", "_send_timeout", "_socket",
+        "_alarm", "_backlog", "_calls", "_ended", "_reading", "_registered", "_send_timeout", "_socket",
         "_writers", "blocked", "channel", "corked", "error", "poller", "transmit",
     )
 
     def __init__(self, socket: Any, channel: Any, poller: Poller, send_timeout: float | None) -> None:
         self._socket = socket
+        self._calls = poller.system.get_calls(socket)
         self._send_timeout = send_timeout
         self.channel = channel
         self.poller = poller
@@ -67,7 +68,7 @@ class Stream:
         self._ended = False  # our side is shut down, or will be behind the backlog
 
     def _get_transmit(self) -> Callable[[bytes | memoryview], int]:
-        transmit: Callable[[bytes | memoryview], int] = self._socket._sock.send
+        transmit: Callable[[bytes | memoryview], int] = self._calls.send
         return transmit
 
     # Readiness
@@ -76,7 +77,7 @@ class Stream:
         """Begin to watch the socket. What is sent leaves at once: what may wait for company is corked here."""
         try:
             if not getattr(self._socket, "no_delay", False):
-                self._socket._sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+                self._calls.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
         except OSError:
             pass  # a Unix socket has no such delay
         self._registered = True
@@ -91,13 +92,13 @@ class Stream:
         if self._registered:
             self._registered = False
             self.poller.unregister(self.channel)
-            self._socket._sock.close()
+            self._calls.close()
         self._fail(OSError(errno.EPIPE, "the connection is closed"))
         self.channel = None  # which refers to us: not for the garbage collector
 
     def disown(self) -> None:
         """Leave the connection to the parent, in a forked child; whoever waits to send there waits on: see forks.py."""
-        cut(self._socket.fileno(), ended=True)
+        cut(self._calls.fileno(), ended=True)
         self._registered, self._reading = False, True  # there is nothing to go on with
         keep(self._writers)
         self._writers = ()
@@ -126,7 +127,7 @@ class Stream:
     @property
     def abandoned(self) -> bool:
         """Whether somebody else has closed the socket that we watch."""
-        return self._registered and self._socket._sock.fileno() != self.channel.fd
+        return self._registered and self._calls.fileno() != self.channel.fd
 
     def _watch(self) -> None:
         if self._registered:
@@ -141,10 +142,9 @@ class Stream:
             OSError: the connection is broken.
         """
         try:
-            count: int = self._socket._sock.recv_into(buffer)
+            return self._calls.recv_into(buffer)
         except BlockingIOError:
             return None
-        return count
 
     def more(self) -> bool:
         """Whether bytes are at hand that the poller cannot see."""
@@ -153,7 +153,7 @@ class Stream:
     def has_input(self) -> bool:
         """Whether something has come that nobody has received: bytes, or the end."""
         try:
-            self._socket._sock.recv(1, _socket.MSG_PEEK)
+            self._calls.recv(1, _socket.MSG_PEEK)
         except BlockingIOError:
             return False
         except OSError:
@@ -225,7 +225,7 @@ class Stream:
         """Send whole frames soon: with the next ones, or when the greenlet's turn ends. May block, as `send` does."""
         corked = self.corked
         if not corked and self.poller.current is not self.channel:
-            self.poller.loop.run_callback(self.poller.call, self.channel, self.flush)
+            self.poller.clock.run_callback(self.poller.call, self.channel, self.flush)
         corked.append(data)
         if self.blocked or len(corked) >= CORK_PARTS:
             data = self._uncork()
@@ -289,8 +289,8 @@ class Stream:
         """End both sides at once; where something is left to send, the peer sees a reset. Idempotent."""
         try:
             if self.pending:
-                self._socket._sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, _RESET_ON_CLOSE)
-            self._socket._sock.shutdown(_socket.SHUT_RDWR)
+                self._calls.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, _RESET_ON_CLOSE)
+            self._calls.shutdown(_socket.SHUT_RDWR)
         except OSError:
             pass  # it is gone already
         self.close()
@@ -322,16 +322,14 @@ class Stream:
             raise
 
     def _transmit_last(self, data: bytes) -> int:
-        sent: int = self._socket._sock.send(data, MSG_MORE)
-        return sent
+        return self._calls.send(data, MSG_MORE)
 
     def _transmit_two(self, header: bytes, payload: bytes | memoryview) -> int:
-        sent: int = self._socket._sock.sendmsg((header, payload))
-        return sent
+        return self._calls.sendmsg((header, payload))
 
     def _shut_down(self) -> None:
         try:
-            self._socket._sock.shutdown(_socket.SHUT_WR)
+            self._calls.shutdown(_socket.SHUT_WR)
         except OSError:
             pass  # the peer was faster
 
@@ -340,10 +338,10 @@ class Stream:
         if self._backlog is not None:
             self._backlog.append(rest)
             return
-        self.blocked, self._backlog = True, Backlog(rest, count_unacknowledged(self.channel.fd))
+        self.blocked, self._backlog = True, Backlog(rest, self._count_unacknowledged())
         self._watch()
         if self._send_timeout is not None:
-            self._alarm = self.poller.loop.timer(self._send_timeout, self._send_timeout)
+            self._alarm = self.poller.clock.timer(self._send_timeout, self._send_timeout)
             self._alarm.start(self.poller.call, self.channel, self._check_progress, update=True)
 
     def _own(self, size: int) -> None:
@@ -353,8 +351,11 @@ class Stream:
 
     def _check_progress(self) -> None:
         """Give up a peer that is too slow."""
-        if self._backlog is not None and self._backlog.is_too_slow(count_unacknowledged(self.channel.fd)):
+        if self._backlog is not None and self._backlog.is_too_slow(self._count_unacknowledged()):
             self.channel.send_timed_out()
+
+    def _count_unacknowledged(self) -> int:
+        return self.poller.system.count_unacknowledged(self.channel.fd)
 
     def _unblock(self) -> None:
         """Nothing is left: wake who waits for that."""

@@ -45,7 +45,7 @@ class Waiters:
             timeout: seconds to block at the most; None for no limit.
         """
         waiter = (getcurrent(), done)
-        timer = None if timeout is None else self._poller.loop.timer(timeout)
+        timer = None if timeout is None else self._poller.clock.timer(timeout)
 
         def expire() -> None:
             if waiter in self._greenlets:

@@ -6,13 +6,16 @@ that is due here looks, or waits, before it strikes.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
-from gevent import Timeout, get_hub, getcurrent
+from gevent import Timeout, getcurrent
+
+from .poller import get_poller
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from .system import Clock
 
 TURNS = 64
 """Turns of the loop at the most in which what has come is read, before a deadline counts that is past."""
@@ -25,24 +28,29 @@ class Deadline:
     """Calls back, in the hub, once: when the time is up, and nothing that has come is left to be read.
 
     Args:
-        loop: gevent's.
+        clock: the loop's.
         seconds: from now.
         has_input: whether something has come that nobody has received.
         callback: what to call.
         arguments: with what.
     """
 
-    __slots__ = ("_arguments", "_callback", "_has_input", "_loop", "_timer", "_turns")
+    __slots__ = ("_arguments", "_callback", "_clock", "_has_input", "_timer", "_turns")
 
     def __init__(
-        self, loop: Any, seconds: float, has_input: Callable[[], bool], callback: Callable[..., object], *arguments: Any
+        self,
+        clock: Clock,
+        seconds: float,
+        has_input: Callable[[], bool],
+        callback: Callable[..., object],
+        *arguments: Any,
     ) -> None:
-        self._loop = loop
+        self._clock = clock
         self._has_input = has_input
         self._callback = callback
         self._arguments = arguments
         self._turns = TURNS
-        self._timer = loop.timer(seconds)
+        self._timer: Any = clock.timer(seconds)
         self._timer.start(self._expire, update=True)
 
     def close(self) -> None:
@@ -53,14 +61,14 @@ class Deadline:
         self._timer.close()
         if self._turns and self._has_input():
             self._turns -= 1
-            self._timer = self._loop.run_callback(self._look_again)  # after what is ready in this turn
+            self._timer = self._clock.run_callback(self._look_again)  # after what is ready in this turn
         else:
             self._callback(*self._arguments)
 
     def _look_again(self) -> None:
         """Give up unless there is still something to be read, which may have its turn then."""
         if self._has_input():
-            self._timer = self._loop.timer(0)
+            self._timer = self._clock.timer(0)
             self._timer.start(self._expire)
         else:
             self._callback(*self._arguments)
@@ -81,11 +89,12 @@ class FairTimeout(Timeout):  # type: ignore[misc]
 
     def _schedule(self, greenlet: Any, seconds: float, left: float) -> None:
         self.timer.close()
-        self.timer = get_hub().loop.timer(seconds)
-        self.timer.start(self._strike, greenlet, time.monotonic() + seconds, left, update=True)
+        clock = get_poller().clock
+        self.timer = clock.timer(seconds)
+        self.timer.start(self._strike, clock, greenlet, clock.monotonic() + seconds, left, update=True)
 
-    def _strike(self, greenlet: Any, due: float, left: float) -> None:
-        late = min(time.monotonic() - due, left)
+    def _strike(self, clock: Clock, greenlet: Any, due: float, left: float) -> None:
+        late = min(clock.monotonic() - due, left)
         if late > SLOP:
             self._schedule(greenlet, late, left - late)
         else:

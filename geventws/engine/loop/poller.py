@@ -28,8 +28,9 @@ from ..._core import HAVE_C
 from .forks import keep, register, unregister
 from .logs import LogQueue
 from .receiver import CoreReceiver, Receiver
+from .system import SYSTEM, Clock, System
 from .turns import Turns
-from .watchers import EPOLLET, EPOLLIN, EPOLLOUT, HAVE_EPOLL, open_set
+from .watchers import EPOLLET, EPOLLIN, EPOLLOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,6 +83,11 @@ class Channel(Protocol):
 class Poller:
     """The epoll set of one loop.
 
+    Args:
+        hub: gevent's.
+        system: the system calls.
+        clock: the loop's clock; None is the real one.
+
     Attributes:
         current: the channel whose greenlet runs now, if we run it.
         channels: those that are registered, by descriptor; None for others.
@@ -92,9 +98,11 @@ class Poller:
         thread: the native thread of the loop, by its ident.
     """
 
-    def __init__(self, hub: Any) -> None:
+    def __init__(self, hub: Any, system: System = SYSTEM, clock: Clock | None = None) -> None:
         self.hub = hub
         self.loop = hub.loop
+        self.system = system
+        self.clock = clock or Clock(hub.loop)
         self.thread = get_thread()
         self.log = LogQueue()
         self.current: Any = None
@@ -105,15 +113,15 @@ class Poller:
         self._chained = False  # since the loop's last turn, greenlets have left the processor in `park` only
         self._masks = bytearray()  # what each descriptor is watched for
         self._count = 0
-        self.receiver = (CoreReceiver if HAVE_C and HAVE_EPOLL else Receiver)(self)
+        self.receiver = (CoreReceiver if HAVE_C and system.in_core else Receiver)(self)
         self.spare = self.receiver.spare
-        self.turns = Turns(hub, self.receiver.get_polled)
+        self.turns = Turns(hub, self.clock, self.receiver.get_polled)
         self._retry: Any = None
         self._open()
         register(self, tell_parent=True)
 
     def _open(self) -> None:
-        self.set: Any = open_set(self.loop)
+        self.set: Any = self.system.open_set(self.loop)
         self.receiver.attach(self.set)
 
     def register(self, channel: Any) -> None:
@@ -146,7 +154,7 @@ class Poller:
             except ValueError:
                 pass  # there is no set: see _recover
             except OSError:  # its socket was closed by somebody else
-                self.loop.run_callback(self.call, channel, channel.receive_eof, errno.EBADF)
+                self.clock.run_callback(self.call, channel, channel.receive_eof, errno.EBADF)
 
     def unregister(self, channel: Any) -> None:
         """Watch a channel no more; its socket may be closed now."""
@@ -197,7 +205,7 @@ class Poller:
 
     def later(self, function: Callable[..., object], *arguments: Any) -> None:
         """Call a function in the loop's next turn; not in a forked child, whose connections are others."""
-        self.loop.run_callback(self._call_unless_closed, function, *arguments)
+        self.clock.run_callback(self._call_unless_closed, function, *arguments)
 
     def _call_unless_closed(self, function: Callable[..., object], *arguments: Any) -> None:
         if not self.closed:
@@ -219,7 +227,7 @@ class Poller:
             self._rebuild()
         except BaseException:
             self._report(None)
-            self._retry = self.loop.timer(RETRY)
+            self._retry = self.clock.timer(RETRY)
             self._retry.start(self._recover)
 
     def _rebuild(self) -> None:
@@ -267,7 +275,7 @@ class Poller:
         kind, error, traceback = sys.exc_info()
         with contextlib.suppress(Exception):
             if isinstance(error, self.hub.SYSTEM_ERROR):
-                self.loop.run_callback(self.hub.handle_error, channel, kind, error, traceback)
+                self.clock.run_callback(self.hub.handle_error, channel, kind, error, traceback)
             else:
                 self.log.tell(logging.ERROR, "%s: an internal error", getattr(channel, "peer", "geventws"), error=error)
 
@@ -351,14 +359,16 @@ def get_poller() -> Poller:
     hub = gevent.get_hub()
     poller: Poller | None = getattr(hub, "geventws_poller", None)
     if poller is None or poller.closed:
-        poller = hub.geventws_poller = Poller(hub)
-        _close_with_hub(hub)
+        poller = Poller(hub)
+        set_poller(poller)
     return poller
 
 
-def _close_with_hub(hub: Any) -> None:
-    """Have a hub that is destroyed, as that of a thread may be, close its poller before: gevent tells nobody."""
-    if "destroy" not in vars(hub):
+def set_poller(poller: Poller) -> None:
+    """Have the connections of a poller's loop that are opened from now on use it."""
+    hub = poller.hub
+    hub.geventws_poller = poller
+    if "destroy" not in vars(hub):  # a hub is destroyed, as that of a thread may be, and gevent tells nobody
         hub.destroy = functools.partial(_destroy, hub)
 
 

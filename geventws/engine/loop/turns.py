@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -19,6 +18,8 @@ from .forks import keep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from .system import Clock
 
 TURN = 0.005
 """Seconds of work after which the loop has its turn."""
@@ -35,20 +36,22 @@ class Turns:
 
     Args:
         hub: the loop's.
-        polled: returns when the loop was last known to ask for what is ready, by `time.monotonic`.
+        clock: the loop's.
+        polled: returns when the loop was last known to ask for what is ready, by that clock.
     """
 
-    def __init__(self, hub: Any, polled: Callable[[], float]) -> None:
+    def __init__(self, hub: Any, clock: Clock, polled: Callable[[], float]) -> None:
         self._hub = hub
+        self._now = clock.monotonic
         self._polled = polled
         self._began = 0.0  # when the loop last had its turn, as far as we know
         self._left = UNITS  # until the next look at the clock
         self._waiting: deque[Any] = deque()  # greenlets, and callbacks of the hub, that go on in the next turn
-        self._timer = hub.loop.timer(0)  # libev and libuv ask for what is ready before they call it
+        self._timer = clock.timer(0)  # libev and libuv ask for what is ready before they call it
 
     def is_over(self) -> bool:
         """Whether it is the loop's turn."""
-        return monotonic() - max(self._began, self._polled()) >= TURN
+        return self._now() - max(self._began, self._polled()) >= TURN
 
     def spend(self, units: int) -> None:
         """Count work that was done; where it has been too much, block this greenlet until the loop has had its turn."""
@@ -87,7 +90,7 @@ class Turns:
     def _next(self) -> None:
         """Let those go on that wait, as far as this turn reaches: at least one. Never raises."""
         waiting = self._waiting
-        self._began = monotonic()
+        self._began = self._now()
         while waiting:
             try:
                 waiting.popleft()()

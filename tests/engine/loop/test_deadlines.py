@@ -18,6 +18,7 @@ from gevent.event import Event
 import geventws
 from geventws import WebSocketServer, WebSocketWSGI
 from geventws.engine.loop.deadlines import Deadline, FairTimeout
+from geventws.engine.loop.system import Clock
 
 TIMEOUT = 0.1
 HELD_UP = 0.3
@@ -32,14 +33,14 @@ def echo(ws: Any) -> None:
 def test_a_deadline_counts_once_nothing_is_left_to_be_read() -> None:
     answers = [True, True, False]
     struck = Event()
-    Deadline(gevent.get_hub().loop, 0, lambda: answers.pop(0), struck.set)
+    Deadline(Clock(gevent.get_hub().loop), 0, lambda: answers.pop(0), struck.set)
     assert struck.wait(5) and answers == []
 
 
 def test_a_deadline_counts_at_last_whatever_there_is_to_be_read() -> None:
     asked: list[bool] = []
     struck = Event()
-    Deadline(gevent.get_hub().loop, 0, lambda: asked.append(True) or True, struck.set)
+    Deadline(Clock(gevent.get_hub().loop), 0, lambda: asked.append(True) or True, struck.set)
     assert struck.wait(5) and 1 < len(asked) < 1000
 
 

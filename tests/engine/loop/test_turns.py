@@ -18,6 +18,7 @@ from kit.raw import binary, text
 from geventws import WebSocketApplication, WebSocketServer, WebSocketWSGI, connect
 from geventws.engine.loop import turns
 from geventws.engine.loop.poller import get_poller
+from geventws.engine.loop.system import Clock
 from geventws.handshake.server import accept_key
 from geventws.websocket import SLICE
 
@@ -27,26 +28,24 @@ def no_time(monkeypatch):
     monkeypatch.setattr(turns, "TURN", 0.0)
 
 
-class Clock:
-    """What stands for `time.monotonic`."""
+class Stopped(Clock):
+    """A clock that shows what a test says, while the loop's timers go on."""
 
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+    def __init__(self) -> None:
+        super().__init__(gevent.get_hub().loop)
+        self.now = 0.0
+        self.monotonic = lambda: self.now
 
 
 @pytest.fixture
-def clock(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr(turns, "monotonic", clock)
-    return clock
+def clock():
+    return Stopped()
 
 
 @pytest.fixture
 def ours(clock):
     """Turns of our own, on the test's loop."""
-    return turns.Turns(gevent.get_hub(), lambda: 0.0)
+    return turns.Turns(gevent.get_hub(), clock, lambda: 0.0)
 
 
 # By itself
@@ -305,4 +304,4 @@ def test_the_poller_knows_when_the_loop_had_its_turn(serve):
     client = site.connect()
     before = get_poller().receiver.get_polled()
     check(client)
-    assert before < get_poller().receiver.get_polled() <= turns.monotonic()
+    assert before < get_poller().receiver.get_polled() <= get_poller().clock.monotonic()

@@ -1,0 +1,126 @@
+"""The engine's system calls and its clock: everything it asks of the kernel while connections are at work.
+
+Each loop's poller has one of either. A test, or a simulation in which one seed is one run, may give it others: a socket
+that takes three bytes and then none, a clock that moves when it is told to. Nothing has to be patched for that: make a
+`Poller` with both, and have the loop use it (`set_poller`).
+
+Two parts make their own calls and do not come here. The C core does (ws_receive: epoll_wait, recv, fstat,
+clock_gettime), so a simulation sets `in_core` to False and runs on the Python twin. OpenSSL does, so it leaves TLS out.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .watchers import HAVE_EPOLL, open_set
+
+if sys.platform != "win32":
+    import fcntl
+    import termios
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .watchers import EpollSet, WatcherSet
+
+
+class Calls(Protocol):
+    """The calls on one connected socket, none of which blocks: they are those of Python's `socket.socket`."""
+
+    def recv(self, size: int, flags: int, /) -> bytes:
+        """Receive; BlockingIOError where there is nothing now."""
+
+    def recv_into(self, buffer: memoryview, /) -> int:
+        """Receive into a buffer, and return how much; 0 is the end. BlockingIOError where there is nothing now."""
+
+    def send(self, data: bytes | memoryview, flags: int = 0, /) -> int:
+        """Return how much of the bytes was taken; BlockingIOError where it was nothing."""
+
+    def sendmsg(self, buffers: Any, /) -> int:
+        """The same for several buffers in one call."""
+
+    def setsockopt(self, level: int, option: int, value: int | bytes, /) -> None:
+        """Set an option."""
+
+    def shutdown(self, how: int, /) -> None:
+        """End one side of the connection, or both."""
+
+    def fileno(self) -> int:
+        """Return the descriptor, -1 once it is closed."""
+
+    def close(self) -> None:
+        """Close the descriptor. Idempotent."""
+
+
+class System:
+    """The system calls of the engine.
+
+    Attributes:
+        in_core: whether the C core may make its own.
+    """
+
+    in_core = HAVE_EPOLL
+
+    def get_calls(self, socket: Any) -> Calls:
+        """Return the calls on a connected gevent socket: what it has itself, below what would wait."""
+        calls: Calls = socket._sock
+        return calls
+
+    def count_unacknowledged(self, fd: int) -> int:
+        """Return how many bytes the kernel holds that the peer has not taken; 0 where it does not tell."""
+        if sys.platform == "win32":
+            return 0
+        try:
+            return int.from_bytes(fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+        except OSError:
+            return 0
+
+    def fstat(self, fd: int) -> os.stat_result:
+        """Return what file a descriptor is."""
+        return os.fstat(fd)
+
+    def open_set(self, loop: Any) -> EpollSet | WatcherSet:
+        """Return a new set of sockets that a loop watches."""
+        return open_set(loop)
+
+
+class Timer(Protocol):
+    """A timer of a loop: gevent's. Its Timeout asks one for `stop`, `pending` and `active` besides."""
+
+    def start(self, callback: Callable[..., object], *arguments: Any, update: bool = ...) -> None:
+        """Call back when the time is up.
+
+        Args:
+            callback: what to call.
+            arguments: with what.
+            update: whether the time begins now, and not when the loop last looked at its clock.
+        """
+
+    def close(self) -> None:
+        """Never call back. Idempotent."""
+
+
+class Clock:
+    """The time of one loop.
+
+    Args:
+        loop: gevent's.
+
+    Attributes:
+        monotonic: returns the seconds since some moment in the past.
+        timer: returns a new `Timer`, from seconds, and the seconds after which it calls again, if it is to do that.
+        run_callback: calls a function with arguments soon, in the hub; what it returns has `close`, too.
+    """
+
+    __slots__ = ("monotonic", "run_callback", "timer")
+
+    def __init__(self, loop: Any) -> None:
+        self.monotonic: Callable[[], float] = time.monotonic
+        self.timer: Callable[..., Timer] = loop.timer
+        self.run_callback: Callable[..., Any] = loop.run_callback
+
+
+SYSTEM = System()
