@@ -25,7 +25,7 @@ from gevent import pywsgi
 from gevent.event import AsyncResult, Event
 from gevent.pool import Pool
 from greenlet import greenlet
-from kit.raw import RawClient
+from kit.clients import RawClient
 from kit.scripted import Scripted, start_servers, unset_proxies
 
 from geventws import WebSocketWSGI

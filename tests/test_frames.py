@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from kit.wire import KEY, frame, lengths, xor
+from kit.frames import BINARY, MASK_KEY, PING, TEXT, apply_mask, frame, lengths
 
 from geventws import frames
 from geventws.exceptions import PayloadTooBig, ProtocolError
@@ -19,11 +19,11 @@ HELLO = b"Hello"
 # RFC 6455 5.7, as it is printed there.
 EXAMPLES = {
     "text": (Frame(Opcode.TEXT, HELLO), None, bytes.fromhex("810548656c6c6f")),
-    "masked text": (Frame(Opcode.TEXT, HELLO), KEY, bytes.fromhex("818537fa213d7f9f4d5158")),
+    "masked text": (Frame(Opcode.TEXT, HELLO), MASK_KEY, bytes.fromhex("818537fa213d7f9f4d5158")),
     "first fragment": (Frame(Opcode.TEXT, b"Hel", fin=False), None, bytes.fromhex("010348656c")),
     "last fragment": (Frame(Opcode.CONTINUATION, b"lo"), None, bytes.fromhex("80026c6f")),
     "ping": (Frame(Opcode.PING, HELLO), None, bytes.fromhex("890548656c6c6f")),
-    "masked pong": (Frame(Opcode.PONG, HELLO), KEY, bytes.fromhex("8a8537fa213d7f9f4d5158")),
+    "masked pong": (Frame(Opcode.PONG, HELLO), MASK_KEY, bytes.fromhex("8a8537fa213d7f9f4d5158")),
     "256 bytes": (Frame(Opcode.BINARY, b"x" * 256), None, bytes.fromhex("827e0100") + b"x" * 256),
     "64 KiB": (Frame(Opcode.BINARY, b"x" * 65536), None, bytes.fromhex("827f0000000000010000") + b"x" * 65536),
 }
@@ -56,7 +56,7 @@ def test_the_examples_of_the_rfc_encode(value: Frame, key: bytes | None, data: b
 def test_the_examples_of_the_rfc_parse(value: Frame, key: bytes | None, data: bytes, feed: Feed) -> None:
     parser = FrameParser(masked_in=key is not None)
     assert feed(parser, data) == [value]
-    trail = frame(0x81, HELLO, key)
+    trail = frame(TEXT, HELLO, key=key)
     for cut in range(len(trail)):
         assert feed(parser, data + trail[:cut]) == [value]
         assert feed(parser, trail[cut:]) == [Frame(Opcode.TEXT, HELLO)]
@@ -74,7 +74,7 @@ def test_every_first_byte_goes_there_and_back(bits: int, opcode: Opcode) -> None
 
 @every_way
 def test_more_frames_than_one_scan_returns(feed: Feed) -> None:
-    data = b"".join(frame(0x82, bytes([i % 256])) for i in range(1000))
+    data = b"".join(frame(BINARY, bytes([i % 256])) for i in range(1000))
     assert [value.payload[0] for value in feed(FrameParser(), data)] == [i % 256 for i in range(1000)]
 
 
@@ -145,7 +145,7 @@ def test_a_length_over_the_limit_is_refused_before_its_payload(length: int, limi
 @every_way
 @pytest.mark.parametrize("length", [2**31, 2**32, 2**63 - 1])
 def test_a_length_within_the_limit_waits_for_its_payload(length: int, feed: Feed) -> None:
-    assert feed(FrameParser(max_length=frames.NO_LIMIT), b"\x82" + lengths(length, True) + KEY + b"abc") == []
+    assert feed(FrameParser(max_length=frames.NO_LIMIT), b"\x82" + lengths(length, True) + MASK_KEY + b"abc") == []
 
 
 @every_way
@@ -153,15 +153,15 @@ def test_a_length_within_the_limit_waits_for_its_payload(length: int, feed: Feed
 def test_the_limit_is_the_largest_that_passes(limit: int, feed: Feed) -> None:
     for length in (limit - 1, limit):
         parser = FrameParser(max_length=limit)
-        assert [len(value.payload) for value in feed(parser, frame(0x82, bytes(length)))] == [length]
+        assert [len(value.payload) for value in feed(parser, frame(BINARY, bytes(length)))] == [length]
     with pytest.raises(PayloadTooBig) as caught:
-        feed(FrameParser(max_length=limit), frame(0x82, bytes(limit + 1)))
+        feed(FrameParser(max_length=limit), frame(BINARY, bytes(limit + 1)))
     assert caught.value.size == limit + 1
 
 
 @every_way
 def test_a_limit_is_for_data_frames(feed: Feed) -> None:
-    assert len(feed(FrameParser(max_length=0), frame(0x89, bytes(125)))) == 1
+    assert len(feed(FrameParser(max_length=0), frame(PING, bytes(125)))) == 1
 
 
 @pytest.mark.parametrize("claimed", [0x40, 0x20, 0x10, 0x60, 0x70])
@@ -169,10 +169,10 @@ def test_claimed_reserved_bits_pass_and_no_others(claimed: int) -> None:
     for bit in (0x40, 0x20, 0x10):
         parser = FrameParser(reserved_bits=claimed)
         if bit & claimed:
-            assert parser.feed(frame(0x82 | bit))[0].head == 0x82 | bit
+            assert parser.feed(frame(BINARY, rsv=bit >> 4))[0].head == 0x82 | bit
         else:
             with pytest.raises(ProtocolError):
-                parser.feed(frame(0x82 | bit))
+                parser.feed(frame(BINARY, rsv=bit >> 4))
 
 
 HEADERS = [
@@ -185,8 +185,8 @@ HEADERS = [
 @pytest.mark.parametrize(("length", "encoded"), HEADERS)
 def test_encode_header(length: int, encoded: bytes) -> None:
     assert encode_header(0x82, length) == b"\x82" + encoded
-    masked = encode_header(0xC1, length, KEY)
-    assert masked == b"\xc1" + bytes([encoded[0] | 0x80]) + encoded[1:] + KEY
+    masked = encode_header(0xC1, length, MASK_KEY)
+    assert masked == b"\xc1" + bytes([encoded[0] | 0x80]) + encoded[1:] + MASK_KEY
 
 
 @pytest.mark.parametrize("size", [*range(34), 1023, 1024, 1025, 4097])
@@ -194,8 +194,8 @@ def test_encode_header(length: int, encoded: bytes) -> None:
 def test_mask(size: int, offset: int) -> None:
     data = bytes(i * 31 % 256 for i in range(size))
     for given in (data, bytearray(data), memoryview(data)):
-        assert mask(given, KEY, offset) == xor(data, KEY, offset)
-    assert mask(mask(data, KEY, offset), KEY, offset) == data
+        assert mask(given, MASK_KEY, offset) == apply_mask(data, MASK_KEY, offset)
+    assert mask(mask(data, MASK_KEY, offset), MASK_KEY, offset) == data
 
 
 @pytest.mark.parametrize("key", [b"", b"\x01", b"\x01\x02\x03", b"\x01\x02\x03\x04\x05"])

@@ -7,24 +7,24 @@ from collections import UserDict
 import gevent
 import pytest
 from gevent.event import Event
-from kit import raw
+from kit import frames
 
 from geventws import ConcurrencyError, ConnectionClosed
 
 
 def first(payload: bytes) -> bytes:
     """Return the first fragment of a text message."""
-    return raw.frame(raw.TEXT, payload, fin=False)
+    return frames.frame(frames.TEXT, payload, fin=False)
 
 
 def more(payload: bytes) -> bytes:
     """Return a fragment that is neither the first nor the last."""
-    return raw.frame(raw.CONTINUATION, payload, fin=False)
+    return frames.frame(frames.CONTINUATION, payload, fin=False)
 
 
 def last(payload: bytes) -> bytes:
     """Return the last fragment of a message."""
-    return raw.frame(raw.CONTINUATION, payload)
+    return frames.frame(frames.CONTINUATION, payload)
 
 
 def collect(ws) -> list:
@@ -60,7 +60,7 @@ def test_pieces_come_as_their_frames_do(join):
 
 def test_messages_of_every_kind(inside):
     def client(client):
-        client.send(raw.text("one") + raw.binary(b"two") + raw.text("") + raw.binary(b""))
+        client.send(frames.text("one") + frames.binary(b"two") + frames.text("") + frames.binary(b""))
         client.leave()
 
     assert inside(collect, client, streaming=True) == [["one"], [b"two"], [""], [b""]]
@@ -68,7 +68,7 @@ def test_messages_of_every_kind(inside):
 
 def test_a_message_larger_than_the_limit_can_be_taken_in_pieces(inside):
     def client(client):
-        client.send(raw.binary(bytes(300_000)))
+        client.send(frames.binary(bytes(300_000)))
         client.leave()
 
     ((*pieces,),) = inside(collect, client, streaming=True, max_message_size=1000)
@@ -85,7 +85,7 @@ def test_no_piece_is_longer_than_128_kib(inside):
         return sum(sizes)
 
     def client(client):
-        client.send(raw.binary(bytes(4 << 20)))
+        client.send(frames.binary(bytes(4 << 20)))
         client.expect_close()
 
     assert inside(handler, client, streaming=True) == 4 << 20
@@ -98,7 +98,7 @@ def test_what_is_not_taken_of_a_message_is_skipped(inside):
         return list(ws.wait_pieces())
 
     def client(client):
-        client.send(first(b"a") + more(b"b") + last(b"c") + raw.text("next"))
+        client.send(first(b"a") + more(b"b") + last(b"c") + frames.text("next"))
         client.expect_close(1000)
 
     assert inside(handler, client, streaming=True) == ["next"]
@@ -114,7 +114,7 @@ def test_pieces_of_a_message_that_was_skipped_take_nothing_of_the_next(inside):
         return [*map(list, seen), *collect(ws)]
 
     def client(client):
-        client.send(first(b"a") + last(b"b") + first(b"c") + last(b"d") + raw.text("e"))
+        client.send(first(b"a") + last(b"b") + first(b"c") + last(b"d") + frames.text("e"))
         client.leave()
 
     assert inside(handler, client, streaming=True) == [["c", "d"], ["e"]]
@@ -146,21 +146,21 @@ def test_wait_returns_whole_messages_and_a_timeout_loses_nothing(inside):
                 ws.send("on")
 
     def client(client):
-        client.send(raw.text("one") + raw.binary(b"two"))
+        client.send(frames.text("one") + frames.binary(b"two"))
         client.expect(b"\x81\x02go")
         client.send(first(b"th"))
         client.expect(b"\x81\x02on")
         client.send(last(b"ree"))
         while client.read_frame().opcode != 8:
             pass
-        client.send(raw.close(1000))
+        client.send(frames.close(1000))
 
     assert inside(handler, client, streaming=True) == ["one", b"two", "three"]
 
 
 def test_iterating_gives_whole_messages(inside):
     def client(client):
-        client.send(first(b"a") + more(b"b") + last(b"c") + raw.binary(b"d"))
+        client.send(first(b"a") + more(b"b") + last(b"c") + frames.binary(b"d"))
         client.leave()
 
     assert inside(list, client, streaming=True) == ["abc", b"d"]
@@ -168,7 +168,7 @@ def test_iterating_gives_whole_messages(inside):
 
 def test_wait_refuses_a_message_over_the_limit(join):
     client = join(lambda ws: ws.wait(), streaming=True, max_message_size=1000)
-    client.send(raw.binary(bytes(1001)))
+    client.send(frames.binary(bytes(1001)))
     client.expect_close(1009, None, answer=False)
 
 
@@ -180,7 +180,7 @@ def test_a_handler_that_takes_no_pieces_holds_the_peer_back(join):
         return sum(map(len, ws.wait_pieces()))
 
     client = join(handler, streaming=True, max_message_size=100_000)
-    sender = gevent.spawn(client.send, raw.binary(bytes(30 << 20)))
+    sender = gevent.spawn(client.send, frames.binary(bytes(30 << 20)))
     gevent.sleep(0.3)
     assert not sender.ready()
     go.set()
@@ -190,7 +190,7 @@ def test_a_handler_that_takes_no_pieces_holds_the_peer_back(join):
 
 def test_text_as_bytes(inside):
     def client(client):
-        client.send(raw.text("é") + raw.binary(b"\xff") + first(b"\xc3") + last(b"\xa9"))
+        client.send(frames.text("é") + frames.binary(b"\xff") + first(b"\xc3") + last(b"\xa9"))
         client.leave()
 
     assert inside(list, client, decode_text=False) == ["é".encode(), b"\xff", "é".encode()]
@@ -199,7 +199,7 @@ def test_text_as_bytes(inside):
 
 def test_text_as_bytes_is_still_checked(join):
     client = join(list, decode_text=False)
-    client.send(raw.frame(raw.TEXT, b"\xff"))
+    client.send(frames.frame(frames.TEXT, b"\xff"))
     client.expect_close(1007, None, answer=False)
 
 
@@ -238,7 +238,7 @@ def test_each_part_goes_when_it_comes_and_nothing_comes_between(join):
 
     client = join(handler)
     client.expect(b"\x01\x01a")
-    client.send(raw.frame(raw.PING, b"p"))
+    client.send(frames.frame(frames.PING, b"p"))
     client.expect(b"\x8a\x01p")  # control frames may stand between fragments (RFC 6455 5.4)
     go.set()
     client.expect(b"\x00\x01b\x80\x00\x81\x06second")

@@ -9,7 +9,7 @@ import time
 import gevent
 import pytest
 from gevent.event import Event
-from kit import raw
+from kit import frames
 
 from geventws import ConcurrencyError, ConnectionClosed, WebSocketError, WebSocketWSGI
 
@@ -112,7 +112,7 @@ def test_send_on_a_closed_connection(inside, how):
 
 def test_messages_in_order_with_empty_ones(inside):
     messages = ["", b"", "a", b"b", "", b"\x00" * 70_000, "\u20ac"]
-    data = b"".join(raw.text(m) if isinstance(m, str) else raw.binary(m) for m in messages) + raw.close()
+    data = b"".join(frames.text(m) if isinstance(m, str) else frames.binary(m) for m in messages) + frames.close()
 
     def client(client):
         client.send(data)
@@ -126,7 +126,7 @@ def test_messages_in_order_with_empty_ones(inside):
 
 def test_iteration_ends_with_the_connection(inside):
     def client(client):
-        client.send(raw.text("a") + raw.text("") + raw.binary(b"") + raw.close(4000))
+        client.send(frames.text("a") + frames.text("") + frames.binary(b"") + frames.close(4000))
         client.expect_close(4000, answer=False)
         client.close()
 
@@ -135,7 +135,7 @@ def test_iteration_ends_with_the_connection(inside):
 
 def test_wait_returns_none_when_the_connection_is_lost(inside):
     def client(client):
-        client.send(raw.text("a") + raw.text("b")[:-1])
+        client.send(frames.text("a") + frames.text("b")[:-1])
         client.close()
 
     taken = inside(lambda ws: [ws.wait(), ws.wait(), ws.wait(1), ws.close_code, ws.closed], client)
@@ -144,8 +144,8 @@ def test_wait_returns_none_when_the_connection_is_lost(inside):
 
 def test_timeout_at_every_byte_loses_nothing(inside):
     messages = ["", "hello", b"x" * 126, "\u20ac" * 9, b""]
-    data = b"".join(raw.text(m) if isinstance(m, str) else raw.binary(m) for m in messages)
-    data += raw.frame(raw.TEXT, "fr", fin=False) + raw.frame(raw.CONTINUATION, "ag")
+    data = b"".join(frames.text(m) if isinstance(m, str) else frames.binary(m) for m in messages)
+    data += frames.frame(frames.TEXT, "fr", fin=False) + frames.frame(frames.CONTINUATION, "ag")
     timeouts, done = [], []
 
     def handler(ws):
@@ -183,7 +183,7 @@ def test_timeout_says_how_long(inside):
 
 def test_wait_with_timeout_returns_what_comes(inside):
     def client(client):
-        client.send(raw.text("a"))
+        client.send(frames.text("a"))
         client.expect(b"\x81\x01a")
         client.leave()
 
@@ -208,7 +208,7 @@ def test_second_waiter_is_told_who_waits(inside):
 
     def client(client):
         client.expect(b"\x81\x02go")
-        client.send(raw.text("one") + raw.text("two"))
+        client.send(frames.text("one") + frames.text("two"))
         client.expect_close()
         client.close()
 
@@ -233,7 +233,7 @@ def test_second_waiter_takes_nothing_from_the_first(serve):
     others = [site.connect(path) for path in ("/second", "/first")]  # in this order they are served
     gevent.sleep(0.05)
     for client in others:  # and without a turn for the server
-        client.socket._sock.send(raw.text("1") + raw.text("2") + raw.text("3"))
+        client.socket._sock.send(frames.text("1") + frames.text("2") + frames.text("3"))
     gevent.sleep(0.05)
     for client in others:
         client.close()
@@ -249,7 +249,7 @@ def test_any_greenlet_may_wait_and_send(join):
         for _ in range(3):
             gevent.spawn(one).join()
 
-    client = join(handler, raw.text("1") + raw.text("2") + raw.text("3"))
+    client = join(handler, frames.text("1") + frames.text("2") + frames.text("3"))
     assert [client.read_message() for _ in range(3)] == ["1", "2", "3"]
     client.expect_close()
 
@@ -267,9 +267,9 @@ def test_messages_keep_their_order_however_they_are_taken(inside):
 
     def client(client):
         for start in (0, 6, 7):
-            client.send(b"".join(map(raw.text, map(str, range(start, start + 6 if start == 0 else start + 1)))))
+            client.send(b"".join(map(frames.text, map(str, range(start, start + 6 if start == 0 else start + 1)))))
             gevent.sleep(0.05)
-        client.send(b"".join(raw.text(str(number)) for number in range(8, 3000)))
+        client.send(b"".join(frames.text(str(number)) for number in range(8, 3000)))
         client.leave()
 
     assert inside(handler, client) == list(map(str, range(3000)))
@@ -283,9 +283,9 @@ def test_a_close_frame_waits_for_the_answers_to_what_was_taken_before_it(join):
             went_on.wait()
             ws.send(message)
 
-    client = join(handler, b"".join(map(raw.text, "abc")))
+    client = join(handler, b"".join(map(frames.text, "abc")))
     gevent.sleep(0.05)
-    client.send(raw.close(1000))
+    client.send(frames.close(1000))
     gevent.sleep(0.05)
     went_on.set()
     assert [client.read_message() for _ in range(3)] == ["a", "b", "c"]

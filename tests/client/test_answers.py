@@ -8,7 +8,7 @@ from typing import Any
 import gevent
 import pytest
 from gevent.event import Event
-from kit.raw import CLOSE, PING, TEXT, close_payload, frame
+from kit.frames import CLOSE, PING, TEXT, close_payload, frame
 from kit.scripted import Peer, answering
 
 from geventws import HandshakeError, InvalidStatus, connect

@@ -16,7 +16,7 @@ import gevent
 import pytest
 from gevent import socket as gsocket
 from gevent.event import Event
-from kit.raw import TEXT, frame
+from kit.frames import TEXT, frame
 from kit.scripted import ROOT, Peer, echo, is_open
 
 from geventws import InvalidURI, StreamingWebSocket, WebSocket

@@ -13,7 +13,7 @@ import gevent
 import pytest
 from gevent import subprocess as gsubprocess
 from gevent.pool import Pool
-from kit.raw import CLOSE, TEXT, frame
+from kit.frames import CLOSE, TEXT, frame
 from kit.scripted import ROOT, Peer, echo, is_open
 
 from geventws import InvalidStatus, InvalidURI, ProxyError

@@ -11,7 +11,7 @@ import gevent
 import pytest
 from gevent.event import AsyncResult, Event
 from gevent.monkey import get_original
-from kit import raw
+from kit import frames
 
 import geventws
 from geventws import WebSocketApplication, WebSocketWSGI
@@ -140,7 +140,7 @@ def test_a_connection_of_another_thread(serve: Any, secure: Any, call: str, side
         error = call_in_thread(CALLS[call], given.get())
         go.set()
         if side == "callbacks":
-            client.send(raw.text("go"))
+            client.send(frames.text("go"))
         assert client.read_message() == "last"
         client.leave() if side == "callbacks" else client.expect_close()
     if side == "callbacks" and call.startswith("wait"):

@@ -13,7 +13,7 @@ import gevent
 import pytest
 from gevent import socket as gsocket
 from gevent.event import Event
-from kit.raw import CLOSE, PING, PONG, TEXT, frame
+from kit.frames import CLOSE, PING, PONG, TEXT, frame
 from kit.scripted import Peer, echo, is_open, run_program
 
 from geventws import WebSocket

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import gevent
 import pytest
-from kit import raw
 from kit.eventlet_site import CHALLENGE, connect, request, request13, request75, request76
-from kit.raw import BINARY, PING, PONG, TEXT, Frame, frame, text
+from kit.frames import BINARY, HUGE, PING, PONG, TEXT, Frame, binary, frame, text
 
 from geventws.compat import cyclone
 from geventws.compat.cyclone import Application, FrameDecodeError, Hixie76FrameDecoder, WebSocketHandler
@@ -178,7 +177,7 @@ def test_what_cannot_be_sent(serve, sent):
 
 def test_binary_comes_as_bytes(serve):
     client = converse(serve, lambda self, message: self.sendMessage(repr(message)))
-    client.send(raw.binary(b"\x00\xff") + frame(PING, b"?") + frame(PONG, b"!") + text("last"))
+    client.send(binary(b"\x00\xff") + frame(PING, b"?") + frame(PONG, b"!") + text("last"))
     assert sorted(client.read_frame() for _ in range(3)) == [
         Frame(TEXT, b"'last'"),
         Frame(TEXT, b"b'\\x00\\xff'"),
@@ -282,7 +281,7 @@ def test_any_origin_unless_the_class_says_otherwise(serve):
 
 def test_message_size_is_bounded(site):
     client = connect(site, request13("/ws/a/"))
-    client.send(raw.HUGE)
+    client.send(HUGE)
     client.expect_close(1009, None)
 
 

@@ -6,9 +6,8 @@ import errno
 
 import gevent
 import pytest
-from kit import raw
 from kit.eventlet_site import LIMIT, REPLY, Recorded, assert_refused, connect, demo, request, request13
-from kit.raw import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Frame, frame, text
+from kit.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Frame, close, frame, text
 
 from geventws.compat import eventlet
 from geventws.compat.eventlet import BadRequest, RFC6455WebSocket, WebSocketWSGI, websocket
@@ -144,9 +143,9 @@ def test_close_in_the_handler(site):
 @pytest.mark.parametrize(
     ("sent", "answer"),
     [
-        (raw.close(None), b"\x88\x02\x03\xe8"),
-        (raw.close(1000, "bye"), b"\x88\x02\x03\xe8"),
-        (raw.close(3001, "bye"), b"\x88\x02\x0b\xb9"),
+        (close(None), b"\x88\x02\x03\xe8"),
+        (close(1000, "bye"), b"\x88\x02\x03\xe8"),
+        (close(3001, "bye"), b"\x88\x02\x0b\xb9"),
     ],
 )
 def test_close_is_answered_with_its_code(site, application, sent, answer):
@@ -161,7 +160,7 @@ def test_close_is_answered_with_its_code(site, application, sent, answer):
 
 
 @pytest.mark.parametrize(
-    "bad", [b"\x07\xff", b"\x81\x01a", frame(TEXT, "a", rsv=1), raw.close(1005), frame(CLOSE, b"x")]
+    "bad", [b"\x07\xff", b"\x81\x01a", frame(TEXT, "a", rsv=1), close(1005), frame(CLOSE, b"x")]
 )
 def test_breach_is_answered_with_1002(site, application, bad):
     client = connect(site, request13())

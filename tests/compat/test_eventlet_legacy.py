@@ -11,6 +11,7 @@ import pytest
 from gevent import pywsgi
 from gevent import socket as gsocket
 from gevent.pool import Pool
+from kit.clients import RawClient
 from kit.eventlet_site import (
     CHALLENGE,
     KEYS,
@@ -25,7 +26,6 @@ from kit.eventlet_site import (
     request75,
     request76,
 )
-from kit.raw import RawClient
 
 from geventws.compat import eventlet
 from geventws.compat.eventlet import websocket, wsgi

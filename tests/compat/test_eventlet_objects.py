@@ -7,9 +7,9 @@ import zlib
 
 import pytest
 from gevent import socket as gsocket
-from kit import raw
+from kit.clients import RawClient
 from kit.eventlet_site import LIMIT, REPLY, demo, read_head, request13
-from kit.raw import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Frame, text
+from kit.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Frame, apply_mask, text
 
 import geventws
 from geventws.compat.eventlet import ProtocolError, RFC6455WebSocket, WebSocket, WebSocketWSGI
@@ -42,7 +42,7 @@ def make(serve):
 def pair(make):
     """Return a connection on the client's side, and its peer, which speaks raw bytes."""
     ours, theirs = gsocket.socketpair()
-    peer = raw.RawClient.__new__(raw.RawClient)
+    peer = RawClient.__new__(RawClient)
     peer.socket, peer._data = theirs, bytearray()
     yield make(ours), peer
     peer.close()
@@ -234,7 +234,7 @@ def test_limit_of_a_compressed_message(site, dial):
 PLAIN, REST = b"\xf2\x48\xcd\xc9\xc9\x07\x00", b"\xf2\x00\x11\x00\x00"  # "Hello" in RFC 7692 7.2.3.1 and 7.2.3.2
 
 
-def agree(site, offer: str) -> raw.RawClient:
+def agree(site, offer: str) -> RawClient:
     """Return a client that has shaken hands, the answer to its offer checked to be the last header."""
     client = site.dial()
     client.send(request13(**{"Sec-WebSocket-Extensions": offer}))
@@ -319,7 +319,7 @@ def test_client_compresses(make, flags, second):
         ws.send("Hello")
         data = theirs.recv(100)
         assert data[:2] == bytes((0xC1, 0x80 | len(expected)))
-        assert raw.apply_mask(data[6:], data[2:6]) == expected
+        assert apply_mask(data[6:], data[2:6]) == expected
     theirs.close()
     assert ws.wait() is None
 

@@ -9,7 +9,8 @@ import gevent
 import pytest
 from gevent import pywsgi
 from gevent.event import Event
-from kit import raw
+from kit import frames
+from kit.clients import handshake
 
 import geventws
 from geventws.compat import geventwebsocket
@@ -100,13 +101,13 @@ def test_document_example(serve):
             ws.send(message)
 
     client = serve(websocket_app, handler_class=WebSocketHandler).connect("/echo")
-    client.send(raw.text("hello"))
+    client.send(frames.text("hello"))
     client.expect(b"\x81\x05hello")
     client.expect_close()
 
 
 def test_over_tls(sockets, secure):
-    client = sockets(lambda ws: ws.send(ws.receive()), **secure).connect(frames=raw.text("a"))
+    client = sockets(lambda ws: ws.send(ws.receive()), **secure).connect(frames=frames.text("a"))
     client.expect(b"\x81\x01a")
     client.expect_close()
 
@@ -119,9 +120,9 @@ def test_other_requests_are_the_applications(serve):
 
     site = serve(app, handler_class=WebSocketHandler)
     assert request(site) == ("HTTP/1.1 200 OK", b"page")
-    assert request(site, raw.handshake(upgrade="h2c", connection="Upgrade"))[1] == b"page"
-    assert request(site, raw.handshake(connection="keep-alive"))[1] == b"page"
-    assert request(site, raw.handshake(method="POST", connection="Upgrade"))[0] == "HTTP/1.1 200 OK"
+    assert request(site, handshake(upgrade="h2c", connection="Upgrade"))[1] == b"page"
+    assert request(site, handshake(connection="keep-alive"))[1] == b"page"
+    assert request(site, handshake(method="POST", connection="Upgrade"))[0] == "HTTP/1.1 200 OK"
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_other_requests_are_the_applications(serve):
     ],
 )
 def test_refusals_have_a_body_and_end_the_connection(sockets, changed, status):
-    answer, body = request(sockets(lambda ws: None), raw.handshake(**changed))
+    answer, body = request(sockets(lambda ws: None), handshake(**changed))
     assert answer == f"HTTP/1.1 {status}" and body
 
 
@@ -217,7 +218,7 @@ def test_prevented_call_leaves_the_connection_to_the_handler(serve):
 
     client = serve(lambda environ, start: 1 / 0, handler_class=Handler).connect()
     client.expect(b"\x81\x03ack")
-    client.send(raw.text("go on"))
+    client.send(frames.text("go on"))
     client.expect_close()
 
 
@@ -235,9 +236,9 @@ def test_websocket_class_and_options(serve):
         while (message := ws.receive()) is not None:
             ws.send(message)
 
-    client = serve(app, handler_class=Handler).connect(frames=raw.text("hello"))
+    client = serve(app, handler_class=Handler).connect(frames=frames.text("hello"))
     client.expect(b"\x81\x05HELLO")
-    client.send(raw.text("hello!"))
+    client.send(frames.text("hello!"))
     client.expect_close(1009, None)
 
 
@@ -256,7 +257,7 @@ def test_clients_are_there_while_they_live(serve):
 
     site = serve(app, handler_class=WebSocketHandler)  # a server without that attribute
     first, second = site.connect(), site.connect()
-    second.send(raw.text("to all"))
+    second.send(frames.text("to all"))
     for client in (first, second):
         client.expect(b"\x81\x06to all")
     clients = members["clients"]
@@ -284,11 +285,11 @@ def test_clients_on_a_unix_socket_do_not_replace_each_other(serve, tmp_path):
             client = gevent.socket.socket(gevent.socket.AF_UNIX)
             clients.append(client)
             client.connect(path)
-            client.sendall(raw.handshake())
+            client.sendall(handshake())
             assert client.recv(9) == b"HTTP/1.1 "
         assert len(server.clients) == 2
         for client in clients:
-            client.sendall(raw.close())
+            client.sendall(frames.close())
             while client.recv(4096):
                 pass
     finally:
@@ -309,7 +310,7 @@ def test_pre_start_hook_may_ask_for_plain_http(serve):
         return [b"page"]
 
     site = serve(app, server_class=WebSocketServer, pre_start_hook=hook)
-    assert request(site, raw.handshake("/plain")) == ("HTTP/1.1 200 OK", b"page")
+    assert request(site, handshake("/plain")) == ("HTTP/1.1 200 OK", b"page")
     site.connect("/ws").expect_close()
     assert seen == ["/plain", "/ws"]
 

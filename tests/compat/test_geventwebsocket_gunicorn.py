@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import gevent
 import pytest
-from kit import raw
+from kit import frames
+from kit.clients import RawClient
 from kit.hosts import Host
 
 PACKAGE = "geventws.compat.geventwebsocket"
@@ -31,11 +32,11 @@ def host(request) -> Iterator[Host]:
 
 
 def test_worker(host):
-    with raw.RawClient(host.port) as first, raw.RawClient(host.port) as second, raw.RawClient(host.port) as page:
-        first.open(raw.text("early"), "/ws")
+    with RawClient(host.port) as first, RawClient(host.port) as second, RawClient(host.port) as page:
+        first.open(frames.text("early"), "/ws")
         first.expect(b"\x81\x05early")
         second.open(path="/ws", origin="https://elsewhere.example")
-        second.send(raw.binary(b"to all"))
+        second.send(frames.binary(b"to all"))
         for client in (first, second):
             client.expect(b"\x82\x06to all")
         page.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gevent
 import pytest
 from gevent.event import AsyncResult
-from kit import raw
+from kit import frames
 
 from geventws.compat.geventwebsocket import (
     MSG_ALREADY_CLOSED,
@@ -46,7 +46,8 @@ def join(sockets):
 def test_messages_are_str_and_bytearray(join):
     received = []
     client = join(lambda ws: received.extend([ws.receive(), ws.receive(), ws.receive()]))
-    client.send(raw.text("grüße") + raw.binary(b"\0\xff") + raw.frame(raw.TEXT, "a", fin=False) + raw.frame(0, "b"))
+    fragments = frames.frame(frames.TEXT, "a", fin=False) + frames.frame(0, "b")
+    client.send(frames.text("grüße") + frames.binary(b"\0\xff") + fragments)
     client.expect_close()
     assert received == ["grüße", bytearray(b"\0\xff"), "ab"]
     assert [type(message) for message in received] == [str, bytearray, str]
@@ -63,7 +64,7 @@ def test_receive_returns_none_once_and_raises_from_then_on(join):
                 ws.receive()
             raised.append(str(caught.value))
 
-    client = join(use, raw.text("last"))
+    client = join(use, frames.text("last"))
     client.leave()
     assert raised == [MSG_ALREADY_CLOSED] * 2
 
@@ -82,17 +83,17 @@ def test_receive_after_close_raises(join):
         with pytest.raises(WebSocketError, match=MSG_ALREADY_CLOSED):
             ws.receive()
 
-    join(use, raw.text("unread")).expect_close()
+    join(use, frames.text("unread")).expect_close()
 
 
 @pytest.mark.parametrize(
     "data, code",
     [
-        (raw.frame(raw.TEXT, b"\xff"), 1007),
-        (raw.frame(raw.TEXT, "a", rsv=4), 1002),
-        (raw.frame(3), 1002),
-        (raw.frame(raw.TEXT, "unmasked", key=None), 1002),
-        (raw.frame(raw.PING, bytes(126)), 1002),
+        (frames.frame(frames.TEXT, b"\xff"), 1007),
+        (frames.frame(frames.TEXT, "a", rsv=4), 1002),
+        (frames.frame(3), 1002),
+        (frames.frame(frames.TEXT, "unmasked", key=None), 1002),
+        (frames.frame(frames.PING, bytes(126)), 1002),
     ],
 )
 def test_faults_of_the_peer_are_answered_with_their_code_and_end_receiving(join, data, code):
@@ -102,7 +103,7 @@ def test_faults_of_the_peer_are_answered_with_their_code_and_end_receiving(join,
 
 
 def test_message_size_is_bounded(join):
-    join(lambda ws: ws.receive(), raw.HUGE).expect_close(1009, None)
+    join(lambda ws: ws.receive(), frames.HUGE).expect_close(1009, None)
 
 
 # Sending
@@ -160,7 +161,7 @@ def test_echo_loop_ends_with_an_error_when_the_client_has_gone(sockets, leave, l
             raised.set(error)
             raise
 
-    client = sockets(use).connect("/", raw.text("a"))
+    client = sockets(use).connect("/", frames.text("a"))
     client.expect(b"\x81\x01a")
     getattr(client, leave)()
     error = raised.get()

@@ -6,7 +6,8 @@ import logging
 from collections import OrderedDict
 
 import pytest
-from kit import raw
+from kit import frames
+from kit.clients import handshake
 
 from geventws.compat.geventwebsocket import BaseProtocol, Resource, WebSocketApplication, WebSocketServer
 
@@ -59,14 +60,14 @@ def plain(environ, start_response):
 
 
 def test_document_example_with_classes(serve_resource, events):
-    client = serve_resource({"/": Noting}).connect(frames=raw.text("a") + raw.binary(b"b"))
+    client = serve_resource({"/": Noting}).connect(frames=frames.text("a") + frames.binary(b"b"))
     client.expect(b"\x81\x01a\x82\x01b")
     client.leave(1000, "bye")
     assert events == ["open", "a", bytearray(b"b"), ("close", "bye")]
 
 
 def test_default_callback_sends_back(serve_resource, log):
-    client = serve_resource([("/", WebSocketApplication)]).connect(frames=raw.text("a"))
+    client = serve_resource([("/", WebSocketApplication)]).connect(frames=frames.text("a"))
     client.expect(b"\x81\x01a")
     client.leave()
     assert tracebacks(log()) == []
@@ -81,7 +82,7 @@ def test_paths(serve_resource, events):
         assert request(site, head.encode()) == ("HTTP/1.1 200 OK", b"page")
     assert request(site)[0] == "HTTP/1.1 404 Not Found"
     for path in ("/other", "/nothing"):
-        assert request(site, raw.handshake(path))[0] == "HTTP/1.1 404 Not Found"
+        assert request(site, handshake(path))[0] == "HTTP/1.1 404 Not Found"
 
 
 def test_broadcast_from_an_application(serve_resource):
@@ -94,7 +95,7 @@ def test_broadcast_from_an_application(serve_resource):
 
     site = serve_resource({"/": Chat})
     first, second = site.connect(), site.connect()
-    first.send(raw.text("hi"))
+    first.send(frames.text("hi"))
     for client in (first, second):
         client.expect(b"\x81\x02hi")
         client.leave()
@@ -112,7 +113,7 @@ def test_subprotocol(serve_resource, offered, agreed):
         protocol_class = Protocol
 
     client = serve_resource({"/": Chat}).dial()
-    assert client.open(raw.text("a"), sec_websocket_protocol=offered).get("sec-websocket-protocol") == agreed
+    assert client.open(frames.text("a"), sec_websocket_protocol=offered).get("sec-websocket-protocol") == agreed
     client.expect(b"\x81\x01A")
     client.leave()
 
@@ -122,7 +123,7 @@ def test_callback_that_closes(serve_resource, events, log):
         def on_message(self, message):
             self.ws.close(4000, "enough")
 
-    serve_resource({"/": Closing}).connect(frames=raw.text("a")).expect_close(4000, "enough")
+    serve_resource({"/": Closing}).connect(frames=frames.text("a")).expect_close(4000, "enough")
     assert events == ["open", ("close", "enough")] and tracebacks(log()) == []
 
 
@@ -133,5 +134,5 @@ def test_callback_that_fails(serve_resource, events, log):
         def on_message(self, message):
             raise LookupError
 
-    serve_resource({"/": Failing}).connect(frames=raw.text("a")).expect_close(1011)
+    serve_resource({"/": Failing}).connect(frames=frames.text("a")).expect_close(1011)
     assert events == ["open", ("close", None)] and len(tracebacks(log())) == 1

@@ -8,8 +8,7 @@ import runpy
 
 import pytest
 from gevent.pywsgi import WSGIServer
-from kit import raw
-from kit.raw import PING, PONG, Frame, frame
+from kit.frames import PING, PONG, Frame, frame, text
 
 from geventws.compat.geventwebsocket import WebSocketServer as ChatServer
 from geventws.server.server import WebSocketServer
@@ -32,7 +31,7 @@ def get(site, path):
 
 
 def say(client, *message):
-    client.send(raw.text(json.dumps(message if len(message) > 1 else message[0])))
+    client.send(text(json.dumps(message if len(message) > 1 else message[0])))
 
 
 def hear(client):
@@ -91,7 +90,7 @@ def test_site_of_wsocket(serve, server_class, log):
     site = serve(load("wsocket_site")["create_app"]("hello"), server_class=server_class)
     assert get(site, "/site/") == ("HTTP/1.1 200 OK", b"hello")
     assert get(site, "/site/ask/ann")[0] == "HTTP/1.1 400 Bad Request"
-    client = site.connect("/site/ask/ann", raw.text("why"))
+    client = site.connect("/site/ask/ann", text("why"))
     assert client.read_message() == "hello, ann: you asked 'why'"
     client.leave()
     site.settle()
@@ -104,7 +103,7 @@ def test_feed_of_cyclone(serve, server_class):
     site = serve(names["Application"](), server_class=server_class)
     feed, control = site.connect("/state"), site.connect("/control/kitchen")
     assert hear(feed) == {"song": None, "position": 0}
-    control.send(raw.text("Blue"))
+    control.send(text("Blue"))
     assert control.read_message() == "kitchen plays Blue"
     assert hear(feed) == {"song": "Blue", "position": 0}
     control.reset()
@@ -122,13 +121,13 @@ def test_graph_of_pulsar(serve, server_class):
     assert get(site, "/graph/") == ("HTTP/1.1 200 OK", b"graph")
     graph = site.connect("/graph/data")
     assert len(hear(graph)) == 100
-    graph.send(raw.text("more"))
+    graph.send(text("more"))
     assert [x for x, _ in hear(graph)] == list(range(100))
     graph.leave()
-    commands = site.connect("/graph/commands", raw.text("ping now") + raw.text("echo"))
+    commands = site.connect("/graph/commands", text("ping now") + text("echo"))
     assert commands.read_frame() == Frame(PING, b"now")
     commands.send(frame(PONG, b"now"))
     assert commands.read_message() == "echo"
-    commands.send(raw.text("close 1001"))
+    commands.send(text("close 1001"))
     commands.expect_close(1001, None)
     assert names["site"].made == 1

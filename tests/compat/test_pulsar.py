@@ -9,8 +9,9 @@ import gevent
 import pytest
 import websockets.sync.client
 from gevent.event import AsyncResult, Event
-from kit import raw
-from kit.raw import PING, PONG, TEXT, Frame, frame
+from kit import frames
+from kit.clients import handshake
+from kit.frames import HUGE, PING, PONG, TEXT, Frame, binary, frame, text
 
 from geventws import ConnectionClosed, PerMessageDeflate
 from geventws.compat.pulsar import FrameParser as Parser
@@ -104,7 +105,7 @@ def test_middleware_after_another(mount):
 
 def test_nobody_answers(mount):
     client = mount(EchoWS()).dial()
-    client.send(raw.handshake("/nowhere"))
+    client.send(handshake("/nowhere"))
     assert client.read_head().status == "HTTP/1.1 404 Not Found"
 
 
@@ -123,7 +124,7 @@ def test_nobody_answers(mount):
 )
 def test_bad_requests(mount, changed, status):
     client = mount(EchoWS()).dial()
-    client.send(raw.handshake("/bla", **changed))
+    client.send(handshake("/bla", **changed))
     answer = client.read_head()
     assert answer.status == f"HTTP/1.1 {status}"
     if "sec_websocket_version" in changed:
@@ -162,7 +163,7 @@ def test_callbacks_come_in_order(mount):
             super().on_ping(websocket, message)
 
     handler = Slow()
-    messages = raw.text("1") + frame(PING, b"2") + raw.text("3") + frame(PONG, b"4") + raw.binary(b"5")
+    messages = text("1") + frame(PING, b"2") + text("3") + frame(PONG, b"4") + binary(b"5")
     client = mount(handler).connect("/bla", messages)
     assert client.read_frame() == Frame(PONG, b"2")
     client.leave(4000, "bye")
@@ -200,7 +201,7 @@ def test_on_pong_gets_none_of_the_keepalive(mount):
         ping = client.read_frame()
         assert ping.opcode == PING
         client.send(frame(PONG, ping.payload))
-    client.send(frame(PONG, b"mine") + raw.close())
+    client.send(frame(PONG, b"mine") + frames.close())
     handler.closed.get()
     assert handler.calls == ["open", ("pong", b"mine"), "close"]
 
@@ -262,7 +263,7 @@ def test_close(mount, close, code, reason):
                 websocket.write("late")
 
     handler = Closer()
-    client = mount(handler).connect("/bla", raw.text("close") + raw.text("dropped"))
+    client = mount(handler).connect("/bla", text("close") + text("dropped"))
     client.expect_close(code, reason)
     assert handler.closed.get() == (code, reason) and handler.calls == ["open", "close", "close"]
 
@@ -279,10 +280,10 @@ def test_a_close_that_is_not_answered(mount):
     ("end", "reason"),
     [
         (lambda client: client.leave(1001, "away"), (1001, "away")),
-        (lambda client: (client.send(raw.close(None)), client.expect_close(None, answer=False)), (1005, "")),
+        (lambda client: (client.send(frames.close(None)), client.expect_close(None, answer=False)), (1005, "")),
         (lambda client: client.reset(), None),
         (lambda client: (client.send(b"\x81\x01x"), client.expect_close(1002, None)), None),
-        (lambda client: (client.send(raw.HUGE), client.expect_close(1009, None)), None),
+        (lambda client: (client.send(HUGE), client.expect_close(1009, None)), None),
     ],
     ids=["closed", "without a code", "reset", "breach", "too big"],
 )
@@ -300,7 +301,7 @@ def test_messages_right_before_a_close(mount):
             websocket.write(message)
 
     handler = Echo()
-    client = mount(handler).connect("/bla", raw.text("a") + raw.text("b") + raw.close())
+    client = mount(handler).connect("/bla", text("a") + text("b") + frames.close())
     client.expect(b"\x81\x01a\x81\x01b")
     client.expect_close(answer=False)
     assert handler.closed.get() == (1000, "") and handler.calls == ["open", "a", "b", "close"]
@@ -314,7 +315,7 @@ def test_messages_that_cannot_be_answered_any_more(mount):
             websocket.write(message)
 
     handler = Late()
-    client = mount(handler).connect("/bla", raw.text("a") + raw.text("b"))
+    client = mount(handler).connect("/bla", text("a") + text("b"))
     client.reset()
     assert handler.closed.get() is None and handler.calls == ["open", "a", "b", "close"]
 
@@ -325,7 +326,7 @@ def test_a_callback_that_fails(mount, log, name):
         raise LookupError("lost")
 
     handler = type("Failing", (Recorder,), {name: fail})()
-    client = mount(handler).connect("/bla", raw.text("x"))
+    client = mount(handler).connect("/bla", text("x"))
     if name == "on_close":
         client.leave()
     else:
@@ -342,9 +343,9 @@ def test_coroutine_functions(mount, log):
                 await asyncio.sleep(0)
             websocket.write(message)
 
-    client = mount(Async()).connect("/bla", raw.text("x"))
+    client = mount(Async()).connect("/bla", text("x"))
     assert client.read_message() == "x"
-    client.send(raw.text("wait"))
+    client.send(text("wait"))
     client.expect_close(1011)
     assert "asyncio" in str([record.exc_info[1] for record in log() if record.exc_info])
 
@@ -360,7 +361,7 @@ def test_a_parser_factory(mount):
         made.append((version, kind, extensions, protocols))
         return Shout(version, kind, extensions, protocols)
 
-    client = mount(EchoWS(), parser_factory=factory).connect("/bla", raw.text("hey"))
+    client = mount(EchoWS(), parser_factory=factory).connect("/bla", text("hey"))
     assert client.read_message() == "HEY" and made == [(13, 0, None, [])]
     client.leave()
 
@@ -380,7 +381,7 @@ def test_a_parser_factory_gets_the_clients_protocols(mount, header, protocols, s
         return Parser(version, protocols=protocols)
 
     client = mount(EchoWS(), parser_factory=factory, subprotocols=spoken).connect(
-        "/bla", raw.text("hey"), sec_websocket_protocol=header
+        "/bla", text("hey"), sec_websocket_protocol=header
     )
     assert client.read_message() == "hey" and made == [(13, protocols)]
     client.leave()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import gevent
 import pytest
 from gevent.event import AsyncResult
-from kit import raw
-from kit.raw import PING, PONG, Frame, frame
+from kit import frames
+from kit.clients import RawClient, handshake
+from kit.frames import HUGE, PING, PONG, Frame, binary, frame, text
 
 from geventws import HandshakeError
 from geventws.compat.pulsar04 import ws, wsgi
@@ -58,7 +59,7 @@ def test_example(mount):
     handler = EchoWS()
     client = mount(handler).connect("/data")
     for message in ("hello", b"\x00\xff", "", "\u20ac" * 40_000):
-        client.send(raw.text(message) if isinstance(message, str) else raw.binary(message))
+        client.send(text(message) if isinstance(message, str) else binary(message))
         assert client.read_message() == message
     client.send(frame(PING, b"x"))
     assert client.read_frame() == Frame(PONG, b"x")
@@ -84,7 +85,7 @@ def test_environ_is_the_same_in_all_callbacks(converse):
         count = environ["count"] = environ.get("count", 0) + 1
         return f"{count}: {message}"
 
-    client = converse(on_message, raw.text("a") + raw.text("b"))
+    client = converse(on_message, text("a") + text("b"))
     assert [client.read_message(), client.read_message()] == ["1: a", "2: b"]
     client.leave()
 
@@ -99,21 +100,21 @@ def test_bad_requests(mount, name):
     }
     for changed in changes[name]:
         client = site.dial()
-        client.send(raw.handshake("/data", **changed))
+        client.send(handshake("/data", **changed))
         answer = client.read_head()
         assert answer.status == "HTTP/1.1 400 Bad Request"
         assert answer.get("sec-websocket-version") == {"key": None}.get(name, "13, 8")
 
 
 def test_any_origin_but_no_message_of_any_size(mount):
-    client = mount(EchoWS()).connect("/data", raw.HUGE, origin="http://elsewhere.example")
+    client = mount(EchoWS()).connect("/data", HUGE, origin="http://elsewhere.example")
     client.expect_close(1009, None)
 
 
 def test_version_8_and_subprotocols(mount):
     site = mount(EchoWS(), subprotocols=["chat"])
     client = site.dial()
-    answer = client.open(raw.text("x"), sec_websocket_version="8", sec_websocket_protocol="talk, chat")
+    answer = client.open(text("x"), sec_websocket_version="8", sec_websocket_protocol="talk, chat")
     assert answer.get("sec-websocket-protocol") == "chat" and client.read_message() == "x"
     client.leave()
     client = mount(EchoWS()).connect(sec_websocket_protocol="talk, chat")  # which had no answer in 0.4
@@ -132,7 +133,7 @@ def test_what_is_not_for_the_handler_goes_on(mount):
     site = mount(Picky(), app)
     site.connect("/mine").leave()
     plain = b"GET /mine HTTP/1.1\r\nHost: x\r\n\r\n"
-    for request in (raw.handshake("/other"), plain):
+    for request in (handshake("/other"), plain):
         client = site.dial()
         client.send(request)
         assert client.read_head().status == "HTTP/1.1 200 OK" and client.read(4) == b"home"
@@ -154,7 +155,7 @@ def test_on_handshake(mount):
     assert answer.get("x-room") == "7" and answer.get("sec-websocket-protocol") is None
     client.leave()
     client = site.dial()
-    client.send(raw.handshake("/no", sec_websocket_protocol="chat"))
+    client.send(handshake("/no", sec_websocket_protocol="chat"))
     assert client.read_head().status == "HTTP/1.1 403 Forbidden"
 
 
@@ -187,7 +188,7 @@ REPLIES = {
 @pytest.mark.parametrize("name", REPLIES)
 def test_replies(converse, name):
     reply, expected = REPLIES[name]
-    client = converse(lambda self, environ, message: reply, raw.text("x"))
+    client = converse(lambda self, environ, message: reply, text("x"))
     assert client.read_frame() == expected
     client.leave()
 
@@ -200,14 +201,14 @@ def test_replies_that_come_later(converse):
         gevent.get_hub().loop.run_callback(result.set, message)
         return result
 
-    client = converse(on_message, raw.text("result") + raw.text("greenlet"))
+    client = converse(on_message, text("result") + text("greenlet"))
     assert [client.read_message(), client.read_message()] == ["result", "greenlet"]
     client.leave()
 
 
 def test_no_reply(converse):
-    client = converse(lambda self, environ, message: None if message == "quiet" else "reply", raw.text("quiet"))
-    client.send(raw.text("x"))
+    client = converse(lambda self, environ, message: None if message == "quiet" else "reply", text("quiet"))
+    client.send(text("x"))
     assert client.read_message() == "reply"
     client.leave()
 
@@ -217,7 +218,7 @@ def test_messages_right_before_a_close(converse):
         self.calls.append(message)
         return message
 
-    client = converse(on_message, raw.text("a") + raw.text("b") + raw.close())
+    client = converse(on_message, text("a") + text("b") + frames.close())
     client.expect(b"\x81\x01a\x81\x01b")
     client.expect_close(answer=False)
     assert client.handler.closed.get()
@@ -234,18 +235,18 @@ def test_close(converse, msg, code, reason, returned):
         assert close.is_close and close.final
         return close if returned else "dropped"
 
-    client = converse(on_message, raw.text("x"))
+    client = converse(on_message, text("x"))
     client.expect_close(code, reason)
     assert client.handler.closed.get()
 
 
 def test_close_frames_made_by_hand(converse):
-    client = converse(lambda self, environ, message: ws.Frame.close(b"\x03\xe9"), raw.text("x"))
+    client = converse(lambda self, environ, message: ws.Frame.close(b"\x03\xe9"), text("x"))
     client.expect_close(1001)
 
 
 def test_on_message_must_be_overridden(mount, log):
-    client = mount(ws.WS()).connect("/", raw.text("x"))
+    client = mount(ws.WS()).connect("/", text("x"))
     client.expect_close(1011)
     assert [record.exc_info[0] for record in log() if record.exc_info] == [NotImplementedError]
 
@@ -256,7 +257,7 @@ def test_a_callback_that_fails(mount, log, name):
         raise LookupError("lost")
 
     handler = type("Failing", (EchoWS,), {name: fail})()
-    client = mount(handler).connect("/", raw.text("x"))
+    client = mount(handler).connect("/", text("x"))
     if name == "on_close":
         assert client.read_message() == "x"
         client.leave()
@@ -268,7 +269,7 @@ def test_a_callback_that_fails(mount, log, name):
 
 
 def test_a_result_that_is_no_message(converse, log):
-    client = converse(lambda self, environ, message: 7, raw.text("x"))
+    client = converse(lambda self, environ, message: 7, text("x"))
     client.expect_close(1011)
     assert [record.exc_info[0] for record in log() if record.exc_info] == [TypeError]
 
@@ -281,11 +282,11 @@ def test_the_server_of_the_documentation(warm):
     with gevent.Timeout(10):
         while not server.server.started:
             gevent.sleep(0.001)
-        with raw.RawClient(server.server.server_port) as client:
-            client.open(raw.text("x"))
+        with RawClient(server.server.server_port) as client:
+            client.open(text("x"))
             assert client.read_message() == "x"
             stopping = gevent.spawn(server.stop)
             assert client.read_frame().payload[:2] == b"\x03\xe9"
-            client.send(raw.close(1001))
+            client.send(frames.close(1001))
             assert handler.closed.get() and client.rest() == b""
         gevent.joinall([serving, stopping])

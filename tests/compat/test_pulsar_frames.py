@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from kit import raw
+from kit.frames import MASK_KEY
+from kit.handshakes import ACCEPT, KEY
 
 from geventws.compat import pulsar, pulsar04
 from geventws.compat.pulsar import CLOSE_CODES, FrameParser, ProtocolError, frame_parser, parse_close
 from geventws.compat.pulsar04 import Frame, WebSocketProtocolError
 
-KEY = b"\x37\xfa\x21\x3d"  # of RFC 6455 5.7
 HELLO = b"\x81\x05Hello"
 MASKED_HELLO = b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58"
 LARGE = bytes(range(256)) * 256  # 64 KiB
@@ -55,13 +55,13 @@ def test_frames_of_the_rfc():
     assert server.encode("Hello") == HELLO
     assert server.encode("Hel", final=False) == b"\x01\x03Hel"
     assert server.continuation("lo") == b"\x80\x02lo" and server.continuation(b"l", final=False) == b"\x00\x01l"
-    assert client.encode("Hello", masking_key=KEY) == MASKED_HELLO
+    assert client.encode("Hello", masking_key=MASK_KEY) == MASKED_HELLO
     assert client.encode("Hello", masking_key="ciao")[2:6] == b"ciao"
     assert server.encode(bytes(256))[:4] == b"\x82\x7e\x01\x00"
     assert server.encode(LARGE)[:10] == b"\x82\x7f\x00\x00\x00\x00\x00\x01\x00\x00"
     assert server.encode(None) == b"\x82\x00" and server.encode("", rsv1=1, rsv2=1, rsv3=1) == b"\xf1\x00"
     frame = server.decode(MASKED_HELLO)
-    assert (frame.opcode, frame.final, frame.body, frame.masking_key) == (1, True, "Hello", KEY)
+    assert (frame.opcode, frame.final, frame.body, frame.masking_key) == (1, True, "Hello", MASK_KEY)
 
 
 def test_control_frames():
@@ -98,12 +98,12 @@ def test_what_is_no_frame():
     "data",
     [
         HELLO,  # not masked
-        b"\x08\x80" + KEY,  # a fragmented control frame
-        b"\x89\xfe\x01\x00" + KEY,  # one of 256 bytes
-        b"\xc1\x80" + KEY,  # a reserved bit
-        b"\x83\x80" + KEY,  # a reserved opcode
-        b"\x81\xfe\x00\x01" + KEY,  # a length that is not minimal
-        b"\x82\xff\x00\x00\x00\x00\x40\x00\x00\x00" + KEY,  # a frame of 1 GiB
+        b"\x08\x80" + MASK_KEY,  # a fragmented control frame
+        b"\x89\xfe\x01\x00" + MASK_KEY,  # one of 256 bytes
+        b"\xc1\x80" + MASK_KEY,  # a reserved bit
+        b"\x83\x80" + MASK_KEY,  # a reserved opcode
+        b"\x81\xfe\x00\x01" + MASK_KEY,  # a length that is not minimal
+        b"\x82\xff\x00\x00\x00\x00\x40\x00\x00\x00" + MASK_KEY,  # a frame of 1 GiB
         b"\x81\x81\x00\x00\x00\x00\xff",  # not UTF-8
     ],
 )
@@ -164,7 +164,7 @@ def test_parse_close(payload):
 def test_websocket_key():
     assert len(pulsar.websocket_key()) == 24 and pulsar.websocket_key() != pulsar.websocket_key()
     for face in (pulsar.WebSocket("/", pulsar.WS()), pulsar04.WebSocket(pulsar04.WS())):
-        assert face.challenge_response(raw.KEY) == raw.ACCEPT
+        assert face.challenge_response(KEY) == ACCEPT
 
 
 # The older: pulsar.apps.ws of 0.4
@@ -198,7 +198,7 @@ def test_data_frames_04():
 
 
 def test_masking_04():
-    frame = Frame("Hello", masking_key=KEY, final=True)
+    frame = Frame("Hello", masking_key=MASK_KEY, final=True)
     assert frame.masked and frame.msg == MASKED_HELLO == frame.build_frame("Hello")
     assert frame.mask(b"Hello") == bytearray(b"\x7f\x9f\x4d\x51\x58") and frame.unmask(frame.mask(b"abc")) == b"abc"
 

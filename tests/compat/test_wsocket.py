@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 from gevent.event import AsyncResult
-from kit import raw
-from kit.raw import PING, PONG, Frame, frame
+from kit.frames import CLOSE, HUGE, PING, PONG, Frame, binary, close_payload, frame, text
 
 from geventws import PerMessageDeflate
 from geventws.compat import wsocket
@@ -37,7 +36,8 @@ def inside(handle):
 
     def inside(function, frames=b"", **options):
         result = AsyncResult()
-        client = handle(lambda wsock: result.set(function(wsock)), frames + raw.close(4000, "bye"), **options)
+        goodbye = frame(CLOSE, close_payload(4000, "bye"))
+        client = handle(lambda wsock: result.set(function(wsock)), frames + goodbye, **options)
         found = result.get()
         client.rest()
         return found
@@ -82,7 +82,7 @@ def test_receive(inside):
                 wsock.receive()
         return messages
 
-    assert inside(receive, raw.text("a\u20ac") + raw.binary(b"\xff") + raw.text("")) == ["a\u20ac", b"\xff", "", None]
+    assert inside(receive, text("a\u20ac") + binary(b"\xff") + text("")) == ["a\u20ac", b"\xff", "", None]
 
 
 @pytest.mark.parametrize("end", ["not UTF-8", "breach", "lost"])
@@ -92,13 +92,13 @@ def test_receive_is_none_on_errors(handle, end):
     if end == "lost":
         client.reset()
     else:
-        client.send(raw.frame(1, b"\xff") if end == "not UTF-8" else b"\xff\x80mask")
+        client.send(frame(1, b"\xff") if end == "not UTF-8" else b"\xff\x80mask")
         client.expect_close({"not UTF-8": 1007, "breach": 1002}[end], None)
     assert got.get() == (None, {"not UTF-8": 1007, "breach": 1002, "lost": 1006}[end])
 
 
 def test_any_origin_but_no_message_of_any_size(handle):
-    handle(lambda wsock: wsock.receive(), raw.HUGE, {"origin": "http://elsewhere.example"}).expect_close(1009, None)
+    handle(lambda wsock: wsock.receive(), HUGE, {"origin": "http://elsewhere.example"}).expect_close(1009, None)
 
 
 SENT = {
@@ -195,7 +195,7 @@ def test_hooks_come_in_order(inside):
         while (message := wsock.receive()) is not None:
             wsock.calls.append(message)
 
-    frames = raw.text("1") + frame(PING, b"2") + raw.text("3") + frame(PONG, b"4")
+    frames = text("1") + frame(PING, b"2") + text("3") + frame(PONG, b"4")
     inside(receive, frames, websocket_class=Hooked)
     assert Hooked.calls == ["1", ("ping", b"2"), "3", ("pong", b"4"), ("close", b"\x0f\xa0bye")]
 
@@ -239,6 +239,6 @@ def test_the_loop_of_the_documentation(handle):
             except WebSocketError:
                 break
 
-    client = handle(echo, raw.text("x"))
+    client = handle(echo, text("x"))
     assert client.read_message() == "you: x"
     client.leave()

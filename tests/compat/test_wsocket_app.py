@@ -8,7 +8,8 @@ import gevent
 import pytest
 import websockets.sync.client
 from gevent.event import AsyncResult
-from kit import raw
+from kit import frames
+from kit.clients import handshake
 
 from geventws.compat import wsocket
 from geventws.compat.wsocket import WSocketApp
@@ -42,7 +43,7 @@ def test_events_in_order(serve):
     app.onconnect += lambda client: calls.append("connected")
     app.onmessage += on_message
     app.onclose += on_close
-    client = serve(app).connect(frames=raw.text("1") + raw.text("2"))
+    client = serve(app).connect(frames=frames.text("1") + frames.text("2"))
     assert [client.read_message(), client.read_message()] == ["you said: 1", "you said: 2"]
     client.leave(1001, "bye")
     assert done.get() and calls == ["connected", "1", "2", ("bye", 1001)]
@@ -72,7 +73,7 @@ def test_an_event_that_fails(serve, log):
     app.onconnect = lambda client: None
     app.onmessage += lambda message, client: 1 / 0
     app.onmessage += lambda message, client: client.send(message)
-    client = serve(app).connect(frames=raw.text("1") + raw.text("2"))
+    client = serve(app).connect(frames=frames.text("1") + frames.text("2"))
     assert [client.read_message(), client.read_message()] == ["1", "2"]
     client.leave()
     assert [record.exc_info[0] for record in log() if record.exc_info] == [ZeroDivisionError] * 2
@@ -82,7 +83,7 @@ def test_an_event_that_closes(serve):
     app = WSocketApp()
     app.onconnect = lambda client: client.close(4000, "no")
     app.onmessage = lambda message, client: pytest.fail(message)
-    serve(app).connect(frames=raw.text("x")).expect_close(4000, "no")
+    serve(app).connect(frames=frames.text("x")).expect_close(4000, "no")
 
 
 def test_what_happens_without_events(serve, in_thread):
@@ -124,7 +125,7 @@ def test_middleware_passes_other_requests(serve):
 )
 def test_refusals(serve, changed, status):
     client = serve(WSocketApp()).dial()
-    client.send(raw.handshake(**changed))
+    client.send(handshake(**changed))
     answer = client.read_head()
     assert answer.status == f"HTTP/1.1 {status}"
     assert answer.get("sec-websocket-version") == ("13, 8" if status[:3] == "426" else None)
@@ -181,7 +182,7 @@ def test_routes_of_websockets(site):
     assert client.read_message() == "welcome to /"
     client.expect_close()
     client = site.dial()
-    client.send(raw.handshake("/nowhere"))
+    client.send(handshake("/nowhere"))
     assert client.read_head().status == "HTTP/1.1 404 Not Found"
 
 

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from kit.frames import BINARY, MASK_KEY, PING, TEXT, apply_mask, frame, scan
 from kit.strategies import keys, limits, sizes, streams
-from kit.wire import BINARY, KEY, PING, TEXT, frame, scan, xor
 
 import geventws
 from geventws._core import pure
@@ -94,8 +94,9 @@ def test_scan(data: Any, limit: int, reserved: int, masked: bool, more: Any) -> 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("size", [0, 1, 7, 125, 126, 300])
 def test_scan_at_every_cut(size: int, masked: bool) -> None:
-    key = KEY if masked else None
-    data = frame(PING, b"abc", key) + frame(BINARY, bytes(range(100)) * 3, key)[: size + 20] + frame(TEXT, b"z", key)
+    key = MASK_KEY if masked else None
+    middle = frame(BINARY, bytes(range(100)) * 3, key=key)[: size + 20]
+    data = frame(PING, b"abc", key=key) + middle + frame(TEXT, b"z", key=key)
     for cut in range(len(data) + 1):
         compare_scans(data[:cut], 1 << 20, 0, masked, MAX_FRAMES, cut % 8)
 
@@ -118,10 +119,10 @@ def test_scan_more_frames_than_it_returns(count: int) -> None:
 
 @examples
 @given(st.binary(max_size=200), sizes, keys, st.integers(0, 2**40), st.integers(0, 8))
-@example(b"", 0, KEY, 3, 1)
+@example(b"", 0, MASK_KEY, 3, 1)
 def test_mask(part: bytes, size: int, key: bytes, offset: int, shift: int) -> None:
     data = (part * (size // max(len(part), 1) + 1) + bytes(size))[: size or len(part)]
-    expected = xor(data, key, offset)
+    expected = apply_mask(data, key, offset)
     for core in (native, pure):
         for given_data in (data, memoryview(bytearray(shift) + data)[shift:]):
             assert core.mask(given_data, key, offset) == expected

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit.deflates import inflater, raw, records
+from kit.frames import BINARY, CLOSE, CONTINUATION, PING, RSV1, RSV2, RSV3, TEXT, Frame, feed, frame
 from kit.receiver import (
     PEER_IS_SERVER,
     TAKES_DEFLATED,
@@ -20,7 +21,6 @@ from kit.receiver import (
     outcome,
     receiver,
 )
-from kit.wire import BINARY, CLOSE, CONTINUATION, PING, TEXT, feed, frame
 
 from geventws.exceptions import InvalidData, PayloadTooBig
 from geventws.protocol.connection import WebSocketProtocol
@@ -33,7 +33,6 @@ if __test__:
 
     INFLATER = ffi.gc(lib.ws_inflater_new(), lib.ws_inflater_free)
 
-RSV1 = 0x40
 LIMIT = 500
 
 PAYLOADS = {
@@ -49,10 +48,11 @@ PAYLOADS = {
     "too long": raw(bytes(LIMIT + 1)).hex(),
 }
 plain = st.sampled_from([frame(TEXT, b"plain"), frame(PING, b"?"), frame(TEXT, b"\xff"), frame(CLOSE)])
+DEFLATED = [Frame(TEXT, rsv=RSV1), Frame(BINARY, rsv=RSV1)]
 deflated = st.builds(
-    lambda name, head: frame(head, bytes.fromhex(PAYLOADS[name])),
+    lambda name, kind: frame(kind.opcode, bytes.fromhex(PAYLOADS[name]), fin=kind.fin, rsv=kind.rsv),
     st.sampled_from([*PAYLOADS, "hello", "hello", "final"]),
-    st.sampled_from([TEXT | RSV1, BINARY | RSV1, BINARY | RSV1, TEXT & 0x0F | RSV1, CONTINUATION]),
+    st.sampled_from([*DEFLATED, DEFLATED[1], Frame(TEXT, fin=False, rsv=RSV1), Frame(CONTINUATION)]),
 )
 
 
@@ -99,8 +99,8 @@ def inflate(payload: bytes, limit: int) -> bytes | None:
 
 
 def test_records() -> None:
-    hello, fragment = frame(TEXT | RSV1, raw(b"hello")), frame(TEXT & 0x0F | RSV1, b"hel")
-    long = frame(BINARY | RSV1, raw(b"x" * 1000))
+    hello, fragment = frame(TEXT, raw(b"hello"), rsv=RSV1), frame(TEXT, b"hel", fin=False, rsv=RSV1)
+    long = frame(BINARY, raw(b"x" * 1000), rsv=RSV1)
     with receiver() as one:
         fd = one.near.fileno()
         one.far.sendall(frame(TEXT, b"one") * 2 + hello * 2 + long + frame(TEXT, b"two") * 2 + fragment + hello)
@@ -114,15 +114,16 @@ def test_records() -> None:
         for limit in (1000, 4 | TAKES_DEFLATED, 1000 | TAKES_DEFLATED | PEER_IS_SERVER):
             one.far.sendall(hello)
             assert one.receive(limit) == [(fd, WS_DATA, hello)]
-        for head in (TEXT | 0x60, TEXT | 0x50, PING | RSV1, CONTINUATION | RSV1):
-            one.far.sendall(frame(head, raw(b"hello")))
-            assert one.receive(1000 | TAKES_DEFLATED) == [(fd, WS_DATA, frame(head, raw(b"hello")))]
+        for opcode, rsv in ((TEXT, RSV1 | RSV2), (TEXT, RSV1 | RSV3), (PING, RSV1), (CONTINUATION, RSV1)):
+            odd = frame(opcode, raw(b"hello"), rsv=rsv)
+            one.far.sendall(odd)
+            assert one.receive(1000 | TAKES_DEFLATED) == [(fd, WS_DATA, odd)]
 
 
 @pytest.mark.parametrize("size", [0, 100, 1000, 30_000])
 def test_up_to_the_limit(size: int) -> None:
     message = records(2 * size)[:size]
-    data = frame(BINARY | RSV1, raw(message))
+    data = frame(BINARY, raw(message), rsv=RSV1)
     with receiver() as one:
         one.far.sendall(data)
         assert one.receive(max(size, 1) | TAKES_DEFLATED) == [(one.near.fileno(), WS_BINARY, message)]
@@ -133,8 +134,8 @@ def test_up_to_the_limit(size: int) -> None:
 
 @pytest.mark.parametrize("payload", [PAYLOADS[name] for name in ("no byte", "final", "two streams", "cut", "corrupt")])
 def test_what_cannot_be_inflated_is_left_as_it_came(payload: str) -> None:
-    hello = frame(TEXT | RSV1, raw(b"hello"))
-    data = frame(TEXT | RSV1, bytes.fromhex(payload))
+    hello = frame(TEXT, raw(b"hello"), rsv=RSV1)
+    data = frame(TEXT, bytes.fromhex(payload), rsv=RSV1)
     with receiver() as one:
         fd = one.near.fileno()
         one.far.sendall(hello + data + hello)
@@ -144,15 +145,15 @@ def test_what_cannot_be_inflated_is_left_as_it_came(payload: str) -> None:
 
 
 def test_messages_see_nothing_of_each_other() -> None:
-    backwards = frame(BINARY | RSV1, bytes.fromhex("02 11 00 00"))  # refers to what came before, which nothing did
+    backwards = frame(BINARY, bytes.fromhex("02 11 00 00"), rsv=RSV1)  # refers to what came before, which nothing did
     with receiver() as one:
-        one.far.sendall(frame(BINARY | RSV1, raw(b"secret" * 9)) + backwards)
+        one.far.sendall(frame(BINARY, raw(b"secret" * 9), rsv=RSV1) + backwards)
         assert [kind for _, kind, _ in one.receive(1000 | TAKES_DEFLATED)] == [WS_BINARY, WS_DATA]
 
 
 @pytest.mark.parametrize("room", [-1, 0, 5, 6, 6 + 1000])
 def test_where_there_is_no_room(room: int) -> None:
-    data = frame(BINARY | RSV1, raw(bytes(1000)))
+    data = frame(BINARY, raw(bytes(1000)), rsv=RSV1)
     with receiver(size=len(data) + max(room, 0), chunk=len(data)) as one:
         if room < 0:
             one.poller.inflater = ffi.NULL
@@ -163,7 +164,7 @@ def test_where_there_is_no_room(room: int) -> None:
 
 @pytest.mark.parametrize("size", [65536, 65537])
 def test_what_a_large_message_costs_in_vain_has_a_bound(size: int) -> None:
-    data = frame(BINARY | RSV1, raw(bytes(size)))
+    data = frame(BINARY, raw(bytes(size)), rsv=RSV1)
     with receiver() as one:
         one.far.sendall(data)
         expected = (WS_BINARY, bytes(size)) if size == 65536 else (WS_DATA, data)
@@ -177,7 +178,7 @@ def test_a_distance_beyond_the_window_of_a_message_by_itself(cut: bool) -> None:
     accepted = config.accept([[("client_max_window_bits", None)]])
     assert accepted is not None
     part = random.Random(1).randbytes(8000)
-    data = frame(BINARY | RSV1, raw(part * 4))
+    data = frame(BINARY, raw(part * 4), rsv=RSV1)
     protocol = WebSocketProtocol(extension=accepted[1])
     with receiver() as one:
         for piece in (data[:100], data[100:]) if cut else (data,):

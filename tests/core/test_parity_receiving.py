@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.frames import BINARY, PING, RSV1, TEXT, feed, frame
 from kit.receiver import (
     HAVE_C,
     PEER_IS_SERVER,
@@ -28,7 +29,6 @@ from kit.receiver import (
     receiver,
 )
 from kit.strategies import streams
-from kit.wire import BINARY, PING, TEXT, feed, frame, unmasked
 
 from geventws.protocol.connection import WebSocketProtocol
 
@@ -63,7 +63,7 @@ def test_records_of_whole_messages_and_the_rest() -> None:
         one.far.sendall(frame(TEXT, b"one") + frame(BINARY) + frame(BINARY, b"x" * 200) + frame(PING) + frame(TEXT))
         expected = [(WS_TEXT, b"one"), (WS_BINARY, b""), (WS_BINARY, b"x" * 200), (WS_DATA, frame(PING) + frame(TEXT))]
         assert one.receive(1000) == [(fd, kind, data) for kind, data in expected]
-        one.far.sendall(unmasked(TEXT, b"one") + frame(TEXT, b"two"))
+        one.far.sendall(frame(TEXT, b"one", key=None) + frame(TEXT, b"two"))
         assert one.receive(1000 | PEER_IS_SERVER) == [(fd, WS_TEXT, b"one"), (fd, WS_DATA, frame(TEXT, b"two"))]
         assert one.receive(1000) == []
 
@@ -219,7 +219,7 @@ def test_one_call_ends_when_it_has_caused_enough_work() -> None:
         others = [socket.socketpair() for _ in range(3)]
         for far, near in others:
             one.epoll.register(near, select.EPOLLIN)
-            far.sendall(frame(TEXT | 0x40, b"no deflate"))
+            far.sendall(frame(TEXT, b"no deflate", rsv=RSV1))
         one.set_limits(max(near.fileno() for _, near in others) + 1)
         for _, near in others:
             one.limits[near.fileno()] = 1000 | 1 << 30

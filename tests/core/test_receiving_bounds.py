@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from kit.deflates import raw
+from kit.frames import BINARY, RSV1, TEXT, frame
 from kit.receiver import HAVE_C, PEER_IS_SERVER, TAKES_DEFLATED, WS_DATA, WS_TEXT, Receiver, receiver
-from kit.wire import BINARY, TEXT, frame, unmasked
 
 from geventws.protocol.memory import PLACE, measure
 
@@ -19,7 +19,6 @@ if __test__:
 
 LIMIT = 64 * 1024
 WIDE = "\U0001f600"
-RSV1 = 0x40
 
 MESSAGES: dict[str, str | bytes] = {
     "tiny texts": WIDE,
@@ -61,8 +60,8 @@ def check(messages: list[Any], rest: bytes, sent: bytes, message: str | bytes, o
 @pytest.mark.parametrize("message", MESSAGES.values(), ids=MESSAGES)
 @pytest.mark.parametrize("masked", [True, False])
 def test_what_one_call_makes_is_bounded(message: str | bytes, masked: bool) -> None:
-    head, payload = (TEXT, message.encode()) if isinstance(message, str) else (BINARY, message)
-    one_frame = frame(head, payload) if masked else unmasked(head, payload)
+    opcode, payload = (TEXT, message.encode()) if isinstance(message, str) else (BINARY, message)
+    one_frame = frame(opcode, payload) if masked else frame(opcode, payload, key=None)
     sent = one_frame * (120_000 // len(one_frame))
     with receiver(max_records=4096, layout=1 << 14) as one:
         messages, rest = take(one, sent, 0 if masked else PEER_IS_SERVER)
@@ -72,8 +71,8 @@ def test_what_one_call_makes_is_bounded(message: str | bytes, masked: bool) -> N
 @pytest.mark.parametrize("message", [b"a" * 30_000, "a" * 30_000, "a" * 30_000 + WIDE, "a" * 10_000 + WIDE])
 def test_what_one_call_inflates_is_bounded(message: str | bytes) -> None:
     """A message that does not fit was inflated in vain, and is still compressed, and masked."""
-    head, payload = (TEXT, message.encode()) if isinstance(message, str) else (BINARY, message)
-    one_frame = frame(head | RSV1, raw(payload))
+    opcode, payload = (TEXT, message.encode()) if isinstance(message, str) else (BINARY, message)
+    one_frame = frame(opcode, raw(payload), rsv=RSV1)
     sent = one_frame * 100
     with receiver() as one:
         messages, rest = take(one, sent, TAKES_DEFLATED)

@@ -11,7 +11,7 @@ from pathlib import Path
 import gevent
 import pytest
 from gevent.event import Event
-from kit.raw import BINARY, PING, PONG, TEXT, binary, close, frame, text
+from kit.frames import BINARY, PING, PONG, TEXT, binary, close, frame, text
 from kit.recorder import Controls, Recorder, connect
 
 from geventws import ConcurrencyError, WebSocketApplication

@@ -7,7 +7,7 @@ import functools
 import gevent
 import pytest
 from gevent.event import AsyncResult, Event
-from kit.raw import CLOSE, PING, PONG, binary, close, frame, text
+from kit.frames import CLOSE, PING, PONG, binary, close, frame, text
 from kit.recorder import Controls, Recorder, connect
 
 from geventws import ConnectionClosed

@@ -13,8 +13,8 @@ import pytest
 import websockets.sync.client
 from gevent.event import Event
 from greenlet import greenlet
+from kit.frames import binary, frame, text
 from kit.hosts import GUNICORN, Host
-from kit.raw import binary, frame, text
 from kit.recorder import Recorder, connect
 
 from geventws import HandshakeError, WebSocketApplication

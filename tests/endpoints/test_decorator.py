@@ -9,7 +9,8 @@ import gevent
 import pytest
 from gevent import pywsgi
 from gevent.event import Event
-from kit import raw
+from kit import frames
+from kit.clients import Answer, handshake
 
 from geventws import ConnectionClosed, HandshakeError, WebSocketServer, WebSocketWSGI
 
@@ -22,11 +23,11 @@ def echo(ws) -> None:
         ws.send(message)
 
 
-def talk(site, path: str = "/", **changed) -> raw.Answer:
+def talk(site, path: str = "/", **changed) -> Answer:
     """Have one message echoed and leave; return the answer to the handshake."""
     client = site.dial()
     answer = client.open(path=path, **changed)
-    client.send(raw.text("hello"))
+    client.send(frames.text("hello"))
     client.expect(b"\x81\x05hello")
     client.leave()
     return answer
@@ -35,7 +36,7 @@ def talk(site, path: str = "/", **changed) -> raw.Answer:
 def refused(site, **changed) -> str:
     """Be refused; return the status line."""
     client = site.dial()
-    client.send(raw.handshake(**changed))
+    client.send(handshake(**changed))
     answer = client.read_head()
     assert len(client.rest()) == int(answer.get("content-length"))
     return answer.status
@@ -97,7 +98,7 @@ def test_attributes_may_be_set_later(serve, name):
     talk(site)
     setattr(application, name, 4)
     assert application.max_message_size == application.max_frame_length == 4
-    client = site.connect(frames=raw.text("hello"))
+    client = site.connect(frames=frames.text("hello"))
     client.expect_close(1009, None)
 
 
@@ -199,7 +200,7 @@ def test_further_headers(serve, headers):
 def test_a_header_that_is_no_str_is_sent_to_nobody(serve, hub_errors, server_class, value):
     site = serve(WebSocketWSGI(echo, headers=[("X-Who", value)]), server_class=server_class)
     client = site.dial()
-    client.send(raw.handshake())
+    client.send(handshake())
     assert client.read_head().status == "HTTP/1.1 500 Internal Server Error"
     client.close()
     site.settle()
@@ -212,7 +213,7 @@ def test_headers_may_refuse(serve, log):
 
     site = serve(WebSocketWSGI(echo, headers=login))
     client = site.dial()
-    client.send(raw.handshake())
+    client.send(handshake())
     answer = client.read_head()
     assert answer.status == "HTTP/1.1 401 Unauthorized" and answer.get("www-authenticate") == "Basic"
     assert client.rest() == b"who are you?\n"
@@ -226,7 +227,7 @@ def test_return_closes_with_1000(serve, log):
     site = serve(WebSocketWSGI(lambda ws: ws.send("bye")))
     client = site.connect()
     client.expect(b"\x81\x03bye\x88\x02\x03\xe8")
-    client.send(raw.close())
+    client.send(frames.close())
     assert client.rest() == b""
     assert log() == []
 
@@ -244,7 +245,7 @@ def test_exception_closes_with_1011_and_logs_one_traceback(serve, log, hub_error
     site = serve(WebSocketWSGI(fail))
     client = site.connect()
     client.expect(b"\x81\x06before\x88\x02\x03\xf3")
-    client.send(raw.close(1011))
+    client.send(frames.close(1011))
     assert client.rest() == b""  # no HTTP
     client.close()
     site.settle()
@@ -284,7 +285,7 @@ def test_client_gone_while_sending_is_no_error(serve, log, leave):
 def test_client_gone_before_the_answer(serve, log):
     site = serve(WebSocketWSGI(lambda ws: ws.send(b"x" * 65536)))
     client = site.dial()
-    client.send(raw.handshake())
+    client.send(handshake())
     client.reset()
     site.settle()
     assert log() == []
@@ -301,7 +302,7 @@ def test_killed_handler_closes_with_1001(serve, log):
         ws.wait()
 
     site = serve(WebSocketWSGI(wait))
-    client = site.connect(frames=raw.frame(raw.PING))
+    client = site.connect(frames=frames.frame(frames.PING))
     client.expect(b"\x8a\x00")
     greenlets[0].kill(block=False)
     client.expect_close(1001)
@@ -312,13 +313,13 @@ def test_killed_handler_closes_with_1001(serve, log):
 
 def test_stopped_server_closes_its_connections(serve, log):
     site = serve(WebSocketWSGI(echo, close_timeout=0.2))
-    polite, rude = (site.connect(frames=raw.text("in")) for _ in range(2))
+    polite, rude = (site.connect(frames=frames.text("in")) for _ in range(2))
     for client in (polite, rude):
         client.expect(b"\x81\x02in")
     stopping = gevent.spawn(site.server.stop, 0.01)
     for client in (polite, rude):
-        assert client.read_frame() == (raw.CLOSE, raw.close_payload(1001), True, 0)
-    polite.send(raw.close(1001))
+        assert client.read_frame() == (frames.CLOSE, frames.close_payload(1001), True, 0)
+    polite.send(frames.close(1001))
     assert polite.rest() == b""
     polite.close()
     stopping.get()
@@ -334,7 +335,7 @@ def test_kill_again_and_again_leaves_nothing(serve):
 
     site = serve(WebSocketWSGI(wait))
     for kills in (1, 2, 3, 4):
-        client = site.connect(frames=raw.frame(raw.PING))
+        client = site.connect(frames=frames.frame(frames.PING))
         client.expect(b"\x8a\x00")
         for _ in range(kills):
             greenlets[-1].kill(block=False)

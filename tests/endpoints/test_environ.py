@@ -5,7 +5,7 @@ from __future__ import annotations
 import gevent
 import pytest
 from gevent import pywsgi
-from kit import raw
+from kit import frames
 
 from geventws import WebSocketServer, WebSocketWSGI
 
@@ -24,7 +24,7 @@ def test_the_environ_is_whole_whenever_it_is_asked_for(serve, server_class):
 
     site = serve(handler, server_class=server_class)
     for number in range(3):
-        client = site.connect(f"/{number}?a=b", raw.text("now"), user_agent=f"agent {number}")
+        client = site.connect(f"/{number}?a=b", frames.text("now"), user_agent=f"agent {number}")
         client.leave()
     site.settle()
     assert [environ["PATH_INFO"] for environ in seen] == ["/0", "/1", "/2"]
@@ -44,7 +44,7 @@ def test_an_error_report_names_the_request(serve, hub_errors, monkeypatch):
 
     site = serve(handler)
     for number in range(3):
-        client = site.connect(f"/{number}", raw.text("now"))
+        client = site.connect(f"/{number}", frames.text("now"))
         client.expect_close(1011)
         client.close()
     site.settle()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from gevent import pywsgi
-from kit import raw
+from kit.clients import handshake
 
 from geventws import HandshakeError, WebSocketApplication, WebSocketMiddleware, WebSocketServer, WebSocketWSGI
 
@@ -26,7 +26,7 @@ wrong = pytest.mark.parametrize("pair", OWN + UNSENDABLE, ids=ascii)
 
 def status(site) -> str:
     with site.dial() as client:
-        client.send(raw.handshake(sec_websocket_extensions="permessage-deflate"))
+        client.send(handshake(sec_websocket_extensions="permessage-deflate"))
         answer = client.read_head()
         assert b"HTTP/1.1" not in client.rest()
     return answer.status

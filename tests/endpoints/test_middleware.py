@@ -5,7 +5,8 @@ from __future__ import annotations
 import gevent
 import pytest
 from gevent.event import AsyncResult, Event
-from kit import raw
+from kit import frames
+from kit.clients import handshake
 from kit.middleware_site import answer_page, application, echo, request
 
 from geventws import ConnectionClosed
@@ -22,7 +23,7 @@ def tracebacks(records):
 
 def test_echo(serve):
     site = serve(WebSocketMiddleware(application(echo)))
-    client = site.connect("/room", raw.text("early") + raw.binary(b"\0\1"))
+    client = site.connect("/room", frames.text("early") + frames.binary(b"\0\1"))
     client.expect(b"\x81\x05early\x82\x02\0\1")
     client.leave()
     (line,) = site.access.wait()
@@ -45,8 +46,8 @@ USES = {
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
 def test_the_first_use_connects(serve, use):
     site = serve(WebSocketMiddleware(application(use)))
-    client = site.connect(frames=raw.text("b"))
-    client.send(raw.close())
+    client = site.connect(frames=frames.text("b"))
+    client.send(frames.close())
     assert b"HTTP" not in client.rest()
 
 
@@ -61,7 +62,7 @@ def test_what_only_looks_does_not_connect(serve):
         return answer_page(environ, start_response)
 
     site = serve(WebSocketMiddleware(app, subprotocols=["chat"]))
-    answer, _ = request(site, raw.handshake("/a", sec_websocket_protocol="chat", origin="http://127.0.0.1"))
+    answer, _ = request(site, handshake("/a", sec_websocket_protocol="chat", origin="http://127.0.0.1"))
     assert answer.status == "HTTP/1.1 403 Forbidden"
     assert seen == {
         "path": "/a",
@@ -123,7 +124,7 @@ def test_options_are_those_of_a_route(serve):
     answer = client.open(sec_websocket_protocol="a, b", sec_websocket_extensions="permessage-deflate")
     assert answer.get("sec-websocket-protocol") == "b" and answer.get("x-a") == "b"
     assert answer.get("sec-websocket-extensions") is None
-    client.send(raw.text("123456"))
+    client.send(frames.text("123456"))
     client.expect_close(1009, None)
 
 
@@ -131,18 +132,18 @@ def test_streaming(serve):
     def use(ws):
         ws.send(b"".join(ws.wait_pieces()))
 
-    client = serve(WebSocketMiddleware(application(use), streaming=True)).connect(frames=raw.binary(b"ab"))
+    client = serve(WebSocketMiddleware(application(use), streaming=True)).connect(frames=frames.binary(b"ab"))
     client.expect(b"\x82\x02ab")
     client.expect_close()
 
 
 def test_on_the_server_of_geventws(serve):
     site = serve(WebSocketMiddleware(application(echo)), server_class=WebSocketServer)
-    client = site.connect(frames=raw.text("a"))
+    client = site.connect(frames=frames.text("a"))
     client.expect(b"\x81\x01a")
     client.leave()
     site = serve(WebSocketMiddleware(answer_page), server_class=WebSocketServer)
-    assert request(site, raw.handshake() + raw.text("early"))[1] == b"page"
+    assert request(site, handshake() + frames.text("early"))[1] == b"page"
 
 
 def test_drained_with_its_server(serve):
@@ -158,7 +159,7 @@ def test_legacy_drafts(serve):
     client = site.dial()
     more = [("Sec-WebSocket-Key1", "4 @1  46546xW%0l 1 5"), ("Sec-WebSocket-Key2", "12998 5 Y3 1  .P00")]
     changed = {"sec_websocket_key": None, "sec_websocket_version": None, "origin": "http://127.0.0.1"}
-    client.send(raw.handshake(upgrade="WebSocket", host="127.0.0.1", more=more, **changed) + b"^n:ds[4U\x00hello\xff")
+    client.send(handshake(upgrade="WebSocket", host="127.0.0.1", more=more, **changed) + b"^n:ds[4U\x00hello\xff")
     assert " 101 " in client.read_head().status
     client.read(16)
     client.expect(b"\x00hello\xff")
@@ -168,10 +169,10 @@ def test_legacy_drafts(serve):
 
 def test_over_tls(serve, secure):
     site = serve(WebSocketMiddleware(application(echo)), **secure)
-    client = site.connect(frames=raw.text("a"))
+    client = site.connect(frames=frames.text("a"))
     client.expect(b"\x81\x01a")
     client.leave()
-    answer, body = request(serve(WebSocketMiddleware(answer_page), **secure), raw.handshake())
+    answer, body = request(serve(WebSocketMiddleware(answer_page), **secure), handshake())
     assert (answer.status, body) == ("HTTP/1.1 403 Forbidden", b"page")
 
 
@@ -259,5 +260,5 @@ def test_killed_application_closes_with_1001(serve):
 def test_nothing_of_a_request_is_left(serve):
     seen = []
     site = serve(WebSocketMiddleware(lambda environ, start: seen.append(environ) or answer_page(environ, start)))
-    request(site, raw.handshake())
+    request(site, handshake())
     assert seen[0]["wsgi.websocket"] is None

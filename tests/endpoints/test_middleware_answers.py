@@ -5,7 +5,8 @@ from __future__ import annotations
 import gevent
 import pytest
 from gevent.event import AsyncResult
-from kit import raw
+from kit import frames
+from kit.clients import handshake
 from kit.middleware_site import PAGE, answer_page, application, echo, request
 
 import geventws
@@ -44,7 +45,7 @@ def by_parts(environ, start_response):
 @pytest.mark.parametrize("app", [answer_page, by_write, by_parts])
 def test_plain_answer_to_a_handshake(serve, app):
     site = serve(WebSocketMiddleware(app))
-    answer, body = request(site, raw.handshake() + raw.text("early"))
+    answer, body = request(site, handshake() + frames.text("early"))
     assert (answer.status, body) == ("HTTP/1.1 403 Forbidden", b"page")
     assert answer.headers == [*PAGE, ("Connection", "close")]
     assert len(site.access) == 1 and site.errors == []
@@ -55,7 +56,7 @@ def test_plain_answer_without_a_body(serve):
         start_response("204 No Content", [("Connection", "close")])
         return []
 
-    answer, body = request(serve(WebSocketMiddleware(app)), raw.handshake())
+    answer, body = request(serve(WebSocketMiddleware(app)), handshake())
     assert (answer.status, answer.headers, body) == ("HTTP/1.1 204 No Content", [("Connection", "close")], b"")
 
 
@@ -71,7 +72,7 @@ def test_connection_is_not_to_be_had_after_a_plain_answer(serve):
         except ConnectionClosed as error:
             raised.append(error.code)
 
-    answer, body = request(serve(WebSocketMiddleware(app)), raw.handshake())
+    answer, body = request(serve(WebSocketMiddleware(app)), handshake())
     assert (answer.status, body, raised) == ("HTTP/1.1 200 OK", b"page", [1006])
     assert kept[0].closed
     with pytest.raises(ConnectionClosed, match="answered"):
@@ -92,7 +93,7 @@ def test_result_is_closed(serve):
         return Body([b"page"])
 
     site = serve(WebSocketMiddleware(app))
-    request(site, raw.handshake("/"))
+    request(site, handshake("/"))
     client = site.connect("/ws")
     client.expect(b"\x81\x01a")
     client.expect_close()
@@ -102,9 +103,9 @@ def test_result_is_closed(serve):
 
 def test_bad_handshake_never_reaches_the_application(serve, log):
     site = serve(WebSocketMiddleware(application(echo)))
-    answer, _ = request(site, raw.handshake(origin="http://evil.example"))
+    answer, _ = request(site, handshake(origin="http://evil.example"))
     assert answer.status == "HTTP/1.1 403 Forbidden"
-    answer, _ = request(site, raw.handshake(sec_websocket_version="12"))
+    answer, _ = request(site, handshake(sec_websocket_version="12"))
     assert answer.status == "HTTP/1.1 426 Upgrade Required"
     assert [record.exc_info for record in log()] == [None, None]
 
@@ -113,7 +114,7 @@ def test_error_before_the_first_use_is_the_servers(serve, hub_errors):
     def app(environ, start_response):
         raise LookupError("before")
 
-    answer, _ = request(serve(WebSocketMiddleware(app)), raw.handshake())
+    answer, _ = request(serve(WebSocketMiddleware(app)), handshake())
     assert answer.status == "HTTP/1.1 500 Internal Server Error"
     assert isinstance(hub_errors.pop(), LookupError)
 
@@ -122,7 +123,7 @@ def test_application_may_refuse_by_raising(serve, log):
     def app(environ, start_response):
         raise HandshakeError(401, "who are you?")
 
-    answer, body = request(serve(WebSocketMiddleware(app)), raw.handshake())
+    answer, body = request(serve(WebSocketMiddleware(app)), handshake())
     assert (answer.status, body) == ("HTTP/1.1 401 Unauthorized", b"who are you?\n")
 
 
@@ -142,6 +143,6 @@ def test_no_socket(serve):
         site = WebSocketMiddleware(app)
         return gevent.spawn(lambda: list(site({**environ, "wsgi.input": None}, start))).get()
 
-    answer, _ = request(serve(hide), raw.handshake())
+    answer, _ = request(serve(hide), handshake())
     assert answer.status == "HTTP/1.1 403 Forbidden"
     assert "another greenlet" in result.get() and "geventws runs on" not in result.get()

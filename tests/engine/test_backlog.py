@@ -10,7 +10,7 @@ from typing import Any
 import gevent
 import pytest
 from gevent.event import Event
-from kit import raw
+from kit import frames
 
 from geventws import ConnectionClosed
 from geventws.engine.backlog import AT_ONCE, MOST_OWNED, PACE, Backlog
@@ -193,9 +193,9 @@ def test_small_messages_given_up_are_bounded_and_in_order(join: Any) -> None:
     told.wait()
     assert MOST_OWNED < held[0] < MOST_OWNED + 4000
     assert client.read_frame().payload == bytes(10_000_000)
-    client.send(raw.close())
+    client.send(frames.close())
     numbers = []
-    while (frame := client.read_frame()).opcode != raw.CLOSE:
+    while (frame := client.read_frame()).opcode != frames.CLOSE:
         numbers.append(int(frame.payload[:3]))
     assert numbers == list(range(len(numbers))) and 20 < len(numbers) < 30
 
@@ -271,7 +271,7 @@ def test_pings_that_are_not_answered(join: Any) -> None:
     assert held[0] <= 64 * 512
     for number in range(200):
         assert client.read_frame().payload == b"%d" % number
-    client.send(raw.frame(raw.PONG, b"199"))  # which answers all before it
+    client.send(frames.frame(frames.PONG, b"199"))  # which answers all before it
     client.leave()
     assert all(result.get() >= 0 for result in seen[136:])
 
@@ -292,7 +292,7 @@ def test_what_is_corked_is_bounded_in_bytes(join: Any, size: int, reads: bool) -
 
     count = max(200_000 // size, 1000) if reads else 400_000 // size
     client = join(handler, receive_buffer=0 if reads else 4096, send_timeout=None)
-    sending = gevent.spawn(client.send, raw.binary(bytes(size)) * count)
+    sending = gevent.spawn(client.send, frames.binary(bytes(size)) * count)
     if reads:
         assert [len(client.read_frame().payload) for _ in range(count)] == [size] * count
     else:

@@ -7,7 +7,7 @@ import time
 import gevent
 import pytest
 from gevent.event import Event
-from kit import raw
+from kit import frames
 
 from geventws import ConnectionClosed
 
@@ -71,7 +71,7 @@ def test_close_behind_messages_that_nobody_took(join):
         ws.close(4000, "too many")
 
     client = join(handler)
-    client.send(raw.text("x" * 1000) * 3000)
+    client.send(frames.text("x" * 1000) * 3000)
     told.set()
     begin = time.monotonic()
     client.expect_close(4000, "too many")
@@ -87,7 +87,7 @@ def test_messages_that_came_before_our_close_are_still_there(inside):
         return [first, *ws]
 
     def client(client):
-        client.send(raw.text("a") + raw.text("b") + raw.text("c"))
+        client.send(frames.text("a") + frames.text("b") + frames.text("c"))
         client.expect_close()
         client.close()
 
@@ -144,7 +144,7 @@ def test_a_close_that_may_not_be_sent_is_an_error_and_the_connection_lives(insid
 @pytest.mark.parametrize("payload", [b"ab", bytearray(b"ab"), memoryview(b"ab")])
 def test_a_ping_carries_what_is_bytes_like(join, payload):
     client = join(lambda ws: ws.ping(payload))
-    assert client.read_frame() == raw.Frame(raw.PING, b"ab")
+    assert client.read_frame() == frames.Frame(frames.PING, b"ab")
     client.expect_close()
 
 
@@ -166,8 +166,8 @@ def test_ping_times_the_pong(inside):
 
     def client(client):
         client.expect(b"\x89\x01a")
-        client.send(raw.frame(raw.PONG, b"unasked") + raw.frame(raw.PONG, b"a"))
-        client.send(raw.frame(raw.PONG, client.read_frame().payload))
+        client.send(frames.frame(frames.PONG, b"unasked") + frames.frame(frames.PONG, b"a"))
+        client.send(frames.frame(frames.PONG, client.read_frame().payload))
         client.expect_close()
 
     assert inside(handler, client) > 0
@@ -179,7 +179,7 @@ def test_pong_answers_all_pings_before_it(inside):
 
     def client(client):
         client.expect(b"\x89\x011\x89\x012\x89\x013")
-        client.send(raw.frame(raw.PONG, b"3"))
+        client.send(frames.frame(frames.PONG, b"3"))
         client.expect_close()
 
     assert inside(handler, client) == [True] * 3
@@ -191,7 +191,7 @@ def test_pings_of_one_payload_are_both_answered(inside):
 
     def client(client):
         client.expect(b"\x89\x011\x89\x011")
-        client.send(raw.frame(raw.PONG, b"1") * 2)
+        client.send(frames.frame(frames.PONG, b"1") * 2)
         client.expect_close()
 
     assert inside(handler, client) == [True] * 2
@@ -206,7 +206,7 @@ def test_ping_without_a_pong_ends_with_the_connection(inside, count):
 
     def client(client):
         for _ in range(count):
-            assert client.read_frame().opcode == raw.PING
+            assert client.read_frame().opcode == frames.PING
         client.leave()
 
     assert inside(handler, client) == [ConnectionClosed] * count

@@ -8,7 +8,7 @@ import zlib
 
 import gevent
 import pytest
-from kit import raw
+from kit import frames
 from kit.echoes import check
 
 from geventws import PerMessageDeflate, WebSocketWSGI, connect
@@ -65,7 +65,7 @@ def test_an_honest_peer_is_served_between_two_slices(serve, slices, forgets):
 
     site = serve(WebSocketWSGI(handler, compression=PerMessageDeflate(server_no_context_takeover=forgets)))
     greedy, honest, inflater = site.connect(**OFFER), site.connect(), Inflater(forgets)
-    greedy.send(raw.text("large") * 2)
+    greedy.send(frames.text("large") * 2)
     while not slices:
         gevent.sleep(0)
     before = len(slices)

@@ -8,9 +8,8 @@ import zlib
 
 import gevent
 import pytest
-from kit import raw
 from kit.echoes import check
-from kit.raw import CONTINUATION, PING, PONG, TEXT, frame, text
+from kit.frames import BINARY, CONTINUATION, PING, PONG, TEXT, close, frame, text
 
 from geventws import PerMessageDeflate, WebSocketApplication, WebSocketWSGI
 from geventws.engine.loop import turns
@@ -103,7 +102,7 @@ def test_bombs(serve, secure, no_time, count, host, bomb, takeover):
     site = Site(serve, secure, host, compression=PerMessageDeflate(client_no_context_takeover=not takeover))
     peers, honest = [site.connect(True) for _ in range(4)], site.connect()
     compressed = deflate(bomb)
-    data = frame(raw.BINARY if bomb[0] == 0 else TEXT, compressed, rsv=4) * 3
+    data = frame(BINARY if bomb[0] == 0 else TEXT, compressed, rsv=4) * 3
     for peer in peers:
         peer.send(data)
     rounds = []
@@ -169,7 +168,7 @@ def test_what_follows_what_takes_long_is_not_lost(serve, secure, no_time, host):
     site = Site(serve, secure, host)
     peer, other = site.connect(True), site.connect(True)
     bomb = frame(TEXT, deflate(b"x" * MEGABYTE), rsv=4)
-    peer.send(bomb + text("after") + raw.close(4000, "bye"))
+    peer.send(bomb + text("after") + close(4000, "bye"))
     other.send(bomb + text("after") + frame(3))
     for client, code in ((peer, 4000), (other, 1002)):
         assert [client.read_message(), client.read_message()] == [str(MEGABYTE), "after"]

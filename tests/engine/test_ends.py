@@ -9,7 +9,7 @@ import gevent
 import pytest
 from gevent.event import AsyncResult, Event
 from gevent.pywsgi import WSGIServer
-from kit import raw
+from kit import frames
 from kit.recorder import Recorder, connect
 
 import geventws
@@ -94,7 +94,7 @@ def test_what_came_before_the_end_may_still_be_taken(inside):
         return list(ws)
 
     def client(client):
-        client.send(raw.text("a") + raw.text("b"))
+        client.send(frames.text("a") + frames.text("b"))
         client.shut_down()
 
     assert inside(handler, client) == ["a", "b"]
@@ -157,7 +157,7 @@ def test_kill_on_close_leaves_alone_a_handler_that_is_done(host, log):
             done.append("end")
 
     site = host(handler)
-    client = site.connect("/", raw.text("a"))
+    client = site.connect("/", frames.text("a"))
     client.leave()
     site.settle()
     assert done == [["a"], "end"] and log() == [] and handler.kill_on_close is True
@@ -215,7 +215,7 @@ def test_the_socket_of_callbacks_is_closed_while_a_callback_sleeps(serve):
     app = Recorder()
     app.reply = lambda message: started.set() or go.wait() and None
     before = count_sockets()
-    client, _ws = connect(serve, app, raw.text("a"))
+    client, _ws = connect(serve, app, frames.text("a"))
     started.wait()
     listening = 1
     client.reset()
@@ -247,7 +247,7 @@ def test_an_interrupted_close_has_its_deadline_all_the_same(host, kind):
         Event().wait(0)
 
     client = host(handler).connect()
-    assert client.read_frame() == raw.Frame(raw.CLOSE, b"\x03\xe8")
+    assert client.read_frame() == frames.Frame(frames.CLOSE, b"\x03\xe8")
     assert ended.get() == (None, True, 1006, "the peer did not answer the close frame (close_timeout)")
 
 
@@ -278,7 +278,7 @@ def test_an_exit_in_a_handler_does_not_wait_for_the_client(host, kind):
             raise kind
 
     client = host(Route(handler, close_timeout=None)).connect()
-    assert client.read_frame() == raw.Frame(raw.CLOSE, b"\x03\xf3")
+    assert client.read_frame() == frames.Frame(frames.CLOSE, b"\x03\xf3")
     assert raised.get() == (kind, True, 1006)
     assert client.rest() == b""
 
@@ -299,9 +299,9 @@ def test_an_answer_that_has_come_is_read_before_close_timeout_counts(host, big):
         closing.join()
         seen.set((ws.close_code, ws.close_reason))
 
-    client = host(handler).connect("/", raw.text("go"))
-    assert client.read_frame().opcode == raw.CLOSE
-    client.send((raw.binary(b"x" * 200_000) if big else b"") + raw.close(1000, "bye"))
+    client = host(handler).connect("/", frames.text("go"))
+    assert client.read_frame().opcode == frames.CLOSE
+    client.send((frames.binary(b"x" * 200_000) if big else b"") + frames.close(1000, "bye"))
     time.sleep(HELD_UP)
     assert seen.get() == (1000, "bye")
 
@@ -317,7 +317,7 @@ def test_a_message_that_has_come_is_read_before_the_timeout_of_wait_counts(host,
 
     client = host(handler).connect()
     ready.wait()
-    client.send(raw.text("x" * size))
+    client.send(frames.text("x" * size))
     time.sleep(HELD_UP)
     assert seen.get() == "x" * size
 
@@ -329,8 +329,8 @@ def test_a_message_that_has_not_come_is_none_after_it(inside):
         return ws.wait()
 
     def client(client):
-        client.send(raw.text("late")[:3])
+        client.send(frames.text("late")[:3])
         gevent.sleep(0.2)
-        client.send(raw.text("late")[3:])
+        client.send(frames.text("late")[3:])
 
     assert inside(handler, client) == "late"

@@ -10,8 +10,8 @@ import gevent
 import pytest
 from gevent import pywsgi
 from gevent.event import Event
-from kit import raw
 from kit.deflates import inflater
+from kit.frames import BINARY, CLOSE, CONTINUATION, MASK_KEY, PING, TEXT, binary, close, close_payload, frame, text
 
 from geventws import ConnectionClosed, WebSocketApplication, WebSocketServer, WebSocketWSGI, connect
 from geventws.engine.intake import find_fast_path
@@ -27,10 +27,10 @@ NOISE = 80 * 1024
 """Bytes that the test, gevent and what all connections share allocate meanwhile."""
 
 
-def deflated(opcode: int, payload: bytes, key: bytes | None = raw.MASK_KEY) -> bytes:
+def deflated(opcode: int, payload: bytes, key: bytes | None = MASK_KEY) -> bytes:
     compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
     data = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
-    return raw.frame(opcode, data[:-4], rsv=4, key=key)
+    return frame(opcode, data[:-4], rsv=4, key=key)
 
 
 def wide(size: int) -> bytes:
@@ -39,23 +39,23 @@ def wide(size: int) -> bytes:
 
 def fragments(payload: bytes, size: int) -> bytes:
     parts = [payload[at : at + size] for at in range(0, len(payload), size)]
-    first, last = raw.frame(raw.TEXT, parts[0], fin=False), raw.frame(raw.CONTINUATION, parts[-1])
-    return first + b"".join(raw.frame(raw.CONTINUATION, part, fin=False) for part in parts[1:-1]) + last
+    first, last = frame(TEXT, parts[0], fin=False), frame(CONTINUATION, parts[-1])
+    return first + b"".join(frame(CONTINUATION, part, fin=False) for part in parts[1:-1]) + last
 
 
 # What is sent, how many messages it is, and how many times the limit may be held.
 ATTACKS = {
-    "large deflated texts with a wide character": (deflated(raw.TEXT, wide(LIMIT)), 40, 5),
-    "deflated texts with a wide character": (deflated(raw.TEXT, wide(16 * 1024)), 400, 2),
-    "deflated zeros": (deflated(raw.BINARY, bytes(LIMIT)), 40, 2),
-    "large texts with a wide character": (raw.frame(raw.TEXT, wide(LIMIT)), 12, 5),
-    "texts with a wide character": (raw.frame(raw.TEXT, wide(8000)), 400, 2),
-    "large binary messages": (raw.binary(bytes(LIMIT)), 12, 2),
-    "large texts": (raw.text("a" * LIMIT), 12, 2),
-    "large texts of two bytes a character": (raw.text("\xe9" * (LIMIT // 2)), 12, 2),
+    "large deflated texts with a wide character": (deflated(TEXT, wide(LIMIT)), 40, 5),
+    "deflated texts with a wide character": (deflated(TEXT, wide(16 * 1024)), 400, 2),
+    "deflated zeros": (deflated(BINARY, bytes(LIMIT)), 40, 2),
+    "large texts with a wide character": (frame(TEXT, wide(LIMIT)), 12, 5),
+    "texts with a wide character": (frame(TEXT, wide(8000)), 400, 2),
+    "large binary messages": (binary(bytes(LIMIT)), 12, 2),
+    "large texts": (text("a" * LIMIT), 12, 2),
+    "large texts of two bytes a character": (text("\xe9" * (LIMIT // 2)), 12, 2),
     "texts in fragments": (fragments(wide(LIMIT), 1000), 12, 5),
-    "tiny texts with a wide character": (raw.frame(raw.TEXT, WIDE) * 1000, 30_000, 2),
-    "tiny binary messages": (raw.binary(b"ab") * 1000, 30_000, 2),
+    "tiny texts with a wide character": (frame(TEXT, WIDE) * 1000, 30_000, 2),
+    "tiny binary messages": (binary(b"ab") * 1000, 30_000, 2),
 }
 
 
@@ -151,7 +151,7 @@ def test_what_waits_for_a_busy_handler_is_bounded(serve: Any, secure: Any, host:
     busy = Busy()
     client = serve_busy(serve, busy, host, secure).connect(**DEFLATE)
     busy.seen.wait()
-    data = frames * (count // 1000 if "tiny" in attack else count) + raw.close()
+    data = frames * (count // 1000 if "tiny" in attack else count) + close()
     with Traced() as traced:
         pushing = gevent.spawn(client.send, data)
         until(lambda: busy.ws._stream.paused)
@@ -168,8 +168,8 @@ def test_what_waits_for_a_busy_handler_is_bounded(serve: Any, secure: Any, host:
 def test_the_client_is_bounded_too(scripted: Any, certificate: Any, tls: Any, over: str, attack: str) -> None:
     _frames, count, times = ATTACKS[attack]
     payload = wide(LIMIT if "large" in attack else 8000)
-    make = deflated if "deflated" in attack else raw.frame
-    data = make(raw.TEXT, payload, key=None) * count + raw.frame(raw.CLOSE, raw.close_payload(1000), key=None)
+    make = deflated if "deflated" in attack else frame
+    data = make(TEXT, payload, key=None) * count + frame(CLOSE, close_payload(1000), key=None)
     pair = {"certfile": certificate["certfile"], "keyfile": certificate["keyfile"]} if over == "TLS" else {}
 
     def script(peer: Any) -> None:
@@ -248,8 +248,8 @@ def test_a_close_while_much_is_kept_drops_it_and_is_answered(serve: Any) -> None
     codes: list[int] = []
     client = serve(WebSocketWSGI(handler, max_message_size=LIMIT, origins=None)).connect(**DEFLATE)
     client.send(ATTACKS["deflated texts with a wide character"][0] * 100)
-    assert client.read_frame().opcode == raw.CLOSE
-    client.send(raw.close())
+    assert client.read_frame().opcode == CLOSE
+    client.send(close())
     assert client.rest() == b""
     assert codes == [1000]
 
@@ -259,14 +259,14 @@ def test_pings_in_one_read_are_answered_in_slices(join: Any) -> None:
     count = 5000
     client = join(lambda ws: ws.wait())
     with Traced() as traced:
-        client.send(raw.frame(raw.PING, b"x" * 100) * count)
+        client.send(frame(PING, b"x" * 100) * count)
         for _ in range(count):
             client.expect(b"\x8a\x64" + b"x" * 100)
         assert traced.peak < SLACK + 1_200_000  # the client's own frames, and what it has read
     client.leave()
 
 
-TINY = raw.frame(raw.CONTINUATION, "\u0101", fin=False)  # a character of two bytes, for which Python takes 76
+TINY = frame(CONTINUATION, "\u0101", fin=False)  # a character of two bytes, for which Python takes 76
 
 
 @pytest.mark.parametrize("over", ["TCP", "TLS"])
@@ -285,7 +285,7 @@ def test_tiny_pieces_are_bounded(serve: Any, secure: Any, over: str, waits: bool
     client = serve(application, **(secure if over == "TLS" else {})).connect()
     until(lambda: sockets)
     count = limit // 2 - 1
-    data = raw.frame(raw.TEXT, "", fin=False) + TINY * count
+    data = frame(TEXT, "", fin=False) + TINY * count
     with Traced() as traced:
         pushing = gevent.spawn(client.send, data)
         if waits:
@@ -295,7 +295,7 @@ def test_tiny_pieces_are_bounded(serve: Any, secure: Any, over: str, waits: bool
         check_held(sockets[0], traced, 2, limit)
     go.set()
     pushing.get()
-    client.send(raw.frame(raw.CONTINUATION, "\u0101"))
+    client.send(frame(CONTINUATION, "\u0101"))
     client.expect_close()
     assert result == ["\u0101" * (count + 1)]
 
@@ -305,10 +305,10 @@ def test_a_message_in_pieces_is_measured_in_bytes(serve: Any) -> None:
     options = {"streaming": True, "max_message_size": 1000, "origins": None}
     site = serve(WebSocketWSGI(lambda ws: result.append(ws.wait()), **options))
     client = site.connect()
-    client.send(raw.text("\xe9" * 500))
+    client.send(text("\xe9" * 500))
     client.expect_close()
     client = site.connect()
-    client.send(raw.text("\xe9" * 501))
+    client.send(text("\xe9" * 501))
     client.expect_close(1009, None)
     assert result == ["\xe9" * 500, None]
 

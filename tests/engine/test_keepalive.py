@@ -7,7 +7,7 @@ import time
 import gevent
 import pytest
 from gevent.event import Event
-from kit import raw
+from kit import frames
 
 from geventws import WebSocketWSGI
 
@@ -29,10 +29,10 @@ def test_wait_waits_from_when_it_is_called(join):
         seen.append(ws.wait(timeout=0.3))
 
     client = join(handler)
-    client.send(raw.text("compute"))
+    client.send(frames.text("compute"))
     client.expect(b"\x81\x05ready")
     gevent.sleep(0.05)
-    client.send(raw.text("in time"))
+    client.send(frames.text("in time"))
     client.expect_close()
     assert seen == ["in time"]
 
@@ -46,10 +46,10 @@ def test_close_waits_from_when_it_is_called(join):
         seen.append((ws.close_code, ws.close_reason))
 
     client = join(handler, close_timeout=0.3)
-    client.send(raw.text("compute"))
-    assert client.read_frame().opcode == raw.CLOSE
+    client.send(frames.text("compute"))
+    assert client.read_frame().opcode == frames.CLOSE
     gevent.sleep(0.05)
-    client.send(raw.close(1000, "bye"))
+    client.send(frames.close(1000, "bye"))
     client.site.settle()
     assert seen == [(1000, "bye")]
 
@@ -63,7 +63,7 @@ def test_a_peer_has_all_the_time_to_take_what_is_sent(join, log):
         ws.send(b"x" * 10_000_000)
 
     client = join(handler, send_timeout=0.3, receive_buffer=16384)
-    client.send(raw.text("compute"))
+    client.send(frames.text("compute"))
     held_up.wait()
     gevent.sleep(0.1)
     assert client.read_frame().payload == b"x" * 10_000_000
@@ -80,13 +80,13 @@ def test_a_peer_is_not_given_up_whose_pong_was_not_read(serve, secure, log, over
 
     client = serve(echo, **(secure if over == "TLS" else {})).connect()
     ping = client.read_frame()
-    client.send(raw.frame(raw.PONG, ping.payload))
+    client.send(frames.frame(frames.PONG, ping.payload))
     time.sleep(HELD_UP)
-    client.send(raw.text("alive"))
+    client.send(frames.text("alive"))
     frame = client.read_frame()
-    while frame.opcode == raw.PING:
-        client.send(raw.frame(raw.PONG, frame.payload))
+    while frame.opcode == frames.PING:
+        client.send(frames.frame(frames.PONG, frame.payload))
         frame = client.read_frame()
-    assert frame == raw.Frame(raw.TEXT, b"alive")
+    assert frame == frames.Frame(frames.TEXT, b"alive")
     assert log() == []
     client.close()

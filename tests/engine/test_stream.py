@@ -12,7 +12,7 @@ import gevent
 import pytest
 from gevent import pywsgi
 from gevent.event import Event
-from kit import raw
+from kit import frames
 
 from geventws import WebSocketServer, WebSocketWSGI
 
@@ -31,8 +31,8 @@ def test_keepalive_pings_come_and_pongs_keep_alive(join):
     for _ in range(4):
         frame = client.read_frame()
         times.append(time.monotonic())
-        assert frame.opcode == raw.PING and len(frame.payload) == 4
-        client.send(raw.frame(raw.PONG, frame.payload))
+        assert frame.opcode == frames.PING and len(frame.payload) == 4
+        client.send(frames.frame(frames.PONG, frame.payload))
     assert all(0.03 < later - earlier < 1 for earlier, later in itertools.pairwise(times))
     client.leave()
 
@@ -41,10 +41,10 @@ def test_any_byte_counts_as_life(join):
     client = join(echo, ping_interval=0.05, ping_timeout=0.1)
     pings = 0
     while pings < 4:
-        if client.read_frame().opcode == raw.PING:
+        if client.read_frame().opcode == frames.PING:
             pings += 1
-            client.send(raw.text("alive")[:1])
-            client.send(raw.text("alive")[1:])
+            client.send(frames.text("alive")[:1])
+            client.send(frames.text("alive")[1:])
     client.close()
 
 
@@ -56,9 +56,9 @@ def test_silent_peer_is_given_up(join, log):
 
     client = join(handler, ping_interval=0.05, ping_timeout=0.1)
     frame = client.read_frame()
-    while frame.opcode == raw.PING:
+    while frame.opcode == frames.PING:
         frame = client.read_frame()
-    assert (frame.opcode, frame.payload) == (raw.CLOSE, raw.close_payload(1011, "keepalive ping timeout"))
+    assert (frame.opcode, frame.payload) == (frames.CLOSE, frames.close_payload(1011, "keepalive ping timeout"))
     client.site.settle()
     assert seen == [None, 1011, True]
     (record,) = log()
@@ -115,15 +115,15 @@ def test_pongs_are_few_while_the_peer_reads_nothing(join):
     client = join(handler, receive_buffer=4096)
     full.wait()
     for number in range(20_000):
-        client.send(raw.frame(raw.PING, b"%05d" % number))
-    client.send(raw.text("pings are in"))
+        client.send(frames.frame(frames.PING, b"%05d" % number))
+    client.send(frames.text("pings are in"))
     received.wait()
     pongs = []
-    while (frame := client.read_frame()).opcode != raw.CLOSE:
-        if frame.opcode == raw.PONG:
+    while (frame := client.read_frame()).opcode != frames.CLOSE:
+        if frame.opcode == frames.PONG:
             pongs.append(frame.payload)
     assert pongs[-1] == b"19999" and len(pongs) < 100
-    client.send(raw.close())
+    client.send(frames.close())
     assert client.rest() == b""
 
 
@@ -146,7 +146,7 @@ def test_a_handler_that_never_waits_holds_the_peer_back(join):
     def push() -> None:
         nonlocal sent
         for number in range(count):
-            client.send(raw.binary(b"%05d" % number + b"x" * (size - 5)))
+            client.send(frames.binary(b"%05d" % number + b"x" * (size - 5)))
             sent += 1
 
     pushing = gevent.spawn(push)
@@ -164,7 +164,7 @@ def test_a_handler_that_never_waits_holds_the_peer_back(join):
 
 def test_a_burst_is_answered_in_one_segment(join):
     client = join(echo)
-    client.send(raw.text("hello") * 64)
+    client.send(frames.text("hello") * 64)
     assert client.read_some() == b"\x81\x05hello" * 64
     client.leave()
 
@@ -172,7 +172,7 @@ def test_a_burst_is_answered_in_one_segment(join):
 def test_one_message_is_answered_at_once(join):
     client = join(echo)
     for _ in range(3):
-        client.send(raw.text("a"))
+        client.send(frames.text("a"))
         client.expect(b"\x81\x01a")
     client.leave()
 
@@ -189,7 +189,7 @@ def test_what_is_corked_does_not_outlive_the_turn(join, pause):
             gevent.spawn(told.wait).join()
 
     client = join(handler, ping_interval=None)
-    client.send(raw.text("a") + raw.text("b"))
+    client.send(frames.text("a") + frames.text("b"))
     client.expect(b"\x81\x01a")
     told.set()
     client.expect_close()
@@ -215,8 +215,8 @@ def test_what_is_corked_is_sent_when_the_handler_waits_for_another_connection(se
     for client in (idle, relay, third):
         client.expect(b"\x81\x05ready")
     gevent.sleep(0)  # every handler is where it waits
-    relay.send(raw.text("a") + raw.text("b"))
-    third.send(raw.text("c"))
+    relay.send(frames.text("a") + frames.text("b"))
+    third.send(frames.text("c"))
     third.expect(b"\x81\x01c")
     relay.expect(b"\x81\x01a")
     ws_ended.set()

@@ -11,8 +11,8 @@ import gevent.ssl
 import pytest
 from gevent.pywsgi import WSGIServer
 from kit.certificate_app import application
+from kit.clients import RawClient
 from kit.hosts import GUNICORN, Host
-from kit.raw import RawClient
 
 from geventws import WebSocketServer
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from kit.clients import RawClient
 from kit.hosts import GUNICORN, ROOT, Host
-from kit.raw import RawClient
 
 PAGE = (ROOT / "docs" / "deployment.rst").read_text()
 HOOK = re.search(r"\n( {4}import os\n.*?def worker_exit\(.*?)\n\n\n", PAGE, re.S)

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import gevent
 import pytest
 from gevent import pywsgi
-from kit import hooks_app, raw
+from kit import frames, hooks_app
+from kit.clients import RawClient, handshake
 from kit.hosts import Host
 
 from geventws import WebSocketServer
@@ -28,10 +29,10 @@ def read() -> list[bytes]:
     return hooks_app.READ
 
 
-def converse(client: raw.RawClient, path: str) -> None:
-    client.open(raw.text("early"), path)
+def converse(client: RawClient, path: str) -> None:
+    client.open(frames.text("early"), path)
     client.expect(b"\x81\x05early")
-    client.send(raw.text("late"))
+    client.send(frames.text("late"))
     client.expect(b"\x81\x04late")
     client.leave(4000, "done")
 
@@ -74,7 +75,7 @@ def test_a_hook_that_reads_after_a_view_has_failed(serve, server_class, read):
     client.expect_close(1011)
     assert read == [b"", b""]
     client = site.dial()
-    client.send(raw.handshake("/fails/early"))
+    client.send(handshake("/fails/early"))
     assert client.read_head().status == "HTTP/1.1 500 INTERNAL SERVER ERROR"
     assert client.rest() == b"failed"
     assert read == [b""] * 4
@@ -95,7 +96,7 @@ def gunicorns() -> Iterator[dict[str, Host]]:
 def test_on_gunicorn(gunicorns, worker, site):
     host = gunicorns[worker].listening()
     before = len(host.lines)
-    with gevent.Timeout(10), raw.RawClient(host.port) as client:
+    with gevent.Timeout(10), RawClient(host.port) as client:
         converse(client, f"/{site}")
         host.wait_for(f'"GET /{site} HTTP/1.1" 101 ')
     assert not [line for line in host.lines[before:] if "Traceback" in line or "rror" in line or "WARN" in line]

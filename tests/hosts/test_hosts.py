@@ -9,7 +9,8 @@ import gevent
 import pytest
 import websocket
 import websockets.sync.client
-from kit import raw
+from kit import frames
+from kit.clients import RawClient, handshake
 from kit.eventlet_site import RESPONSE, request76
 from kit.hosts import COMMANDS, Host
 from websockets.exceptions import ConnectionClosed
@@ -46,8 +47,8 @@ def path() -> str:
     return str(next(numbers))
 
 
-def connect(host: Host, path: str, frames: bytes = b"", **changed) -> raw.RawClient:
-    client = raw.RawClient(host.port, host.tls)
+def connect(host: Host, path: str, frames: bytes = b"", **changed) -> RawClient:
+    client = RawClient(host.port, host.tls)
     client.open(frames, path, **changed)
     return client
 
@@ -60,7 +61,7 @@ def assert_one_access_line(host: Host, path: str, status: str = "101") -> None:
     """The log has one line for a path, also when a later request has been logged."""
     host.wait_for(f'"GET {path} HTTP')
     later = f"/page/{next(numbers)}"
-    with raw.RawClient(host.port, host.tls) as client:
+    with RawClient(host.port, host.tls) as client:
         client.send(f"GET {later} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
         assert client.read_head().status == "HTTP/1.1 200 OK"
         client.expect(b"page")
@@ -70,7 +71,7 @@ def assert_one_access_line(host: Host, path: str, status: str = "101") -> None:
 
 def test_the_answer_to_draft_76_is_one_write(host, path):
     """Clients of that time read once: over TLS, that is one record."""
-    with raw.RawClient(host.port, host.tls) as client:
+    with RawClient(host.port, host.tls) as client:
         client.send(request76(f"/drafts/{path}"))
         assert client.read_some().endswith(b"\r\n\r\n" + RESPONSE)
         client.send(b"\x00hello\xff")
@@ -111,33 +112,33 @@ def test_websocket_client(host, certificate, path):
     )
     try:
         for message in MESSAGES:
-            client.send(message, raw.TEXT if isinstance(message, str) else raw.BINARY)
+            client.send(message, frames.TEXT if isinstance(message, str) else frames.BINARY)
             opcode, data = client.recv_data()
-            assert (data.decode() if opcode == raw.TEXT else data) == message
+            assert (data.decode() if opcode == frames.TEXT else data) == message
         client.ping("?")
-        assert client.recv_data(control_frame=True) == (raw.PONG, b"?")
+        assert client.recv_data(control_frame=True) == (frames.PONG, b"?")
     finally:
         client.close(timeout=5)
     assert_one_access_line(host, f"/echo/{path}")
 
 
 def test_early_frames_and_nothing_but_frames(host, path):
-    early = raw.text("early") + raw.frame(raw.PING, b"1") + raw.binary(b"x" * 9000)
+    early = frames.text("early") + frames.frame(frames.PING, b"1") + frames.binary(b"x" * 9000)
     with connect(host, f"/echo/{path}", early) as client:
-        frames = [client.read_frame() for _ in range(3)]
-        data = [frame.payload for frame in frames if frame.opcode != raw.PONG]
+        received = [client.read_frame() for _ in range(3)]
+        data = [frame.payload for frame in received if frame.opcode != frames.PONG]
         assert data == [b"early", b"x" * 9000]
         client.leave()
     assert_one_access_line(host, f"/echo/{path}")
 
 
 def test_upgrade_behind_plain_requests_on_one_connection(host, path):
-    with raw.RawClient(host.port, host.tls) as client:
+    with RawClient(host.port, host.tls) as client:
         for _ in range(2):
             client.send(b"GET /page HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
             assert client.read_head().status == "HTTP/1.1 200 OK"
             client.expect(b"page")
-        client.open(raw.text("a"), f"/echo/{path}")
+        client.open(frames.text("a"), f"/echo/{path}")
         client.expect(b"\x81\x01a")
         client.leave()
     assert_one_access_line(host, f"/echo/{path}")
@@ -157,7 +158,7 @@ def test_failing_handler(host, path):
 def test_client_gone_while_sending(host, path, how):
     before = len(host.lines)
     client = connect(host, f"/pour/{path}")
-    assert client.read_frame().opcode == raw.BINARY
+    assert client.read_frame().opcode == frames.BINARY
     getattr(client, how)()
     assert_one_access_line(host, f"/pour/{path}")
     assert not [line for line in host.lines[before:] if "Traceback" in line or "rror" in line]
@@ -175,8 +176,8 @@ def test_a_handler_that_waits_for_something_else_is_told_of_the_end(host, path, 
 
 
 def test_behind_middleware(host, path):
-    with raw.RawClient(host.port, host.tls) as client:
-        assert client.open(raw.text("a"), f"/wrapped/{path}").get("x-wrapped") == "yes"
+    with RawClient(host.port, host.tls) as client:
+        assert client.open(frames.text("a"), f"/wrapped/{path}").get("x-wrapped") == "yes"
         client.expect(b"\x81\x01a")
         client.leave()
     assert_one_access_line(host, f"/wrapped/{path}")
@@ -185,7 +186,7 @@ def test_behind_middleware(host, path):
 @pytest.mark.parametrize("command", [name for name in COMMANDS if "gunicorn" in name])
 def test_behind_middleware_that_has_read_the_body(hosts, command, path):
     with gevent.Timeout(10), connect(hosts[command, False].listening(), f"/emptied/{path}") as client:
-        client.send(raw.text("a"))
+        client.send(frames.text("a"))
         client.expect(b"\x81\x01a")
         client.leave()
 
@@ -204,9 +205,9 @@ def test_behind_middleware_that_has_read_the_body(hosts, command, path):
 )
 def test_refused(host, path, route, changed, body, status):
     before = len(host.lines)
-    with raw.RawClient(host.port, host.tls) as client:
-        behind = raw.handshake(f"/page/behind/{path}") if body else b""
-        client.send(raw.handshake(f"/{route}/{path}", **changed) + body + behind)
+    with RawClient(host.port, host.tls) as client:
+        behind = handshake(f"/page/behind/{path}") if body else b""
+        client.send(handshake(f"/{route}/{path}", **changed) + body + behind)
         answer = client.read_head()
         assert answer.status.split()[1] == status
         client.read(int(answer.get("content-length")))

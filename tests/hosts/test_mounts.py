@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import gevent
 import pytest
 from gevent import pywsgi
-from kit import raw
+from kit import frames
+from kit.clients import RawClient
 from kit.hosts import Host
 from kit.mounts_app import ENDPOINTS, MOUNTS, application
 
@@ -26,12 +27,12 @@ def name(host) -> str:
     return f"{getattr(host[0], '__name__', host[0])}{' tls' * host[1]}"
 
 
-def converse(client: raw.RawClient, path: str) -> None:
+def converse(client: RawClient, path: str) -> None:
     """Shake hands, with a message in the same segment; the stream holds the 101, frames, and nothing else."""
-    answer = client.open(raw.text("early") + raw.binary(b"bird"), path)
+    answer = client.open(frames.text("early") + frames.binary(b"bird"), path)
     assert [key for key, _ in answer.headers].count("Upgrade") == 1
     client.expect(b"\x81\x05early\x82\x04bird" if "callbacks" not in path else b"\x81\x05early")
-    client.send(raw.text("late"))
+    client.send(frames.text("late"))
     client.expect(b"\x81\x04late")
     client.leave(4000, "done")
 
@@ -68,7 +69,7 @@ def test_a_mount_on_gunicorn(gunicorns, way, worker):
     with gevent.Timeout(10):
         for endpoint in ENDPOINTS:
             path = f"/{way}/{endpoint}/{next(numbers)}"
-            with raw.RawClient(host.port, host.tls) as client:
+            with RawClient(host.port, host.tls) as client:
                 converse(client, path)
             host.wait_for(f'"GET {path} HTTP')
             assert host.statuses(path) == ["101"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import gevent
 import pytest
-from kit import raw
+from kit.clients import handshake
 from kit.pair_hosts import EXACT, GUESTS, IN_PROCESS, serving
 from kit.request_pairs import SPLITS, Case, check, converse, fetch_seen, make_cases, make_messages
 
@@ -56,7 +56,7 @@ def test_nothing_after_a_handshake_is_a_request(host: tuple[str, int]) -> None:
     name, port = host
     more = b"POST /second HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     with gevent.Timeout(60):
-        for pieces in ([raw.handshake("/first") + more], [raw.handshake("/first"), more]):
+        for pieces in ([handshake("/first") + more], [handshake("/first"), more]):
             received = converse(port, pieces)
             assert received.startswith(b"HTTP/1.1 101 " if name == "compat" else b"HTTP/1.1 200 ")
             assert received.count(b"HTTP/1.1 ") == 1

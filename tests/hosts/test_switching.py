@@ -6,7 +6,8 @@ from __future__ import annotations
 import gevent
 import pytest
 from gevent import pywsgi
-from kit import raw
+from kit import frames
+from kit.clients import RawClient, handshake
 from kit.eventlet_site import RESPONSE, request76
 from kit.mounts_app import MOUNTS, WAYS
 
@@ -22,7 +23,7 @@ def echo(ws):
         ws.send(message)
 
 
-def page_of(client: raw.RawClient, status: str = "500 Internal Server Error") -> bytes:
+def page_of(client: RawClient, status: str = "500 Internal Server Error") -> bytes:
     """Return the body of the one answer, which ends the connection."""
     answer = client.read_head()
     assert answer.status == f"HTTP/1.1 {status}"
@@ -42,7 +43,7 @@ def test_an_error_before_the_101_has_left_is_a_page(serve, server_class, hub_err
 
     site = serve(failing, server_class=server_class)
     with site.dial() as client:
-        client.send(raw.handshake() + raw.text("early"))
+        client.send(handshake() + frames.text("early"))
         assert page_of(client) == b"Internal Server Error"
     (line,) = site.access.wait()
     assert " 500 " in line
@@ -61,7 +62,7 @@ def test_a_start_response_of_another_greenlet_that_returns_nothing_is_told(serve
 
     site = serve(apart, server_class=server_class)
     with site.dial() as client:
-        client.send(raw.handshake())
+        client.send(handshake())
         page_of(client)
     assert "start_response returned None" in str(hub_errors[-1])
     hub_errors.clear()
@@ -87,7 +88,7 @@ def test_an_application_that_writes_to_nothing_is_told(serve, hub_errors):
     site = serve(forgetful)
     for path, status in (("/", "403 Forbidden"), ("/writes", "500 Internal Server Error")):
         with site.dial() as client:
-            client.send(raw.handshake(path))
+            client.send(handshake(path))
             page_of(client, status)
     assert "start_response returned None" in str(hub_errors[-1])
     hub_errors.clear()
@@ -99,7 +100,7 @@ def test_a_refusal_with_a_body_to_drop(serve, log, server_class, way):
     """It arrives, and what follows is not read as a request."""
     site = serve(way(echo), server_class=server_class)
     with site.dial() as client:
-        client.send(raw.handshake("/a/ws", content_length="5") + b"hello" + raw.handshake("/a/second"))
+        client.send(handshake("/a/ws", content_length="5") + b"hello" + handshake("/a/second"))
         assert b"the request has a body" in page_of(client, "400 Bad Request")
     (line,) = site.access.wait()
     site.settle()
@@ -112,7 +113,7 @@ def test_a_refusal_with_a_body_to_drop(serve, log, server_class, way):
 def test_a_refusal(serve, log, server_class, way):
     site = serve(way(echo), server_class=server_class)
     with site.dial() as client:
-        client.send(raw.handshake("/a/ws", origin="http://evil.example"))
+        client.send(handshake("/a/ws", origin="http://evil.example"))
         assert client.read_head().status.split()[1] in ("403", "200")  # some have an answer of their own
     assert len(log()) == 1
 

@@ -10,7 +10,9 @@ import wsgiref.util
 import gevent
 import pytest
 from gevent.pywsgi import WSGIHandler
-from kit import raw
+from kit import frames
+from kit.clients import Answer, RawClient, handshake
+from kit.handshakes import KEY
 
 from geventws import NoSocket, WebSocketWSGI
 from geventws.hosts.upgrade import find_host
@@ -25,7 +27,7 @@ def echo(ws):
         ws.send(message)
 
 
-def refusal(site, data: bytes) -> tuple[raw.Answer, str]:
+def refusal(site, data: bytes) -> tuple[Answer, str]:
     """Return the one answer to `data`, which must end the connection."""
     client = site.dial()
     client.send(data)
@@ -64,7 +66,7 @@ REFUSALS = {
     "no key": ({"sec_websocket_key": None}, "400 Bad Request", [], "no Sec-WebSocket-Key"),
     "short key": ({"sec_websocket_key": "dGhl"}, "400 Bad Request", [], "16 bytes"),
     "no base64": ({"sec_websocket_key": "*" * 22 + "=="}, "400 Bad Request", [], "16 bytes"),
-    "two keys": ({"more": [("Sec-WebSocket-Key", raw.KEY)]}, "400 Bad Request", [], "more than one"),
+    "two keys": ({"more": [("Sec-WebSocket-Key", KEY)]}, "400 Bad Request", [], "more than one"),
     "origin": ({"origin": "http://evil.example"}, "403 Forbidden", [], "evil.example"),
     "null origin": ({"origin": "null"}, "403 Forbidden", [], "null"),
     "bad subprotocols": ({"sec_websocket_protocol": "a b"}, "400 Bad Request", [], "Sec-WebSocket-Protocol"),
@@ -76,7 +78,7 @@ REFUSALS = {
 @pytest.mark.parametrize(("changed", "status", "headers", "why"), REFUSALS.values(), ids=REFUSALS)
 def test_refusal_is_an_http_answer_and_one_log_line(serve, log, changed, status, headers, why):
     site = serve(echo)
-    answer, body = refusal(site, raw.handshake("/room", **changed))
+    answer, body = refusal(site, handshake("/room", **changed))
     assert answer.status == f"HTTP/1.1 {status}"
     assert answer.headers == [
         ("Content-Type", "text/plain; charset=utf-8"),
@@ -94,21 +96,21 @@ def test_refusal_is_an_http_answer_and_one_log_line(serve, log, changed, status,
 
 
 def test_refusal_names_the_option_that_decides(serve, log):
-    refusal(serve(echo), raw.handshake(origin="http://evil.example"))
+    refusal(serve(echo), handshake(origin="http://evil.example"))
     assert "(option: origins)" in log()[0].getMessage()
 
 
 @pytest.mark.parametrize("character", ["\x00", "\x1b", "\x80", "\xff", "\t"])
 def test_what_the_client_wrote_is_shown_on_one_clean_line(serve, log, character):
-    answer, body = refusal(serve(echo), raw.handshake(origin=f"http://a{character}b"))
+    answer, body = refusal(serve(echo), handshake(origin=f"http://a{character}b"))
     assert answer.status == "HTTP/1.1 403 Forbidden"
     assert body.isprintable() and log()[0].getMessage().isprintable()
 
 
-@pytest.mark.parametrize("behind", [b"GET /second HTTP/1.1\r\nHost: a\r\n\r\n", raw.text("frame"), raw.handshake()])
+@pytest.mark.parametrize("behind", [b"GET /second HTTP/1.1\r\nHost: a\r\n\r\n", frames.text("frame"), handshake()])
 def test_nothing_behind_a_refused_request_is_taken_for_another(serve, behind):
     site = serve(echo)
-    answer, _ = refusal(site, raw.handshake(sec_websocket_version="12") + behind)
+    answer, _ = refusal(site, handshake(sec_websocket_version="12") + behind)
     assert answer.status == "HTTP/1.1 426 Upgrade Required"
     assert len(site.access) == 1 and site.errors == []
 
@@ -117,9 +119,9 @@ BODIES = {
     "never sent": ({"content_length": "5"}, b""),
     "begun": ({"content_length": "50"}, b"hello"),
     "sent": ({"content_length": "5"}, b"hello"),
-    "a request": ({"content_length": "5"}, b"hello" + raw.handshake()),
+    "a request": ({"content_length": "5"}, b"hello" + handshake()),
     "chunks": ({"transfer_encoding": "chunked"}, b"5\r\nhello\r\n0\r\n\r\n"),
-    "frames for chunks": ({"transfer_encoding": "chunked"}, raw.text("hello")),
+    "frames for chunks": ({"transfer_encoding": "chunked"}, frames.text("hello")),
     "long": ({"content_length": "1000000"}, b"x" * 1000000),
     "asks first": ({"content_length": "5", "expect": "100-continue"}, b""),
 }
@@ -128,13 +130,13 @@ BODIES = {
 @pytest.mark.parametrize("changed, body", BODIES.values(), ids=BODIES)
 def test_body_on_an_upgrade_is_refused_and_neither_hangs_nor_is_parsed(serve, log, changed, body):
     site = serve(echo)
-    answer, why = refusal(site, raw.handshake(**changed) + body)
+    answer, why = refusal(site, handshake(**changed) + body)
     assert answer.status == "HTTP/1.1 400 Bad Request" and "body" in why
     assert len(log()) == len(site.access) == 1 and complaints(site) == []
 
 
 def test_content_length_0_is_no_body(serve):
-    serve(echo).connect(content_length="0", frames=raw.text("a")).expect(b"\x81\x01a")
+    serve(echo).connect(content_length="0", frames=frames.text("a")).expect(b"\x81\x01a")
 
 
 @pytest.mark.parametrize(
@@ -149,14 +151,14 @@ def test_content_length_0_is_no_body(serve):
     ],
 )
 def test_handshakes_that_are_fine(serve, changed):
-    client = serve(echo).connect(frames=raw.text("early"), **changed)
+    client = serve(echo).connect(frames=frames.text("early"), **changed)
     client.expect(b"\x81\x05early")
     client.leave()
 
 
 def test_handshake_byte_by_byte(serve):
     client = serve(echo).dial()
-    for byte in raw.handshake() + raw.text("slow"):
+    for byte in handshake() + frames.text("slow"):
         client.send(bytes((byte,)))
         gevent.sleep(0)
     client.read_head()
@@ -192,16 +194,16 @@ def test_without_an_access_log_only_a_handler_of_its_own_is_asked_for_a_line(ser
 def test_early_frames_reach_the_handler(serve, secure, use_tls, size):
     site = serve(echo, **(secure if use_tls else {}))
     message = b"x" * size
-    client = site.connect(frames=raw.binary(message) + raw.frame(raw.PING, b"?") + raw.text("behind"))
+    client = site.connect(frames=frames.binary(message) + frames.frame(frames.PING, b"?") + frames.text("behind"))
     received = [client.read_frame() for _ in range(3)]
-    assert sorted(frame.opcode for frame in received) == [raw.TEXT, raw.BINARY, raw.PONG]
-    assert [frame.payload for frame in received if frame.opcode != raw.PONG] == [message, b"behind"]
+    assert sorted(frame.opcode for frame in received) == [frames.TEXT, frames.BINARY, frames.PONG]
+    assert [frame.payload for frame in received if frame.opcode != frames.PONG] == [message, b"behind"]
     client.leave()
 
 
 @pytest.mark.parametrize("cut", range(1, 14))
 def test_early_part_of_a_frame(serve, cut):
-    data = raw.text("message")
+    data = frames.text("message")
     client = serve(echo).connect(frames=data[:cut])
     client.send(data[cut:])
     client.expect(b"\x81\x07message")
@@ -211,7 +213,7 @@ def test_early_part_of_a_frame(serve, cut):
 def test_early_close(serve):
     taken = []
     site = serve(WebSocketWSGI(lambda ws: taken.extend([ws.wait(), ws.wait(), ws.close_code, ws.close_reason])))
-    client = site.connect(frames=raw.text("a") + raw.close(1001, "off"))
+    client = site.connect(frames=frames.text("a") + frames.close(1001, "off"))
     client.expect_close(1001, "off", answer=False)
     client.close()
     site.settle()
@@ -219,7 +221,7 @@ def test_early_close(serve):
 
 
 def test_early_breach(serve):
-    client = serve(echo).connect(frames=raw.frame(raw.TEXT, "unmasked", key=None))
+    client = serve(echo).connect(frames=frames.frame(frames.TEXT, "unmasked", key=None))
     client.expect_close(1002, None)
 
 
@@ -282,7 +284,7 @@ MIDDLEWARE = [wrapping_start_response, wrapping_write, a_generator, a_list, copy
 @pytest.mark.parametrize("middleware", MIDDLEWARE)
 def test_behind_middleware(serve, log, middleware):
     site = serve(middleware(echo))
-    client = site.connect(frames=raw.text("early"))
+    client = site.connect(frames=frames.text("early"))
     client.expect(b"\x81\x05early")
     client.leave()
     site.settle()
@@ -293,7 +295,7 @@ def test_behind_middleware(serve, log, middleware):
 @pytest.mark.parametrize("middleware", MIDDLEWARE)
 def test_refused_behind_middleware(serve, middleware):
     site = serve(middleware(echo))
-    answer, _ = refusal(site, raw.handshake(content_length="5"))
+    answer, _ = refusal(site, handshake(content_length="5"))
     assert answer.status == "HTTP/1.1 400 Bad Request"
     assert len(site.access) == 1 and site.errors == []
 
@@ -306,8 +308,8 @@ def test_server_without_a_socket_is_one_clear_error(serve, capsys):
     with contextlib.closing(wsgiref.simple_server.make_server("127.0.0.1", 0, echo)) as server:
         server.close = server.server_close
         serving = gevent.get_hub().threadpool.spawn(server.handle_request)
-        with raw.RawClient(server.server_port) as client:
-            client.send(raw.handshake())
+        with RawClient(server.server_port) as client:
+            client.send(handshake())
             assert client.read_head().status == "HTTP/1.0 500 Internal Server Error"
             client.rest()
         serving.get()

@@ -1,6 +1,5 @@
 """A WebSocket client in raw bytes: it sends what it is told to, right or wrong, and reads what is on the wire.
 
-It has its own idea of a frame, written from RFC 6455 5.2 alone, so that it shares no mistake with the server.
 It runs on gevent's sockets, in the server's thread. Nothing here has a deadline of its own: the tests have.
 """
 
@@ -11,22 +10,10 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from gevent import socket as gsocket
+from kit.frames import BINARY, CLOSE, TEXT, Frame, close, close_payload, frame
+from kit.handshakes import ACCEPT, KEY
 
-KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # this key and its answer stand in RFC 6455 1.3
-ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-MASK_KEY = b"\x37\xfa\x21\x3d"
-HUGE = b"\x82\xff" + (1 << 30).to_bytes(8, "big") + MASK_KEY  # announces 1 GiB, which no default allows
-CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 RESET = struct.pack("ii", 1, 0)
-
-
-class Frame(NamedTuple):
-    """A frame as it came from the server."""
-
-    opcode: int
-    payload: bytes
-    fin: bool = True
-    rsv: int = 0
 
 
 class Answer(NamedTuple):
@@ -62,50 +49,6 @@ def handshake(
     pairs = [(name, value) for name, value in headers.items() if value is not None]
     lines = [f"{method} {path} {version}", *(f"{name}: {value}" for name, value in [*pairs, *more]), "", ""]
     return "\r\n".join(lines).encode("latin-1")
-
-
-def apply_mask(payload: bytes, key: bytes) -> bytes:
-    """RFC 6455 5.3, on one big integer."""
-    size = len(payload)
-    repeated = (key * (size // 4 + 1))[:size]
-    return (int.from_bytes(payload, "big") ^ int.from_bytes(repeated, "big")).to_bytes(size, "big")
-
-
-def frame(
-    opcode: int, payload: bytes | str = b"", *, fin: bool = True, rsv: int = 0, key: bytes | None = MASK_KEY
-) -> bytes:
-    """Return a client's frame; `key=None` leaves it unmasked."""
-    if isinstance(payload, str):
-        payload = payload.encode()
-    size, masked = len(payload), 0x80 if key is not None else 0
-    head = bytes((fin << 7 | rsv << 4 | opcode,))
-    if size < 126:
-        head += bytes((masked | size,))
-    elif size < 65536:
-        head += struct.pack("!BH", masked | 126, size)
-    else:
-        head += struct.pack("!BQ", masked | 127, size)
-    return head + (payload if key is None else key + apply_mask(payload, key))
-
-
-def text(message: str) -> bytes:
-    """Return a text message in one frame."""
-    return frame(TEXT, message)
-
-
-def binary(message: bytes) -> bytes:
-    """Return a binary message in one frame."""
-    return frame(BINARY, message)
-
-
-def close(code: int | None = 1000, reason: str = "") -> bytes:
-    """Return a close frame."""
-    return frame(CLOSE, close_payload(code, reason))
-
-
-def close_payload(code: int | None, reason: str = "") -> bytes:
-    """Return the payload of a close frame (RFC 6455 5.5.1)."""
-    return b"" if code is None else struct.pack("!H", code) + reason.encode()
 
 
 class RawClient:

@@ -10,7 +10,8 @@ from geventws import WebSocketApplication, WebSocketServer, WebSocketWSGI
 from geventws.engine.connection import Connection
 from geventws.engine.loop.poller import get_poller
 
-from . import raw
+from . import frames
+from .clients import RawClient
 
 HOSTS = ["blocking", "callbacks", "server", "tls"]
 
@@ -38,7 +39,7 @@ def connections() -> list[Connection]:
     return [channel for channel in get_poller().channels if isinstance(channel, Connection)]
 
 
-def open_three(site) -> tuple[list[raw.RawClient], list[Connection]]:
+def open_three(site) -> tuple[list[RawClient], list[Connection]]:
     """Return three clients, and their connections in the server."""
     clients, found = [], []
     for _ in range(3):
@@ -47,8 +48,8 @@ def open_three(site) -> tuple[list[raw.RawClient], list[Connection]]:
     return clients, found
 
 
-def check(client: raw.RawClient, message: str = "still here") -> None:
-    client.send(raw.text(message))
+def check(client: RawClient, message: str = "still here") -> None:
+    client.send(frames.text(message))
     assert client.read_message() == message
 
 

@@ -6,7 +6,8 @@ import errno
 from typing import Any
 
 import gevent
-from kit.raw import KEY, RawClient
+from kit.clients import RawClient
+from kit.handshakes import KEY
 
 KEYS = {"Sec-WebSocket-Key1": "4 @1  46546xW%0l 1 5", "Sec-WebSocket-Key2": "12998 5 Y3 1  .P00"}
 REPLY = (

@@ -1,23 +1,71 @@
-"""Bytes for the tests of the sans-I/O modules, and a reference for the scan, written apart from the package.
+"""Bytes on the wire: frames are built, read and fed here, and a reference for the scan, written apart from the package.
 
-The reference reads as RFC 6455 5.2 does and cares for nothing else: one frame at a time, one byte at a time.
+It is written from RFC 6455 5.2 alone, and imports nothing of geventws, so that it shares no mistake with it.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-KEY = b"\x37\xfa\x21\x3d"  # the one of RFC 6455 5.7
+MASK_KEY = b"\x37\xfa\x21\x3d"  # the one of RFC 6455 5.7
+HUGE = b"\x82\xff" + (1 << 30).to_bytes(8, "big") + MASK_KEY  # announces 1 GiB, which no default allows
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+RSV1, RSV2, RSV3 = 4, 2, 1
 
-CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x80, 0x81, 0x82, 0x88, 0x89, 0x8A
-FIN = 0x80
+
+class Frame(NamedTuple):
+    """A frame, as it came or is to go."""
+
+    opcode: int
+    payload: bytes = b""
+    fin: bool = True
+    rsv: int = 0
+
+    @property
+    def head(self) -> int:
+        """The first byte on the wire."""
+        return self.fin << 7 | self.rsv << 4 | self.opcode
+
+    def encode(self, key: bytes | None = MASK_KEY, form: int | None = None) -> bytes:
+        """Return the bytes, masked with `key` unless that is None; `form` is that of lengths()."""
+        start = bytes([self.head]) + lengths(len(self.payload), key is not None, form)
+        return start + (self.payload if key is None else key + apply_mask(self.payload, key))
 
 
-def xor(data: bytes, key: bytes, offset: int = 0) -> bytes:
-    """Return data, masked or unmasked (RFC 6455 5.3)."""
-    return bytes(byte ^ key[(offset + i) % 4] for i, byte in enumerate(data))
+def frame(
+    opcode: int,
+    payload: bytes | str = b"",
+    *,
+    fin: bool = True,
+    rsv: int = 0,
+    key: bytes | None = MASK_KEY,
+    form: int | None = None,
+) -> bytes:
+    """Return a client's frame; `key=None` leaves it unmasked, as a server's is."""
+    body = payload.encode() if isinstance(payload, str) else payload
+    return Frame(opcode, body, fin, rsv).encode(key, form)
+
+
+def text(message: str) -> bytes:
+    """Return a text message in one frame."""
+    return frame(TEXT, message)
+
+
+def binary(message: bytes) -> bytes:
+    """Return a binary message in one frame."""
+    return frame(BINARY, message)
+
+
+def close(code: int | None = 1000, reason: str = "") -> bytes:
+    """Return a close frame."""
+    return frame(CLOSE, close_payload(code, reason))
+
+
+def close_payload(code: int | None, reason: str = "") -> bytes:
+    """Return the payload of a close frame (RFC 6455 5.5.1)."""
+    return b"" if code is None else struct.pack("!H", code) + reason.encode()
 
 
 def lengths(length: int, masked: bool, form: int | None = None) -> bytes:
@@ -32,26 +80,22 @@ def lengths(length: int, masked: bool, form: int | None = None) -> bytes:
     return bytes([bit | 127]) + struct.pack(">Q", length)
 
 
-def frame(head: int, payload: bytes = b"", key: bytes | None = KEY, form: int | None = None) -> bytes:
-    """Return one frame; masked with `key` unless that is None."""
-    start = bytes([head]) + lengths(len(payload), key is not None, form)
-    return start + payload if key is None else start + key + xor(payload, key)
+def apply_mask(data: bytes, key: bytes, offset: int = 0) -> bytes:
+    """Return data, masked or unmasked (RFC 6455 5.3), on one big integer; `offset` is its place in the payload."""
+    size, turn = len(data), offset % 4
+    repeated = ((key[turn:] + key[:turn]) * (size // 4 + 1))[:size]
+    return (int.from_bytes(data, "big") ^ int.from_bytes(repeated, "big")).to_bytes(size, "big")
 
 
-def unmasked(head: int, payload: bytes = b"") -> bytes:
-    """Return one frame as a server sends it."""
-    return frame(head, payload, None)
-
-
-def read_frames(data: bytes) -> list[tuple[int, bytes]]:
-    """Return the heads and payloads of whole, good frames, masked or not."""
+def read_frames(data: bytes) -> list[Frame]:
+    """Return the frames of bytes that hold nothing but whole, good ones, masked or not."""
     found = []
     while data:
         masked = bool(data[1] & 0x80)
         status, consumed, frames, _next, clear = scan(data, 1 << 62, 0x70, masked, 1)
         assert status in ("MORE", "FULL") and frames, f"no whole frame: {data[:20]!r}"
         start, length, _key, head = frames[0]
-        found.append((head, clear[start : start + length]))
+        found.append(Frame(head & 0x0F, clear[start : start + length], bool(head & 0x80), head >> 4 & 7))
         data = data[consumed:]
     return found
 
@@ -115,7 +159,7 @@ def scan(data: bytes, limit: int, reserved: int, masked: bool, max_frames: int) 
         if end > len(data):
             return "PAYLOAD", at, frames, found, clear + data[at:]
         payload = data[at + start : end]
-        clear += data[at : at + start] + (xor(payload, key) if masked else payload)
+        clear += data[at : at + start] + (apply_mask(payload, key) if masked else payload)
         frames.append(found)
         at = end
     return "MORE", at, frames, None, clear + data[at:]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kit import raw
+from kit.clients import Answer
 
 PAGE = [("Content-Type", "text/plain"), ("Content-Length", "4")]
 
@@ -29,7 +29,7 @@ def echo(ws) -> None:
         ws.send(message)
 
 
-def request(site, data: bytes) -> tuple[raw.Answer, bytes]:
+def request(site, data: bytes) -> tuple[Answer, bytes]:
     """Return the answer to a request that gets no 101, and its body; the connection must end."""
     client = site.dial()
     client.send(data)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gevent.event import AsyncResult
-from kit.raw import RawClient
+from kit.clients import RawClient
 
 from geventws import WebSocketApplication
 

@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 from kit import deflates
-from kit.wire import BINARY, CLOSE, CONTINUATION, FIN, KEY, PING, TEXT, frame
+from kit.frames import BINARY, CLOSE, CONTINUATION, MASK_KEY, PING, RSV1, TEXT, frame
 
 from geventws.protocol.connection import WebSocketProtocol
 from geventws.protocol.hixie76 import HixieProtocol
 from geventws.protocol.memory import LEAST_AHEAD, SLACK, measure, read_ahead
 
 LIMIT = 40_000
-RSV1 = 0x40
 NOTHING = memoryview(bytearray())
 
 LETTERS = ["a", "a", "\xe9", "\u20ac", "\U0001f600"]
@@ -28,14 +27,16 @@ def a_text(random: random.Random, most: int) -> bytes:
 
 def a_message(random: random.Random, deflate: bool) -> list[bytes]:
     """Return the frames of one."""
-    head, payload = (TEXT, a_text(random, LIMIT)) if random.random() < 0.6 else (BINARY, bytes(random.randrange(LIMIT)))
+    text = random.random() < 0.6
+    opcode, payload = (TEXT, a_text(random, LIMIT)) if text else (BINARY, bytes(random.randrange(LIMIT)))
+    rsv = 0
     if deflate and random.random() < 0.5:
-        head, payload = head | RSV1, deflates.raw(payload)
+        rsv, payload = RSV1, deflates.raw(payload)
     if random.random() < 0.6 or len(payload) < 2:
-        return [frame(head, payload)]
+        return [frame(opcode, payload, rsv=rsv)]
     at = random.randrange(1, len(payload))
     middle = [frame(PING, b"between")] * random.randrange(3)
-    return [frame(head & ~FIN, payload[:at]), *middle, frame(CONTINUATION, payload[at:])]
+    return [frame(opcode, payload[:at], fin=False, rsv=rsv), *middle, frame(CONTINUATION, payload[at:])]
 
 
 def a_stream(seed: int, deflate: bool) -> bytes:
@@ -122,8 +123,8 @@ def test_what_is_bounded_is_decoded_the_same(seed: int, deflate: bool) -> None:
 @pytest.mark.parametrize("client", [False, True])
 @pytest.mark.parametrize("message", ["\U0001f600" * 3, b"x" * 10, "x" * 3000, b"x" * 3000])
 def test_what_stops_is_kept_as_it_came_and_no_more_than_may_wait(client: bool, message: str | bytes) -> None:
-    head, payload = (TEXT, message.encode()) if isinstance(message, str) else (BINARY, message)
-    one = frame(head, payload, None if client else KEY)
+    opcode, payload = (TEXT, message.encode()) if isinstance(message, str) else (BINARY, message)
+    one = frame(opcode, payload, key=None if client else MASK_KEY)
     count = 200_000 // len(one)
     protocol = WebSocketProtocol(client=client, max_message_size=LIMIT)
     protocol.pending = []

@@ -6,33 +6,33 @@ import itertools
 from typing import Any
 
 import pytest
-from kit.wire import (
+from kit.frames import (
     BINARY,
     CLOSE,
     CONTINUATION,
-    KEY,
+    MASK_KEY,
     PING,
     PONG,
     TEXT,
     WAYS,
+    Frame,
     feed,
     frame,
     lengths,
     read_frames,
-    unmasked,
 )
 
 from geventws.frames import Opcode
 from geventws.protocol.connection import WebSocketProtocol
 
-FIRST_TEXT, FIRST_BINARY, MIDDLE = 0x01, 0x02, 0x00
-
 every_way = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 
 
 def sent(protocol: WebSocketProtocol) -> list[tuple[int, bytes]]:
-    """Return the heads and payloads of what the protocol would send."""
-    return read_frames(b"".join(protocol.output))
+    """Return the opcodes and payloads of what the protocol would send, which is whole messages."""
+    found = read_frames(b"".join(protocol.output))
+    assert all(one.fin and not one.rsv for one in found)
+    return [(one.opcode, one.payload) for one in found]
 
 
 def close(code: int, reason: bytes = b"") -> bytes:
@@ -49,7 +49,7 @@ def test_a_ping_is_answered_with_its_payload(way: Any, size: int) -> None:
     payload = bytes(range(255, 255 - size, -1))
     protocol = WebSocketProtocol()
     way(protocol, frame(PING, payload))
-    assert protocol.output == [unmasked(PONG, payload)]
+    assert protocol.output == [frame(PONG, payload, key=None)]
     assert protocol.controls == [(Opcode.PING, payload)]
     assert protocol.failure is None and not protocol.inbox
 
@@ -64,7 +64,7 @@ def test_pings_are_answered_in_order(way: Any) -> None:
 @every_way
 def test_a_ping_in_a_message_is_answered_before_its_end(way: Any) -> None:
     protocol = WebSocketProtocol()
-    way(protocol, frame(FIRST_TEXT, b"a") + frame(PING, b"\xff"))
+    way(protocol, frame(TEXT, b"a", fin=False) + frame(PING, b"\xff"))
     assert sent(protocol) == [(PONG, b"\xff")]
     way(protocol, frame(CONTINUATION, b"b"))
     assert list(protocol.inbox) == ["ab"]
@@ -73,7 +73,7 @@ def test_a_ping_in_a_message_is_answered_before_its_end(way: Any) -> None:
 @every_way
 def test_a_client_masks_its_pongs(way: Any) -> None:
     protocol = WebSocketProtocol(client=True)
-    way(protocol, unmasked(PING, b"abc"))
+    way(protocol, frame(PING, b"abc", key=None))
     assert sent(protocol) == [(PONG, b"abc")]
     assert protocol.output[0][1] == 0x83
 
@@ -113,8 +113,9 @@ BAD_CLOSES = {
 @pytest.mark.parametrize("payload", GOOD_CLOSES.values(), ids=GOOD_CLOSES)
 def test_a_close_is_answered_with_the_same(payload: bytes, client: bool, way: Any) -> None:
     protocol = WebSocketProtocol(client=client)
-    key = None if client else KEY
-    way(protocol, frame(TEXT, b"last", key) + frame(CLOSE, payload, key) + frame(TEXT, b"late", key) + b"\xff\xff")
+    key = None if client else MASK_KEY
+    last, late = frame(TEXT, b"last", key=key), frame(TEXT, b"late", key=key)
+    way(protocol, last + frame(CLOSE, payload, key=key) + late + b"\xff\xff")
     assert protocol.close_received and protocol.close_reply_pending
     assert not protocol.output and list(protocol.inbox) == ["last"]  # the last message comes first
     protocol.reply_to_close()
@@ -140,7 +141,7 @@ def test_a_close_that_breaks_a_rule(payload: bytes, code: int, way: Any) -> None
     assert protocol.failure is not None and protocol.failure.close_code == code
     assert not protocol.close_received and not protocol.output
     protocol.reply_to_close()
-    assert [(head, body[:2]) for head, body in sent(protocol)] == [(CLOSE, code.to_bytes(2, "big"))]
+    assert [(opcode, body[:2]) for opcode, body in sent(protocol)] == [(CLOSE, code.to_bytes(2, "big"))]
     assert protocol.close_code == code and list(protocol.inbox) == ["last"]
 
 
@@ -169,7 +170,7 @@ def test_what_comes_behind_a_close_is_dropped(behind: bytes, way: Any) -> None:
 @every_way
 def test_a_close_in_the_middle_of_a_message_ends_it_too(way: Any) -> None:
     protocol = WebSocketProtocol()
-    way(protocol, frame(FIRST_TEXT, b"half\xc3") + frame(CLOSE, close(1001, b"\xc3\xa9")) + frame(CONTINUATION))
+    way(protocol, frame(TEXT, b"half\xc3", fin=False) + frame(CLOSE, close(1001, b"\xc3\xa9")) + frame(CONTINUATION))
     assert (protocol.close_code, protocol.close_reason) == (1001, "é")
     assert not protocol.inbox and protocol.failure is None
 
@@ -212,7 +213,7 @@ def test_one_close_frame_is_sent() -> None:
 def test_the_close_frame(code: int | None, payload: bytes) -> None:
     protocol = WebSocketProtocol()
     protocol.send_close(code)
-    assert protocol.output == [unmasked(CLOSE, payload)]
+    assert protocol.output == [frame(CLOSE, payload, key=None)]
 
 
 @pytest.mark.parametrize(
@@ -249,8 +250,8 @@ def test_a_failure_is_answered_behind_the_replies_that_are_due(data: bytes, code
     assert sent(protocol) == [(PONG, b"1")] and not protocol.close_sent
     assert protocol.fast_path == 0 and protocol.receive_buffer() is None
     protocol.reply_to_close()
-    pong, (head, payload) = sent(protocol)
-    assert (head, payload[:2]) == (CLOSE, code.to_bytes(2, "big"))
+    pong, (opcode, payload) = sent(protocol)
+    assert (opcode, payload[:2]) == (CLOSE, code.to_bytes(2, "big"))
     assert protocol.close_sent and not protocol.close_received and protocol.close_code == code
     assert payload[2:].decode() == protocol.close_reason == str(protocol.failure) != ""
 
@@ -264,7 +265,7 @@ def test_a_failure_behind_our_close_is_not_answered() -> None:
     assert protocol.close_code == 1002
 
 
-@pytest.mark.parametrize("data", [b"\xff", frame(CLOSE, close(999)), frame(FIRST_TEXT, b"a") + frame(TEXT, b"b")])
+@pytest.mark.parametrize("data", [b"\xff", frame(CLOSE, close(999)), frame(TEXT, b"a", fin=False) + frame(TEXT, b"b")])
 def test_a_failure_stays_the_first(data: bytes) -> None:
     protocol = WebSocketProtocol()
     feed(protocol, data)
@@ -275,7 +276,7 @@ def test_a_failure_stays_the_first(data: bytes) -> None:
 
 # Where bytes may go: fast_path and receive_buffer
 
-NEW, OPEN, LIMIT = b"", frame(FIRST_BINARY, b"abc"), 1000
+NEW, OPEN, LIMIT = b"", frame(BINARY, b"abc", fin=False), 1000
 BIG = frame(BINARY, bytes(i % 251 for i in range(900)))
 PART = frame(CONTINUATION, bytes(9))[:-1]
 
@@ -292,7 +293,7 @@ PART = frame(CONTINUATION, bytes(9))[:-1]
         *((frame(PING, b"abc")[:cut], 0) for cut in range(1, 9)),
         (OPEN, 0),
         (OPEN + frame(PONG), 0),
-        (OPEN + frame(MIDDLE), 0),
+        (OPEN + frame(CONTINUATION, fin=False), 0),
         (OPEN[:-1], 0),
         (frame(CLOSE), 0),
         (b"\xff", 0),
@@ -306,10 +307,10 @@ def test_fast_path_says_whether_a_message_begins(data: bytes, limit: int) -> Non
 
 
 @pytest.mark.parametrize("client", [False, True])
-@pytest.mark.parametrize("head", [TEXT, BINARY])
-def test_the_rest_of_a_frame_is_received_into_its_buffer(head: int, client: bool) -> None:
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+def test_the_rest_of_a_frame_is_received_into_its_buffer(opcode: int, client: bool) -> None:
     body = bytes(i % 128 for i in range(900))
-    data = frame(head, body, None if client else KEY)
+    data = frame(opcode, body, key=None if client else MASK_KEY)
     start = len(data) - len(body)
     for begun, size in itertools.product((0, 1, 2, 3, 4, 5, 899), (1, 3, 4, 5, 500, 5000)):
         protocol = WebSocketProtocol(client=client)
@@ -324,8 +325,8 @@ def test_the_rest_of_a_frame_is_received_into_its_buffer(head: int, client: bool
             protocol.buffer_received(len(piece))
             at += len(piece)
         assert protocol.receive_buffer() is None
-        assert list(protocol.inbox) == [body if head == BINARY else body.decode()]
-        feed(protocol, frame(head, b"next", None if client else KEY))
+        assert list(protocol.inbox) == [body if opcode == BINARY else body.decode()]
+        feed(protocol, frame(opcode, b"next", key=None if client else MASK_KEY))
         assert len(protocol.inbox) == 2
 
 
@@ -360,18 +361,18 @@ def test_there_is_no_buffer_where_none_is_due(data: bytes) -> None:
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536])
 def test_a_server_sends_the_payload_as_it_is(size: int) -> None:
     body = bytes(i % 251 for i in range(size))
-    header, payload = WebSocketProtocol().encode(BINARY, body)
+    header, payload = WebSocketProtocol().encode(0x82, body)
     assert payload is body
-    assert header + body == unmasked(BINARY, body)
+    assert header + body == frame(BINARY, body, key=None)
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536])
 def test_a_client_masks_with_a_fresh_key(size: int) -> None:
     body = bytes(i % 251 for i in range(size))
     client = WebSocketProtocol(client=True)
-    header, payload = client.encode(TEXT, memoryview(body))
-    assert header + bytes(payload) == frame(TEXT, body, header[-4:])
-    assert len({client.encode(TEXT, b"")[0] for _ in range(64)}) > 60
+    header, payload = client.encode(0x81, memoryview(body))
+    assert header + bytes(payload) == frame(TEXT, body, key=header[-4:])
+    assert len({client.encode(0x81, b"")[0] for _ in range(64)}) > 60
 
 
 def test_control_frames_hold_125_bytes() -> None:
@@ -380,4 +381,4 @@ def test_control_frames_hold_125_bytes() -> None:
     with pytest.raises(ValueError):
         protocol.encode_control(Opcode.PING, bytes(126))
     client = WebSocketProtocol(client=True)
-    assert read_frames(client.encode_control(Opcode.PONG, b"abc")) == [(PONG, b"abc")]
+    assert read_frames(client.encode_control(Opcode.PONG, b"abc")) == [Frame(PONG, b"abc")]

@@ -1,25 +1,37 @@
-"""protocol.py: messages out of literal bytes, and every rule about them (RFC 6455 sections 5 and 8.1).
+"""connection.py: messages out of literal bytes, and every rule about them (RFC 6455 sections 5 and 8.1).
 
 Every case is fed whole, byte by byte and by sevens, through receive_data and through receive_buffer, alone and with
-bytes behind it. Control frames and closing are in test_protocol_close.py.
+bytes behind it. Control frames and closing are in test_closing.py.
 """
 
 from __future__ import annotations
 
-import time
 import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from kit.wire import BINARY, CONTINUATION, KEY, PING, PONG, TEXT, WAYS, feed, frame, lengths, receive, unmasked
+from kit.frames import (
+    BINARY,
+    CONTINUATION,
+    MASK_KEY,
+    PING,
+    PONG,
+    RSV1,
+    TEXT,
+    WAYS,
+    Frame,
+    feed,
+    frame,
+    lengths,
+    receive,
+)
 
 from geventws.exceptions import InvalidData, PayloadTooBig
 from geventws.protocol.connection import WebSocketProtocol
 from geventws.protocol.permessage_deflate import PerMessageDeflate
 
 MIB = 1 << 20
-FIRST_TEXT, FIRST_BINARY, MIDDLE = 0x01, 0x02, 0x00
 
 
 def check(
@@ -35,8 +47,8 @@ def check(
 
     Without a failure a message behind them is taken (unless they end in the middle: `trail`); with one, it is not.
     """
-    key = None if options.get("client") else KEY
-    trails = [(b"", []), (frame(TEXT, b"trail", key), ["trail"])] if trail else [(b"", [])]
+    key = None if options.get("client") else MASK_KEY
+    trails = [(b"", []), (frame(TEXT, b"trail", key=key), ["trail"])] if trail else [(b"", [])]
     for name, way in WAYS.items():
         for behind, last in trails:
             protocol = WebSocketProtocol(**options)
@@ -57,13 +69,14 @@ def test_a_message_of_one_frame(size: int) -> None:
     body = bytes(i % 251 for i in range(size))
     check(frame(BINARY, body), [body])
     check(frame(TEXT, b"x" * size), ["x" * size])
-    check(unmasked(BINARY, body), [body], client=True)
-    check(unmasked(TEXT, b"x" * size), ["x" * size], client=True)
+    check(frame(BINARY, body, key=None), [body], client=True)
+    check(frame(TEXT, b"x" * size, key=None), ["x" * size], client=True)
 
 
 def test_the_types_are_str_and_bytes() -> None:
     protocol = WebSocketProtocol()
-    feed(protocol, frame(TEXT) + frame(BINARY) + frame(BINARY, b"a") + frame(FIRST_BINARY, b"a") + frame(CONTINUATION))
+    feed(protocol, frame(TEXT) + frame(BINARY) + frame(BINARY, b"a"))
+    feed(protocol, frame(BINARY, b"a", fin=False) + frame(CONTINUATION))
     receive(protocol, frame(BINARY, b"abc"), 7)
     assert list(protocol.inbox) == ["", b"", b"a", b"a", b"abc"]
     assert [type(message) for message in protocol.inbox] == [str, bytes, bytes, bytes, bytes]
@@ -82,43 +95,55 @@ def test_the_next_message_begins_anywhere_in_the_bytes_at_hand() -> None:
         assert list(protocol.inbox) == ["one", b"x" * 200, "zwölf"], cut
 
 
+def first(payload: bytes) -> Frame:
+    return Frame(TEXT, payload, fin=False)
+
+
+def middle(payload: bytes) -> Frame:
+    return Frame(CONTINUATION, payload, fin=False)
+
+
+def last(payload: bytes) -> Frame:
+    return Frame(CONTINUATION, payload)
+
+
 FRAGMENTED = {
-    "two": [(FIRST_TEXT, b"Hel"), (CONTINUATION, b"lo")],
-    "three": [(FIRST_TEXT, b"H"), (MIDDLE, b"el"), (CONTINUATION, b"lo")],
-    "empty first": [(FIRST_TEXT, b""), (CONTINUATION, b"Hello")],
-    "empty last": [(FIRST_TEXT, b"Hello"), (CONTINUATION, b"")],
-    "empty middle": [(FIRST_TEXT, b"He"), (MIDDLE, b""), (MIDDLE, b""), (CONTINUATION, b"llo")],
-    "a ping between": [(FIRST_TEXT, b"Hel"), (PING, b""), (CONTINUATION, b"lo")],
-    "a pong between": [(FIRST_TEXT, b"Hel"), (PONG, b"\xff\xfe\xfd"), (CONTINUATION, b"lo")],
-    "pongs everywhere": [(PONG, b""), (FIRST_TEXT, b"H"), (PONG, b"\xc3"), (MIDDLE, b"ello"), (PONG, b"x" * 125),
-                         (CONTINUATION, b""), (PONG, b"late")],
+    "two": [first(b"Hel"), last(b"lo")],
+    "three": [first(b"H"), middle(b"el"), last(b"lo")],
+    "empty first": [first(b""), last(b"Hello")],
+    "empty last": [first(b"Hello"), last(b"")],
+    "empty middle": [first(b"He"), middle(b""), middle(b""), last(b"llo")],
+    "a ping between": [first(b"Hel"), Frame(PING), last(b"lo")],
+    "a pong between": [first(b"Hel"), Frame(PONG, b"\xff\xfe\xfd"), last(b"lo")],
+    "pongs everywhere": [Frame(PONG), first(b"H"), Frame(PONG, b"\xc3"), middle(b"ello"), Frame(PONG, b"x" * 125),
+                         last(b""), Frame(PONG, b"late")],
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("client", [False, True])
 @pytest.mark.parametrize("frames", FRAGMENTED.values(), ids=FRAGMENTED)
-def test_a_message_in_fragments(frames: list[tuple[int, bytes]], client: bool) -> None:
-    key = None if client else KEY
+def test_a_message_in_fragments(frames: list[Frame], client: bool) -> None:
     pongs = WebSocketProtocol()
-    output = b"".join(pongs.encode_control(10, payload) for head, payload in frames if head == PING)
-    data = b"".join(frame(head, payload, key) for head, payload in frames)
+    output = b"".join(pongs.encode_control(10, one.payload) for one in frames if one.opcode == PING)
+    data = b"".join(one.encode(None if client else MASK_KEY) for one in frames)
     if client:  # whose pongs have a random mask
-        data, output = data.replace(unmasked(PING), b""), b""
+        data, output = data.replace(frame(PING, key=None), b""), b""
     check(data, ["Hello"], output=output, client=client)
 
 
 def test_nothing_is_delivered_before_the_last_fragment() -> None:
-    data = frame(FIRST_BINARY, b"a") + frame(MIDDLE, b"b" * 70000) + frame(MIDDLE)
+    data = frame(BINARY, b"a", fin=False) + frame(CONTINUATION, b"b" * 70000, fin=False)
+    data += frame(CONTINUATION, fin=False)
     check(data, trail=False)
     check(data + frame(CONTINUATION, b"c"), [b"a" + b"b" * 70000 + b"c"])
 
 
 ORDER = {
     "a continuation of nothing": frame(CONTINUATION, b"x"),
-    "a first continuation of nothing": frame(MIDDLE),
-    "a text inside of a message": frame(FIRST_TEXT, b"a") + frame(TEXT, b"b"),
-    "an empty binary inside of a message": frame(FIRST_BINARY) + frame(BINARY),
-    "a fragment inside of a message": frame(FIRST_TEXT, b"a") + frame(FIRST_TEXT, b"b"),
+    "a first continuation of nothing": frame(CONTINUATION, fin=False),
+    "a text inside of a message": frame(TEXT, b"a", fin=False) + frame(TEXT, b"b"),
+    "an empty binary inside of a message": frame(BINARY, fin=False) + frame(BINARY),
+    "a fragment inside of a message": frame(TEXT, b"a", fin=False) + frame(TEXT, b"b", fin=False),
 }
 
 
@@ -128,7 +153,7 @@ def test_the_order_of_fragments(data: bytes) -> None:
 
 
 def test_a_continuation_behind_the_last_fragment() -> None:
-    check(frame(FIRST_TEXT, b"a") + frame(CONTINUATION) + frame(CONTINUATION), ["a"], failure=1002)
+    check(frame(TEXT, b"a", fin=False) + frame(CONTINUATION) + frame(CONTINUATION), ["a"], failure=1002)
 
 
 # Headers (RFC 6455 5.1, 5.2, 5.5): the bytes up to the one that breaks the rule
@@ -166,7 +191,7 @@ def test_a_header_that_breaks_a_rule_fails_with_the_byte_that_does(data: bytes) 
 
 @pytest.mark.parametrize("data", [b"\x81\x80", b"\x89\x80", b"\x88\x82", b"\x82\xff"])
 def test_a_servers_frame_is_not_masked(data: bytes) -> None:
-    check(unmasked(TEXT, b"before") + data, ["before"], failure=1002, client=True)
+    check(frame(TEXT, b"before", key=None) + data, ["before"], failure=1002, client=True)
     check(data[:-1], trail=False, client=True)
 
 
@@ -176,9 +201,9 @@ def test_what_rsv1_may_not_stand_on_when_compression_is_negotiated(head: int) ->
     accepted = PerMessageDeflate().accept([[]])
     assert accepted is not None
     for way in WAYS.values():
-        for start in (b"", frame(FIRST_TEXT, b"a")):
+        for start in (b"", frame(TEXT, b"a", fin=False)):
             protocol = WebSocketProtocol(extension=accepted[1])
-            way(protocol, start + frame(head))
+            way(protocol, start + frame(head & 0x0F, fin=head >= 0x80, rsv=head >> 4 & 7))
             assert protocol.failure is not None and protocol.failure.close_code == 1002
             assert not protocol.controls and not protocol.close_received and not protocol.output
 
@@ -189,7 +214,7 @@ HUGE = {"2^20+1": 2**20 + 1, "2^31-1": 2**31 - 1, "2^31": 2**31, "2^32-1": 2**32
         "2^32+1": 2**32 + 1, "2^63-1": 2**63 - 1}  # fmt: skip
 
 
-@pytest.mark.parametrize("head", [TEXT, BINARY, FIRST_TEXT, FIRST_BINARY])
+@pytest.mark.parametrize("head", [0x81, 0x82, 0x01, 0x02])
 @pytest.mark.parametrize("length", HUGE.values(), ids=HUGE)
 def test_a_huge_length_is_refused_with_its_last_byte_and_costs_nothing(length: int, head: int) -> None:
     data = bytes([head]) + lengths(length, True)
@@ -204,27 +229,28 @@ def test_a_huge_length_is_refused_with_its_last_byte_and_costs_nothing(length: i
 
 
 def test_a_huge_continuation_is_refused() -> None:
-    check(frame(FIRST_TEXT, b"a") + b"\x80" + lengths(2**63 - 1, True), failure=1009)
+    check(frame(TEXT, b"a", fin=False) + b"\x80" + lengths(2**63 - 1, True), failure=1009)
 
 
 @pytest.mark.parametrize("limit", [1, 100, 125, 126, 1000, 65535, 65536])
 @pytest.mark.parametrize("client", [False, True])
 def test_the_limit_is_the_largest_that_passes(limit: int, client: bool) -> None:
-    key = None if client else KEY
+    key = None if client else MASK_KEY
     options: dict[str, Any] = {"max_message_size": limit, "client": client, "trail": limit >= 5}
     for size in (limit - 1, limit):
-        check(frame(BINARY, bytes(size), key), [bytes(size)], **options)
-    check(frame(BINARY, bytes(limit + 1), key), failure=1009, **options)
-    check(frame(TEXT, b"x", key) + frame(TEXT, b"x" * (limit + 1), key), ["x"], failure=1009, **options)
+        check(frame(BINARY, bytes(size), key=key), [bytes(size)], **options)
+    check(frame(BINARY, bytes(limit + 1), key=key), failure=1009, **options)
+    check(frame(TEXT, b"x", key=key) + frame(TEXT, b"x" * (limit + 1), key=key), ["x"], failure=1009, **options)
 
 
 @pytest.mark.parametrize("first", [0, 1, 99, 100])
 @pytest.mark.parametrize("limit", [100])
 def test_the_limit_is_for_the_sum_of_the_fragments(first: int, limit: int) -> None:
     for size in (limit - 1, limit):
-        data = frame(FIRST_BINARY, bytes(first)) + frame(MIDDLE) + frame(CONTINUATION, bytes(max(size - first, 0)))
+        data = frame(BINARY, bytes(first), fin=False) + frame(CONTINUATION, fin=False)
+        data += frame(CONTINUATION, bytes(max(size - first, 0)))
         check(data, [bytes(max(size, first))], max_message_size=limit)
-    over = frame(FIRST_BINARY, bytes(first)) + frame(MIDDLE, bytes(limit + 1 - first))
+    over = frame(BINARY, bytes(first), fin=False) + frame(CONTINUATION, bytes(limit + 1 - first), fin=False)
     check(over, failure=1009, max_message_size=limit)
     check(over[: -(limit + 1 - first)], failure=1009, max_message_size=limit)  # at its header
     check(frame(BINARY, bytes(limit)) + over, [bytes(limit)], failure=1009, max_message_size=limit)
@@ -237,11 +263,12 @@ def test_the_limit_is_in_bytes() -> None:
 
 def test_the_limit_is_not_for_control_frames() -> None:
     check(frame(PONG, bytes(125)), max_message_size=5)
-    check(frame(FIRST_TEXT, b"abcde") + frame(PONG, bytes(125)) + frame(CONTINUATION), ["abcde"], max_message_size=5)
+    data = frame(TEXT, b"abcde", fin=False) + frame(PONG, bytes(125)) + frame(CONTINUATION)
+    check(data, ["abcde"], max_message_size=5)
 
 
 def test_the_error_names_the_limit_and_the_size() -> None:
-    fragments = frame(FIRST_BINARY, bytes(77)) + frame(CONTINUATION, b"x")
+    fragments = frame(BINARY, bytes(77), fin=False) + frame(CONTINUATION, b"x")
     for data in (frame(BINARY, bytes(78)), frame(BINARY, bytes(77)) + frame(BINARY, bytes(78)), fragments):
         protocol = WebSocketProtocol(max_message_size=77)
         feed(protocol, data)
@@ -254,7 +281,7 @@ def test_the_size_of_what_inflates_is_not_known() -> None:
     assert accepted is not None
     deflate = accepted[1]
     protocol = WebSocketProtocol(max_message_size=77, extension=deflate)
-    feed(protocol, frame(0x40 | BINARY, deflate.compress(bytes(78))))
+    feed(protocol, frame(BINARY, deflate.compress(bytes(78)), rsv=RSV1))
     assert isinstance(protocol.failure, PayloadTooBig)
     assert (protocol.failure.size, protocol.failure.limit) == (None, 77)
 
@@ -267,7 +294,8 @@ UTF_8 = "aé€\U0001f600\0\ufffe\uffff\U0010ffff\ud7ff\ue000\x7f\x80߿ࠀz"
 def test_utf_8_split_at_every_boundary() -> None:
     text = UTF_8.encode()
     for cut in range(len(text) + 1):
-        check(frame(FIRST_TEXT, text[:cut]) + frame(MIDDLE) + frame(CONTINUATION, text[cut:]), [UTF_8])
+        data = frame(TEXT, text[:cut], fin=False) + frame(CONTINUATION, fin=False)
+        check(data + frame(CONTINUATION, text[cut:]), [UTF_8])
         protocol = WebSocketProtocol()
         whole = frame(TEXT, text)
         feed(protocol, whole[: 6 + cut])
@@ -278,15 +306,15 @@ def test_utf_8_split_at_every_boundary() -> None:
 def test_control_frames_are_no_part_of_the_text_around_them() -> None:
     """Neither checked with it, nor forgetting what has come of it, wherever the bytes are cut."""
     pong = frame(PONG, b"x\xff")
-    check(frame(FIRST_TEXT, b"\xc3") + pong + frame(CONTINUATION, b"\xa9"), ["é"])
-    check(frame(FIRST_TEXT, b"a") + pong + frame(MIDDLE, b"\xff"), failure=1007)
-    check(frame(FIRST_TEXT, b"\xc3") + pong + frame(MIDDLE, b"\x28"), failure=1007)
+    check(frame(TEXT, b"\xc3", fin=False) + pong + frame(CONTINUATION, b"\xa9"), ["é"])
+    check(frame(TEXT, b"a", fin=False) + pong + frame(CONTINUATION, b"\xff", fin=False), failure=1007)
+    check(frame(TEXT, b"\xc3", fin=False) + pong + frame(CONTINUATION, b"\x28", fin=False), failure=1007)
 
 
 def test_utf_8_in_fragments_of_one_byte() -> None:
     text = UTF_8.encode()
-    middle = b"".join(frame(MIDDLE, bytes([byte])) for byte in text)
-    check(frame(FIRST_TEXT) + middle + frame(CONTINUATION), [UTF_8])
+    middle = b"".join(frame(CONTINUATION, bytes([byte]), fin=False) for byte in text)
+    check(frame(TEXT, fin=False) + middle + frame(CONTINUATION), [UTF_8])
 
 
 # Up to the byte that no text can go on with
@@ -304,9 +332,9 @@ def test_text_fails_as_early_as_the_bytes_allow(bad: bytes, before: bytes) -> No
     begun = {
         "one frame": frame(TEXT, text + b"x" * 50),
         "one long frame": frame(TEXT, text + b"x" * 500),
-        "a first fragment": frame(FIRST_TEXT, text + b"x" * 50),
-        "a continuation": frame(FIRST_TEXT, b"ok") + frame(MIDDLE, text + b"x" * 50),
-        "a last fragment": frame(FIRST_TEXT, b"ok") + frame(CONTINUATION, text + b"x" * 50),
+        "a first fragment": frame(TEXT, text + b"x" * 50, fin=False),
+        "a continuation": frame(TEXT, b"ok", fin=False) + frame(CONTINUATION, text + b"x" * 50, fin=False),
+        "a last fragment": frame(TEXT, b"ok", fin=False) + frame(CONTINUATION, text + b"x" * 50),
     }
     for name, data in begun.items():
         early = data[: len(data) - (500 if "long" in name else 50)]
@@ -319,9 +347,9 @@ def test_text_fails_as_early_as_the_bytes_allow(bad: bytes, before: bytes) -> No
 def test_a_text_that_ends_inside_of_a_character(cut: int) -> None:
     bad = "\U0001f600".encode()[:cut]
     check(frame(TEXT, b"ok" + bad), failure=1007)
-    check(frame(FIRST_TEXT, b"ok" + bad), trail=False)
-    check(frame(FIRST_TEXT, b"ok") + frame(CONTINUATION, bad), failure=1007)
-    check(frame(FIRST_TEXT, b"ok" + bad) + frame(CONTINUATION), failure=1007)
+    check(frame(TEXT, b"ok" + bad, fin=False), trail=False)
+    check(frame(TEXT, b"ok", fin=False) + frame(CONTINUATION, bad), failure=1007)
+    check(frame(TEXT, b"ok" + bad, fin=False) + frame(CONTINUATION), failure=1007)
     check(frame(TEXT, b"before") + frame(TEXT, bad), ["before"], failure=1007)
 
 
@@ -332,55 +360,5 @@ def test_bad_text_is_invalid_data() -> None:
 
 
 def test_binary_is_not_checked() -> None:
-    check(frame(BINARY, b"\xff\xc0") + frame(FIRST_BINARY, b"\xff") + frame(CONTINUATION, b"\xc3"),
+    check(frame(BINARY, b"\xff\xc0") + frame(BINARY, b"\xff", fin=False) + frame(CONTINUATION, b"\xc3"),
           [b"\xff\xc0", b"\xff\xc3"])  # fmt: skip
-
-
-# Many small parts
-
-
-def peak(data: bytes, size: int, **options: Any) -> int:
-    """Return the most memory that feeding takes, beyond the bytes themselves."""
-    protocol = WebSocketProtocol(**options)
-    parts = [memoryview(bytearray(data[at : at + size])) for at in range(0, len(data), size)]
-    tracemalloc.start()
-    try:
-        for part in parts:
-            protocol.receive_data(part)
-        assert protocol.failure is None
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-
-
-SLACK = 100_000
-
-
-def test_empty_fragments_cost_no_memory() -> None:
-    assert peak(frame(FIRST_TEXT) + frame(MIDDLE) * 30_000, 4096) < SLACK
-
-
-def test_tiny_fragments_pin_twice_their_message_at_the_most() -> None:
-    count = 40_000
-    assert peak(frame(FIRST_BINARY) + frame(MIDDLE, b"x") * count, 4096, max_message_size=count) < 2 * count + SLACK
-
-
-def test_a_frame_that_dribbles_in_pins_twice_its_message_at_the_most() -> None:
-    count = 40_000
-    assert peak(frame(BINARY, bytes(count)), 1) < 2 * count + SLACK
-
-
-@pytest.mark.parametrize("unit", [frame(MIDDLE, b"x"), frame(MIDDLE)], ids=["tiny", "empty"])
-def test_fragments_take_time_in_proportion(unit: bytes) -> None:
-    def seconds(count: int) -> float:
-        best = 1e9
-        for _ in range(3):
-            protocol, parts = WebSocketProtocol(), [bytearray(unit * 100) for _ in range(count // 100)]
-            feed(protocol, frame(FIRST_BINARY))
-            started = time.process_time()
-            for part in parts:
-                protocol.receive_data(memoryview(part))
-            best = min(best, time.process_time() - started)
-        return best
-
-    assert seconds(16_000) < 64 * max(seconds(1000), 1e-4)  # 16 times as many; 256 times the work if it were quadratic

@@ -7,7 +7,7 @@ import random
 import zlib
 
 import pytest
-from kit import raw
+from kit import frames
 from kit.deflates import inflater, records
 from kit.deflates import raw as deflate
 
@@ -66,7 +66,7 @@ def test_every_cut_closes_with_1007(serve, keep: bool) -> None:
     site = serve(WebSocketWSGI(taken.extend, compression=PerMessageDeflate(client_no_context_takeover=not keep)))
     for cut in cuts()[::4]:
         client = site.connect(sec_websocket_extensions="permessage-deflate")
-        client.send(raw.frame(raw.BINARY, cut, rsv=4))
+        client.send(frames.frame(frames.BINARY, cut, rsv=4))
         client.expect_close(1007, None)
     assert taken == []
 

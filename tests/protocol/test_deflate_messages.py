@@ -9,7 +9,8 @@ from typing import Any
 import gevent
 import pytest
 from gevent.event import Event
-from kit import raw
+from kit import frames
+from kit.clients import RawClient
 from kit.deflates import TAIL, bomb, records
 from kit.deflates import raw as deflate
 
@@ -24,28 +25,28 @@ def echo(ws) -> None:
         ws.send(message)
 
 
-def compressed(payload: bytes, opcode: int = raw.TEXT, **options) -> bytes:
-    return raw.frame(opcode, payload, rsv=4, **options)
+def compressed(payload: bytes, opcode: int = frames.TEXT, **options) -> bytes:
+    return frames.frame(opcode, payload, rsv=4, **options)
 
 
 @pytest.fixture
 def talk(serve):
     """Serve an echo that keeps no context to a client that compresses."""
 
-    def talk(tls: dict[str, Any] | None = None, **options: Any) -> raw.RawClient:
+    def talk(tls: dict[str, Any] | None = None, **options: Any) -> RawClient:
         site = serve(WebSocketWSGI(echo, max_message_size=LIMIT, **options), **(tls or {}))
         return site.connect(sec_websocket_extensions="permessage-deflate")
 
     return talk
 
 
-def send(client: raw.RawClient, data: bytes, way: str) -> None:
+def send(client: RawClient, data: bytes, way: str) -> None:
     for piece in (data[i : i + 1] for i in range(len(data))) if way == "byte by byte" else (data,):
         client.send(piece)
         gevent.sleep(0)
 
 
-def inflated(frame: raw.Frame) -> bytes:
+def inflated(frame: frames.Frame) -> bytes:
     return zlib.decompressobj(-15).decompress(frame.payload + TAIL) if frame.rsv else frame.payload
 
 
@@ -57,16 +58,16 @@ def test_messages_of_all_kinds_in_one_read(talk, way):
     client = talk()
     text = records(900)
     parts = [
-        (raw.text("plain"), b"plain"),
+        (frames.text("plain"), b"plain"),
         (compressed(HELLO), b"Hello"),
-        (compressed(deflate(text), raw.BINARY), text),
+        (compressed(deflate(text), frames.BINARY), text),
         (compressed(b"\x00"), b""),  # RFC 7692 7.2.3.6
         (compressed(b""), b""),
         (compressed(b"\xf3" + HELLO[1:] + b"\x00"), b"Hello"),  # 7.2.3.4: BFINAL
         (compressed((b"\xf3" + HELLO[1:]) * 2 + b"\x00"), b"HelloHello"),
-        (compressed(HELLO[:3], fin=False) + raw.frame(raw.CONTINUATION, HELLO[3:]), b"Hello"),
+        (compressed(HELLO[:3], fin=False) + frames.frame(frames.CONTINUATION, HELLO[3:]), b"Hello"),
         (compressed(deflate("\u20ac".encode() * 300)), "\u20ac".encode() * 300),
-        (raw.binary(b"end"), b"end"),
+        (frames.binary(b"end"), b"end"),
     ]
     send(client, b"".join(part for part, _ in parts), way)
     replies = [client.read_frame() for _ in parts]
@@ -84,20 +85,20 @@ BROKEN = {
     "too long": (compressed(deflate(bytes(LIMIT + 1))), 1009),
     "bomb": (compressed(deflate(bytes(1 << 19))), 1009),
     "frame too long": (compressed(bomb(4 << 20)), 1009),
-    "rsv2": (raw.frame(raw.TEXT, HELLO, rsv=6), 1002),
-    "ping": (compressed(HELLO, raw.PING), 1002),
-    "continuation": (compressed(HELLO, fin=False) + compressed(b"\x00", raw.CONTINUATION), 1002),
-    "in a message": (raw.frame(raw.TEXT, "a", fin=False) + compressed(HELLO), 1002),
+    "rsv2": (frames.frame(frames.TEXT, HELLO, rsv=6), 1002),
+    "ping": (compressed(HELLO, frames.PING), 1002),
+    "continuation": (compressed(HELLO, fin=False) + compressed(b"\x00", frames.CONTINUATION), 1002),
+    "in a message": (frames.frame(frames.TEXT, "a", fin=False) + compressed(HELLO), 1002),
     "unmasked": (compressed(HELLO, key=None), 1002),
 }
 
 
-@pytest.mark.parametrize("before", [raw.text("before"), compressed(HELLO)], ids=["plain", "compressed"])
+@pytest.mark.parametrize("before", [frames.text("before"), compressed(HELLO)], ids=["plain", "compressed"])
 @pytest.mark.parametrize("way", ["whole", "byte by byte", "and more"])
 @pytest.mark.parametrize(("data", "code"), BROKEN.values(), ids=BROKEN)
 def test_what_is_broken_has_its_code(talk, log, data, code, way, before):
     client = talk()
-    send(client, before + data + (compressed(HELLO) + raw.text("behind") if way == "and more" else b""), way)
+    send(client, before + data + (compressed(HELLO) + frames.text("behind") if way == "and more" else b""), way)
     assert client.read_frame().payload in (b"before", b"Hello")
     client.expect_close(code, None, answer=False)
     assert len(log()) == 1
@@ -106,7 +107,7 @@ def test_what_is_broken_has_its_code(talk, log, data, code, way, before):
 def test_the_first_breach_is_the_one_that_is_told(talk):
     client = talk()
     too_long = compressed(deflate(bytes(LIMIT + 1)))
-    client.send(compressed(HELLO) + too_long + compressed(b"\x07") + raw.frame(raw.TEXT, b"\xff"))
+    client.send(compressed(HELLO) + too_long + compressed(b"\x07") + frames.frame(frames.TEXT, b"\xff"))
     assert client.read_frame().payload == b"Hello"
     client.expect_close(1009, None, answer=False)
 
@@ -122,7 +123,7 @@ def test_a_peer_that_refers_to_its_last_message_is_refused(talk):
 @both_ways
 def test_over_tls(talk, secure, way):
     client = talk(secure)
-    send(client, compressed(HELLO) + raw.text("plain") + compressed(deflate(b"abc" * 300), raw.BINARY), way)
+    send(client, compressed(HELLO) + frames.text("plain") + compressed(deflate(b"abc" * 300), frames.BINARY), way)
     assert [inflated(client.read_frame()) for _ in range(3)] == [b"Hello", b"plain", b"abc" * 300]
     client.send(compressed(b"\x07"))
     client.expect_close(1007, None, answer=False)
@@ -160,7 +161,7 @@ def test_many_small_bombs_wait_in_the_kernel_for_a_busy_handler(serve, secure, k
     options = PerMessageDeflate(client_no_context_takeover=not keep)
     site = serve(WebSocketWSGI(handler, compression=options), **(secure if secured else {}))
     client = site.connect(sec_websocket_extensions="permessage-deflate")
-    piece = compressed(deflate(bytes(size)), raw.BINARY)
+    piece = compressed(deflate(bytes(size)), frames.BINARY)
     for _ in range(10):
         client.send(piece * 30)
         gevent.sleep(0.01)
@@ -182,18 +183,18 @@ def test_what_deflate_cannot_shrink_has_the_same_limit(talk, way, encode):
     noise = random.Random(1).choices(range(144, 256), k=LIMIT)  # what fixed codes have nine bits for
     message = bytes(noise)
     assert len(encode(message)) > LIMIT or encode is deflate
-    send(client, compressed(encode(message), raw.BINARY), way)
+    send(client, compressed(encode(message), frames.BINARY), way)
     assert inflated(client.read_frame()) == message
-    client.send(compressed(encode(message + b"!"), raw.BINARY))
+    client.send(compressed(encode(message + b"!"), frames.BINARY))
     client.expect_close(1009, None)
 
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_message_that_is_not_compressed_has_no_more_room(talk, whole):
     client = talk()
-    client.send(raw.frame(raw.BINARY, b"x" * LIMIT))
+    client.send(frames.frame(frames.BINARY, b"x" * LIMIT))
     assert inflated(client.read_frame()) == b"x" * LIMIT
-    client.send(raw.frame(raw.BINARY, b"x" * LIMIT + b"!")[: None if whole else -1])
+    client.send(frames.frame(frames.BINARY, b"x" * LIMIT + b"!")[: None if whole else -1])
     client.expect_close(1009, None)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import gevent
 import pytest
-from kit import raw
+from kit import frames
 from kit.deflates import KEEP, LIMIT, answer, offers
 
 from geventws import WebSocketWSGI
@@ -200,7 +200,7 @@ def test_a_client_that_keeps_its_context_unasked_is_told_which_option_decides(se
     compressor = zlib.compressobj(6, zlib.DEFLATED, -15)
     for _ in range(2):
         data = compressor.compress(b"what was said before") + compressor.flush(zlib.Z_SYNC_FLUSH)
-        client.send(raw.frame(raw.TEXT, data[:-4], rsv=4))
+        client.send(frames.frame(frames.TEXT, data[:-4], rsv=4))
     assert client.read_message() == "what was said before"
     client.expect_close(1007, None)
     gevent.sleep(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from kit.wire import WAYS, feed
+from kit.frames import WAYS, feed
 
 from geventws.exceptions import HandshakeError, PayloadTooBig, ProtocolError
 from geventws.handshake.server import Upgrade

@@ -7,7 +7,7 @@ import math
 import sys
 
 import pytest
-from kit import raw
+from kit import frames
 
 import geventws.protocol.json as messages
 from geventws import ConnectionClosed
@@ -129,9 +129,9 @@ def test_over_a_connection(inside):
 
     def client(client):
         client.expect(b'\x81\x13{"hello":["world"]}')
-        client.send(raw.text('{"a": 1}') + raw.text("no json"))
+        client.send(frames.text('{"a": 1}') + frames.text("no json"))
         assert client.read_message() == '"go on"'
-        client.send(raw.binary(b"[]"))
+        client.send(frames.binary(b"[]"))
         client.leave()
 
     assert inside(handler, client) == [{"a": 1}, [], None, None]

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from kit.wire import BINARY, CLOSE, CONTINUATION, PONG, TEXT, WAYS, feed, frame
+from kit.frames import BINARY, CLOSE, CONTINUATION, PONG, TEXT, WAYS, feed, frame
 
 from geventws.protocol.connection import WebSocketProtocol
 from geventws.protocol.messages import END_OF_BINARY, END_OF_TEXT
 
-FIRST_TEXT, FIRST_BINARY, MIDDLE = 0x01, 0x02, 0x00
 WORD = "añ€\U0001f600".encode()
 
 every_way = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
@@ -21,9 +20,11 @@ MESSAGES = {
     "text": (frame(TEXT, WORD), WORD.decode()),
     "binary": (frame(BINARY, b"\xff" * 300), b"\xff" * 300),
     "large text": (frame(TEXT, WORD * 7000), WORD.decode() * 7000),
-    "fragments": (frame(FIRST_TEXT, WORD[:2]) + frame(MIDDLE) + frame(CONTINUATION, WORD[2:]), WORD.decode()),
-    "empty fragments": (frame(FIRST_BINARY) + frame(MIDDLE) * 3 + frame(CONTINUATION), b""),
-    "a pong between": (frame(FIRST_TEXT, b"\xc3") + frame(PONG, b"x\xff") + frame(CONTINUATION, b"\xa9"), "é"),
+    "fragments": (
+        frame(TEXT, WORD[:2], fin=False) + frame(CONTINUATION, fin=False) + frame(CONTINUATION, WORD[2:]), WORD.decode()
+    ),
+    "empty fragments": (frame(BINARY, fin=False) + frame(CONTINUATION, fin=False) * 3 + frame(CONTINUATION), b""),
+    "a pong between": (frame(TEXT, b"\xc3", fin=False) + frame(PONG, b"x\xff") + frame(CONTINUATION, b"\xa9"), "é"),
 }
 
 
@@ -74,9 +75,9 @@ def test_pieces_come_at_once_and_are_not_kept() -> None:
 
 def test_a_character_comes_whole() -> None:
     protocol = WebSocketProtocol(streaming=True)
-    feed(protocol, frame(FIRST_TEXT))
+    feed(protocol, frame(TEXT, fin=False))
     for byte in WORD:
-        feed(protocol, frame(MIDDLE, bytes([byte])))
+        feed(protocol, frame(CONTINUATION, bytes([byte]), fin=False))
     assert list(protocol.inbox) == list(WORD.decode())
 
 
@@ -95,7 +96,7 @@ def test_bad_text_fails_as_early_as_the_bytes_allow(bad: bytes, decode_text: boo
 @every_way
 def test_a_text_that_ends_inside_of_a_character(way: Any) -> None:
     protocol = WebSocketProtocol(streaming=True)
-    way(protocol, frame(FIRST_TEXT, b"ok\xe2\x82") + frame(CONTINUATION) + frame(TEXT, b"late"))
+    way(protocol, frame(TEXT, b"ok\xe2\x82", fin=False) + frame(CONTINUATION) + frame(TEXT, b"late"))
     assert protocol.failure is not None and protocol.failure.close_code == 1007
     assert "".join(protocol.inbox) == "ok"
 
@@ -103,6 +104,6 @@ def test_a_text_that_ends_inside_of_a_character(way: Any) -> None:
 @every_way
 def test_a_close_in_the_middle_of_a_message(way: Any) -> None:
     protocol = WebSocketProtocol(streaming=True)
-    way(protocol, frame(FIRST_TEXT, b"half") + frame(CLOSE, b"\x03\xe8\xc3\xa9") + frame(CONTINUATION))
+    way(protocol, frame(TEXT, b"half", fin=False) + frame(CLOSE, b"\x03\xe8\xc3\xa9") + frame(CONTINUATION))
     assert "".join(protocol.inbox) == "half"
     assert (protocol.close_code, protocol.close_reason, protocol.failure) == (1000, "é", None)

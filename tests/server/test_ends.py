@@ -15,7 +15,8 @@ from typing import Any
 import gevent
 import pytest
 from gevent.event import Event
-from kit import raw
+from kit import frames
+from kit.clients import RawClient
 from kit.http_site import deadline, run  # noqa: F401
 
 from geventws import WebSocketApplication, WebSocketServer, WebSocketWSGI
@@ -59,7 +60,7 @@ def test_stop_takes_no_longer_than_its_timeout_where_peers_do_not_answer(
     assert time.monotonic() - begin < CLOSE_TIMEOUT / 2
     assert not site.server._connections
     for client in clients:
-        assert client.read_frame() == raw.Frame(raw.CLOSE, b"\x03\xe9")
+        assert client.read_frame() == frames.Frame(frames.CLOSE, b"\x03\xe9")
         client.close()
 
 
@@ -68,7 +69,7 @@ def test_stop_without_any_time_says_good_bye_all_the_same(serve: Any) -> None:
     client = site.connect()
     assert client.read_message() == "ready"
     site.server.stop(0)
-    assert client.read_frame() == raw.Frame(raw.CLOSE, b"\x03\xe9")
+    assert client.read_frame() == frames.Frame(frames.CLOSE, b"\x03\xe9")
 
 
 def test_stop_in_the_hub_and_in_a_handler_returns_at_once(serve: Any) -> None:
@@ -155,8 +156,8 @@ class Process:
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline())
 
-    def connect(self, path: str) -> raw.RawClient:
-        client = raw.RawClient(self.port)
+    def connect(self, path: str) -> RawClient:
+        client = RawClient(self.port)
         client.open(b"", path)
         return client
 
@@ -200,7 +201,7 @@ def test_what_holds_the_loop_up_does_not_hold_up_the_end(start: Any, path: str, 
     assert time.monotonic() - begin < 15
     assert output == said and server.process.returncode == 0
     assert "Traceback" not in errors, errors
-    assert idle.read_frame() == raw.Frame(raw.CLOSE, b"\x03\xe9")
+    assert idle.read_frame() == frames.Frame(frames.CLOSE, b"\x03\xe9")
     busy.close()
     idle.close()
 
@@ -220,11 +221,11 @@ def test_a_signal_drains_without_a_traceback(start: Any, arguments: list[str]) -
 def test_an_exit_in_a_handler_ends_the_program_without_a_wait_for_its_client(start: Any, path: str) -> None:
     server = start()
     client = server.connect(path)
-    client.send(raw.text("go"))
+    client.send(frames.text("go"))
     assert client.read_message() == "leaving"
     begin = time.monotonic()
     output, _errors = server.process.communicate(timeout=20)
     assert time.monotonic() - begin < CLOSE_TIMEOUT
     assert (output, server.process.returncode) == ("", 3)
-    assert client.read_frame() == raw.Frame(raw.CLOSE, b"\x03\xf3")
+    assert client.read_frame() == frames.Frame(frames.CLOSE, b"\x03\xf3")
     client.close()

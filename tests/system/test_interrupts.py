@@ -12,7 +12,8 @@ import random
 import gevent
 import pytest
 from gevent.event import Event
-from kit import raw
+from kit import frames
+from kit.clients import RawClient
 
 from geventws import ConnectionClosed, WebSocketWSGI
 
@@ -50,10 +51,10 @@ class Attacker:
 
 
 def encode(messages) -> bytes:
-    return b"".join(raw.text(m) if isinstance(m, str) else raw.binary(m) for m in messages)
+    return b"".join(frames.text(m) if isinstance(m, str) else frames.binary(m) for m in messages)
 
 
-def dribble(client: raw.RawClient, data: bytes) -> None:
+def dribble(client: RawClient, data: bytes) -> None:
     """Send a byte in a turn of the loop."""
     for byte in data:
         client.send(bytes((byte,)))
@@ -161,7 +162,7 @@ def test_wait_after_an_interrupted_wait_in_another_greenlet(inside):
 
     def client(client):
         client.expect(b"\x81\x02go")
-        client.send(raw.text("a"))
+        client.send(frames.text("a"))
         client.expect_close()
         client.close()
 
@@ -201,13 +202,13 @@ def test_kill_at_any_turn_leaves_a_valid_stream_that_ends(serve, log, hub_errors
     assert log() == [] and hub_errors == [] and len(site.access) == 20
 
 
-def read_to_the_end(client: raw.RawClient) -> None:
+def read_to_the_end(client: RawClient) -> None:
     """Every frame is whole and none comes after a close frame, until the stream ends or is reset."""
     with contextlib.suppress(EOFError, ConnectionError):
-        while client.read_frame().opcode != raw.CLOSE:
+        while client.read_frame().opcode != frames.CLOSE:
             gevent.sleep(0)
         with contextlib.suppress(ConnectionError):
-            client.send(raw.close())
+            client.send(frames.close())
         assert client.rest() == b""
 
 
@@ -241,7 +242,7 @@ def test_handlers_of_a_batch_that_end_block_fail_or_close_each_other(serve, hub_
         client.expect(b"\x81\x05ready")
     gevent.sleep(0)
     for client, act in zip(clients, acts, strict=True):
-        client.send(raw.text(act))
+        client.send(frames.text(act))
     for client, act in zip(clients, acts, strict=True):
         if act == "end":
             client.expect_close()

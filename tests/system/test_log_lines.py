@@ -16,7 +16,8 @@ from typing import Any
 
 import gevent
 import pytest
-from kit import raw
+from kit import frames
+from kit.clients import handshake
 from kit.scripted import answering
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -73,7 +74,7 @@ def fail(*_arguments: Any) -> None:
 def refused(serve: Any) -> None:
     site = serve(geventws.WebSocketWSGI(fail, origins=[]))
     with site.dial() as client:
-        client.send(raw.handshake(PATH, origin="http://forged\x1b[2J\x85'\"" + "x" * 3000))
+        client.send(handshake(PATH, origin="http://forged\x1b[2J\x85'\"" + "x" * 3000))
         client.read_head()
 
 
@@ -106,7 +107,7 @@ def on_error_failed(serve: Any) -> None:
 
 
 def breach(serve: Any) -> None:
-    serve(geventws.WebSocketWSGI(list)).connect(PATH, b"\xf1\x80" + raw.MASK_KEY).expect_close(1002, None)
+    serve(geventws.WebSocketWSGI(list)).connect(PATH, b"\xf1\x80" + frames.MASK_KEY).expect_close(1002, None)
 
 
 def internal_error(serve: Any) -> None:
@@ -121,7 +122,7 @@ def internal_error(serve: Any) -> None:
     application = geventws.WebSocketWSGI(list)
     application.websocket_class = Broken
     client = serve(application).connect(PATH)
-    client.send(raw.frame(raw.PING))
+    client.send(frames.frame(frames.PING))
     client.expect(b"\x8a\x00")
     client.expect_close(1011, None)
 
@@ -286,8 +287,8 @@ REQUESTS = {
     "field": b"GET / HTTP/1.1\r\nHost: a\r\nX\x1b[2J" + b"x" * 5000 + b": b\r\n\r\n",
     "length": b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\x1b[2J" + b"9" * 5000 + b"\r\n\r\n",
     "coding": b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x1b[2J" + b"x" * 5000 + b"\r\n\r\n",
-    "refused": raw.handshake('/"\\' + PATH, origin="http://\x1b[2J\xe9" + "x" * 3000, user_agent="\x1b[2J"),
-    "accepted": raw.handshake('/"\\' + PATH, host="\x1b[2J\xe9" + "x" * 3000) + raw.close(1000, REASON),
+    "refused": handshake('/"\\' + PATH, origin="http://\x1b[2J\xe9" + "x" * 3000, user_agent="\x1b[2J"),
+    "accepted": handshake('/"\\' + PATH, host="\x1b[2J\xe9" + "x" * 3000) + frames.close(1000, REASON),
 }
 
 
@@ -367,7 +368,7 @@ def test_a_servers_answer_is_told_in_one_short_line(scripted, serve, name: str, 
 
 def test_the_commands_last_word_is_one_short_line(scripted, serve, capsys, monkeypatch) -> None:
     def script(peer) -> None:
-        peer.accept(b"\x88" + bytes([2 + len(REASON.encode())]) + raw.close_payload(1000, REASON))
+        peer.accept(b"\x88" + bytes([2 + len(REASON.encode())]) + frames.close_payload(1000, REASON))
         peer.rest()
 
     shown: list[str] = []

@@ -11,7 +11,8 @@ import time
 import gevent
 import pytest
 from gevent.event import Event
-from kit import raw
+from kit.clients import RawClient, handshake
+from kit.frames import BINARY, CONTINUATION, TEXT, binary, close, frame, text
 
 from geventws import WebSocketWSGI
 
@@ -66,10 +67,10 @@ def test_large_message_there_and_back(serve, options):
 
     payload = random.Random(1).randbytes(16 * MIB)
     client = serve(WebSocketWSGI(echo, max_message_size=16 * MIB), **options).connect()
-    sending = gevent.spawn(client.send, raw.binary(payload))
+    sending = gevent.spawn(client.send, binary(payload))
     assert hashlib.sha256(client.read_message()).digest() == hashlib.sha256(payload).digest()
     sending.get()
-    client.send(raw.binary(payload + b"!")[:20])
+    client.send(binary(payload + b"!")[:20])
     client.expect_close(1009, None, answer=False)
 
 
@@ -79,7 +80,7 @@ def test_large_text_in_pieces_and_fragments(serve, piece):
     message = "".join(random.Random(2).choices(letters, k=200_000))
     data = message.encode()
     frames = b"".join(
-        raw.frame(raw.TEXT if not at else raw.CONTINUATION, data[at : at + piece], fin=at + piece >= len(data))
+        frame(TEXT if not at else CONTINUATION, data[at : at + piece], fin=at + piece >= len(data))
         for at in range(0, len(data), piece)
     )
     client = serve(WebSocketWSGI(lambda ws: ws.send(ws.wait()))).connect()
@@ -93,7 +94,7 @@ def test_large_text_in_pieces_and_fragments(serve, piece):
 def test_fragments_of_one_byte(serve):
     """Memory and time stay in proportion: 100,000 fragments are no more than a message of that size."""
     count = 100_000
-    frames = raw.frame(raw.BINARY, b"x", fin=False) + raw.frame(0, b"x", fin=False) * (count - 2) + raw.frame(0, b"x")
+    frames = frame(BINARY, b"x", fin=False) + frame(0, b"x", fin=False) * (count - 2) + frame(0, b"x")
     client = serve(WebSocketWSGI(lambda ws: ws.send(str(len(ws.wait()))))).connect()
     begin = time.monotonic()
     client.send(frames)
@@ -106,7 +107,7 @@ def test_messages_of_many_sizes_in_random_segments(serve, options):
     chance = random.Random(3)
     sizes = [0, 1, 124, 125, 126, 127, 4000, 16383, 16384, 16385, 65535, 65536, 65537, 131_072, 200_000]
     messages = [chance.randbytes(size) for size in chance.sample(sizes * 3, 45)]
-    stream = b"".join(map(raw.binary, messages))
+    stream = b"".join(map(binary, messages))
 
     def handler(ws):
         for message in ws:
@@ -137,11 +138,11 @@ def test_many_connections_at_once(serve):
     clients = [site.connect() for _ in range(150)]
     for turn in range(3):
         for number, client in enumerate(clients):
-            client.send(raw.text(f"{number} {turn}") + raw.text("second"))
+            client.send(text(f"{number} {turn}") + text("second"))
         for number, client in enumerate(clients):
             assert [client.read_message(), client.read_message()] == [f"{number} {turn}", "second"]
     for client in clients:
-        client.send(raw.close())
+        client.send(close())
     for client in clients:
         client.expect_close(answer=False)
         client.close()
@@ -163,7 +164,7 @@ def test_a_stalled_connection_holds_up_no_other(serve):
     stalled.wait()
     client = site.connect("/other")
     for _ in range(100):
-        client.send(raw.text("a"))
+        client.send(text("a"))
         client.expect(b"\x81\x01a")
     client.leave()
 
@@ -181,11 +182,11 @@ def test_a_busy_connection_leaves_the_others_their_turns(join, in_thread):
     def ask(port: int) -> int:
         count = 0
         with socket.create_connection(("127.0.0.1", port), timeout=5) as busy:
-            busy.sendall(raw.handshake())
+            busy.sendall(handshake())
             while not busy.recv(4096).endswith(b"\r\n\r\n"):
                 pass
             while not stop.is_set():
-                busy.sendall(raw.text("a"))
+                busy.sendall(text("a"))
                 assert busy.recv(100) == b"\x81\x01a"
                 count += 1
         return count
@@ -194,7 +195,7 @@ def test_a_busy_connection_leaves_the_others_their_turns(join, in_thread):
     asking = gevent.spawn(in_thread, ask, client.site.port)
     for _ in range(50):
         gevent.sleep(0.001)
-        client.send(raw.text("b"))
+        client.send(text("b"))
         client.expect(b"\x81\x01b")
     client.site.connect().leave()
     stop.set()
@@ -229,8 +230,8 @@ def test_a_server_in_another_thread(warm, in_thread):
             assert ready.wait(5)
         with gevent.Timeout(5):
             for port in ports:
-                with raw.RawClient(port) as client:
-                    client.open(raw.text("a"))
+                with RawClient(port) as client:
+                    client.open(text("a"))
                     client.expect(b"\x81\x01a")
                     client.leave()
     finally:

@@ -17,7 +17,8 @@ from typing import Any
 import gevent
 import pytest
 from gevent.queue import Queue
-from kit import raw
+from kit import frames
+from kit.clients import RawClient
 from kit.hosts import Host
 from kit.scripted import Peer
 
@@ -96,7 +97,7 @@ class Client:
     """A peer of a host: it answers pings, and has everything else in a queue."""
 
     def __init__(self, host: Host, path: str) -> None:
-        self.raw = raw.RawClient(host.port, host.tls)
+        self.raw = RawClient(host.port, host.tls)
         self.raw.open(path=path)
         self.received: Queue[Any] = Queue()
         self.frames = 0
@@ -107,17 +108,17 @@ class Client:
             while True:
                 frame = self.raw.read_frame()
                 self.frames += 1
-                if frame.opcode == raw.PING:
-                    self.raw.send(raw.frame(raw.PONG, frame.payload))
+                if frame.opcode == frames.PING:
+                    self.raw.send(frames.frame(frames.PONG, frame.payload))
                 else:
-                    self.received.put(frame.payload.decode() if frame.opcode == raw.TEXT else frame)
+                    self.received.put(frame.payload.decode() if frame.opcode == frames.TEXT else frame)
         except (EOFError, OSError) as error:
             self.frames += 1
             self.received.put(error)
 
     def ask(self, message: str) -> Any:
         """Send a message, and return what comes next."""
-        self.raw.send(raw.text(message))
+        self.raw.send(frames.text(message))
         return self.received.get()
 
     def close(self) -> None:
@@ -146,14 +147,14 @@ class Server:
         while True:
             opcode, payload, _ = peer.read_frame()
             self.frames += 1
-            if opcode == raw.PING:
-                peer.socket.sendall(raw.frame(raw.PONG, payload, key=None))
+            if opcode == frames.PING:
+                peer.socket.sendall(frames.frame(frames.PONG, payload, key=None))
             else:
-                self.received.put(payload.decode() if opcode == raw.TEXT else (opcode, payload))
+                self.received.put(payload.decode() if opcode == frames.TEXT else (opcode, payload))
 
     def ask(self, message: str) -> Any:
         """Send a message, and return what comes next."""
-        self.peer.socket.sendall(raw.frame(raw.TEXT, message, key=None))
+        self.peer.socket.sendall(frames.frame(frames.TEXT, message, key=None))
         return self.received.get()
 
     def close(self) -> None:
@@ -164,14 +165,14 @@ class Server:
 
 def get(host: Host, path: str) -> str:
     """Return the body of a plain request."""
-    client = raw.RawClient(host.port, host.tls)
+    client = RawClient(host.port, host.tls)
     client.send(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
     client.read_head()
     with contextlib.closing(client):
         return client.rest().decode()
 
 
-def read_page(client: raw.RawClient) -> bytes:
+def read_page(client: RawClient) -> bytes:
     """Return the body of an answer to PAGE."""
     return client.read(int(client.read_head().get("Content-Length") or 0))
 
@@ -244,9 +245,9 @@ def test_no_child_reaches_a_peer(host: Host, scripted: Any, certificate: dict[st
     commands = IN_THREAD if "thread" in host.command else COMMANDS
     askers = [Client(host, path) for path, _ in commands]
     for asker, (_, command) in zip(askers, commands, strict=True):
-        asker.raw.send(raw.text(command))
+        asker.raw.send(frames.text(command))
     askers += [Client(host, "/middleware"), Client(host, "/handshake")]
-    idle = raw.RawClient(host.port, host.tls)
+    idle = RawClient(host.port, host.tls)
     idle.send(PAGE)
     read_page(idle)
     with contextlib.ExitStack() as stack:

@@ -9,9 +9,9 @@ import logging
 import gevent
 import pytest
 from gevent.event import Event
-from kit import raw
+from kit import frames
 from kit.echoes import HOSTS, check, echo, leave, open_three, serve_echo
-from kit.raw import text
+from kit.frames import CLOSE, PING, PONG, TEXT, close_payload, text
 
 from geventws import WebSocketWSGI, connect
 from geventws.engine.connection import Connection
@@ -20,7 +20,7 @@ from geventws.engine.loop.poller import get_poller
 from geventws.protocol.connection import WebSocketProtocol
 from geventws.protocol.permessage_deflate import Deflate
 
-RESERVED = raw.frame(3, b"")
+RESERVED = frames.frame(3, b"")
 
 
 @pytest.fixture(params=HOSTS)
@@ -51,9 +51,9 @@ def victim():
 
 FAULTS = [
     (Connection, "receive_data", RESERVED),
-    (Connection, "after_receiving", raw.frame(raw.PING, b"")),
+    (Connection, "after_receiving", frames.frame(PING, b"")),
     (Connection, "_check_read_ahead", text("a") * 5),
-    (WebSocketProtocol, "receive_data", raw.frame(raw.TEXT, b"a", fin=False)),
+    (WebSocketProtocol, "receive_data", frames.frame(TEXT, b"a", fin=False)),
 ]
 
 
@@ -77,9 +77,9 @@ def test_what_raises_ends_its_own_connection(serve, victim, log, owner, name, fr
         client.send(data)
     assert (clients[0].read_message(), clients[2].read_message()) == ("one", "three")
     frame = clients[1].read_frame()
-    while frame.opcode != raw.CLOSE:
+    while frame.opcode != CLOSE:
         frame = clients[1].read_frame()
-    assert frame.payload[:2] == raw.close_payload(1011)
+    assert frame.payload[:2] == close_payload(1011)
     assert [type(record.exc_info[1]) for record in log() if record.exc_info] == [type(error)]
     for client in (clients[0], clients[2], site.connect()):
         check(client)
@@ -102,8 +102,8 @@ def test_memory_that_is_not_there_for_one_message(site, victim, log):
     found[1].inbox = full = Full()
     found[1]._protocol.deliver_to(full)  # the twin's way
     for data in ([text("one"), text("two"), text("three")], [text(4 * "a")] * 3):
-        for client, frames in zip(clients, data, strict=True):
-            client.send(2 * frames)
+        for client, message in zip(clients, data, strict=True):
+            client.send(2 * message)
         for client in (clients[0], clients[2]):
             assert client.read_message() == client.read_message()
         found[1].inbox = []
@@ -118,10 +118,10 @@ def test_inflating_that_fails_for_want_of_memory(serve, victim, log):
     failing = [True]
     victim(Deflate, "inflate", MemoryError(), lambda one: bool(failing) and failing.pop())
     for client in clients:  # in fragments, which the C core leaves to the extension
-        client.send(raw.frame(raw.TEXT, bytes.fromhex("f248cdc9c9"), fin=False, rsv=4) + raw.frame(0, b"\x07\x00"))
-    frames = {client.read_frame().opcode: client for client in clients}  # whichever comes first fails
-    assert set(frames) == {raw.TEXT, raw.CLOSE}
-    check(frames[raw.TEXT])
+        client.send(frames.frame(TEXT, bytes.fromhex("f248cdc9c9"), fin=False, rsv=4) + frames.frame(0, b"\x07\x00"))
+    first = {client.read_frame().opcode: client for client in clients}  # whichever comes first fails
+    assert set(first) == {TEXT, CLOSE}
+    check(first[TEXT])
 
 
 def test_flushing_what_is_corked_fails(serve, log, victim):
@@ -241,7 +241,7 @@ def test_on_control_that_raises(serve, log):
         bad.ping(), good.ping()
         assert bad.wait() is None and bad.close_code == 1011
         good.send("hello")
-        assert good.wait() == "hello" and told == [raw.PONG]
+        assert good.wait() == "hello" and told == [PONG]
     check(site.connect())
     assert [record.exc_info[0] for record in log() if record.exc_info] == [ZeroDivisionError]
 

@@ -13,9 +13,9 @@ import gevent
 import pytest
 from gevent import socket as gsocket
 from gevent.event import Event
-from kit import raw
+from kit.clients import RawClient
 from kit.echoes import HOSTS, check, echo, leave, open_three, serve_echo
-from kit.raw import text
+from kit.frames import text
 
 from geventws import WebSocketWSGI
 from geventws.engine.loop.poller import get_poller
@@ -95,7 +95,7 @@ def test_its_number_is_another_connections(serve, log):
     found[1]._stream._socket._sock.close()
     plug = os.dup(0)
     assert plug == fd
-    new = raw.RawClient.__new__(raw.RawClient)
+    new = RawClient.__new__(RawClient)
     new.socket, new._data = gsocket.socket(), bytearray()
     os.close(plug)  # so that the server's side of it gets the number
     new.socket.connect(("127.0.0.1", site.port))

@@ -11,9 +11,9 @@ import threading
 import gevent
 import pytest
 from gevent.server import StreamServer
-from kit import raw
+from kit.clients import RawClient, gsocket
 from kit.echoes import HOSTS, check, echo
-from kit.raw import binary, text
+from kit.frames import binary, text
 
 from geventws import WebSocketApplication, WebSocketServer, WebSocketWSGI, connect
 from geventws.engine.loop import turns
@@ -227,7 +227,7 @@ def test_a_client_that_sends_for_ever(serve, no_time):
     drains = []
 
     def accept(socket, _address):
-        peer = raw.RawClient.__new__(raw.RawClient)
+        peer = RawClient.__new__(RawClient)
         peer.socket, peer._data = socket, bytearray()
         request = b""
         while b"\r\n\r\n" not in request:
@@ -285,7 +285,7 @@ def test_a_flood_of_tiny_messages(serve, no_time, host):
 
     site = serve(Counter() if host == "callbacks" else WebSocketWSGI(handler))
     flood, honest = site.connect("/flood"), site.connect("/honest")
-    flood.socket.setsockopt(raw.gsocket.SOL_SOCKET, raw.gsocket.SO_SNDBUF, 1 << 20)
+    flood.socket.setsockopt(gsocket.SOL_SOCKET, gsocket.SO_SNDBUF, 1 << 20)
     sending = gevent.spawn(flood.send, binary(b"ab") * 16_384)
     while not taken:
         gevent.sleep(0)

@@ -15,7 +15,9 @@ import engineio
 import gevent
 import pytest
 from gevent.event import AsyncResult
-from kit import raw
+from kit import frames
+from kit.clients import RawClient, handshake
+from kit.handshakes import KEY
 
 from geventws import NoSocket
 from geventws.compat import engineio as driver
@@ -84,7 +86,7 @@ def get(site: Any, target: str) -> str:
         return client.rest().decode()
 
 
-def log_in(site: Any, **changed: str) -> raw.RawClient:
+def log_in(site: Any, **changed: str) -> RawClient:
     """Return a client that has got the server's first packet."""
     client = site.connect(WEBSOCKET, **changed)
     assert client.read_message().startswith(OPEN)
@@ -161,7 +163,7 @@ def test_session_by_websocket_alone(make):
     site = make()
     client = log_in(site)
     for packet in (MESSAGE + "hello", b"\x00\xff", MESSAGE + "\u20ac" * 1000):
-        client.send(raw.text(packet) if isinstance(packet, str) else raw.binary(packet))
+        client.send(frames.text(packet) if isinstance(packet, str) else frames.binary(packet))
         assert client.read_message() == packet
     client.leave()
     assert site.eio.gone.get() == "transport close"
@@ -172,11 +174,11 @@ def test_session_by_websocket_alone(make):
 def test_upgrade(make):
     site = make()
     sid = start_session(site)
-    client = site.connect(f"{WEBSOCKET}&sid={sid}", raw.text(PING + "probe"))
+    client = site.connect(f"{WEBSOCKET}&sid={sid}", frames.text(PING + "probe"))
     assert client.read_message() == PONG + "probe"
-    client.send(raw.text(UPGRADE) + raw.text(MESSAGE + "hello"))
+    client.send(frames.text(UPGRADE) + frames.text(MESSAGE + "hello"))
     assert [client.read_message(), client.read_message()] == [NOOP, MESSAGE + "hello"]
-    client.send(raw.close(1000))
+    client.send(frames.close(1000))
     assert client.rest() == b"\x88\x02\x03\xe8"  # and no HTTP response behind it
     site.settle()
     assert not site.errors
@@ -185,9 +187,9 @@ def test_upgrade(make):
 def test_large_enough_and_too_large(make):
     site = make({"max_http_buffer_size": 1000})
     client = log_in(site)
-    client.send(raw.text(MESSAGE + "x" * 999))
+    client.send(frames.text(MESSAGE + "x" * 999))
     assert client.read_message() == MESSAGE + "x" * 999
-    client.send(raw.text(MESSAGE + "x" * 1000))
+    client.send(frames.text(MESSAGE + "x" * 1000))
     client.expect_close(1009, None)
     assert site.eio.gone.get() == "transport close"
 
@@ -210,7 +212,7 @@ def test_origins_are_engineios_affair(make):
     site = make({"cors_allowed_origins": ["https://shop.example"]})
     log_in(site, origin="https://shop.example").leave()
     with site.dial() as client:
-        client.send(raw.handshake(WEBSOCKET, origin="https://evil.example"))
+        client.send(handshake(WEBSOCKET, origin="https://evil.example"))
         assert client.read_head().status.startswith("HTTP/1.1 400")
 
 
@@ -219,7 +221,7 @@ def test_faulty_handshake_is_refused(make, session):
     site = make()
     target = f"{WEBSOCKET}&sid={start_session(site)}" if session else WEBSOCKET
     with site.dial() as client:
-        client.send(raw.handshake(target, sec_websocket_version="12"))
+        client.send(handshake(target, sec_websocket_version="12"))
         assert client.read_head().status == "HTTP/1.1 426 Upgrade Required"
     assert not site.errors
 
@@ -264,7 +266,7 @@ def test_end_as_engineio_knows_it(serve):
     server = types.SimpleNamespace(
         max_http_buffer_size=10, http_compression=False, compression_threshold=1, ping_interval=5, ping_timeout=5
     )
-    client = serve(lambda *request: driver.WebSocketWSGI(handler, server)(*request)).connect(frames=raw.text("last"))
+    client = serve(lambda *request: driver.WebSocketWSGI(handler, server)(*request)).connect(frames=frames.text("last"))
     client.leave()
     assert ends.get() == errno.EPIPE
 
@@ -285,7 +287,7 @@ def test_websocket_server_drains(make):
 def test_connection_that_stands_in_the_environ(make, host):
     site = make(**host)
     client = log_in(site)
-    client.send(raw.text(MESSAGE + "hello"))
+    client.send(frames.text(MESSAGE + "hello"))
     assert client.read_message() == MESSAGE + "hello"
     client.leave()
     assert site.eio.gone.get() == "transport close"
@@ -307,6 +309,6 @@ def handshake_environ() -> dict[str, Any]:
         "HTTP_HOST": "127.0.0.1",
         "HTTP_UPGRADE": "websocket",
         "HTTP_CONNECTION": "Upgrade",
-        "HTTP_SEC_WEBSOCKET_KEY": raw.KEY,
+        "HTTP_SEC_WEBSOCKET_KEY": KEY,
         "HTTP_SEC_WEBSOCKET_VERSION": "13",
     }

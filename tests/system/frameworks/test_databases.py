@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 
 import gevent
 import pytest
-from kit import raw
+from kit import frames
+from kit.clients import RawClient
 from kit.hosts import Host
 
 RECIPES = ["votes", "flask_application", "django_application"]
@@ -41,27 +42,27 @@ def host(process) -> Iterator[Host]:
 
 
 def count_held(host: Host) -> int:
-    with raw.RawClient(host.port) as client:
+    with RawClient(host.port) as client:
         client.send(b"GET /held HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
         size = int(client.read_head().get("content-length"))
         return int(client.read(size))
 
 
 @pytest.fixture
-def connect(host) -> Iterator[Callable[..., raw.RawClient]]:
+def connect(host) -> Iterator[Callable[..., RawClient]]:
     """Return a client that has shaken hands; at the end, all of them hang up."""
     with contextlib.ExitStack() as clients:
 
-        def connect(path: str = "/votes") -> raw.RawClient:
-            client = clients.enter_context(raw.RawClient(host.port))
+        def connect(path: str = "/votes") -> RawClient:
+            client = clients.enter_context(RawClient(host.port))
             client.open(path=path)
             return client
 
         yield connect
 
 
-def vote(client: raw.RawClient, name: str) -> str | bytes:
-    client.send(raw.text(name))
+def vote(client: RawClient, name: str) -> str | bytes:
+    client.send(frames.text(name))
     return client.read_message()
 
 
@@ -79,7 +80,7 @@ def test_nothing_is_held_between_messages(host, connect):
 def test_sockets_that_ask_at_once(connect):
     clients = [connect() for _ in range(SOCKETS)]
     for client in clients:
-        client.send(raw.text("b"))
+        client.send(frames.text("b"))
     assert sorted(client.read_message() for client in clients) == [f"b: {n + 1}" for n in range(SOCKETS)]
     for client in clients:
         client.leave()
@@ -89,7 +90,7 @@ def test_it_is_the_recipe_that_does_it(host, connect):
     """A test of these tests: whoever keeps a session while waiting keeps the others out."""
     keeper, other = connect("/hold"), connect("/hold")
     assert vote(keeper, "c") == "c: 1" and count_held(host) == 1
-    other.send(raw.text("c"))
+    other.send(frames.text("c"))
     other.expect_close(1011)
     keeper.leave()
     assert count_held(host) == 0

@@ -7,7 +7,8 @@ import json
 
 import flask
 import pytest
-from kit import raw
+from kit import frames
+from kit.clients import handshake
 from kit.hosts import ROOT
 
 from geventws import ConnectionClosed
@@ -37,10 +38,10 @@ def request(site, data: bytes) -> str:
 def test_blueprint_passes_messages_on_within_a_room(serve, example):
     site = serve(example.application)
     first, second, other = (site.connect(path) for path in ("/rooms/a", "/rooms/a", "/rooms/b"))
-    first.send(raw.text("to a"))
+    first.send(frames.text("to a"))
     for client in (first, second):
         client.expect(b"\x81\x04to a")
-    other.send(raw.text("to b"))
+    other.send(frames.text("to b"))
     other.expect(b"\x81\x04to b")
     for client in (first, second, other):
         client.leave()
@@ -50,7 +51,7 @@ def test_blueprint_passes_messages_on_within_a_room(serve, example):
 
 def test_websocket_rules_and_plain_rules_do_not_mix(serve, example):
     site = serve(example.application)
-    assert request(site, raw.handshake("/")) == "HTTP/1.1 400 BAD REQUEST"
+    assert request(site, handshake("/")) == "HTTP/1.1 400 BAD REQUEST"
     page = b"GET %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
     assert request(site, page % b"/private") == "HTTP/1.1 400 BAD REQUEST"
     assert request(site, page % b"/echo") == "HTTP/1.1 200 OK"
@@ -95,10 +96,10 @@ def test_hooks_run_before_and_after_the_connection(serve, app):
         return ""
 
     site = serve(WebSocketMiddleware(app))
-    assert request(site, raw.handshake()) == "HTTP/1.1 401 UNAUTHORIZED"
+    assert request(site, handshake()) == "HTTP/1.1 401 UNAUTHORIZED"
     assert events == ["before", "after", "teardown"]
     events.clear()
-    site.connect("/?key=1", raw.text("message")).leave()
+    site.connect("/?key=1", frames.text("message")).leave()
     assert events == ["before", "message", "after", "teardown"]
 
 
@@ -115,7 +116,7 @@ def test_context_is_each_connections_own(serve, app):
     clients = {name: site.connect(f"/{name}") for name in "abc"}
     for message in ("1", "2"):
         for client in clients.values():
-            client.send(raw.text(message))
+            client.send(frames.text(message))
         for name, client in clients.items():
             assert json.loads(client.read_message()) == [name, f"/{name}", message]
     for client in clients.values():

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import gevent
 import pytest
 import websocket
-from kit import raw
+from kit.clients import Answer, RawClient, handshake
+from kit.frames import binary, close, text
 from kit.hosts import ROOT, Host
 
 FOLDER = ROOT / "examples" / "frameworks"
@@ -42,25 +43,25 @@ def host(request, hosts) -> Iterator[Host]:
     assert not [line for line in host.lines if line.startswith("Traceback")], "\n".join(host.lines)
 
 
-def connect(host: Host, path: str, frames: bytes = b"", **changed) -> raw.RawClient:
-    client = raw.RawClient(host.port)
+def connect(host: Host, path: str, frames: bytes = b"", **changed) -> RawClient:
+    client = RawClient(host.port)
     client.open(frames, path, **changed)
     return client
 
 
-def request(host: Host, data: bytes) -> tuple[raw.Answer, bytes]:
+def request(host: Host, data: bytes) -> tuple[Answer, bytes]:
     """Return the answer to a request, and its body as it is on the wire; the connection must end."""
-    with raw.RawClient(host.port) as client:
+    with RawClient(host.port) as client:
         client.send(data)
         return client.read_head(), client.rest()
 
 
 def test_messages_and_a_close_with_its_code(host):
     messages = ["hello", "", "\u20ac\U0001f600", b"", b"\x00\xff", "x" * 70_000, b"y" * 1_000_000]
-    client = connect(host, "/echo", raw.text("early"))
+    client = connect(host, "/echo", text("early"))
     assert client.read_message() == "early"
     for message in messages:
-        client.send(raw.text(message) if isinstance(message, str) else raw.binary(message))
+        client.send(text(message) if isinstance(message, str) else binary(message))
         assert client.read_message() == message
     client.leave(4001, "bye")
     host.wait_for(r'"GET /echo HTTP/1.1" 101 ')
@@ -77,7 +78,7 @@ def test_a_client_that_others_wrote(host):
 
 def test_what_the_view_returns_never_gets_there(host):
     with connect(host, "/echo") as client:
-        client.send(raw.close(1000))
+        client.send(close(1000))
         assert client.rest() == b"\x88\x02\x03\xe8"  # the close frame, and nothing behind it
 
 
@@ -91,33 +92,33 @@ def test_pages_are_served_as_before(host):
 
 
 def test_handshake_may_be_refused_with_a_status(host):
-    answer, body = request(host, raw.handshake("/private") + raw.text("early"))
+    answer, body = request(host, handshake("/private") + text("early"))
     assert answer.status.startswith("HTTP/1.1 403 ") and answer.get("upgrade") is None and body
-    client = connect(host, "/private?key=open+sesame", raw.text("a"))
+    client = connect(host, "/private?key=open+sesame", text("a"))
     client.expect(b"\x81\x01a")
     client.leave()
 
 
 def test_handshake_at_no_path_of_the_framework(host):
-    answer, _ = request(host, raw.handshake("/nowhere"))
+    answer, _ = request(host, handshake("/nowhere"))
     assert answer.status.startswith("HTTP/1.1 404 ")
 
 
 def test_page_of_another_site_may_not_connect(host):
-    answer, _ = request(host, raw.handshake("/echo", origin="https://evil.example"))
+    answer, _ = request(host, handshake("/echo", origin="https://evil.example"))
     assert answer.status.startswith("HTTP/1.1 403 ")
 
 
 def test_peer_that_is_lost(host):
     client = connect(host, "/echo")
-    client.send(raw.text("x" * 100_000) * 10)
+    client.send(text("x" * 100_000) * 10)
     client.reset()
 
 
 def test_many_at_once(host):
     clients = [connect(host, "/echo") for _ in range(20)]
     for number, client in enumerate(clients):
-        client.send(raw.text(str(number)))
+        client.send(text(str(number)))
     assert [client.read_message() for client in clients] == [str(number) for number in range(20)]
     for client in clients:
         client.leave()
