@@ -1,4 +1,4 @@
-"""The C core against its Python twin, and both against the reference in wire.py, over what hypothesis thinks of.
+"""The C core against its Python twin, and both against the reference in frames.py, over what hypothesis thinks of.
 
 The core is imported directly, so these tests fail where it is not built. Under GEVENTWS_PURE_PYTHON=1, which says that
 it is not wanted, there are none. What receive.c receives: test_parity_receiving.py.

@@ -8,9 +8,8 @@ from typing import Any
 
 import gevent
 import pytest
-from kit import raw
 from kit.echoes import echo
-from kit.raw import text
+from kit.frames import CLOSE, PING, PONG, frame, text
 from kit.system import AGAIN, GONE, NO_ROOM, Calls, World, stand_in
 
 from geventws import ConnectionClosed, WebSocketWSGI, connect
@@ -115,7 +114,7 @@ def test_a_ping_is_sent_and_a_peer_given_up_when_the_clock_is_turned(world: Worl
     assert calls.made == []
     while not calls.made:  # some intervals are longer
         world.clock.turn(1)
-    assert client.read_frame().opcode == raw.PING
+    assert client.read_frame().opcode == PING
     world.clock.turn(598)
     assert seen == []
     world.clock.turn(2)
@@ -129,7 +128,7 @@ def test_a_round_trip_takes_what_the_clock_says(world: World, serve: Any) -> Non
     client, _calls = open_one(world, serve, lambda ws: latencies.append(ws.ping().get()) or ws.wait())
     ping = client.read_frame()
     world.clock.turn(0.25)
-    client.send(raw.frame(raw.PONG, ping.payload))
+    client.send(frame(PONG, ping.payload))
     settle()
     assert latencies == [0.25]
     client.leave()
@@ -143,7 +142,7 @@ def test_close_timeout_strikes(world: World, serve: Any) -> None:
         closed.append(ws.close_code)
 
     client, _calls = open_one(world, serve, handler, close_timeout=50.0)
-    assert client.read_frame().opcode == raw.CLOSE
+    assert client.read_frame().opcode == CLOSE
     world.clock.turn(49.9)
     settle()
     assert closed == []
