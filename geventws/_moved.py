@@ -39,7 +39,7 @@ MOVED = {
     "stream": "engine.stream",
     "terminal": "cli.terminal",
     "tls_stream": "engine.tls",
-    "upgrade": "hosts.upgrade",
+    "upgrade": "hosts",
     "uri": "http.uri",
     "waiters": "engine.waiters",
     "workers": "engine.loop.greenlets",

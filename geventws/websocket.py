@@ -9,10 +9,10 @@ from gevent.event import AsyncResult
 from greenlet import error as GreenletError
 from greenlet import getcurrent
 
-from .engine.connection import LINGER
 from .engine.keepalive import Timing
 from .engine.loop.deadlines import Deadline
 from .engine.loop.forks import keep
+from .engine.options import LINGER
 from .engine.sending import Sender
 from .engine.waiters import Waiters
 from .exceptions import ConcurrencyError
@@ -66,7 +66,7 @@ class WebSocket(Sender):
         origin: str | None = None,
         version: int = 13,
     ) -> None:
-        self._environ: Any = environ if environ is not None else {}  # see endpoints/decorator.py
+        self._environ: Any = environ if environ is not None else {}  # or packed: see hosts/pywsgi.py
         self.path: str = self.environ.get("PATH_INFO", "")
         self.protocol = subprotocol
         self.origin = origin
@@ -85,9 +85,9 @@ class WebSocket(Sender):
     @property
     def environ(self) -> dict[str, Any]:
         """The WSGI environment of the handshake; {} on a client."""
-        if type(self._environ) is tuple:
-            self._environ = dict(zip(*self._environ, strict=True))
-        return self._environ  # type: ignore[no-any-return]
+        if not isinstance(self._environ, dict):
+            self._environ = self._environ.unpack()
+        return self._environ
 
     # Receiving
 

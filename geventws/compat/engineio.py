@@ -30,7 +30,7 @@ from ..protocol.permessage_deflate import PerMessageDeflate
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from ..endpoints.endpoint import Environ
+    from ..handshake.origins import Environ
     from ..websocket import WebSocket
 
 __all__ = ["Thread", "WebSocketWSGI", "install"]

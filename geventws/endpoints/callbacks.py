@@ -16,7 +16,7 @@ from greenlet import GreenletExit
 from ..engine.loop.greenlets import get_callback_greenlets
 from ..engine.loop.poller import get_poller
 from ..frames import Opcode
-from ..hosts.upgrade import find_host
+from ..hosts import find_host
 from ..protocol.json import encode
 from ..websocket import EXITS, WebSocket
 from .decorator import is_departure
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..engine.loop.greenlets import CallbackGreenlets
-    from .endpoint import Environ
+    from ..handshake.origins import Environ
 
 __all__ = ["CallbackWebSocket", "WebSocketApplication"]
 

@@ -10,20 +10,19 @@ from typing import TYPE_CHECKING, Any
 from gevent import GreenletExit, get_hub, getcurrent
 
 from ..exceptions import ConnectionClosed
-from ..hosts.pywsgi import logs_without_environ
+from ..hosts import find_host
 from ..websocket import EXITS, WebSocket
 from .endpoint import Route, as_origins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-    from .endpoint import Environ
+    from ..handshake.origins import Environ
+    from ..hosts.host import StartResponse
 
 __all__ = ["WebSocketWSGI"]
 
 logger = logging.getLogger("geventws")
-
-_share_names = functools.lru_cache(maxsize=64)(tuple)  # of environs, which are much the same
 
 PEER_GONE = (errno.EPIPE, errno.ECONNRESET, errno.ESHUTDOWN)
 
@@ -111,42 +110,27 @@ class WebSocketWSGI(Route):
         options["support_legacy_versions"] = support_legacy_versions
         return cls(handler, **options)  # type: ignore[arg-type]
 
-    def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request (PEP 3333). Blocks until the connection is over.
 
         Raises:
             NoSocket: the server gives its application no socket.
         """
-        ws = self.connect(environ, start_response)
+        host = find_host(environ, start_response)
+        ws = self.connect(environ, start_response, host)
         if not isinstance(ws, WebSocket):
             return ws
-        handler: Any = getattr(start_response, "__self__", None)
-        packed = self._save_room(ws, handler)
-        del environ
+        packed = host.save_room(self)
+        if packed is not None:
+            ws._environ = packed
+        del environ, host
         try:
             ws.open()
             self.run(ws)
         finally:
-            if packed:
-                handler.environ = ws.environ  # for an error's report
+            if packed is not None:
+                packed.give_back(ws.environ)
         return []
-
-    def _save_room(self, ws: WebSocket, handler: Any) -> bool:
-        """Where the server, a pywsgi, calls this very object, make its call and its environ smaller: 1.2 KB.
-
-        Return whether its handler has lost the environ.
-        """
-        if not logs_without_environ(handler):
-            return False
-        server = handler.server
-        if server.application is self:
-            server.application = self.__call__  # calling an object takes more of the stack, for as long as that lasts
-        elif server.application == self.__call__:
-            handler.environ = server.environ  # what all requests have
-            if type(ws._environ) is dict:
-                ws._environ = _share_names(tuple(ws._environ)), tuple(ws._environ.values())  # until somebody asks
-            return True
-        return False
 
     def run(self, ws: WebSocket) -> None:
         """Run the handler, then close the connection, whatever became of it."""

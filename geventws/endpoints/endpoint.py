@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from ..engine.keepalive import Timing, make_timing
 from ..exceptions import HandshakeError
 from ..frames import NO_LIMIT
-from ..handshake.server import SAME_ORIGIN, Origins, accept, check_answer, check_further
+from ..handshake.server import SAME_ORIGIN, Environ, Origins, accept, check_answer, check_further
+from ..hosts import find_host, refuse, show_certificate
+from ..hosts.host import SWITCHING
 from ..hosts.servers import register_server
-from ..hosts.upgrade import SWITCHING, find_host, refuse, show_certificate
 from ..protocol.connection import WebSocketProtocol
 from ..protocol.hixie76 import HixieProtocol, LegacyUpgrade, is_legacy
 from ..protocol.permessage_deflate import PerMessageDeflate
@@ -25,10 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from ..handshake.server import Upgrade
-    from ..hosts.upgrade import Host
+    from ..hosts.host import Host, StartResponse
 
     Headers = Iterable[tuple[str, str]] | dict[str, str]
-    Environ = dict[str, Any]
     Compression = PerMessageDeflate | None
 
 logger = logging.getLogger("geventws")
@@ -135,7 +135,7 @@ class Route:
     # The handshake
 
     def connect(
-        self, environ: Environ, start_response: Any, host: Host | None = None
+        self, environ: Environ, start_response: StartResponse, host: Host | None = None
     ) -> WebSocket | Iterable[bytes]:
         """Answer the opening handshake: return the connection, not yet open, or the body of a refusal.
 
@@ -148,21 +148,18 @@ class Route:
             NoSocket: the server gives its application no socket.
             ValueError: `headers` has what may not be sent.
         """
+        host = host or find_host(environ, start_response)
+        try:
+            return self.switch(host, environ, start_response, self.accept(host, environ, start_response))
+        except HandshakeError as error:
+            return self.refuse(environ, start_response, error)
+
+    def accept(self, host: Host, environ: Environ, start_response: StartResponse) -> Upgrade:
+        """Return what answers the handshake, with all headers; raise HandshakeError to refuse."""
         show_certificate(environ, start_response)
         register_server(environ, start_response)
-        try:
-            upgrade = self._accept(environ, start_response)
-            return self._switch(host or find_host(environ, start_response), environ, start_response, upgrade)
-        except HandshakeError as error:
-            log_refusal(environ, error)
-            return refuse(environ, start_response, error)
-
-    def _accept(self, environ: Environ, start_response: Any) -> Upgrade:
-        """Return what answers the handshake, with all headers; raise HandshakeError to refuse."""
         if self.support_legacy_versions and is_legacy(environ):
-            upgrade: Upgrade = legacy.accept(
-                environ, start_response, subprotocols=self.subprotocols, origins=self.origins
-            )
+            upgrade: Upgrade = legacy.accept(host, environ, subprotocols=self.subprotocols, origins=self.origins)
         else:
             compression = None if self.streaming else self._choose_compression(environ)
             extensions = () if compression is None else (compression,)
@@ -180,7 +177,12 @@ class Route:
             check_options(self.max_message_size, compression)
         return compression
 
-    def _switch(self, host: Host, environ: Environ, start_response: Any, upgrade: Upgrade) -> WebSocket:
+    def refuse(self, environ: Environ, start_response: StartResponse, error: HandshakeError) -> Iterable[bytes]:
+        """Answer a handshake with an HTTP status, and say so in the log; return the body."""
+        log_refusal(environ, error)
+        return refuse(environ, start_response, error)
+
+    def switch(self, host: Host, environ: Environ, start_response: StartResponse, upgrade: Upgrade) -> WebSocket:
         """Answer with 101, and return the connection, not yet open."""
         if isinstance(upgrade, LegacyUpgrade):
             socket, early = legacy.switch(host, start_response, upgrade)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from ..engine.keepalive import Timing
-    from ..hosts.upgrade import Environ, Host, StartResponse
+    from ..handshake.origins import Environ
+    from ..hosts.host import Host, StartResponse
 
 __all__ = ["accept", "switch", "use_keepalive"]
 
@@ -30,17 +31,14 @@ CHALLENGE_TIMEOUT = 5.0
 
 
 def accept(
+    host: Host,
     environ: Environ,
-    start_response: StartResponse,
     *,
     subprotocols: Collection[str] | None = (),
     origins: Origins = SAME_ORIGIN,
 ) -> LegacyUpgrade:
     """Return what answers a request for draft 75 or 76; see `hixie76.accept`, which raises HandshakeError."""
-    target = environ.get("RAW_URI") or environ.get("REQUEST_URI")
-    if target is None:  # of gunicorn and others; pywsgi's handler has it
-        target = getattr(getattr(start_response, "__self__", None), "path", None)
-    return hixie76.accept(environ, target=target, subprotocols=subprotocols, origins=origins)
+    return hixie76.accept(environ, target=host.target, subprotocols=subprotocols, origins=origins)
 
 
 def switch(host: Host, start_response: StartResponse, accepted: LegacyUpgrade) -> tuple[Any, bytes]:

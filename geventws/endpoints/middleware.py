@@ -15,21 +15,19 @@ from gevent.lock import BoundedSemaphore
 
 from ..exceptions import ConnectionClosed, HandshakeError
 from ..handshake.server import is_upgrade
-from ..hosts.pywsgi import EMPTY_INPUT
-from ..hosts.pywsgi_bodies import call_bounded
-from ..hosts.servers import register_server
-from ..hosts.upgrade import NO_WRITE, find_host, refuse, show_certificate
+from ..hosts import call_application, find_host, show_certificate
+from ..hosts.host import EMPTY_INPUT, NO_WRITE
 from ..text import one_word
 from ..websocket import EXITS
 from .decorator import is_departure
-from .endpoint import Route, log_refusal, logger
+from .endpoint import Route, logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
     from types import TracebackType
 
-    from ..handshake.server import Upgrade
-    from ..hosts.upgrade import Environ, Host, StartResponse
+    from ..handshake.server import Environ, Upgrade
+    from ..hosts.host import Host, StartResponse
     from ..websocket import WebSocket
 
 __all__ = ["WebSocketMiddleware"]
@@ -56,30 +54,24 @@ class WebSocketMiddleware(Route):
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request (PEP 3333). Runs the application until it answers or is done, and blocks as long."""
-        show_certificate(environ, start_response)
         if not is_upgrade(environ):
-            return call_bounded(self.app, environ, start_response)
-        register_server(environ, start_response)
+            show_certificate(environ, start_response)
+            return call_application(self.app, environ, start_response)
+        host = find_host(environ, start_response)
         try:
-            upgrade = self._accept(environ, start_response)
+            upgrade = self.accept(host, environ, start_response)
         except HandshakeError as error:
-            log_refusal(environ, error)
-            return refuse(environ, start_response, error)
-        served = self._serve(environ, start_response, upgrade)
+            return self.refuse(environ, start_response, error)
+        served = self._serve(host, environ, start_response, upgrade)
         for data in served:  # here, and not in the server: middleware may want start_response called before we return
             return Rest(data, served)
         return []
 
-    def _open(self, host: Host, environ: Environ, start_response: StartResponse, upgrade: Upgrade) -> WebSocket:
-        """Answer with 101, and return the connection, which receives from now on."""
-        ws = self._switch(host, environ, start_response, upgrade)
-        ws.open()
-        return ws
-
-    def _serve(self, environ: Environ, start_response: StartResponse, upgrade: Upgrade) -> Generator[bytes]:
+    def _serve(
+        self, host: Host, environ: Environ, start_response: StartResponse, upgrade: Upgrade
+    ) -> Generator[bytes]:
         """Run the application, and yield its answer if it is a plain one."""
-        host = find_host(environ, start_response)
-        ws = RequestWebSocket(environ, upgrade, lambda: self._open(host, environ, start_response, upgrade))
+        ws = RequestWebSocket(environ, upgrade, lambda: self.switch(host, environ, start_response, upgrade))
         environ["wsgi.input"], environ["wsgi.input_terminated"] = EMPTY_INPUT, True  # a handshake has no body
         environ["wsgi.websocket"] = ws
         environ["wsgi.websocket_version"] = str(upgrade.version)
@@ -97,8 +89,7 @@ class WebSocketMiddleware(Route):
         except HandshakeError as error:
             if ws.connected:
                 raise
-            log_refusal(environ, error)
-            yield from refuse(environ, start_response, error)
+            yield from self.refuse(environ, start_response, error)
         except Exception as error:
             if not ws.connected:
                 raise
@@ -262,6 +253,7 @@ class RequestWebSocket:
             raise ConnectionClosed(self._state["close_code"], self._state["close_reason"])
         try:
             ws = self._connect()
+            ws.open()
         except OSError:
             self.give_up("the client left during its handshake")
             raise ConnectionClosed(1006, self._state["close_reason"]) from None

@@ -22,6 +22,7 @@ from .intake import decode, find_fast_path, receive
 from .keepalive import Keepalive, Timing
 from .loop.deadlines import Deadline
 from .loop.poller import get_poller, switch_to
+from .options import LINGER
 from .tls import open_stream
 from .waiters import Waiters
 
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 
 READ_AHEAD = 64
 """Messages received ahead of a busy handler, past which receiving pauses. Their bytes are bounded, too: memory.py."""
-
-LINGER = 1.0
-"""Seconds that the peer has to hang up once both close frames have passed, or a breach was answered."""
 
 _NOWHERE: deque[Any] = deque(maxlen=0)
 

@@ -6,25 +6,19 @@ What the client sent right after its handshake waits in the request's `unreader`
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from .pywsgi import EMPTY_INPUT
+from gevent import socket as gsocket
+
+from .host import EMPTY_INPUT, Host, read_target
 from .sockets import Detached, Ended, Joined, detach_socket, drop_watchers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Environ = dict[str, Any]
-    Headers = list[tuple[str, str]]
-    StartResponse = Callable[..., Any]
+    from ..handshake.origins import Environ
+    from .host import Headers, StartResponse
 
 
-def is_response(thing: Any) -> bool:
-    """Tell whether something is the `Response` of one of gunicorn's workers."""
-    return hasattr(thing, "force_close") and hasattr(thing, "headers_sent") and hasattr(thing, "req")
-
-
-class GunicornHost:
+class GunicornHost(Host):
     """A request on gunicorn's own parser.
 
     Args:
@@ -32,17 +26,28 @@ class GunicornHost:
         response: gunicorn's.
     """
 
-    on_drain = None
+    frames: ClassVar[dict[str, str]] = {"handle_request": "resp"}
 
     def __init__(self, environ: Environ, response: Any) -> None:
         self._environ = environ
         self._response = response
         self._unreader = response.req.unreader
 
+    @staticmethod
+    def recognises(thing: Any) -> bool:
+        """Return whether something is the `Response` of one of gunicorn's workers for gevent."""
+        is_response = hasattr(thing, "force_close") and hasattr(thing, "headers_sent") and hasattr(thing, "req")
+        return is_response and isinstance(thing.sock, gsocket.socket)
+
     @property
     def socket(self) -> Any:
         """The gevent socket."""
         return self._response.sock
+
+    @property
+    def target(self) -> str | None:
+        """The request's target as it came in."""
+        return read_target(self._environ)
 
     def send(self, start_response: StartResponse, status: str, headers: Headers, body: bytes = b"") -> None:
         """Send an answer now."""

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from .pywsgi import EMPTY_INPUT, send_answer, switch_protocols
+from .host import EMPTY_INPUT, Host, read_target
+from .pywsgi import pack_environ, send_answer, switch_protocols
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Environ = dict[str, Any]
-    Headers = list[tuple[str, str]]
-    StartResponse = Callable[..., Any]
+    from ..handshake.origins import Environ
+    from .host import Headers, Packed, StartResponse
 
 SEAM = "geventws.upgrade"
 """Where `WebSocketServer` puts the handler of a request that offers an upgrade."""
 
 
-class OwnHost:
+class OwnHost(Host):
     """A request on `WebSocketServer`.
 
     Args:
@@ -25,15 +23,27 @@ class OwnHost:
         handler: the server's, a `RequestHandler`.
     """
 
+    key: ClassVar[str] = SEAM
+
     def __init__(self, environ: Environ, handler: Any) -> None:
         self._environ = environ
         self._handler = handler
         self.on_drain = handler.on_drain
 
+    @staticmethod
+    def recognises(thing: Any) -> bool:
+        """Return whether something is a `RequestHandler`."""
+        return hasattr(thing, "give_away") and hasattr(thing, "stream")
+
     @property
     def socket(self) -> Any:
         """The gevent socket."""
         return self._handler.socket
+
+    @property
+    def target(self) -> str | None:
+        """The request's target as it came in."""
+        return read_target(self._environ) or self._handler.path
 
     def send(self, start_response: StartResponse, status: str, headers: Headers, body: bytes = b"") -> None:
         """Send an answer now."""
@@ -57,5 +67,6 @@ class OwnHost:
         """Return the socket of a connection that is to outlive its request."""
         return self._handler.give_away()
 
-    def end_with_answer(self) -> None:
-        """Do nothing: the server goes by the answer's Connection field."""
+    def save_room(self, endpoint: Any) -> Packed | None:
+        """Make smaller what the handler holds: see `pack_environ`."""
+        return pack_environ(self._environ, self._handler, endpoint)

@@ -11,31 +11,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gevent.pywsgi import Input, WSGIHandler
+from gevent.pywsgi import Input
 
-from .upgrade import find_handler
+from .pywsgi import PyWSGIHost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    Environ = dict[str, Any]
-    StartResponse = Callable[..., Any]
+    from ..handshake.origins import Environ
+    from .host import Host, StartResponse
+
+
+def has_endless_body(environ: Environ) -> bool:
+    """Return whether the application would read the connection in place of the body."""
+    return not environ.get("wsgi.input_terminated", True) and hasattr(environ.get("wsgi.input"), "raw")
 
 
 def call_bounded(
-    application: Callable[..., Iterable[bytes]], environ: Environ, start_response: StartResponse
+    application: Callable[..., Iterable[bytes]], environ: Environ, start_response: StartResponse, host: Host
 ) -> Iterable[bytes]:
-    """Call a WSGI application for a request that is no handshake, with an input that ends where the body does."""
-    reader = environ.get("wsgi.input")
-    if environ.get("wsgi.input_terminated", True) or not hasattr(reader, "raw"):
-        return application(environ, start_response)
+    """Call a WSGI application with an input that ends where the body does, for a request that has an endless one."""
     length = environ.get("CONTENT_LENGTH")
     chunked = environ.get("HTTP_TRANSFER_ENCODING", "").lower() == "chunked"
-    handler = find_handler(start_response)
-    if isinstance(handler, WSGIHandler):
-        body = handler.wsgi_input  # the very one that pywsgi looks at afterwards
+    if isinstance(host, PyWSGIHost):
+        body = host.body
     else:
-        body = Input(reader, int(length) if length else None, chunked_input=chunked)
+        body = Input(environ["wsgi.input"], int(length) if length else None, chunked_input=chunked)
     environ["wsgi.input"], environ["wsgi.input_terminated"] = body, True
     if length in (None, "0") and not chunked:
         return application(environ, start_response)

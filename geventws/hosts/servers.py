@@ -15,7 +15,7 @@ from ..engine.loop import forks
 from .own import SEAM
 
 if TYPE_CHECKING:
-    Environ = dict[str, Any]
+    from ..handshake.origins import Environ
 
 
 def register_server(environ: Environ, start_response: Any) -> None:

@@ -25,6 +25,7 @@ from urllib.parse import unquote
 import gevent
 from gevent.pywsgi import WSGIHandler
 
+from ..hosts.own import SEAM
 from ..hosts.sockets import PEER_CERTIFICATE, Detached, detach_socket
 from ..http import request as http_head
 from ..text import between_quotes, one_line, quoted
@@ -68,7 +69,7 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
 
     server: Server
     environ: Any
-    logs_without_environ = True  # see hosts/upgrade.py
+    logs_without_environ = True  # see hosts/pywsgi.py
     wsgi_input: Any
     provided_content_length: Any  # what is left of it, while an answer is written
     status: Any
@@ -199,7 +200,7 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
             return self._handle_client_error(ValueError(one_line(str(error))))  # which logs it
         self.environ = self.get_environ()
         if "HTTP_UPGRADE" in self.environ:
-            self.environ["geventws.upgrade"] = self
+            self.environ[SEAM] = self
         self.close_connection = self.close_connection or server.draining
         self.application = _as_method(server.application)
         self.handle_one_response()

@@ -18,12 +18,10 @@ from gevent.socket import socket as Socket
 from gevent.socket import wait_read
 
 from ..engine.loop.deadlines import FairTimeout
+from ..engine.options import LINGER
 from ..http import request as http_head
 
 CHUNK = 8192
-
-LINGER = 1.0
-"""Seconds for which a refused peer may go on sending, so that it gets to read the refusal."""
 
 
 class RawSocket(_socket.socket):

@@ -15,7 +15,7 @@ from kit.clients import Answer, RawClient, handshake
 from kit.handshakes import KEY
 
 from geventws import NoSocket, WebSocketWSGI
-from geventws.hosts.upgrade import find_host
+from geventws.hosts import find_host
 
 LEAVES_OUT = dict.fromkeys(("upgrade", "connection", "sec_websocket_key", "sec_websocket_version"))
 VERSIONS = [("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13, 8")]

@@ -21,12 +21,12 @@ import geventws
 from ...exceptions import ConnectionClosed, HandshakeError
 from ...frames import Opcode, parse_close
 from ...handshake.server import Environ, is_upgrade
-from ...hosts.upgrade import refuse
+from ...hosts import refuse
 from ...protocol.hixie76 import HixieProtocol
 from .request import Headers, Request
 
 if TYPE_CHECKING:
-    from ...hosts.upgrade import StartResponse
+    from ...hosts.host import StartResponse
 
 __all__ = [
     "Application",

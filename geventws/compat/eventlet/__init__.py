@@ -24,14 +24,15 @@ from ...endpoints.endpoint import as_origins, log_refusal
 from ...exceptions import ConnectionClosed, HandshakeError, ProtocolError
 from ...frames import valid_close_code
 from ...handshake.server import GUID, Environ, accept
-from ...hosts.upgrade import REASONS, SWITCHING, answer, find_host
+from ...hosts import REASONS, answer, find_host
+from ...hosts.host import SWITCHING
 from ...protocol.hixie76 import is_legacy
 from ...websocket import EXITS
 from .server import listen, wrap_ssl, wsgi
 from .sockets import DEFAULT_MAX_FRAME_LENGTH, NEGOTIATOR, RFC6455WebSocket, WebSocket, read_extensions
 
 if TYPE_CHECKING:
-    from ...hosts.upgrade import Host, StartResponse
+    from ...hosts.host import Host, StartResponse
 
 __all__ = [
     "ACCEPTABLE_CLIENT_ERRORS",
@@ -198,7 +199,7 @@ class WebSocketWSGI(geventws.WebSocketWSGI):
 
     def _connect_legacy(self, host: Host, environ: Environ, start_response: StartResponse) -> WebSocket:
         """The same for the drafts: 76 repeats the client's subprotocol whatever it is, and 75 names none, as there."""
-        accepted = legacy.accept(environ, start_response, subprotocols=None, origins=self.origins)
+        accepted = legacy.accept(host, environ, subprotocols=None, origins=self.origins)
         if accepted.version == 76 and accepted.protocol is None:
             accepted.headers.insert(3, ("Sec-WebSocket-Protocol", "default"))
         accepted.headers[:] = [header for header in accepted.headers if header[0] != "WebSocket-Protocol"]

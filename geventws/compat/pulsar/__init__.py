@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ...endpoints.endpoint import log_refusal
 from ...exceptions import HandshakeError
 from ...handshake.server import accept_key, is_upgrade, make_key
-from ...hosts.upgrade import refuse
+from ...hosts import refuse
 from .._controls import pick_options
 from . import client as http
 from . import wsgi
@@ -37,7 +37,7 @@ from .wsgi import Config, WsgiHandler
 
 if TYPE_CHECKING:
     from ...handshake.server import Environ, Upgrade
-    from ...hosts.upgrade import StartResponse
+    from ...hosts.host import StartResponse
     from ...websocket import WebSocket as EngineWebSocket
 
 __all__ = [

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ...exceptions import HandshakeError
 from ...handshake.server import Environ
-from ...hosts.upgrade import refuse
+from ...hosts import refuse
 from ...server.server import WebSocketServer
 
 if TYPE_CHECKING:
-    from ...hosts.upgrade import StartResponse
+    from ...hosts.host import StartResponse
 
 __all__ = ["Config", "LazyWsgi", "WSGIServer", "WsgiHandler", "createServer"]
 

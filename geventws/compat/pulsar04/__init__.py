@@ -21,7 +21,7 @@ from ...exceptions import HandshakeError
 from ...frames import Frame as RawFrame
 from ...frames import parse_close
 from ...handshake.server import VERSIONS, accept_key, is_upgrade
-from ...hosts.upgrade import refuse
+from ...hosts import refuse
 from ...protocol.permessage_deflate import PerMessageDeflate
 from .._controls import MAX_MESSAGE_SIZE
 from ..pulsar import wsgi
@@ -30,7 +30,7 @@ from .frames import Frame, FrameParser, WebSocketError, WebSocketProtocolError, 
 
 if TYPE_CHECKING:
     from ...handshake.server import Environ
-    from ...hosts.upgrade import StartResponse
+    from ...hosts.host import StartResponse
     from ...websocket import WebSocket as EngineWebSocket
 
 __all__ = [

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ...endpoints.endpoint import logger
 from ...exceptions import ConnectionClosed, HandshakeError, PayloadTooBig, ProtocolError, WebSocketError
 from ...handshake.server import GUID, VERSIONS, is_upgrade
-from ...hosts.upgrade import refuse
+from ...hosts import refuse
 from ...protocol.permessage_deflate import PerMessageDeflate
 from ...server.server import WebSocketServer
 from ...text import one_line
@@ -25,7 +25,7 @@ from .response import Response, not_found
 
 if TYPE_CHECKING:
     from ...handshake.server import Environ, Upgrade
-    from ...hosts.upgrade import StartResponse
+    from ...hosts.host import StartResponse
     from ...websocket import WebSocket as EngineWebSocket
 
 __all__ = [

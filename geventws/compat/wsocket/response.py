@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ...handshake.server import Environ
-    from ...hosts.upgrade import StartResponse
+    from ...hosts.host import StartResponse
 
 CONTENT_TYPE = "text/html; charset=UTF-8"
 BODYLESS = (204, 304)

@@ -1,0 +1,99 @@
+"""A server that is not known, or one that called us in another greenlet: the environ is all there is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gevent import socket as gsocket
+
+from ..exceptions import NoSocket
+from .gunicorn import find_unreader, take_unread
+from .host import NO_WRITE, Host, read_target
+from .pywsgi import find_reader, take_read_ahead
+from .sockets import Detached, Ended, detach_socket, drop_watchers
+
+if TYPE_CHECKING:
+    from ..handshake.origins import Environ
+    from .host import Headers, StartResponse
+
+
+class UnknownHost(Host):
+    """A request of which only the environ is known. pywsgi's and gunicorn's lead to the socket.
+
+    Args:
+        environ: the request's.
+    """
+
+    def __init__(self, environ: Environ, _handler: Any = None) -> None:
+        self._environ = environ
+
+    @staticmethod
+    def recognises(_thing: Any) -> bool:
+        """Return False: there is no handler."""
+        return False
+
+    @property
+    def socket(self) -> Any:
+        """The gevent socket, if the environ leads to one."""
+        environ = self._environ
+        raw = getattr(find_reader(environ), "raw", None)
+        for socket in (environ.get("gunicorn.socket"), environ.get("gunicorn.sock"), getattr(raw, "_sock", None)):
+            if isinstance(socket, gsocket.socket):
+                return socket
+        raise NoSocket(_explain(str(environ.get("SERVER_SOFTWARE", "unknown"))))
+
+    @property
+    def target(self) -> str | None:
+        """The request's target as it came in."""
+        return read_target(self._environ)
+
+    def send(self, start_response: StartResponse, status: str, headers: Headers, body: bytes = b"") -> None:
+        """Send an answer, as far as `start_response` does."""
+        write = start_response(status, headers)
+        if write is None:
+            raise TypeError(NO_WRITE)
+        write(body)
+
+    def read(self, size: int) -> bytes:
+        """Return so many bytes that follow the head, or those up to the end. Blocks."""
+        unreader = find_unreader(self._environ)
+        return (find_reader(self._environ) if unreader is None else unreader).read(size)  # type: ignore[no-any-return]
+
+    def switch(
+        self, start_response: StartResponse, headers: Headers, status: str, tail: bytes = b""
+    ) -> tuple[Any, bytes]:
+        """Answer with 101; return the socket and the bytes that followed the request."""
+        socket, unreader = self.socket, find_unreader(self._environ)
+        self.send(start_response, status, headers)
+        if tail:
+            socket.sendall(tail)  # in a write of its own: nobody knows what this server writes the head with
+        drop_watchers(socket)
+        return socket, take_read_ahead(find_reader(self._environ)) if unreader is None else take_unread(unreader)
+
+    def detach(self, socket: Any) -> Detached | None:
+        """Return the bare socket; None where the server would go on to read from it."""
+        unreader = find_unreader(self._environ)
+        if unreader is not None:
+            unreader.sock = Ended()
+        elif "gunicorn.socket" in self._environ:
+            return None
+        return detach_socket(socket)
+
+    def end_with_answer(self) -> None:
+        """Drop what was read ahead."""
+        unreader = find_unreader(self._environ)
+        if unreader is not None:
+            take_unread(unreader)
+
+
+def _explain(software: str) -> str:
+    if "gevent/" in software or "gunicorn" in software:
+        return (
+            f"the socket of this request cannot be found on {software}: middleware has replaced wsgi.input and "
+            "start_response, and runs the application in another greenlet. Mount the WebSockets in front of it"
+        )
+    return (
+        f"this WSGI server ({software}) gives its application no gevent socket; "
+        "geventws runs on gevent.pywsgi.WSGIServer, on geventws.WebSocketServer, and on gunicorn with "
+        "-k gevent or -k gevent_pywsgi"
+    )
