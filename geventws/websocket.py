@@ -287,9 +287,10 @@ class WebSocket(Sender):
             self._protocol.close_reason = "the process has forked"
         self._finish()
 
-    def _go_away(self) -> None:
-        """Close because the server stops."""
-        self.close(1001)
+    def _go_away(self, code: int) -> None:
+        """Begin to close because the server stops. Never blocks."""
+        if not self.over:
+            self.begin_close(code, "")
 
     def finish(self, code: int | None, reason: str) -> None:
         """Close, and block until nothing more will come, for `close_timeout` at the most (RFC 6455 7.1.2)."""

@@ -29,7 +29,7 @@ TREE = {
     "engine.loop": ["forks", "logs", "watchers", "system", "turns", "receiver", "poller", "deadlines", "greenlets"],
     "hosts": ["sockets", "host", "pywsgi", "gunicorn", "own", "unknown", "pywsgi_bodies", "servers"],
     "endpoints": ["legacy", "endpoint", "decorator", "callbacks", "middleware"],
-    "server": ["http_stream", "http_body", "given", "http_connection", "termination", "server"],
+    "server": ["draining", "http_stream", "http_body", "given", "http_connection", "termination", "server"],
     "client": ["backoff", "websocket", "dial", "proxies", "opening"],
     "cli": ["terminal", "main"],
     "compat": ["_controls", "engineio", "wsocket", "cyclone", "geventwebsocket", "eventlet", "pulsar", "pulsar04"],

@@ -47,12 +47,12 @@ class Host(Protocol):
         key: the environ's key for the handler, where the server puts it there; "" for none.
         frames: functions of the server that call the application, each with its local variable for the handler: where
             middleware has wrapped `start_response`, the handler is found on the stack.
-        on_drain: takes a function to be called when the server stops; None where the server tells nobody.
+        on_drain: takes a function to be called with a close code when the server stops; None where it tells nobody.
     """
 
     key: ClassVar[str] = ""
     frames: ClassVar[dict[str, str]] = {}
-    on_drain: Callable[[Callable[[], object]], object] | None = None
+    on_drain: Callable[[Callable[[int], object]], object] | None = None
 
     def __init__(self, environ: Environ, handler: Any) -> None: ...
 

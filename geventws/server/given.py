@@ -25,6 +25,7 @@ class Server(Protocol):
     min_body_rate: float
     silent: bool  # there is no access log
     draining: bool  # it is about to stop
+    close_code: int  # what it tells WebSockets then
 
     @property
     def ssl_enabled(self) -> Any: ...
@@ -34,7 +35,7 @@ class Server(Protocol):
     def get_environ(self) -> dict[str, Any]: ...
 
     def count(self, connection: Any) -> None:
-        """Count a connection, drain it when the server stops, and abort it when that takes too long."""
+        """Count a connection, and end it when the server stops: see draining.py."""
 
     def forget(self, connection: Any) -> None:
         """Count a connection no more."""
@@ -43,35 +44,34 @@ class Server(Protocol):
 class GivenSocket(Detached):
     """The socket of a connection that outlives its request, and what the server knows of that connection.
 
-    Attributes:
-        greenlet: the one that drains the connection.
+    Args:
+        detached: the socket.
+        server: the connection's.
+        on_drain: tells the connection that the server stops, with a close code; None for one that nobody tells.
     """
 
-    __slots__ = ("_on_drain", "_server", "greenlet")
+    __slots__ = ("_on_drain", "_server")
 
-    def __init__(self, detached: Detached, server: Server, on_drain: Callable[[], object] | None) -> None:
+    greenlet = None  # none has it for itself
+    lasting = True
+
+    def __init__(self, detached: Detached, server: Server, on_drain: Callable[[int], object] | None) -> None:
         super().__init__(detached._sock, detached._sslobj)
         self._server = server
         self._on_drain = on_drain
-        self.greenlet: Any = None
         server.count(self)
         if server.draining:
-            self.drain()
+            gevent.get_hub().loop.run_callback(self.drain, server.close_code)  # when it is open
 
-    def drain(self) -> None:
+    def drain(self, code: int, patient: bool = False) -> None:
         """End the connection politely. Does not block."""
-        self.greenlet = gevent.spawn(self._drain)
-
-    def _drain(self) -> None:
         if self._on_drain is not None:
-            self._on_drain()
+            self._on_drain(code)
 
     def abort(self) -> None:
         """End the connection at once. Does not block."""
         with contextlib.suppress(OSError):  # it has gone
             self._sock.shutdown(SHUT_RDWR)
-        if self.greenlet is not None:
-            gevent.kill(self.greenlet)
 
     def close(self) -> None:
         """Close the socket. Idempotent."""

@@ -85,7 +85,7 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
         self.greenlet: Any = None
         self._idle = True  # no request is under way: nothing is lost when the connection is cut off
         self._taken = False
-        self._on_drain: Callable[[], object] | None = None
+        self._on_drain: Callable[[int], object] | None = None
         self._plain_environ: dict[str, Any] | None = None
         self._switching: bytes | None = None  # the head of a 101, until it is sent
 
@@ -132,12 +132,17 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
             self.log_request()
         self.stream.linger()
 
-    def drain(self) -> None:
+    @property
+    def lasting(self) -> bool:
+        """Whether somebody has taken the connection, and wants to be told of the server's end."""
+        return self._on_drain is not None
+
+    def drain(self, code: int, patient: bool = False) -> None:
         """End the connection soon: at once where no request is under way, politely otherwise. Does not block."""
         self.close_connection = True
         if self._on_drain is not None:
-            gevent.spawn(self._on_drain)
-        elif self._idle:
+            self._on_drain(code)
+        elif self._idle and not (patient and self.requestline is None):
             self.stream.interrupt()
 
     def abort(self) -> None:
@@ -177,11 +182,11 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
         self.server.forget(self)
         return given
 
-    def on_drain(self, callback: Callable[[], object]) -> None:
-        """Have a function called, in a greenlet of its own, when the server begins to stop. It may block."""
+    def on_drain(self, callback: Callable[[int], object]) -> None:
+        """Have a function called with a close code when the server stops. It must not block, nor raise."""
         self._on_drain = callback
         if self.server.draining:
-            gevent.spawn(callback)
+            gevent.get_hub().loop.run_callback(callback, self.server.close_code)  # when the connection is open
 
     # One request
 
@@ -353,7 +358,8 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
         if self.wsgi_input.awaited:
             self.wsgi_input.unasked = self.close_connection = True
         if (self.server.draining or self.wsgi_input.awaited) and self.request_version == "HTTP/1.1":
-            self.response_headers.append((b"Connection", b"close"))
+            if (b"connection", b"close") not in [(name.lower(), value) for name, value in self.response_headers]:
+                self.response_headers.append((b"Connection", b"close"))
 
     def handle_error(self, t: Any, v: Any, tb: Any) -> None:
         """Answer 500 and log a traceback; a peer that left, or sent no proper body, is not worth one."""

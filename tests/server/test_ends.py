@@ -83,7 +83,7 @@ def test_stop_in_the_hub_and_in_a_handler_returns_at_once(serve: Any) -> None:
     assert client.read_message() == "stopping"
     client.expect_close(1001)
     site.server.stop()
-    assert site.server._drained.is_set()
+    assert site.server._drain.over.is_set()
     site.server.start()
     gevent.get_hub().loop.run_callback(site.server.stop)
     site.server._stop_event.wait()

@@ -283,7 +283,7 @@ def test_stop_tells_who_has_taken_a_connection(run: Any) -> None:
         upgrade = environ.pop("geventws.upgrade")
         start_response("101 Switching Protocols", [])(b"")
         sock, _early = upgrade.take()
-        upgrade.on_drain(told.set)
+        upgrade.on_drain(lambda code: told.set())
         taken.set()
         assert told.wait(DEADLINE)
         sock._sock.send(b"bye")
@@ -333,7 +333,7 @@ def application(environ, start_response):
     start_response("101 Switching Protocols", [])(b"")
     sock, early = upgrade.take()
     told = gevent.event.Event()
-    upgrade.on_drain(told.set)
+    upgrade.on_drain(lambda code: told.set())
     told.wait()
     sock._sock.send(b"bye")
     return []

@@ -151,11 +151,12 @@ class WebSocket(geventws.WebSocket):
             self.begin_close(code, reason)
             self._end()
 
-    def _go_away(self) -> None:
-        """Close for a server that stops: it has ended its idle connections within a second. Blocks."""
-        self.close(CloseCode.GOING_AWAY)
-        self.wait_until(lambda: self._stream.closed, DRAIN_LINGER)
-        self._stop()
+    def _go_away(self, code: int) -> None:
+        """Close for a server that stops: it has ended its idle connections within a second. Never blocks."""
+        if not self.over:
+            self.finish(code, "")
+            if not self._stream.closed:
+                self._set_clock(DRAIN_LINGER, self._stop)
 
     def _finish(self) -> None:
         super()._finish()
