@@ -11,7 +11,21 @@ from types import ModuleType
 
 from . import pure
 
-__all__ = ["HAVE_C", "LARGEST_BUFFER", "deflate", "mask", "mask_in_place", "new_buffer", "scan"]
+__all__ = [
+    "FAST_DEFLATED",
+    "FAST_SIZE",
+    "FAST_UNMASKED",
+    "FULL_CHUNK_LIMIT",
+    "HAVE_C",
+    "LARGEST_BUFFER",
+    "SMALL_CHUNK",
+    "Receiver",
+    "deflate",
+    "mask",
+    "mask_in_place",
+    "new_buffer",
+    "scan",
+]
 
 core: ModuleType = pure
 HAVE_C = False
@@ -26,7 +40,13 @@ if os.environ.get("GEVENTWS_PURE_PYTHON", "0") in ("", "0"):
     except ImportError:
         pass
 
+FAST_DEFLATED: int = core.FAST_DEFLATED
+FAST_SIZE: int = core.FAST_SIZE
+FAST_UNMASKED: int = core.FAST_UNMASKED
+FULL_CHUNK_LIMIT: int = core.FULL_CHUNK_LIMIT
 LARGEST_BUFFER: int = core.LARGEST_BUFFER
+SMALL_CHUNK: int = core.SMALL_CHUNK
+Receiver: Callable[[pure.Owner], pure.Receiver] = core.Receiver
 deflate: Callable[..., bytes] = core.deflate
 mask: Callable[..., bytes] = core.mask
 mask_in_place: Callable[..., None] = core.mask_in_place

@@ -10,10 +10,38 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from ._frame import ffi, lib
-from .pure import MAX_FRAMES, PAYLOAD, Buffer, RawFrame, ScanResult
+from .pure import (
+    FAST_DEFLATED,
+    FAST_SIZE,
+    FAST_UNMASKED,
+    FULL_CHUNK_LIMIT,
+    MAX_FRAMES,
+    SMALL_CHUNK,
+    Buffer,
+    RawFrame,
+    ScanResult,
+)
+from .receiving import Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+__all__ = [
+    "FAST_DEFLATED",
+    "FAST_SIZE",
+    "FAST_UNMASKED",
+    "FULL_CHUNK_LIMIT",
+    "LARGEST_BUFFER",
+    "SMALL_CHUNK",
+    "Receiver",
+    "deflate",
+    "mask",
+    "mask_in_place",
+    "new_buffer",
+    "scan",
+]
+
+PAYLOAD: int = lib.WS_PAYLOAD
 
 LARGEST_BUFFER = (1 << 63) - 1
 """The longest payload that gets a buffer of its own size before it has come: any, as memory is used when it comes."""

@@ -1,166 +1,43 @@
-"""Receiving for every socket of an epoll set that is ready, into the inboxes of its channels.
+"""Receiving for all sockets of a loop in one call of the C core (receive.h), with the face of pure.Receiver.
 
-`CoreReceiver` does that in one call of the C core, `Receiver` in Python, for each socket in turn. Whatever a channel
-raises there ends that channel (`Poller.fail`), and no other one's messages are lost with it.
+Importing this module fails where the extension was not built.
 """
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 from struct import Struct, unpack_from
-from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
-from ..._core import HAVE_C
-from .watchers import EPOLLOUT
-
-if HAVE_C:
-    from ..._core._frame import ffi, lib
+from ._frame import ffi, lib
+from .inodes import Inodes
+from .pure import CHUNK_SIZE, SMALL_CHUNK, Owner
 
 BUFFER_SIZE = 512 * 1024
 """Bytes that one batch receives and inflates at the most, shared by all connections of a loop."""
-
-CHUNK_SIZE = 128 * 1024
-"""Bytes that one connection receives in a batch at the most."""
-
-DEFLATED_CHUNK = 16 * 1024
-"""The same where messages are compressed: each kilobyte of them may be a megabyte, or whatever the limit is."""
 
 MAX_RECORDS = 4096
 
 LAYOUT_SIZE = 8 * 1024
 """Characters of the layouts of a batch's runs (see receive.h): a thousand messages. struct keeps a hundred of them."""
 
-MAX_EVENTS = 128
+TEXT: int = lib.WS_TEXT
+BINARY: int = lib.WS_BINARY
+DATA: int = lib.WS_DATA
+READABLE: int = lib.WS_READABLE
+WRITABLE: int = lib.WS_WRITABLE
+TEXTS: int = lib.WS_TEXTS
+BINARIES: int = lib.WS_BINARIES
 
-TEXT, BINARY, DATA, READABLE, WRITABLE, _EOF, _FAILED, TEXTS, BINARIES = range(1, 10)  # enum ws_kind
-FAST_SIZE, FAST_DEFLATED, FAST_UNMASKED = (1 << 30) - 1, 1 << 30, 1 << 31
-
-_records = Struct("4i").iter_unpack  # struct ws_record
-
-
-class Owner(Protocol):
-    """What a receiver needs of its poller, which has these described."""
-
-    loop: Any
-    set: Any
-    turns: Any
-    channels: list[Any]
-    doubtful: bool
-
-    def call(self, channel: Any, function: Any, *arguments: Any) -> None: ...
-
-    def fail(self, channel: Any) -> None: ...
+record = Struct("4i")  # struct ws_record
+_records = record.iter_unpack
 
 
-class Receiver:
-    """Receives for the channels of a poller: see the module."""
-
-    def __init__(self, poller: Owner) -> None:
-        self.poller = poller
-        self.spare = memoryview(bytearray(CHUNK_SIZE))  # for what a channel receives by itself
-        self._polled = 0.0
-        self._events: list[tuple[int, int]] = []  # what epoll told last, and was not taken yet, the last first
-        self._inodes: dict[int, int] = {}  # of the sockets that a forked child may hold, too
-
-    @property
-    def vain(self) -> bool:
-        """Whether the set may have told of a socket that is no channel's any more. Only the C core knows better."""
-        return True
-
-    def get_polled(self) -> float:
-        """Return when `receive` was called last, by `time.monotonic`: then the loop had its turn."""
-        return self._polled
-
-    def grow(self, size: int) -> None:
-        """Make room for descriptors below `size`."""
-
-    def attach(self, epoll: Any) -> None:
-        """Use this epoll set from now on."""
-        self._events.clear()
-
-    def forget(self, fd: int) -> None:
-        """Forget what epoll has told of a descriptor that is watched otherwise from now on, or no more."""
-        self._events = [event for event in self._events if event[0] != fd]
-
-    def let_go(self) -> None:
-        """Give the buffers back: nothing will be received any more."""
-        self.spare = memoryview(b"")
-
-    def set_fast_path(self, fd: int, word: int) -> None:
-        """Say which whole messages may go past the protocol (`WS_FAST_...` in receive.h). Here none does."""
-
-    def drop(self, fd: int) -> None:
-        """Know nothing of a descriptor any more."""
-        self._inodes.pop(fd, None)
-
-    def split(self, channel: Any, count: int, word: int) -> None:
-        """Give a channel the bytes that it received into `spare`; `word` is as for `set_fast_path`."""
-        channel.receive_data(self.spare[:count])
-
-    def note_fork(self) -> None:
-        """Note whose socket each descriptor is, now that a child holds them, too.
-
-        When a socket is closed here, epoll goes on telling of it, and its number may be another file's by then.
-        """
-        for channel in self.poller.channels:
-            if channel is not None:
-                try:
-                    self._inodes[channel.fd] = os.fstat(channel.fd).st_ino
-                except OSError:
-                    pass  # it is closed already
-
-    def is_stranger(self, fd: int) -> bool:
-        """Whether a descriptor that a child holds, too, is another file here by now."""
-        inode = self._inodes.get(fd)
-        if inode is None:
-            return False
-        try:
-            status = os.fstat(fd)
-        except OSError:
-            return True
-        return not stat.S_ISSOCK(status.st_mode) or status.st_ino != inode
-
-    def receive(self) -> list[Any]:
-        """Receive for ready channels as long as the turn lasts, and return those to run."""
-        poller = self.poller
-        found: list[Any] = []
-        self._polled = monotonic()
-        self._events = self._events or poller.set.poll(0, MAX_EVENTS)[::-1]
-        while self._events and not (found and poller.turns.is_over()):
-            fd, event = self._events.pop()
-            channel = poller.channels[fd]
-            if channel is None:
-                poller.doubtful = True
-                continue
-            found.append(channel)
-            try:
-                self._take_event(channel, fd, event)
-            except BaseException:
-                poller.fail(channel)
-        return found
-
-    def _take_event(self, channel: Any, fd: int, event: int) -> None:
-        if self.is_stranger(fd):
-            channel.receive_eof(errno.EBADF)
-            return
-        if event & EPOLLOUT:
-            channel.writable()
-        if event & ~EPOLLOUT and self.poller.channels[fd] is channel:
-            channel.readable()
-
-    def linger(self) -> list[Any]:
-        """Wait a moment for the next batch, and receive it; return the channels to run. Only the C core does that."""
-        return []
-
-
-class _Records:
-    """What the C core fills in one call, and how it is told.
+class Batch:
+    """What the C core fills in one call, and how the channels are told.
 
     Attributes:
-        strays: how often epoll told of a descriptor that is no channel's.
+        strays: how many events were of a descriptor that is no channel's, since there is this set.
     """
 
     def __init__(self, **fields: Any) -> None:
@@ -171,7 +48,7 @@ class _Records:
         self.struct = ffi.new("struct ws_poller *", {"records": records, "layout": layout, **sizes, **fields})
         self._view = memoryview(ffi.buffer(records))
         self._layout = ffi.buffer(layout)
-        self._owned = records, layout
+        self._owned = records, layout  # what the struct points to
 
     def deliver(self, count: int, poller: Owner, buffer: Any) -> list[Any]:
         """Put messages into the inboxes, and leave everything else to the channels; return them."""
@@ -204,7 +81,7 @@ class _Records:
                         _take_other(channel, kind, start, end, buffer)
                 return channels
             except BaseException as error:  # of this record: go on with the next one
-                laid = end if kind >= TEXTS else laid
+                laid = end if kind in (TEXTS, BINARIES) else laid
                 if isinstance(error, UnicodeDecodeError) and kind in (TEXT, TEXTS):
                     poller.call(channel, channel.refuse_text)
                 else:
@@ -223,38 +100,40 @@ def _take_other(channel: Any, kind: int, start: int, end: int, buffer: Any) -> N
         channel.receive_eof(start)
 
 
-class CoreReceiver(Receiver):
-    """The same with ws_receive."""
+class Receiver:
+    """Receives for the channels of a poller, all at once, into their inboxes: see pure.Receiver."""
 
     def __init__(self, poller: Owner) -> None:
-        super().__init__(poller)
+        self.poller = poller
+        self.spare = memoryview(bytearray(CHUNK_SIZE))  # for what a channel receives by itself
+        self.inodes = Inodes(poller.system.fstat)
         buffer = ffi.new("uint8_t[]", BUFFER_SIZE)
         self._bytes = ffi.buffer(buffer)
-        self._limits = ffi.new("uint32_t[]", 64)
+        self._limits = ffi.new("uint32_t[]", 64)  # the words of `set_fast_path`, by descriptor
+        self._inode_table: Any = None  # self.inodes, for the C core
         self._inflater = ffi.gc(lib.ws_inflater_new(), lib.ws_inflater_free)
-        self._records = _Records(
+        self._batch = Batch(
             loop_fd=_get_loop_fd(poller.loop),
             limits=self._limits,
             buffer=buffer,
             size=BUFFER_SIZE,
             chunk=CHUNK_SIZE,
-            deflated_chunk=DEFLATED_CHUNK,
+            deflated_chunk=SMALL_CHUNK,
             inflater=self._inflater,
             penalty=1,
         )
-        self._struct = self._records.struct
-        self._inode_list: Any = None
+        self._struct = self._batch.struct
         self._spare = ffi.from_buffer("uint8_t[]", self.spare)
         self._spare_bytes = ffi.buffer(self._spare)
-        self._split_records = _Records(size=CHUNK_SIZE, inflater=self._inflater)  # the others may wait their turn
+        self._split_batch = Batch(size=CHUNK_SIZE, inflater=self._inflater)  # the other may be half delivered
 
     @property
-    def vain(self) -> bool:
-        """Whether the set may have told of a socket that is no channel's any more: of one with nothing to receive."""
-        return bool(self._records.strays or self._struct.vain)
+    def saw_stray(self) -> bool:
+        """Whether the last batch may have had an event of a socket that is no channel's."""
+        return bool(self._batch.strays or self._struct.vain)
 
     def get_polled(self) -> float:
-        """Return when `receive` was called last."""
+        """Return when `receive` was called last, by `time.monotonic`."""
         since: int = self._struct.since
         return since / 1e9
 
@@ -266,38 +145,37 @@ class CoreReceiver(Receiver):
         ffi.memmove(self._limits, old, ffi.sizeof(old))
 
     def attach(self, epoll: Any) -> None:
-        """Use this epoll set from now on."""
+        """Use this epoll set from now on; what another one has reported is forgotten."""
         self._struct.epoll_fd = epoll.fileno()
         self._struct.events_count = self._struct.events_at = 0
-        self._records.strays = 0
+        self._batch.strays = 0
 
     def forget(self, fd: int) -> None:
-        """Forget what epoll has told of a descriptor that is watched otherwise from now on, or no more."""
+        """Forget what the set has reported of a descriptor that is watched otherwise from now on, or no longer."""
         lib.ws_forget(self._struct, fd)
 
+    def drop(self, fd: int) -> None:
+        """Know nothing about a descriptor any longer."""
+        self._limits[fd] = 0
+        if self.inodes.drop(fd):
+            self._inode_table[fd] = 0
+
     def let_go(self) -> None:
-        """Give the buffers back."""
-        super().let_go()
-        del self._bytes, self._records, self._split_records, self._spare, self._spare_bytes, self._inflater
+        """Give the buffers back: nothing will be received any more."""
+        self.spare = memoryview(b"")
+        del self._bytes, self._batch, self._split_batch, self._spare, self._spare_bytes, self._inflater
 
     def set_fast_path(self, fd: int, word: int) -> None:
-        """Say which whole messages may go past the protocol."""
+        """Say which whole messages may go past the protocol (`WS_FAST_...` in receive.h)."""
         self._limits[fd] = word
 
-    def drop(self, fd: int) -> None:
-        """Know nothing of a descriptor any more."""
-        self._limits[fd] = 0
-        if self._inodes.pop(fd, None):
-            self._inode_list[fd] = 0
-
     def note_fork(self) -> None:
-        """Note whose socket each descriptor is, now that a child holds them, too."""
-        super().note_fork()
+        """Note which socket each descriptor is, now that a child holds them, too."""
         size = len(self.poller.channels)
-        inodes = ffi.new("uint64_t[]", size)
-        for fd, inode in self._inodes.items():
-            inodes[fd] = inode
-        self._inode_list = self._struct.inodes = inodes
+        table = ffi.new("uint64_t[]", size)
+        for fd, inode in self.inodes.note(self.poller.channels).items():
+            table[fd] = inode
+        self._inode_table = self._struct.inodes = table
         self._struct.inodes_count = size
 
     def receive(self) -> list[Any]:
@@ -305,21 +183,21 @@ class CoreReceiver(Receiver):
         count = lib.ws_receive(self._struct)
         if count < 0:
             raise OSError(-count, os.strerror(-count))
-        return self._records.deliver(count, self.poller, self._bytes)
+        return self._batch.deliver(count, self.poller, self._bytes)
 
-    def linger(self) -> list[Any]:
-        """Wait a moment for the next batch, and receive it; return the channels to run."""
+    def busy_poll(self) -> list[Any]:
+        """Wait a moment for the next batch, receive it, and return the channels to run."""
         if self.poller.loop._callbacks:
             return []  # the hub has something to do
         count = lib.ws_linger(self._struct)
         if count <= 0:
             return []  # an error, should it be one, is the same in the next `receive`
-        return self._records.deliver(count, self.poller, self._bytes)
+        return self._batch.deliver(count, self.poller, self._bytes)
 
     def split(self, channel: Any, count: int, word: int) -> None:
-        """Give a channel the bytes that it received into `spare`: whole messages into its inbox, if they may skip."""
-        count = lib.ws_split(self._split_records.struct, channel.fd, word, self._spare, count)
-        self._split_records.deliver(count, self.poller, self._spare_bytes)
+        """Give a channel the bytes that it received into `spare`: whole messages past its protocol."""
+        count = lib.ws_split(self._split_batch.struct, channel.fd, word, self._spare, count)
+        self._split_batch.deliver(count, self.poller, self._spare_bytes)
 
 
 def _get_loop_fd(loop: Any) -> int:

@@ -1,6 +1,6 @@
 """From a socket's bytes to a connection's messages, as far as its handler keeps up. Nothing here blocks.
 
-The C core receives and decodes for most connections in one go (receiver.py). What is here receives large messages into
+The C core receives and decodes for most connections in one go (receive.h). What is here receives large messages into
 a buffer of their own, and over TLS; and decodes what needs thought.
 """
 
@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from .loop.receiver import DEFLATED_CHUNK, FAST_DEFLATED, FAST_SIZE, FAST_UNMASKED
+from .._core import FAST_DEFLATED, FAST_SIZE, FAST_UNMASKED, FULL_CHUNK_LIMIT, SMALL_CHUNK
 
 if TYPE_CHECKING:
     from ..protocol.connection import WebSocketProtocol
     from .loop.turns import Turns
     from .stream import Stream
-
-SMALL_LIMIT = 512 * 1024
-"""Bytes of a `max_message_size` below which as little is received at once as of compressed messages; also in C."""
 
 NOTHING = memoryview(bytearray())
 
@@ -95,8 +92,8 @@ def _take_direct(taker: Taker, protocol: WebSocketProtocol, count: int) -> None:
 
 def _get_size(protocol: WebSocketProtocol, stream: Stream) -> int:
     """Return how much is received at once."""
-    small = protocol.extension is not None or protocol.max_message_size < SMALL_LIMIT
-    return DEFLATED_CHUNK if small else len(stream.poller.spare)
+    small = protocol.extension is not None or protocol.max_message_size < FULL_CHUNK_LIMIT
+    return SMALL_CHUNK if small else len(stream.poller.spare)
 
 
 def find_fast_path(protocol: WebSocketProtocol) -> int:

@@ -14,9 +14,9 @@ from kit.deflates import inflater
 from kit.frames import BINARY, CLOSE, CONTINUATION, MASK_KEY, PING, TEXT, binary, close, close_payload, frame, text
 
 from geventws import ConnectionClosed, WebSocketApplication, WebSocketServer, WebSocketWSGI, connect
+from geventws._core import FAST_DEFLATED, FAST_SIZE, FAST_UNMASKED
 from geventws.engine.intake import find_fast_path
 from geventws.engine.loop.poller import get_poller
-from geventws.engine.loop.receiver import FAST_DEFLATED, FAST_SIZE, FAST_UNMASKED
 from geventws.protocol.connection import WebSocketProtocol
 from geventws.protocol.memory import SLACK
 

@@ -24,10 +24,8 @@ from gevent.exceptions import HubDestroyed
 from gevent.monkey import get_original
 from greenlet import greenlet
 
-from ..._core import HAVE_C
 from .forks import keep, register, unregister
 from .logs import LogQueue
-from .receiver import CoreReceiver, Receiver
 from .system import SYSTEM, Clock, System
 from .turns import Turns
 from .watchers import EPOLLET, EPOLLIN, EPOLLOUT
@@ -113,7 +111,7 @@ class Poller:
         self._chained = False  # since the loop's last turn, greenlets have left the processor in `park` only
         self._masks = bytearray()  # what each descriptor is watched for
         self._count = 0
-        self.receiver = (CoreReceiver if HAVE_C and system.in_core else Receiver)(self)
+        self.receiver = system.make_receiver(self)
         self.spare = self.receiver.spare
         self.turns = Turns(hub, self.clock, self.receiver.get_polled)
         self._retry: Any = None
@@ -236,7 +234,7 @@ class Poller:
         self._open()
         for channel in filter(None, list(self.channels)):
             try:
-                if self.receiver.is_stranger(channel.fd):
+                if self.receiver.inodes.is_stranger(channel.fd):
                     raise OSError(errno.EBADF, os.strerror(errno.EBADF))
                 self.set.register(channel.fd, self._masks[channel.fd] or EPOLLET)
             except OSError:
@@ -307,7 +305,7 @@ class Poller:
             self._chained = False
             self.flush_current()  # of the last that ran, here or in park()
         self.current = None
-        if self.doubtful and self.receiver.vain:
+        if self.doubtful and self.receiver.saw_stray:
             self._recover()
 
     def flush_current(self) -> None:
@@ -342,7 +340,7 @@ class Poller:
     def _linger(self) -> bool:
         """Wait a moment for the next batch; return whether it has come."""
         try:
-            found = self.receiver.linger()
+            found = self.receiver.busy_poll()
         except BaseException:
             self._report(None)
             return False

@@ -15,6 +15,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..._core import Receiver, pure
 from .watchers import HAVE_EPOLL, open_set
 
 if sys.platform != "win32":
@@ -85,6 +86,10 @@ class System:
     def open_set(self, loop: Any) -> EpollSet | WatcherSet:
         """Return a new set of sockets that a loop watches."""
         return open_set(loop)
+
+    def make_receiver(self, poller: pure.Owner) -> pure.Receiver:
+        """Return what receives for a poller: the core that is in use, or its Python twin."""
+        return Receiver(poller) if self.in_core else pure.Receiver(poller)
 
 
 class Timer(Protocol):

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from gevent.monkey import get_original
 
+from ..._core import pure
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-EPOLLIN, EPOLLOUT, EPOLLET = 1, 4, 1 << 31
+EPOLLIN, EPOLLOUT, EPOLLET = 1, pure.EPOLLOUT, 1 << 31
 READ, WRITE = 1, 2  # gevent's
 
 try:

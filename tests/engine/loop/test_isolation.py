@@ -176,7 +176,7 @@ def test_a_batch_that_is_received_in_a_handlers_wait(serve, victim, log, monkeyp
             return receiver.receive()
         return []
 
-    monkeypatch.setattr(receiver, "linger", linger)
+    monkeypatch.setattr(receiver, "busy_poll", linger)
     check(clients[0], "one")
     assert clients[2].read_message() == "three"
     clients[1].expect_close(1011, None)
