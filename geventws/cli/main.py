@@ -33,6 +33,9 @@ LISTENER = "GEVENTWS_LISTENER"
 POLL = 0.5
 """Seconds between two looks at the source files."""
 
+HURRY = 0.1
+"""Seconds that a reload gives to what is under way."""
+
 NOT_THERE = (0, 0)
 """The stamp of a file that there is not."""
 
@@ -228,11 +231,13 @@ def _run(options: argparse.Namespace, server: WebSocketServer) -> int:
 def _heed_signals() -> None:
     """Have SIGINT drain the server as SIGTERM does, which `serve_forever` sees to; and let SIGHUP kill nothing.
 
+    A second SIGINT is a KeyboardInterrupt, which ends the drain, whatever holds it up.
     SIGHUP drains it as well where the standard input is a terminal, which has gone then. To a server without a
     terminal it says nothing. Whoever has it ignored, as nohup does, has it ignored here, too.
     """
 
     def drain(_number: int, _frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.raise_signal(signal.SIGTERM)
 
     signal.signal(signal.SIGINT, drain)  # a KeyboardInterrupt could strike any handler
@@ -282,7 +287,7 @@ def _reload(server: WebSocketServer) -> int:
     _wait_for_change(_list_sources())
     listener = os.dup(server.socket.fileno())
     os.set_inheritable(listener, True)
-    server.stop(1.0)
+    server.stop(HURRY)
     return listener
 
 

@@ -187,7 +187,8 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
         """Serve until the server is stopped: by `stop`, by SIGTERM, or by an exception such as KeyboardInterrupt.
 
         Blocks. In the main thread, and where the program has not set a handler of its own, SIGTERM drains the server
-        as `stop` does, and this method returns.
+        as `stop` does, and this method returns. An exception that comes during the drain, such as a second
+        KeyboardInterrupt, ends it at once.
 
         Args:
             stop_timeout: seconds for the drain; `WebSocketServer.stop_timeout` by default.
@@ -203,7 +204,15 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
             try:
                 self._stop_event.wait()
             finally:
-                gevent.spawn(self.stop, timeout if termination is None else termination.get_time_left()).join()
+                self._stop_and_wait(timeout if termination is None else termination.get_time_left())
+
+    def _stop_and_wait(self, timeout: float) -> None:
+        """Stop, and wait for it no longer when something is raised here, as by a second Ctrl-C."""
+        try:
+            gevent.spawn(self.stop, timeout).join()
+        except BaseException:
+            self.stop(0)
+            raise
 
     def forked(self) -> None:
         """Leave everything to the parent, in a forked child: see engine/loop/forks.py."""

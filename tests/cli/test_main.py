@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import pty
@@ -14,6 +15,8 @@ from subprocess import PIPE, STDOUT
 from typing import Any
 
 import pytest
+from kit import frames
+from kit.clients import RawClient
 from kit.command import APPLICATION, DEADLINE, Output, Served, run, running, serving
 
 from geventws.cli import main as cli
@@ -105,6 +108,26 @@ def test_a_signal_drains(tmp_path: pathlib.Path, number: signal.Signals) -> None
         assert ws.wait(timeout=DEADLINE) is None
         assert ws.close_code == 1001
         assert served.process.wait(DEADLINE) == 0
+
+
+def test_a_second_control_c_waits_for_nobody(tmp_path: pathlib.Path) -> None:
+    with serving(tmp_path) as served, contextlib.closing(RawClient(served.port)) as client:
+        client.open()
+        served.process.send_signal(signal.SIGINT)
+        assert client.read_frame() == frames.Frame(frames.CLOSE, b"\x03\xe9")  # and does not answer
+        served.process.send_signal(signal.SIGINT)
+        assert served.process.wait(DEADLINE) == 130
+        assert b"Traceback" not in served.output.rest()
+
+
+def test_a_second_control_c_ends_what_holds_the_loop_up(tmp_path: pathlib.Path) -> None:
+    with serving(tmp_path) as served, contextlib.closing(RawClient(served.port)) as client:
+        client.open(path="/compute")
+        served.output.until(b"computing\n")
+        served.process.send_signal(signal.SIGINT)
+        served.output.until(b"heard\n")
+        served.process.send_signal(signal.SIGINT)
+        assert served.process.wait(DEADLINE) == 130
 
 
 def test_sighup_says_nothing_to_a_server_without_a_terminal(tmp_path: pathlib.Path) -> None:

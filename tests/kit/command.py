@@ -21,6 +21,7 @@ COMMAND = [sys.executable, "-m", "geventws"]
 DEADLINE = 20.0
 UP, LEFT, HOME, END_OF_INPUT, INTERRUPT = b"\x1b[A", b"\x1b[D", b"\x01", b"\x04", b"\x03"
 APPLICATION = """\
+import signal
 from geventws import WebSocketWSGI
 
 ANSWER = "first"
@@ -42,6 +43,13 @@ def serve(ws):
         DOORS.append(ws)
     if ws.path == "/ring":
         DOORS[-1].send("knock knock")
+    if ws.path == "/compute":
+        print("computing", flush=True)
+        while signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            pass
+        print("heard", flush=True)
+        while True:
+            pass
     for message in ws:
         ws.send(ANSWER if message == "which" else message)
 
