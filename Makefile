@@ -65,9 +65,9 @@ docs: $(BUILT)  ## check the pages, and render them into docs/_build
 	    $(BIN)/python -m docutils --strict $$page docs/_build/$$(basename $$page .rst).html || exit 1; \
 	done
 
-wheel: $(BUILT) ## the wheel and the source distribution, into dist/
-	$(BIN)/python -m pip install --quiet build
-	$(BIN)/python -m build --outdir dist
+wheel: $(TOOLS) ## the wheels and the source distribution, checked, into dist/
+	rm -rf dist
+	$(BIN)/python tools/wheels.py dist
 
 clean:          ## remove the environment and everything that was built
 	rm -rf $(VENV) build dist reports docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

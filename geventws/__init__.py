@@ -38,7 +38,7 @@ from .server.server import WebSocketServer
 from .streaming import StreamingWebSocket
 from .websocket import WebSocket
 
-__version__ = "1.0.0"
+__version__ = "1.1.0"
 
 __all__ = [
     "SAME_ORIGIN",

@@ -5,6 +5,7 @@ The environment variable GEVENTWS_PURE_PYTHON=1 forces the twin.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from types import ModuleType
@@ -38,7 +39,7 @@ if os.environ.get("GEVENTWS_PURE_PYTHON", "0") in ("", "0"):
         core = native
         HAVE_C = True
     except ImportError:
-        pass
+        logging.getLogger("geventws").info("the C core is not installed: its twin in Python does the same, more slowly")
 
 FAST_DEFLATED: int = core.FAST_DEFLATED
 FAST_SIZE: int = core.FAST_SIZE

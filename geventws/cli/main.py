@@ -26,6 +26,7 @@ from ..http.uri import parse_uri
 from ..server.server import WebSocketServer
 from ..text import one_line
 from .terminal import printable, run_session
+from .versions import describe
 
 LISTENER = "GEVENTWS_LISTENER"
 """The environment's name for the listening descriptor that a reload passes on."""
@@ -69,11 +70,18 @@ def _open_streams() -> None:
 
 
 def _make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m geventws", description="WebSockets on gevent.")
+    parser = argparse.ArgumentParser(prog=_name_program(), description="WebSockets on gevent.")
+    parser.add_argument("--version", action="version", version=describe(), help="tell which parts are at work")
     commands = parser.add_subparsers(required=True, metavar="connect | serve")
     _add_connect(commands.add_parser("connect", help="talk to a server from a terminal or a pipe"))
     _add_serve(commands.add_parser("serve", help="serve a WSGI application"))
     return parser
+
+
+def _name_program() -> str:
+    """Return how this program was called: by its own name, or as a module."""
+    name = os.path.basename(sys.argv[0])
+    return "python -m geventws" if name == "__main__.py" else name
 
 
 def _add_connect(parser: argparse.ArgumentParser) -> None:

@@ -3,79 +3,120 @@
 from __future__ import annotations
 
 import email
-import os
+import io
+import re
 import shlex
 import shutil
 import subprocess
 import sys
 import venv
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from elftools.elf.elffile import ELFFile
 from kit.document_talks import echoes
 from kit.documents import ECHO, ROOT, free_port, read_blocks, running, workers_of
 from trove_classifiers import classifiers
 
-BUILD = "import sys; from setuptools import build_meta; print(build_meta.{}(sys.argv[1]))"
+import geventws
+
 PAGES = ["README.rst", "docs/deployment.rst"]
 NO_OTHER_PATH = ["env", "-u", "PYTHONPATH", "-u", "GEVENTWS_PURE_PYTHON"]
-
-
-def build(what: str, tree: Path, target: Path) -> Path:
-    """Build a distribution of a tree as pip does, and return its path."""
-    done = subprocess.run(
-        [sys.executable, "-c", BUILD.format(f"build_{what}"), str(target)],
-        cwd=tree,
-        env={**os.environ, "GEVENTWS_REQUIRE_EXTENSION": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return target / done.stdout.splitlines()[-1]
+TOP = ["setup.py", "_frame_build.py", "pyproject.toml", "MANIFEST.in", "README.rst", "LICENSE", "CHANGES.rst"]
+BROUGHT = {"compression": "isal", "json": "orjson", "idna": "idna", "socks": "python_socks", "gunicorn": "gunicorn"}
+"""What an extra lets one import."""
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel that was built of the source distribution, which was built of this tree."""
-    folder = tmp_path_factory.mktemp("dist")
-    names = ["setup.py", "_frame_build.py", "pyproject.toml", "MANIFEST.in", "README.rst", "LICENSE", "CHANGES.rst"]
-    (folder / "tree").mkdir()
-    for name in names:
-        shutil.copy(ROOT / name, folder / "tree")
-    for name in ("geventws", "docs"):
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `make wheel` leaves in dist/, made of a copy of this tree."""
+    folder = tmp_path_factory.mktemp("made")
+    tree = folder / "tree"
+    for name in ("geventws", "docs", "tools"):
         ignored = shutil.ignore_patterns("_frame.*", "*.o", "__pycache__", "_build")
-        shutil.copytree(ROOT / name, folder / "tree" / name, ignore=ignored)
-    source = build("sdist", folder / "tree", folder)
-    shutil.unpack_archive(source, folder / "unpacked")
-    return build("wheel", next((folder / "unpacked").iterdir()), folder)
+        shutil.copytree(ROOT / name, tree / name, ignore=ignored)
+    for name in TOP:
+        shutil.copy(ROOT / name, tree)
+    words = [sys.executable, "tools/wheels.py", str(folder / "dist")]
+    done = subprocess.run(words, cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=180)
+    assert done.returncode == 0, done.stdout
+    return folder / "dist"
+
+
+def only(folder: Path, pattern: str) -> Path:
+    (found,) = folder.glob(pattern)
+    return found
+
+
+@pytest.fixture(scope="module")
+def wheel(dist: Path) -> Path:
+    """The wheel with the C core."""
+    return only(dist, "*-manylinux*.whl")
+
+
+@pytest.fixture(scope="module")
+def pure_wheel(dist: Path) -> Path:
+    """The wheel of a machine without a compiler."""
+    return only(dist, "*-py3-none-any.whl")
+
+
+def read(wheel: Path, name: str) -> bytes:
+    """Return the one file in a wheel whose path ends so."""
+    with zipfile.ZipFile(wheel) as archive:
+        (path,) = [path for path in archive.namelist() if path.endswith(name)]
+        return archive.read(path)
 
 
 def test_the_index_knows_the_classifiers(wheel: Path) -> None:
-    with zipfile.ZipFile(wheel) as archive:
-        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
-        ours = email.message_from_bytes(archive.read(name)).get_all("Classifier", [])
+    ours = email.message_from_bytes(read(wheel, ".dist-info/METADATA")).get_all("Classifier", [])
     assert len(ours) > 10
     assert not set(ours) - classifiers
+
+
+def test_the_index_shows_no_link_into_the_tree(wheel: Path) -> None:
+    text = email.message_from_bytes(read(wheel, ".dist-info/METADATA")).get_payload()
+    assert "geventws" in text and "`__" in (ROOT / "README.rst").read_text()
+    assert not re.findall(r"<(?!https?:)[^<>\s]+>`__", text)
+    assert not re.findall(r"(?m)^\.\. (?:image|figure|include):: (?!https?:)", text)
+
+
+def test_the_wheel_with_the_core_is_stripped_and_runs_on_older_systems(wheel: Path) -> None:
+    minor = re.search(r"-cp310-abi3-.*manylinux_2_(\d+)_", wheel.name)
+    assert minor and 17 <= int(minor[1]) <= 34
+    elf = ELFFile(io.BytesIO(read(wheel, "_core/_frame.abi3.so")))
+    assert elf.get_section_by_name(".dynsym") and not elf.get_section_by_name(".symtab")
+
+
+def test_a_wheel_without_the_core_says_so_in_its_tag(pure_wheel: Path) -> None:
+    assert b"Root-Is-Purelib: true" in read(pure_wheel, ".dist-info/WHEEL")
+    with zipfile.ZipFile(pure_wheel) as archive:
+        assert not [name for name in archive.namelist() if name.endswith((".so", ".c", ".h"))]
 
 
 class Empty:
     """A virtual environment that holds nothing."""
 
     def __init__(self, folder: Path) -> None:
-        venv.create(folder, with_pip=True)
+        venv.create(folder)
         self.programs = folder / "bin"
+        self._pip = [sys.executable, "-m", "pip", "--python", str(self.programs / "python")]  # one made anew takes 3 s
 
     def command(self, line: str) -> list[str]:
         """Return a line of a shell as what runs it in here, with nothing of this environment."""
         program, *arguments = shlex.split(line)
-        return [*NO_OTHER_PATH, str(self.programs / program), *arguments]
+        return [*NO_OTHER_PATH, *(self._pip if program == "pip" else [str(self.programs / program)]), *arguments]
 
     def run(self, line: str) -> str:
         """Run a line to its end, which has to be a good one."""
         done = subprocess.run(
-            self.command(line), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120
+            self.command(line),
+            cwd=self.programs,  # not this tree, from which Python would import
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
         )
         assert done.returncode == 0, done.stdout
         return done.stdout
@@ -90,7 +131,7 @@ def shell_lines(page: str) -> list[str]:
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Empty:
     """An environment with the wheel, and then what the pages install for gunicorn."""
     empty = Empty(tmp_path_factory.mktemp("empty"))
-    empty.run(f"pip install --quiet {shlex.quote(str(wheel))}")  # no index has what has not been released
+    empty.run(f"pip install --quiet --no-compile {shlex.quote(str(wheel))}")  # no index has what has not been released
     lines = {line for page in PAGES for line in shell_lines(page) if "pip install" in line and "gunicorn" in line}
     assert len(lines) == 1
     empty.run(*lines)
@@ -98,8 +139,42 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Empty:
 
 
 @pytest.mark.timeout(180)
-def test_the_installed_core_is_in_c(installed: Empty) -> None:
-    assert installed.run("python -c 'from geventws import frames; print(frames.HAVE_C)'") == "True\n"
+def test_the_command_tells_what_is_at_work(installed: Empty) -> None:
+    version = re.escape(geventws.__version__)
+    assert re.match(rf"geventws {version} \(C core, epoll, zlib; gevent ", installed.run("geventws --version"))
+    assert installed.run("python -m geventws --version") == installed.run("geventws --version")
+
+
+@pytest.mark.timeout(180)
+def test_the_log_says_that_there_is_no_c_core(pure_wheel: Path, tmp_path: Path) -> None:
+    empty = Empty(tmp_path / "empty")
+    empty.run(f"pip install --quiet --no-compile {shlex.quote(str(pure_wheel))}")
+    script = "import logging; logging.basicConfig(level='INFO', format='%(name)s %(message)s'); import geventws"
+    said = "geventws the C core is not installed: its twin in Python does the same, more slowly\n"
+    assert empty.run(f'python -c "{script}"') == said
+    assert "(Python core, epoll, zlib; " in empty.run("geventws --version")
+
+
+def installations() -> set[str]:
+    """Return the extras that the pages install, as their lines have them: "", "compression,json", ..."""
+    pages = [ROOT / "README.rst", *(ROOT / "docs").glob("*.rst")]
+    found = (re.findall(r"pip\s+install\s+'?geventws(?:\[([\w,]+)\])?'?", page.read_text()) for page in pages)
+    return {extras for page in found for extras in page}
+
+
+@pytest.mark.timeout(300)
+def test_each_line_that_installs_brings_what_it_is_for(wheel: Path, tmp_path: Path) -> None:
+    def install(extras: str) -> str:
+        empty = Empty(tmp_path / f"empty-{extras}")
+        what = f"{wheel}[{extras}]" if extras else wheel
+        empty.run(f"pip install --quiet --no-compile '{what}'")
+        modules = ["geventws", *(BROUGHT[extra] for extra in extras.split(",") if extra)]
+        return empty.run(f"python -c 'import {', '.join(modules)}; print(geventws.frames.HAVE_C)'")
+
+    lines = sorted(installations())
+    assert {"", "compression,json", "gunicorn"} <= set(lines)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(install, lines)) == ["True\n"] * len(lines)
 
 
 @pytest.mark.timeout(180)
