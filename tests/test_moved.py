@@ -28,6 +28,14 @@ def test_names_of_an_old_path_can_be_imported() -> None:
     assert done.stderr.count("<string>:1: DeprecationWarning") == 2
 
 
+def test_a_name_of_1_0_warns_and_gives_the_class_that_took_its_place() -> None:
+    endpoint = importlib.import_module("geventws.endpoints.endpoint")
+    with pytest.warns(DeprecationWarning, match="Route is geventws.endpoints.endpoint.Endpoint now"):
+        assert endpoint.Route is endpoint.Endpoint
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = endpoint.nothing
+
+
 def test_other_missing_modules_are_missing() -> None:
     with warnings.catch_warnings(), pytest.raises(ModuleNotFoundError, match="geventws.nothing"):
         warnings.simplefilter("error")

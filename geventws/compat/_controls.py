@@ -14,7 +14,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, cast
 
 from ..endpoints.decorator import WebSocketWSGI
-from ..endpoints.endpoint import Route
+from ..endpoints.endpoint import Endpoint
 from ..frames import Opcode
 from ..protocol.connection import WebSocketProtocol
 from ..websocket import WebSocket
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MAX_MESSAGE_SIZE = 8 << 20
 """Bytes of a message that are taken, for systems that had no limit: what eventlet, which had one, allowed."""
 
-OPTIONS = frozenset(inspect.signature(Route).parameters)
+OPTIONS = frozenset(inspect.signature(Endpoint).parameters)
 
 
 class Control:

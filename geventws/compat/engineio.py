@@ -24,7 +24,7 @@ from gevent.event import Event
 from gevent.queue import Empty, JoinableQueue
 
 from ..endpoints import decorator as wsgi
-from ..endpoints.endpoint import Route
+from ..endpoints.endpoint import Endpoint
 from ..protocol.permessage_deflate import PerMessageDeflate
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def install(**options: Any) -> None:
     Raises:
         TypeError: there is no such option.
     """
-    Route(**options)  # for its error: the connections come later
+    Endpoint(**options)  # for its error: the connections come later
     WebSocketWSGI.options = options
     driver = sys.modules.setdefault(DRIVER, sys.modules[__name__])
     driver._async.update(_async)

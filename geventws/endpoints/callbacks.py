@@ -20,7 +20,7 @@ from ..hosts import find_host
 from ..protocol.json import encode
 from ..websocket import EXITS, WebSocket
 from .decorator import is_departure
-from .endpoint import Route
+from .endpoint import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -230,7 +230,7 @@ class CallbackWebSocket(WebSocket):
             self.close(1011)
 
 
-class WebSocketApplication(Route):
+class WebSocketApplication(Endpoint):
     """A WSGI application that speaks WebSocket in callbacks. Subclass it, and override what you want to hear of::
 
         class Echo(WebSocketApplication):
@@ -248,10 +248,10 @@ class WebSocketApplication(Route):
     peer has left is none.
 
     Args:
-        options: see `Route`; all but `streaming`. With `decode_text=False`, text goes to `on_bytes`, too.
+        options: see `Endpoint`; all but `streaming`. With `decode_text=False`, text goes to `on_bytes`, too.
 
     Raises:
-        TypeError: `streaming` is set; or as `Route`.
+        TypeError: `streaming` is set; or as `Endpoint`.
     """
 
     websocket_class = CallbackWebSocket

@@ -12,7 +12,7 @@ from gevent import GreenletExit, get_hub, getcurrent
 from ..exceptions import ConnectionClosed
 from ..hosts import find_host
 from ..websocket import EXITS, WebSocket
-from .endpoint import Route, as_origins
+from .endpoint import Endpoint, as_origins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -27,7 +27,7 @@ logger = logging.getLogger("geventws")
 PEER_GONE = (errno.EPIPE, errno.ECONNRESET, errno.ESHUTDOWN)
 
 
-class WebSocketWSGI(Route):
+class WebSocketWSGI(Endpoint):
     """A WSGI application that answers the opening handshake and runs `handler` on the connection.
 
     It decorates a function, with or without options, and mounts wherever a WSGI application does::
@@ -51,10 +51,10 @@ class WebSocketWSGI(Route):
         max_frame_length: eventlet's name of `max_message_size`.
         kill_on_close: whether the handler is killed, as by `greenlet.kill`, when nothing more will be received:
             `GreenletExit` is raised in whatever it waits for. `ws.ended` tells the same more gently.
-        options: see `Route`.
+        options: see `Endpoint`.
 
     Raises:
-        TypeError: `handler` cannot be called; or as `Route`.
+        TypeError: `handler` cannot be called; or as `Endpoint`.
     """
 
     def __new__(

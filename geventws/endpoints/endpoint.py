@@ -1,9 +1,10 @@
-"""Route: the options of a WebSocket endpoint, and its opening handshake on a WSGI server."""
+"""Endpoint: the options of whatever serves WebSockets, and its opening handshake on a WSGI server."""
 
 from __future__ import annotations
 
 import functools
 import logging
+import warnings
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
@@ -35,10 +36,10 @@ logger = logging.getLogger("geventws")
 
 DEFAULT_COMPRESSION = PerMessageDeflate()
 
-_share_timing = functools.lru_cache(maxsize=64)(make_timing)  # one for all connections of a route
+_share_timing = functools.lru_cache(maxsize=64)(make_timing)  # one for all connections of an endpoint
 
 
-class Route:
+class Endpoint:
     """What every WebSocket endpoint has. Every option is an attribute, and may be set later, for connections to come.
 
     Args:
@@ -56,7 +57,7 @@ class Route:
             function of environ that returns one of both.
         decode_text: whether `wait` returns text as `str`; otherwise as `bytes`, checked to be UTF-8 but not decoded.
         streaming: whether the handler gets a `StreamingWebSocket`, which receives messages piece by piece. Such a
-            route negotiates no compression: a few bytes may stand for a piece of any size.
+            endpoint negotiates no compression: a few bytes may stand for a piece of any size.
         headers: further headers of the 101, as pairs or a dict, or a function of environ that returns them. The
             function may raise `HandshakeError` to refuse. The handshake's own are not among them.
         support_legacy_versions: whether drafts 75 and 76 are spoken, too.
@@ -245,7 +246,7 @@ def is_function(value: object) -> bool:
 
 
 def check_options(max_message_size: object, compression: object) -> None:
-    """Check the options that a route and a client have in common; `make_timing` does it for the clocks.
+    """Check the options that an endpoint and a client have in common; `make_timing` does it for the clocks.
 
     Raises:
         TypeError: `max_message_size` is no int, or `compression` neither a `PerMessageDeflate` nor None.
@@ -279,3 +280,12 @@ def log_refusal(environ: Environ, error: HandshakeError) -> None:
         error,
         f" (option: {error.option})" if error.option else "",
     )
+
+
+def __getattr__(name: str) -> Any:
+    """Give `Endpoint` by its name of 1.0. Until 1.3."""
+    if name != "Route":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    message = "Route is geventws.endpoints.endpoint.Endpoint now, and will be gone in geventws 1.3"
+    warnings.warn(message, DeprecationWarning, stacklevel=2)
+    return Endpoint

@@ -20,7 +20,7 @@ from ..hosts.host import EMPTY_INPUT, NO_WRITE
 from ..text import one_word
 from ..websocket import EXITS
 from .decorator import is_departure
-from .endpoint import Route, logger
+from .endpoint import Endpoint, logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["WebSocketMiddleware"]
 
 
-class WebSocketMiddleware(Route):
+class WebSocketMiddleware(Endpoint):
     """A WSGI application that puts a WebSocket in the environ of another one::
 
         application = WebSocketMiddleware(application, origins=["https://example.org"])
@@ -45,7 +45,7 @@ class WebSocketMiddleware(Route):
 
     Args:
         app: the WSGI application. Called in the request's greenlet; it may block.
-        options: see `Route`.
+        options: see `Endpoint`.
     """
 
     def __init__(self, app: Callable[[Environ, StartResponse], Iterable[bytes]], **options: Any) -> None:

@@ -42,7 +42,7 @@ from kit.documents import (
 
 import geventws
 from geventws.client.opening import connect
-from geventws.endpoints.endpoint import Route
+from geventws.endpoints.endpoint import Endpoint
 from geventws.server.server import WebSocketServer
 
 PAGES = sorted([ROOT / "README.rst", ROOT / "CHANGES.rst", *(ROOT / "docs").glob("*.rst")])
@@ -187,16 +187,16 @@ def default(function: Any, option: str) -> Any:
     ("support_legacy_versions", "``False``", False),
     ("compression", "when the peer offers it", geventws.PerMessageDeflate()),
 ])  # fmt: skip
-def test_the_defaults_of_a_route(option: str, told: str, value: Any) -> None:
+def test_the_defaults_of_an_endpoint(option: str, told: str, value: Any) -> None:
     row = re.search(rf"^``{option}``( \*)? +(\S.*?)  ", README, re.MULTILINE)
     assert row is not None and row[2] == told
-    assert default(Route, option) == value
+    assert default(Endpoint, option) == value
     assert bool(row[1]) == (option in inspect.signature(connect).parameters)
     assert not row[1] or default(connect, option) == value
 
 
-def test_every_option_of_a_route_stands_in_the_readme() -> None:
-    for option in inspect.signature(Route).parameters:
+def test_every_option_of_an_endpoint_stands_in_the_readme() -> None:
+    for option in inspect.signature(Endpoint).parameters:
         assert re.search(rf"^``{option}``", README, re.MULTILINE), option
 
 

@@ -35,11 +35,11 @@ START = 15.0
 SERVE = """\
 import gevent
 from geventws import WebSocketWSGI
-from geventws.endpoints.endpoint import Route
+from geventws.endpoints.endpoint import Endpoint
 from geventws.server import WebSocketServer
 
 exec(compile(open("block.py").read(), "block.py", "exec"))
-route = [value for value in list(globals().values()) if isinstance(value, Route)][-1]
+route = [value for value in list(globals().values()) if isinstance(value, Endpoint)][-1]
 server = WebSocketServer(("127.0.0.1", 0), route, log=None)
 server.start()
 print(f"Listening at: http://127.0.0.1:{server.server_port}", flush=True)

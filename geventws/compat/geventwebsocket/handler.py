@@ -11,7 +11,7 @@ from gevent.pywsgi import WSGIHandler
 import geventws
 
 from ...endpoints.decorator import WebSocketWSGI
-from ...endpoints.endpoint import Route
+from ...endpoints.endpoint import Endpoint
 from ...exceptions import HandshakeError
 from ...handshake.server import Environ, is_upgrade
 from .exceptions import WebSocketError
@@ -104,11 +104,11 @@ class WebSocketHandler(WSGIHandler):  # type: ignore[misc]
         ws.open()
         return None
 
-    def _make_route(self) -> Route:
+    def _make_route(self) -> Endpoint:
         app_protocol = getattr(self.application, "app_protocol", None)
         protocol = app_protocol(self.environ["PATH_INFO"]) if app_protocol else ""
         subprotocols = [protocol] if protocol else []
-        route = Route(subprotocols=subprotocols, headers=self._check_path, **self.websocket_options)
+        route = Endpoint(subprotocols=subprotocols, headers=self._check_path, **self.websocket_options)
         route.websocket_class = self.websocket_class
         return route
 

@@ -118,7 +118,7 @@ class WebSocket:
         handle: the `WS`.
         parser_factory: makes the parser that encodes what a connection writes; called with `version`, `extensions`
             (None) and `protocols`, the subprotocols that the client asks for.
-        settings: go to the `cfg` of connections. Those that are options of `geventws.Route`, such as `origins`,
+        settings: go to the `cfg` of connections. Those that are options of `geventws.WebSocketWSGI`, such as `origins`,
             `subprotocols` and `compression`, say what is spoken here. As in pulsar, no origin is checked and nothing
             compressed unless they say so; messages may have 8 MiB.
     """

@@ -109,8 +109,8 @@ class WebSocket:
     Args:
         handle: the `WS`.
         extensions: names of extensions to agree to. There is "permessage-deflate"; other names are never agreed to.
-        options: those of `geventws.Route`. As in pulsar, no origin is checked unless `origins` says so; messages may
-            have 8 MiB.
+        options: those of `geventws.WebSocketWSGI`. As in pulsar, no origin is checked unless `origins` says so;
+            messages may have 8 MiB.
     """
 
     def __init__(self, handle: WS, extensions: Collection[str] | None = None, **options: Any) -> None:

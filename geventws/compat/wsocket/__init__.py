@@ -107,8 +107,8 @@ class WSocketApp:
         app: a WSGI application.
         protocol: the subprotocol spoken here, or several; the first of the client's list that is among them is taken.
         protocols: the same.
-        options: those of `geventws.Route`. As in WSocket, no origin is checked unless `origins` says so; messages may
-            have 8 MiB.
+        options: those of `geventws.WebSocketWSGI`. As in WSocket, no origin is checked unless `origins` says so;
+            messages may have 8 MiB.
 
     Attributes:
         websocket_class: `WebSocket` or a subclass of it, for connections to come.
