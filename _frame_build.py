@@ -14,8 +14,11 @@ import cffi
 
 HERE = Path(__file__).resolve().parent
 CORE = "geventws/_core"
-HEADERS = ["frame.h", "deflate/deflate.h", "deflate/inflate.h", "receive.h"]
-SOURCES = [f"{CORE}/{name}.c" for name in ("frame", "deflate/huffman", "deflate/deflate", "deflate/inflate", "receive")]
+HEADERS = ["frame.h", "deflate/deflate.h", "deflate/inflate.h", "receive.h", "fanout.h"]
+SOURCES = [
+    f"{CORE}/{name}.c"
+    for name in ("frame", "deflate/huffman", "deflate/deflate", "deflate/inflate", "receive", "fanout")
+]
 
 # What inflates behind epoll; setup.py does without it where its header is missing.
 ZLIB = {"libraries": ["z"], "define_macros": [("WS_ZLIB", None)]} if sys.platform == "linux" else {}

@@ -20,6 +20,7 @@
 #include "deflate/deflate.h"
 #include "deflate/inflate.h"
 #include "receive.h"
+#include "fanout.h"
 #include "streams.h"
 
 #define AREA (1u << 18)
@@ -47,6 +48,8 @@ static struct area new_area(void)
 }
 
 static struct area input, output, records, layout;
+
+#include "fans.h"
 
 /* Whether changed[0..size) is original with these frames' payloads unmasked and nothing else touched. */
 static int unmasks(const uint8_t *changed, const uint8_t *original, size_t size,
@@ -328,7 +331,8 @@ int main(int argc, char **argv)
         const char *name;
         void (*run)(void);
     } parts[] = {{"prefixes", prefixes}, {"fuzz", fuzz}, {"mask", mask}, {"receive", receive},
-                 {"deflates", deflates}, {"inflates", inflates}, {"overrun", overrun}};
+                 {"deflates", deflates}, {"inflates", inflates}, {"fans", fans},
+                 {"overrun", overrun}};
     size_t i;
 
     input = new_area();
@@ -341,6 +345,6 @@ int main(int argc, char **argv)
             printf("ok: %s, %lu calls\n", parts[i].name, checked);
             return 0;
         }
-    fprintf(stderr, "usage: driver prefixes|fuzz|mask|receive|deflates|inflates|overrun\n");
+    fprintf(stderr, "usage: driver prefixes|fuzz|mask|receive|deflates|inflates|fans|overrun\n");
     return 2;
 }

@@ -28,7 +28,7 @@ BUILDS = {
     "sanitized": ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"],
     "optimised": ["-g", "-O3"],
 }
-PARTS = ["prefixes", "fuzz", "mask", "receive", "deflates", "inflates"]
+PARTS = ["prefixes", "fuzz", "mask", "receive", "deflates", "inflates", "fans"]
 
 ADDR_NO_RANDOMIZE = 0x0040000  # <sys/personality.h>
 

@@ -1,0 +1,142 @@
+/* fanout.c - one call that sends frames to many descriptors. See fanout.h.
+ *
+ * First every descriptor's frames are chained, in the order of the calls that sent them. Then each descriptor is served
+ * once, so that what was published in a turn costs one system call for each subscriber, however many frames it is. */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fanout.h"
+
+#if defined(__unix__) || defined(__APPLE__)
+#define HAVE_SENDMSG
+#include <errno.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#define MOST_PARTS 64
+
+#ifndef MSG_NOSIGNAL
+#define MSG_NOSIGNAL 0    /* Python ignores SIGPIPE */
+#endif
+#endif
+
+/* Chains the frames of each descriptor; returns how many links there are. */
+static int32_t chain(struct ws_fanout *fanout)
+{
+    const int32_t *fd = fanout->fds;
+    int32_t i, k, count = 0;
+    int64_t start = 0;
+
+    for (i = 0; i < fanout->frames_count; i++) {
+        int32_t except = fanout->excepts ? fanout->excepts[i] : -1;
+
+        fanout->starts[i] = start;
+        start += fanout->sizes[i];
+        for (k = fanout->counts ? fanout->counts[i] : 1; k > 0; k--, fd++) {
+            if (*fd < 0 || *fd >= fanout->known || *fd == except)
+                continue;
+            fanout->links[count] = (struct ws_link){*fd, i, -1};
+            if (fanout->first[*fd] < 0)
+                fanout->first[*fd] = count;
+            else
+                fanout->links[fanout->last[*fd]].next = count;
+            fanout->last[*fd] = count++;
+        }
+    }
+    return count;
+}
+
+/* Notes that the frames from links[at] on were not sent, but for some bytes of the first; returns how many there are. */
+static int32_t refuse(const struct ws_fanout *fanout, int32_t at, struct ws_refusal *refusals, int error, int64_t sent)
+{
+    int32_t count = 0;
+
+    for (; at >= 0; at = fanout->links[at].next, sent = 0)
+        refusals[count++] = (struct ws_refusal){fanout->links[at].fd, fanout->links[at].frame, error, 0, sent};
+    return count;
+}
+
+#ifdef HAVE_SENDMSG
+
+/* Gathers frames from links[at] on, those that lie side by side as one part; returns the place of the first that is left. */
+static int32_t gather(const struct ws_fanout *fanout, int32_t at, struct iovec *parts, size_t *count)
+{
+    const uint8_t *end = NULL;
+
+    for (*count = 0; at >= 0; at = fanout->links[at].next) {
+        int32_t number = fanout->links[at].frame;
+        const uint8_t *frame = fanout->data + fanout->starts[number];
+        size_t size = (size_t)fanout->sizes[number];
+
+        if (frame == end)
+            parts[*count - 1].iov_len += size;
+        else if (*count == MOST_PARTS)
+            return at;
+        else
+            parts[(*count)++] = (struct iovec){(void *)(uintptr_t)frame, size};
+        end = frame + size;
+    }
+    return -1;
+}
+
+static int64_t transmit(int fd, struct iovec *parts, size_t count)
+{
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = count};
+    ssize_t sent;
+
+    do {
+        if (count == 1)
+            sent = send(fd, parts->iov_base, parts->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL);
+        else
+            sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    return sent;
+}
+
+/* Sends all frames of one descriptor, from links[at] on; returns how many are refused. */
+static int32_t serve(const struct ws_fanout *fanout, int32_t at, struct ws_refusal *refusals)
+{
+    struct iovec parts[MOST_PARTS];
+    int fd = fanout->links[at].fd;
+
+    if (!fanout->open[fd])
+        return refuse(fanout, at, refusals, 0, 0);
+    while (at >= 0) {
+        size_t count;
+        int32_t left = gather(fanout, at, parts, &count);
+        int64_t sent = transmit(fd, parts, count);
+
+        if (sent < 0)
+            return refuse(fanout, at, refusals, errno == EWOULDBLOCK ? EAGAIN : errno, 0);
+        for (; at != left && sent >= fanout->sizes[fanout->links[at].frame]; at = fanout->links[at].next)
+            sent -= fanout->sizes[fanout->links[at].frame];
+        if (at != left)
+            return refuse(fanout, at, refusals, EAGAIN, sent);
+    }
+    return 0;
+}
+
+#else
+
+static int32_t serve(const struct ws_fanout *fanout, int32_t at, struct ws_refusal *refusals)
+{
+    return refuse(fanout, at, refusals, 0, 0);
+}
+
+#endif
+
+int32_t ws_fanout(struct ws_fanout *fanout)
+{
+    int32_t count = chain(fanout), refused = 0, i;
+
+    for (i = 0; i < count; i++) {
+        int32_t fd = fanout->links[i].fd;
+
+        if (fanout->first[fd] != i)
+            continue;   /* it was served with the frames before */
+        refused += serve(fanout, i, fanout->refusals + refused);
+        fanout->first[fd] = -1;
+    }
+    return refused;
+}
