@@ -11,6 +11,7 @@ from collections.abc import Callable
 from types import ModuleType
 
 from . import pure
+from .fanout import Fanout as PythonFanout
 
 __all__ = [
     "FAST_DEFLATED",
@@ -20,6 +21,7 @@ __all__ = [
     "HAVE_C",
     "LARGEST_BUFFER",
     "SMALL_CHUNK",
+    "Fanout",
     "Receiver",
     "deflate",
     "mask",
@@ -29,14 +31,15 @@ __all__ = [
 ]
 
 core: ModuleType = pure
+Fanout: type[PythonFanout] = PythonFanout
 HAVE_C = False
 """Whether the C core is in use."""
 
 if os.environ.get("GEVENTWS_PURE_PYTHON", "0") in ("", "0"):
     try:
-        from . import native
+        from . import native, sending
 
-        core = native
+        core, Fanout = native, sending.CoreFanout
         HAVE_C = True
     except ImportError:
         logging.getLogger("geventws").info("the C core is not installed: its twin in Python does the same, more slowly")

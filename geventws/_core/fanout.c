@@ -3,6 +3,7 @@
  * First every descriptor's frames are chained, in the order of the calls that sent them. Then each descriptor is served
  * once, so that what was published in a turn costs one system call for each subscriber, however many frames it is. */
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -10,7 +11,6 @@
 
 #if defined(__unix__) || defined(__APPLE__)
 #define HAVE_SENDMSG
-#include <errno.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -21,8 +21,8 @@
 #endif
 #endif
 
-/* Chains the frames of each descriptor; returns how many links there are. */
-static int32_t chain(struct ws_fanout *fanout)
+/* Chains the frames of each descriptor, and refuses those of unknown ones; returns how many links there are. */
+static int32_t chain(struct ws_fanout *fanout, int32_t *refused)
 {
     const int32_t *fd = fanout->fds;
     int32_t i, k, count = 0;
@@ -34,8 +34,12 @@ static int32_t chain(struct ws_fanout *fanout)
         fanout->starts[i] = start;
         start += fanout->sizes[i];
         for (k = fanout->counts ? fanout->counts[i] : 1; k > 0; k--, fd++) {
-            if (*fd < 0 || *fd >= fanout->known || *fd == except)
+            if (*fd >= 0 && *fd == except)
                 continue;
+            if (*fd < 0 || *fd >= fanout->known) {
+                fanout->refusals[(*refused)++] = (struct ws_refusal){*fd, i, EBADF, 0, 0};
+                continue;
+            }
             fanout->links[count] = (struct ws_link){*fd, i, -1};
             if (fanout->first[*fd] < 0)
                 fanout->first[*fd] = count;
@@ -128,7 +132,7 @@ static int32_t serve(const struct ws_fanout *fanout, int32_t at, struct ws_refus
 
 int32_t ws_fanout(struct ws_fanout *fanout)
 {
-    int32_t count = chain(fanout), refused = 0, i;
+    int32_t refused = 0, count = chain(fanout, &refused), i;
 
     for (i = 0; i < count; i++) {
         int32_t fd = fanout->links[i].fd;

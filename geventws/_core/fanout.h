@@ -6,7 +6,7 @@
 struct ws_refusal {
     int32_t fd;
     int32_t frame;        /* its number */
-    int32_t error;        /* 0: open[fd] is 0. EAGAIN: the kernel takes no more. Else the errno of a broken connection */
+    int32_t error;        /* 0: open[fd] is 0. EAGAIN: the kernel takes no more. EBADF: unknown. Else that of a broken one */
     int32_t reserved;
     int64_t sent;         /* bytes of the frame that were sent */
 };
@@ -22,11 +22,11 @@ struct ws_fanout {
     const uint8_t *data;  /* the frames, one after the other, */
     const int64_t *sizes; /* the bytes of each, 1 or more, */
     int64_t *starts;      /* and room for as many numbers */
-    const int32_t *fds;   /* the descriptors that get a frame, frame by frame; negative ones get nothing; */
+    const int32_t *fds;   /* the descriptors that get a frame, frame by frame; negative ones are refused; */
     const int32_t *counts;   /* how many there are for each; NULL: one; */
     const int32_t *excepts;  /* and one for each frame that does not get it after all, or -1; NULL: there is none */
     int32_t frames_count;
-    int32_t known;        /* descriptors from here on get nothing, either */
+    int32_t known;        /* descriptors from here on are refused, too */
     const uint8_t *open;  /* for each known descriptor: whether it may be sent to */
     int32_t *first;       /* for each known descriptor: -1, before and after each call; */
     int32_t *last;        /* room for as many numbers */

@@ -22,7 +22,7 @@ in 0.3 to 0.5 x the time. Inflating is left to zlib, which does 1 KB in 0.6 x th
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
@@ -236,6 +236,11 @@ class Deflate:
         # A window is what has to be kept: in a message that stands by itself no distance is too far, as in inflate.c.
         self._inflate_window = 15 if inflate_forgets else max(inflate_window, 9)
         self._inflater: _Decompress | None = None
+
+    @property
+    def sharing(self) -> Hashable:
+        """What decides what becomes of a message: equal for all that compress alike; None where context is kept."""
+        return (self.threshold, self._small, self._compressors) if self._compressors.forgets else None
 
     def wants(self, size: int, compress: bool | None) -> bool:
         """Tell whether to compress a message of so many bytes; `compress` is what its sender wants, or None."""

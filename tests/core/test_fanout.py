@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geventws._core import HAVE_C
-from geventws._core.fanout import Fanout, PythonFanout
+from geventws._core import HAVE_C, Fanout
+from geventws._core.fanout import Fanout as PythonFanout
 
 BOTH = [Fanout, PythonFanout] if HAVE_C else [PythonFanout]
 both = pytest.mark.parametrize("kind", BOTH)
@@ -84,7 +84,9 @@ def test_each_descriptor_gets_its_frames_in_order(kind: type[PythonFanout], peer
 def test_who_is_excepted_closed_or_unknown_gets_nothing(kind: type[PythonFanout], peers: Any) -> None:
     two = peers(kind, 2)
     a, b = two.fds
-    assert two.fanout.send([b"one", b"two"], [a, b, -1, max(a, b) + 1, a, b], [4, 2], [a, -1]) == []
+    unknown = max(a, b) + 1
+    refused = two.fanout.send([b"one", b"two"], [a, b, -1, unknown, a, b], [4, 2], [a, -1])
+    assert refused == [(-1, 0, errno.EBADF, 0), (unknown, 0, errno.EBADF, 0)]
     assert [two.read(number) for number in range(2)] == [b"two", b"onetwo"]
     assert two.fanout.send([b"one"], [b], [1], [b]) == two.fanout.send([], []) == []
     assert two.read(1) == b""

@@ -63,11 +63,13 @@ static void check_refusals(int pairs[PEERS][2], const struct ws_fanout *fanout, 
 
     for (i = 0; i < fanout->known; i++)
         CHECK(fanout->first[i] == -1);
+    for (i = 0; i < count; i++)
+        CHECK((fanout->refusals[i].error == EBADF) == (fanout->refusals[i].fd < 0 || fanout->refusals[i].fd >= fanout->known));
     for (i = 0; i < PEERS; i++) {
         const struct ws_refusal *mine = fanout->refusals, *end = fanout->refusals + count;
         int fd = pairs[i][1], mine_count = 0;
 
-        while (mine < end && mine->fd != fd)
+        while (mine < end && (mine->fd != fd || mine->error == EBADF))
             mine++;
         while (mine + mine_count < end && mine[mine_count].fd == fd)
             CHECK(mine[mine_count++].error == (fanout->open[fd] ? EAGAIN : 0));

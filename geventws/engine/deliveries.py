@@ -1,0 +1,158 @@
+"""What was published to one connection and waits for it to take more: how much may, and what becomes of the rest.
+
+    Tally       counts what became of all that somebody published
+    Delivery    one message on its way to one connection
+    Queue       the deliveries that wait for one connection, whoever published them
+
+Nothing here does I/O, and nothing blocks. The bytes wait in the stream's backlog, among those of `send` and in their
+order; the queue says which of them may be dropped.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator
+
+CLOSE, DROP_NEWEST, DROP_OLDEST, LATEST = "close", "drop_newest", "drop_oldest", "latest"
+POLICIES = (CLOSE, DROP_NEWEST, DROP_OLDEST, LATEST)
+"""What is done with a message that finds no room: see `PubSub.subscribe`."""
+
+MAKES_ROOM = (DROP_OLDEST, LATEST)
+
+
+class Limits(NamedTuple):
+    """How much may wait for one connection, besides what the kernel holds."""
+
+    max_bytes: int = 64 * 1024
+    max_messages: int = 256
+
+
+class Tally:
+    """What became of messages, each counted once for each connection it was for.
+
+    published = sent + queued + dropped + abandoned, at every moment.
+
+    Attributes:
+        published: messages that were to be sent.
+        sent: those that the kernel has taken whole.
+        queued: those that are on their way to it.
+        dropped: those that found no room, or gave theirs to others.
+        abandoned: those whose connection ended before.
+    """
+
+    __slots__ = ("abandoned", "dropped", "published", "queued", "sent")
+
+    def __init__(self) -> None:
+        self.published = self.sent = self.queued = self.dropped = self.abandoned = 0
+
+    def add(self, other: Tally) -> None:
+        """Count what another one has counted."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+class Delivery:
+    """One message on its way to one connection, which its tally counts as queued.
+
+    Attributes:
+        rest: what is left to send of its frame.
+        size: the bytes of the whole frame.
+        tally: where it is counted.
+        policy: what is to be done when it finds no room.
+        key: which other ones it takes the place of where the policy is LATEST; None for none.
+        begun: whether a part was sent, so that the rest has to follow.
+    """
+
+    __slots__ = ("begun", "key", "policy", "rest", "size", "tally")
+
+    def __init__(self, frame: bytes, tally: Tally, policy: str, key: Hashable) -> None:
+        self.rest: bytes | memoryview = frame
+        self.size = len(frame)
+        self.tally = tally
+        self.policy = policy
+        self.key = key if policy == LATEST else None
+        self.begun = False
+
+    def advance(self, sent: int) -> None:
+        """Note that so many further bytes were sent, but not all."""
+        if sent:
+            self.begun = True
+            self.rest = memoryview(self.rest)[sent:]
+
+    def note_sent(self) -> None:
+        """Count it as sent."""
+        self.tally.queued -= 1
+        self.tally.sent += 1
+
+    def drop(self) -> None:
+        """Count it as dropped."""
+        self.tally.queued -= 1
+        self.tally.dropped += 1
+
+    def abandon(self) -> None:
+        """Count it as abandoned: its connection has ended."""
+        self.tally.queued -= 1
+        self.tally.abandoned += 1
+
+
+class Queue:
+    """The deliveries that wait for one connection, the oldest first.
+
+    Attributes:
+        size: the bytes of their frames.
+    """
+
+    __slots__ = ("_latest", "_waiting", "size")
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._waiting: dict[Delivery, None] = {}
+        self._latest: dict[Hashable, Delivery] = {}  # those that have a key, by it
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __iter__(self) -> Iterator[Delivery]:
+        return iter(self._waiting)
+
+    def make_room(self, new: Delivery, limits: Limits) -> list[Delivery]:
+        """Drop what has to go for a delivery, and return that. Whether it is enough, `fits` tells."""
+        dropped = []
+        for old in self._find_victims(new, limits):
+            self.remove(old)
+            old.drop()
+            dropped.append(old)
+        return dropped
+
+    def _find_victims(self, new: Delivery, limits: Limits) -> Iterator[Delivery]:
+        """Yield what has to be dropped, one after the other, as long as there is not enough room."""
+        former = self._latest.get(new.key)
+        if former is not None and not former.begun:
+            yield former
+        if new.policy in MAKES_ROOM:
+            for old in list(self._waiting):
+                if self.fits(new, limits):
+                    return
+                if old.policy in MAKES_ROOM and not old.begun:
+                    yield old
+
+    def fits(self, new: Delivery, limits: Limits) -> bool:
+        """Whether there is room for a delivery. One that begins the queue always has room, however large it is."""
+        waiting = self._waiting
+        return not waiting or (len(waiting) < limits.max_messages and self.size + new.size <= limits.max_bytes)
+
+    def append(self, delivery: Delivery) -> None:
+        """Add a delivery at the end."""
+        self._waiting[delivery] = None
+        self.size += delivery.size
+        if delivery.key is not None:
+            self._latest[delivery.key] = delivery
+
+    def remove(self, delivery: Delivery) -> None:
+        """Take a delivery out: it was sent, or will not be."""
+        del self._waiting[delivery]
+        self.size -= delivery.size
+        if delivery.key is not None and self._latest.get(delivery.key) is delivery:
+            del self._latest[delivery.key]

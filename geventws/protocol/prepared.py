@@ -1,0 +1,73 @@
+"""PreparedMessage: one message for many connections, encoded once. No I/O."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ..frames import Opcode, encode_header
+from .messages import FIN, RSV1
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+__all__ = ["PreparedMessage"]
+
+Message: TypeAlias = "str | bytes | bytearray | memoryview"
+
+
+class PreparedMessage:
+    """A message that is encoded once, and compressed once for each distinct set of parameters, for all who get it.
+
+    `send`, `publish` and `broadcast` take it. The last two prepare any other message by themselves: prepare what is
+    sent to several connections one by one, or again and again. A client's connection, which masks each message, and one
+    that keeps a context from one message to the next encode it anew. Immutable; any thread may use it.
+
+    Args:
+        message: `str` for text, bytes-like for binary; a buffer is copied.
+        compress: whether to compress it, where that was negotiated; None compresses what is over the threshold.
+
+    Raises:
+        TypeError: `message` is of another type.
+        UnicodeEncodeError: a `str` has a lone surrogate, for which UTF-8 has no bytes.
+
+    Attributes:
+        opcode: TEXT or BINARY.
+        payload: the bytes of the message.
+        compress: as above.
+    """
+
+    __slots__ = ("_frames", "compress", "opcode", "payload")
+
+    def __init__(self, message: Message, compress: bool | None = None) -> None:
+        if isinstance(message, str):
+            self.opcode, self.payload = Opcode.TEXT, message.encode()
+        elif isinstance(message, (bytes, bytearray, memoryview)):
+            self.opcode, self.payload = Opcode.BINARY, bytes(message)
+        else:
+            raise TypeError(f"a message is str or bytes-like, not {type(message).__name__}")
+        self.compress = compress
+        self._frames: dict[Hashable, bytes] = {}  # by what they depend on: see `encode`
+
+    def __repr__(self) -> str:
+        return f"<PreparedMessage {self.opcode.name} of {len(self.payload)} bytes>"
+
+    def encode(self, extension: Any) -> bytes:
+        """Return the frame that a server sends, made at the first call.
+
+        Args:
+            extension: what was negotiated, whose `sharing` is not None; None for no extension.
+        """
+        if extension is None or not extension.wants(len(self.payload), self.compress):
+            return self._frames.get(None) or self._make(None, FIN | self.opcode, self.payload)
+        key = extension.sharing
+        frame = self._frames.get(key)
+        return frame or self._make(key, FIN | RSV1 | self.opcode, extension.compress(self.payload))
+
+    def _make(self, key: Hashable, head: int, payload: bytes | bytearray) -> bytes:
+        frame = self._frames[key] = encode_header(head, len(payload)) + payload
+        return frame
+
+
+def prepare(message: Message | PreparedMessage) -> PreparedMessage:
+    """Return a message prepared, if it is not. Raises as `PreparedMessage` does."""
+    return message if type(message) is PreparedMessage else PreparedMessage(message)  # type: ignore[arg-type]
