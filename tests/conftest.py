@@ -26,7 +26,7 @@ from gevent.event import AsyncResult, Event
 from gevent.pool import Pool
 from greenlet import greenlet
 from kit.clients import RawClient
-from kit.scripted import Scripted, start_servers, unset_proxies
+from kit.servers.scripted import Scripted, start_servers, unset_proxies
 
 from geventws import WebSocketWSGI
 from geventws.engine.loop.poller import get_poller

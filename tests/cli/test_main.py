@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from kit import frames
 from kit.clients import RawClient
-from kit.command import APPLICATION, DEADLINE, Output, Served, run, running, serving
+from kit.programs.command import APPLICATION, DEADLINE, Output, Served, run, running, serving
 
 from geventws.cli import main as cli
 from geventws.client.opening import connect

@@ -12,7 +12,7 @@ from subprocess import DEVNULL, PIPE, STDOUT
 from typing import Any
 
 import pytest
-from kit.command import (
+from kit.programs.command import (
     DEADLINE,
     END_OF_INPUT,
     HOME,

@@ -9,7 +9,7 @@ import gevent
 import pytest
 from gevent.event import Event
 from kit.frames import CLOSE, PING, TEXT, close_payload, frame
-from kit.scripted import Peer, answering
+from kit.servers.scripted import Peer, answering
 
 from geventws import HandshakeError, InvalidStatus, connect
 from geventws.client import dial

@@ -8,7 +8,7 @@ from typing import Any
 import gevent
 import pytest
 from gevent.event import Event
-from kit.scripted import answering, check_through, echo, tcp
+from kit.servers.scripted import answering, check_through, echo, tcp
 
 from geventws import InvalidStatus, ProxyError
 from geventws.client import dial

@@ -12,8 +12,8 @@ from typing import Any
 import gevent
 import greenlet
 import pytest
-from kit.scripted import Peer, Scripted, answering, echo, tunnel
-from kit.socks import WELCOME, SocksPeer, microsocks
+from kit.servers.scripted import Peer, Scripted, answering, echo, tunnel
+from kit.servers.socks import WELCOME, SocksPeer, microsocks
 
 from geventws import HandshakeError, InvalidStatus, connect
 from geventws.client import dial

@@ -17,7 +17,7 @@ import pytest
 from gevent import socket as gsocket
 from gevent.event import Event
 from kit.frames import TEXT, frame
-from kit.scripted import ROOT, Peer, echo, is_open
+from kit.servers.scripted import ROOT, Peer, echo, is_open
 
 from geventws import InvalidURI, StreamingWebSocket, WebSocket
 from geventws.client.opening import connect

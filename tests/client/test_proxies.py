@@ -9,7 +9,7 @@ import gevent
 import pytest
 from gevent import socket as gsocket
 from gevent.event import Event
-from kit.scripted import Peer, answering, check_through, echo, tcp, tunnel
+from kit.servers.scripted import Peer, answering, check_through, echo, tcp, tunnel
 
 from geventws import HandshakeError, InvalidURI, ProxyError, connect
 from geventws.client import dial

@@ -14,7 +14,7 @@ import pytest
 from gevent import subprocess as gsubprocess
 from gevent.pool import Pool
 from kit.frames import CLOSE, TEXT, frame
-from kit.scripted import ROOT, Peer, echo, is_open
+from kit.servers.scripted import ROOT, Peer, echo, is_open
 
 from geventws import InvalidStatus, InvalidURI, ProxyError
 from geventws.client import opening as client

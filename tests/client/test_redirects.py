@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from gevent import socket as gsocket
-from kit.scripted import Peer, answering
+from kit.servers.scripted import Peer, answering
 
 from geventws import HandshakeError, InvalidStatus, connect
 

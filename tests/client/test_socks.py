@@ -13,8 +13,8 @@ from typing import Any
 import gevent
 import pytest
 from gevent.event import Event
-from kit.scripted import check_through, echo, run_program
-from kit.socks import SocksPeer, granting, microsocks
+from kit.servers.scripted import check_through, echo, run_program
+from kit.servers.socks import SocksPeer, granting, microsocks
 
 from geventws import InvalidURI, ProxyError, connect
 from geventws.client.opening import reconnect

@@ -16,8 +16,8 @@ from gevent import pywsgi
 from gevent import socket as gsocket
 from gevent.event import Event
 from gevent.server import StreamServer
-from kit.hosts import COMMANDS, Host
-from kit.scripted import Peer, answering, check_through, echo, tunnel
+from kit.programs.hosts import COMMANDS, Host
+from kit.servers.scripted import Peer, answering, check_through, echo, tunnel
 
 from geventws import HandshakeError, connect
 from geventws.client import dial

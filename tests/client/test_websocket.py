@@ -14,7 +14,7 @@ import pytest
 from gevent import socket as gsocket
 from gevent.event import Event
 from kit.frames import CLOSE, PING, PONG, TEXT, frame
-from kit.scripted import Peer, echo, is_open, run_program
+from kit.servers.scripted import Peer, echo, is_open, run_program
 
 from geventws import WebSocket
 from geventws.client import websocket as owned

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gevent
 import pytest
-from kit.eventlet_site import CHALLENGE, connect, request, request13, request75, request76
 from kit.frames import BINARY, HUGE, PING, PONG, TEXT, Frame, binary, frame, text
+from kit.sites.eventlet import CHALLENGE, connect, request, request13, request75, request76
 
 from geventws.compat import cyclone
 from geventws.compat.cyclone import Application, FrameDecodeError, Hixie76FrameDecoder, WebSocketHandler

@@ -6,8 +6,8 @@ import errno
 
 import gevent
 import pytest
-from kit.eventlet_site import LIMIT, REPLY, Recorded, assert_refused, connect, demo, request, request13
 from kit.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Frame, close, frame, text
+from kit.sites.eventlet import LIMIT, REPLY, Recorded, assert_refused, connect, demo, request, request13
 
 from geventws.compat import eventlet
 from geventws.compat.eventlet import BadRequest, RFC6455WebSocket, WebSocketWSGI, websocket

@@ -12,7 +12,7 @@ from gevent import pywsgi
 from gevent import socket as gsocket
 from gevent.pool import Pool
 from kit.clients import RawClient
-from kit.eventlet_site import (
+from kit.sites.eventlet import (
     CHALLENGE,
     KEYS,
     RESPONSE,

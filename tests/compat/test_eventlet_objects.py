@@ -8,8 +8,8 @@ import zlib
 import pytest
 from gevent import socket as gsocket
 from kit.clients import RawClient
-from kit.eventlet_site import LIMIT, REPLY, demo, read_head, request13
 from kit.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Frame, apply_mask, text
+from kit.sites.eventlet import LIMIT, REPLY, demo, read_head, request13
 
 import geventws
 from geventws.compat.eventlet import ProtocolError, RFC6455WebSocket, WebSocket, WebSocketWSGI

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 
@@ -10,12 +9,12 @@ import gevent
 import pytest
 from kit import frames
 from kit.clients import RawClient
-from kit.hosts import Host
+from kit.programs.hosts import Host
 
 PACKAGE = "geventws.compat.geventwebsocket"
 WORKERS = [f"{PACKAGE}.GeventWebSocketWorker", f"{PACKAGE}.gunicorn.workers.GeventWebSocketWorker"]
 COMMAND = [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "--access-logfile", "-"]
-COMMAND += ["--graceful-timeout", "1", "--chdir", os.path.dirname(__file__), "geventwebsocket_app:application", "-k"]
+COMMAND += ["--graceful-timeout", "1", "kit.apps.geventwebsocket:application", "-k"]
 
 
 @pytest.fixture(params=WORKERS)

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from kit.core.strategies import keys, limits, sizes, streams
 from kit.frames import BINARY, MASK_KEY, PING, TEXT, apply_mask, frame, scan
-from kit.strategies import keys, limits, sizes, streams
 
 import geventws
 from geventws._core import pure

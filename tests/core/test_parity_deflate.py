@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kit.deflates import inflater, raw, records
-from kit.frames import BINARY, CLOSE, CONTINUATION, PING, RSV1, RSV2, RSV3, TEXT, Frame, feed, frame
-from kit.receiver import (
+from kit.core.receiver import (
     PEER_IS_SERVER,
     TAKES_DEFLATED,
     WS_BINARY,
@@ -21,6 +19,8 @@ from kit.receiver import (
     outcome,
     receiver,
 )
+from kit.deflates import inflater, raw, records
+from kit.frames import BINARY, CLOSE, CONTINUATION, PING, RSV1, RSV2, RSV3, TEXT, Frame, feed, frame
 
 from geventws.exceptions import InvalidData, PayloadTooBig
 from geventws.protocol.connection import WebSocketProtocol

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kit.frames import BINARY, PING, RSV1, TEXT, feed, frame
-from kit.receiver import (
+from kit.core.receiver import (
     HAVE_C,
     PEER_IS_SERVER,
     WS_BINARIES,
@@ -28,7 +27,8 @@ from kit.receiver import (
     outcome,
     receiver,
 )
-from kit.strategies import streams
+from kit.core.strategies import streams
+from kit.frames import BINARY, PING, RSV1, TEXT, feed, frame
 
 from geventws.protocol.connection import WebSocketProtocol
 

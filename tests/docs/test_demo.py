@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import pytest
 import websocket
-from kit.demo import EXAMPLES, demo
+from kit.programs.demo import EXAMPLES, demo
 
 
 @pytest.fixture(scope="module")

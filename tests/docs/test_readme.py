@@ -14,9 +14,7 @@ from typing import Any
 
 import docutils.nodes
 import pytest
-from kit import document_talks as talks
-from kit.document_talks import echoes
-from kit.documents import (
+from kit.documents.blocks import (
     GEVENT_WEBSOCKET,
     HANDLER,
     ROOT,
@@ -36,9 +34,11 @@ from kit.documents import (
     reconnects,
     script,
     serve_commands,
+    talks,
     tls_program,
     tls_program_for_robots,
 )
+from kit.documents.talks import echoes
 
 import geventws
 from geventws.client.opening import connect

@@ -12,7 +12,7 @@ import gevent
 import pytest
 from gevent.event import Event
 from kit.frames import BINARY, PING, PONG, TEXT, binary, close, frame, text
-from kit.recorder import Controls, Recorder, connect
+from kit.sites.recorder import Controls, Recorder, connect
 
 from geventws import ConcurrencyError, WebSocketApplication
 

@@ -8,7 +8,7 @@ import gevent
 import pytest
 from gevent.event import AsyncResult, Event
 from kit.frames import CLOSE, PING, PONG, binary, close, frame, text
-from kit.recorder import Controls, Recorder, connect
+from kit.sites.recorder import Controls, Recorder, connect
 
 from geventws import ConnectionClosed
 

@@ -14,8 +14,8 @@ import websockets.sync.client
 from gevent.event import Event
 from greenlet import greenlet
 from kit.frames import binary, frame, text
-from kit.hosts import GUNICORN, Host
-from kit.recorder import Recorder, connect
+from kit.programs.hosts import GUNICORN, Host
+from kit.sites.recorder import Recorder, connect
 
 from geventws import HandshakeError, WebSocketApplication
 from geventws.server.server import WebSocketServer
@@ -324,7 +324,7 @@ def test_a_greenlet_serves_again(serve):
 
 
 numbers = itertools.count()
-COMMAND = [word.replace("host_app", "callback_app") for word in GUNICORN]
+COMMAND = [word.replace("apps.hosted", "apps.callbacks") for word in GUNICORN]
 
 
 @pytest.fixture(scope="module")

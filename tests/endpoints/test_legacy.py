@@ -8,7 +8,7 @@ import gevent
 import pytest
 from gevent import pywsgi
 from gevent import socket as gsocket
-from kit.eventlet_site import CHALLENGE, RESPONSE, connect, read_head, request75, request76
+from kit.sites.eventlet import CHALLENGE, RESPONSE, connect, read_head, request75, request76
 
 from geventws import ConnectionClosed, WebSocketWSGI
 from geventws.endpoints import legacy

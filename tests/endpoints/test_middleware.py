@@ -7,7 +7,7 @@ import pytest
 from gevent.event import AsyncResult, Event
 from kit import frames
 from kit.clients import handshake
-from kit.middleware_site import answer_page, application, echo, request
+from kit.sites.middleware import answer_page, application, echo, request
 
 from geventws import ConnectionClosed
 from geventws.endpoints.middleware import WebSocketMiddleware

@@ -7,7 +7,7 @@ import pytest
 from gevent.event import AsyncResult
 from kit import frames
 from kit.clients import handshake
-from kit.middleware_site import PAGE, answer_page, application, echo, request
+from kit.sites.middleware import PAGE, answer_page, application, echo, request
 
 import geventws
 from geventws import ConnectionClosed, HandshakeError

@@ -9,7 +9,7 @@ import zlib
 import gevent
 import pytest
 from kit import frames
-from kit.echoes import check
+from kit.sites.echoes import check
 
 from geventws import PerMessageDeflate, WebSocketWSGI, connect
 from geventws.engine.loop import turns

@@ -8,8 +8,8 @@ import zlib
 
 import gevent
 import pytest
-from kit.echoes import check
 from kit.frames import BINARY, CONTINUATION, PING, PONG, TEXT, close, frame, text
+from kit.sites.echoes import check
 
 from geventws import PerMessageDeflate, WebSocketApplication, WebSocketWSGI
 from geventws.engine.loop import turns

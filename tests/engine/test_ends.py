@@ -10,7 +10,7 @@ import pytest
 from gevent.event import AsyncResult, Event
 from gevent.pywsgi import WSGIServer
 from kit import frames
-from kit.recorder import Recorder, connect
+from kit.sites.recorder import Recorder, connect
 
 import geventws
 from geventws import WebSocketServer, WebSocketWSGI

@@ -10,9 +10,9 @@ from typing import Any
 import gevent.ssl
 import pytest
 from gevent.pywsgi import WSGIServer
-from kit.certificate_app import application
+from kit.apps.certificates import application
 from kit.clients import RawClient
-from kit.hosts import GUNICORN, Host
+from kit.programs.hosts import GUNICORN, Host
 
 from geventws import WebSocketServer
 
@@ -82,7 +82,7 @@ def test_there_is_none_without_tls(serve: Any) -> None:
 @pytest.fixture(scope="module", params=["gevent", "gevent_pywsgi"])
 def gunicorn(request: Any, certificate: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """Start gunicorn, which asks for certificates."""
-    command = [word.replace("host_app", "certificate_app") for word in GUNICORN]
+    command = [word.replace("apps.hosted", "apps.certificates") for word in GUNICORN]
     config = tmp_path_factory.mktemp("gunicorn") / "gunicorn.conf.py"
     write_config(config, certificate)
     host = Host([*command, "--config", str(config), "-k", request.param]).listening()

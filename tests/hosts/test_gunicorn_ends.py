@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from kit.clients import RawClient
-from kit.hosts import GUNICORN, ROOT, Host
+from kit.programs.hosts import GUNICORN, ROOT, Host
 
 PAGE = (ROOT / "docs" / "deployment.rst").read_text()
 HOOK = re.search(r"\n( {4}import os\n.*?def worker_exit\(.*?)\n\n\n", PAGE, re.S)
@@ -22,12 +22,12 @@ def start(tmp_path: pathlib.Path) -> Iterator[Any]:
     """Start gunicorn with the hook, and with options."""
     assert HOOK is not None
     hook = re.sub("^ {4}", "", HOOK[1], flags=re.M)
-    hook = hook.replace("from package.module import application", "from kit.callback_app import echo as application")
+    hook = hook.replace("from package.module import application", "from kit.apps.callbacks import echo as application")
     (tmp_path / "gunicorn.conf.py").write_text(hook)
     started: list[Host] = []
 
     def start(*options: str) -> Host:
-        command = [word.replace("host_app", "callback_app") for word in GUNICORN]
+        command = [word.replace("apps.hosted", "apps.callbacks") for word in GUNICORN]
         command += ["--graceful-timeout", "10"]  # a worker looks only once a second whether it has to end
         started.append(Host([*command, "--config", str(tmp_path / "gunicorn.conf.py"), *options]).listening())
         return started[-1]

@@ -9,15 +9,16 @@ from collections.abc import Iterator
 import gevent
 import pytest
 from gevent import pywsgi
-from kit import frames, hooks_app
+from kit import frames
+from kit.apps import hooks
 from kit.clients import RawClient, handshake
-from kit.hosts import Host
+from kit.programs.hosts import Host
 
 from geventws import WebSocketServer
 
 GUNICORN = [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "--access-logfile", "-"]
-GUNICORN += ["--graceful-timeout", "1", "kit.hooks_app:application", "-k"]
-SITES = ["flask", *hooks_app.SITES]
+GUNICORN += ["--graceful-timeout", "1", "kit.apps.hooks:application", "-k"]
+SITES = ["flask", *hooks.SITES]
 in_all = pytest.mark.parametrize("site", [*SITES, "decorated"])
 on_both = pytest.mark.parametrize("server_class", [pywsgi.WSGIServer, WebSocketServer])
 
@@ -25,8 +26,8 @@ on_both = pytest.mark.parametrize("server_class", [pywsgi.WSGIServer, WebSocketS
 @pytest.fixture(autouse=True)
 def read() -> list[bytes]:
     """What the hooks read in this test."""
-    hooks_app.READ.clear()
-    return hooks_app.READ
+    hooks.READ.clear()
+    return hooks.READ
 
 
 def converse(client: RawClient, path: str) -> None:
@@ -41,7 +42,7 @@ def converse(client: RawClient, path: str) -> None:
 @on_both
 @pytest.mark.parametrize("use_tls", [False, True], ids=["tcp", "tls"])
 def test_behind_the_middleware(serve, secure, log, read, server_class, use_tls, site):
-    served = serve(hooks_app.application, server_class=server_class, **(secure if use_tls else {}))
+    served = serve(hooks.application, server_class=server_class, **(secure if use_tls else {}))
     converse(served.dial(), f"/{site}")
     (line,) = served.access.wait()
     served.settle()
@@ -50,7 +51,7 @@ def test_behind_the_middleware(serve, secure, log, read, server_class, use_tls, 
 
 
 def test_without_the_middleware_on_our_server(serve, log, read):
-    served = serve(hooks_app.FLASK, server_class=WebSocketServer)
+    served = serve(hooks.FLASK, server_class=WebSocketServer)
     converse(served.dial(), "/decorated")
     assert read == [b""] and log() == []
 
@@ -61,7 +62,7 @@ def test_without_the_middleware_behind_a_function_that_empties_the_input(serve, 
     def application(environ, start_response):
         if "HTTP_UPGRADE" in environ:
             environ["wsgi.input"] = io.BytesIO()
-        return hooks_app.FLASK(environ, start_response)
+        return hooks.FLASK(environ, start_response)
 
     converse(serve(application).dial(), "/decorated")
     assert read == [b""] and log() == []
@@ -69,7 +70,7 @@ def test_without_the_middleware_behind_a_function_that_empties_the_input(serve, 
 
 @on_both
 def test_a_hook_that_reads_after_a_view_has_failed(serve, server_class, read):
-    site = serve(hooks_app.application, server_class=server_class)
+    site = serve(hooks.application, server_class=server_class)
     client = site.connect("/fails/late")
     client.expect(b"\x81\x06before")
     client.expect_close(1011)

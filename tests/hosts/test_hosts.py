@@ -11,8 +11,8 @@ import websocket
 import websockets.sync.client
 from kit import frames
 from kit.clients import RawClient, handshake
-from kit.eventlet_site import RESPONSE, request76
-from kit.hosts import COMMANDS, Host
+from kit.programs.hosts import COMMANDS, Host
+from kit.sites.eventlet import RESPONSE, request76
 from websockets.exceptions import ConnectionClosed
 
 NAMES = [(command, secure) for command in COMMANDS for secure in (False, True)]

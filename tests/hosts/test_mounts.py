@@ -10,14 +10,14 @@ import gevent
 import pytest
 from gevent import pywsgi
 from kit import frames
+from kit.apps.mounts import ENDPOINTS, MOUNTS, application
 from kit.clients import RawClient
-from kit.hosts import Host
-from kit.mounts_app import ENDPOINTS, MOUNTS, application
+from kit.programs.hosts import Host
 
 from geventws import WebSocketServer
 
 GUNICORN = [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "--access-logfile", "-"]
-GUNICORN += ["--graceful-timeout", "1", "kit.mounts_app:application", "-k"]
+GUNICORN += ["--graceful-timeout", "1", "kit.apps.mounts:application", "-k"]
 SERVERS = [(server, use_tls) for server in (pywsgi.WSGIServer, WebSocketServer) for use_tls in (False, True)]
 WORKERS = [(worker, use_tls) for worker in ("gevent", "gevent_pywsgi") for use_tls in (False, True)]
 numbers = itertools.count()

@@ -10,8 +10,8 @@ from typing import Any
 import gevent
 import pytest
 from kit.clients import handshake
-from kit.pair_hosts import EXACT, GUESTS, IN_PROCESS, serving
-from kit.request_pairs import SPLITS, Case, check, converse, fetch_seen, make_cases, make_messages
+from kit.programs.pair_hosts import EXACT, GUESTS, IN_PROCESS, serving
+from kit.sites.request_pairs import SPLITS, Case, check, converse, fetch_seen, make_cases, make_messages
 
 
 @pytest.fixture(scope="module", params=IN_PROCESS + GUESTS)

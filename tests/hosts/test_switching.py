@@ -7,9 +7,9 @@ import gevent
 import pytest
 from gevent import pywsgi
 from kit import frames
+from kit.apps.mounts import MOUNTS, WAYS
 from kit.clients import RawClient, handshake
-from kit.eventlet_site import RESPONSE, request76
-from kit.mounts_app import MOUNTS, WAYS
+from kit.sites.eventlet import RESPONSE, request76
 
 from geventws import WebSocketApplication, WebSocketMiddleware, WebSocketServer, WebSocketWSGI
 

@@ -17,7 +17,7 @@ import pytest
 from gevent import pywsgi, socket
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kit.http_site import DEADLINE, UPGRADE, deadline, parser, read_all, read_response, requested, run, show  # noqa: F401
+from kit.sites.http import DEADLINE, UPGRADE, deadline, parser, read_all, read_response, requested, run, show  # noqa: F401
 
 from geventws.http import request as http_head
 from geventws.server.http_connection import RequestHandler

@@ -17,7 +17,7 @@ import pytest
 from gevent.event import Event
 from kit import frames
 from kit.clients import RawClient
-from kit.http_site import deadline, run  # noqa: F401
+from kit.sites.http import deadline, run  # noqa: F401
 
 from geventws import WebSocketApplication, WebSocketServer, WebSocketWSGI
 

@@ -12,7 +12,8 @@ import flask
 import gevent
 import pytest
 from gevent.event import Event
-from kit.http_bodies import (  # noqa: F401
+from kit.sites.http import DEADLINE, deadline, read_all, read_response, run  # noqa: F401
+from kit.sites.http_bodies import (  # noqa: F401
     CHUNKED,
     FRAMED,
     LATE,
@@ -24,7 +25,6 @@ from kit.http_bodies import (  # noqa: F401
     receive,
     swallows,
 )
-from kit.http_site import DEADLINE, deadline, read_all, read_response, run  # noqa: F401
 
 from geventws.server.http_body import BodyError, LateBody
 

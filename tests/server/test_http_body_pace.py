@@ -10,8 +10,8 @@ from typing import Any
 
 import gevent
 import pytest
-from kit.http_bodies import CHUNKED, FRAMED, LATE, ignores, reads, reads_a_part, reads_lines, receive, swallows  # noqa: F401
-from kit.http_site import DEADLINE, deadline, read_all, read_response, requested, run  # noqa: F401
+from kit.sites.http import DEADLINE, deadline, read_all, read_response, requested, run  # noqa: F401
+from kit.sites.http_bodies import CHUNKED, FRAMED, LATE, ignores, reads, reads_a_part, reads_lines, receive, swallows  # noqa: F401
 
 from geventws.server import http_body
 from geventws.server.http_body import LateBody

@@ -15,7 +15,7 @@ import gevent
 import pytest
 from gevent import pywsgi, socket
 from gevent.event import Event
-from kit.http_site import (  # noqa: F401
+from kit.sites.http import (  # noqa: F401
     DEADLINE,
     UPGRADE,
     Running,

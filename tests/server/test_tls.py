@@ -12,9 +12,9 @@ from typing import Any
 import gevent.ssl
 import pytest
 import trustme
-from kit.http_site import Running, deadline, parser, read_all, read_response, run, show  # noqa: F401
-from kit.pairs_app import record
-from kit.request_pairs import check_answers, cut, make_cases, make_messages
+from kit.apps.pairs import record
+from kit.sites.http import Running, deadline, parser, read_all, read_response, run, show  # noqa: F401
+from kit.sites.request_pairs import check_answers, cut, make_cases, make_messages
 
 from geventws import WebSocket, WebSocketWSGI, connect
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from kit.browser import Browser, Page
-from kit.demo import demo
+from kit.programs.browser import Browser, Page
+from kit.programs.demo import demo
 
 pytestmark = pytest.mark.browser
 CONNECTED = "document.getElementById('chat-state').dataset.state === 'open'"

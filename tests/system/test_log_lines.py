@@ -18,7 +18,7 @@ import gevent
 import pytest
 from kit import frames
 from kit.clients import handshake
-from kit.scripted import answering
+from kit.servers.scripted import answering
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import geventws

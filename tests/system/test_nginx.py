@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 import websocket
-from kit.proxies import free_ports, nginx, running
+from kit.programs.proxies import free_ports, nginx, running
 
 pytestmark = pytest.mark.nginx
 ROOT = pathlib.Path(__file__).resolve().parents[2]

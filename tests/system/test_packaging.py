@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 from elftools.elf.elffile import ELFFile
-from kit.document_talks import echoes
-from kit.documents import ECHO, ROOT, free_port, read_blocks, running, workers_of
+from kit.documents.blocks import ECHO, ROOT, free_port, read_blocks, running, workers_of
+from kit.documents.talks import echoes
 from trove_classifiers import classifiers
 
 import geventws

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from kit.documents import ROOT
+from kit.documents.blocks import ROOT
 
 pytestmark = pytest.mark.outside
 

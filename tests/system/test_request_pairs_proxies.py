@@ -7,9 +7,9 @@ from typing import Any
 
 import gevent
 import pytest
-from kit.pair_hosts import GUESTS, IN_PROCESS, serving
-from kit.proxies import free_ports, haproxy, nginx
-from kit.request_pairs import Case, converse, fetch_seen, make_cases, make_messages, read_answers
+from kit.programs.pair_hosts import GUESTS, IN_PROCESS, serving
+from kit.programs.proxies import free_ports, haproxy, nginx
+from kit.sites.request_pairs import Case, converse, fetch_seen, make_cases, make_messages, read_answers
 
 pytestmark = pytest.mark.nginx
 

@@ -19,12 +19,13 @@ import pytest
 from gevent.queue import Queue
 from kit import frames
 from kit.clients import RawClient
-from kit.hosts import Host
-from kit.scripted import Peer
+from kit.programs.hosts import Host
+from kit.servers.scripted import Peer
 
 DEADLINE = 15.0
-GUNICORN = [sys.executable, "-m", "gunicorn", "--bind=127.0.0.1:0", "--graceful-timeout=1", "kit.fork_app:application"]
-OWN = [sys.executable, "-m", "kit.fork_app"]
+GUNICORN = [sys.executable, "-m", "gunicorn", "--bind=127.0.0.1:0", "--graceful-timeout=1"]
+GUNICORN.append("kit.apps.forks:application")
+OWN = [sys.executable, "-m", "kit.apps.forks"]
 HOSTS = {
     "pywsgi": ([*OWN, "pywsgi"], "libev-cext", False),
     "pywsgi patched hook tls libuv": ([*OWN, "pywsgi", "--patched", "--hook"], "libuv", True),

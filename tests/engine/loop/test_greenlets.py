@@ -13,7 +13,7 @@ import gevent
 import gevent.local
 import pytest
 from gevent.pywsgi import WSGIServer
-from kit.http_site import deadline, run  # noqa: F401
+from kit.sites.http import deadline, run  # noqa: F401
 
 import geventws
 from geventws import WebSocketServer, WebSocketWSGI

@@ -10,8 +10,8 @@ import gevent
 import pytest
 from gevent.event import Event
 from kit import frames
-from kit.echoes import HOSTS, check, echo, leave, open_three, serve_echo
 from kit.frames import CLOSE, PING, PONG, TEXT, close_payload, text
+from kit.sites.echoes import HOSTS, check, echo, leave, open_three, serve_echo
 
 from geventws import WebSocketWSGI, connect
 from geventws.engine.connection import Connection

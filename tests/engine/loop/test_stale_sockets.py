@@ -14,8 +14,8 @@ import pytest
 from gevent import socket as gsocket
 from gevent.event import Event
 from kit.clients import RawClient
-from kit.echoes import HOSTS, check, echo, leave, open_three, serve_echo
 from kit.frames import text
+from kit.sites.echoes import HOSTS, check, echo, leave, open_three, serve_echo
 
 from geventws import WebSocketWSGI
 from geventws.engine.loop.poller import get_poller

@@ -8,8 +8,8 @@ from typing import Any
 
 import gevent
 import pytest
-from kit.echoes import echo
 from kit.frames import CLOSE, PING, PONG, frame, text
+from kit.sites.echoes import echo
 from kit.system import AGAIN, GONE, NO_ROOM, Calls, World, stand_in
 
 from geventws import ConnectionClosed, WebSocketWSGI, connect

@@ -12,8 +12,8 @@ import gevent
 import pytest
 from gevent.server import StreamServer
 from kit.clients import RawClient, gsocket
-from kit.echoes import HOSTS, check, echo
 from kit.frames import binary, text
+from kit.sites.echoes import HOSTS, check, echo
 
 from geventws import WebSocketApplication, WebSocketServer, WebSocketWSGI, connect
 from geventws.engine.loop import turns

@@ -10,7 +10,7 @@ import sys
 import common
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
-from kit.browser import Browser  # noqa: E402
+from kit.programs.browser import Browser  # noqa: E402
 
 TALK = """
 (url, rows) => new Promise((tell) => {

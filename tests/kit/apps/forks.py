@@ -1,9 +1,9 @@
 """The application of test_forks.py: its handlers fork, and the children try whatever may harm their parent.
 
-    python -m kit.fork_app SERVER [--patched] [--hook] [--bound] [CERTFILE KEYFILE]
+    python -m kit.apps.forks SERVER [--patched] [--hook] [--bound] [CERTFILE KEYFILE]
 
 SERVER is pywsgi, own, or thread: our own one in a thread, while the main thread forks. With --bound, three processes
-serve on one socket. gunicorn serves `kit.fork_app:application`. Each child's pid is printed, and what it finds, in
+serve on one socket. gunicorn serves `kit.apps.forks:application`. Each child's pid is printed, and what it finds, in
 lines that begin with "child".
 """
 

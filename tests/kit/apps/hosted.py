@@ -1,6 +1,6 @@
 """The application that every host of test_hosts.py serves; run as a script it serves itself on pywsgi.
 
-    python -m kit.host_app [--patched] [CERTFILE KEYFILE]
+    python -m kit.apps.hosted [--patched] [CERTFILE KEYFILE]
 """
 
 from __future__ import annotations

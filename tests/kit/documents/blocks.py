@@ -1,7 +1,7 @@
 """Runs blocks of code from the documents, for test_readme.py: as they stand, but for their port.
 
 A program is started as it stands; a handler alone is served by `SERVE`; a script runs to its end beside an echo server;
-a line of a shell is run with this interpreter. What is said to what is served stands in document_talks.py.
+a line of a shell is run with this interpreter. What is said to what is served stands in talks.py.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from typing import NamedTuple
 import docutils.core
 import docutils.nodes
 import trustme
-from kit.document_talks import Place, echoes, is_drained, knows_robots
-from kit.hosts import Host
+from kit.documents.talks import Place, echoes, is_drained, knows_robots
+from kit.programs.hosts import Host
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 STRICT = {"report_level": 2, "halt_level": 2, "syntax_highlight": "none", "_disable_config": True}
 GUNICORN = [sys.executable, "-m", "gunicorn", "--bind"]
 START = 15.0
@@ -264,7 +264,7 @@ def drained_at_exit(block: Block) -> None:
     """The same with the hook for callbacks."""
     pathlib.Path("gunicorn.conf.py").write_text('worker_class = "gevent"\n' + block.text)
     pathlib.Path("package").mkdir()
-    callbacks = "from kit.callback_app import Echo\n\napplication = Echo()\n"
+    callbacks = "from kit.apps.callbacks import Echo\n\napplication = Echo()\n"
     pathlib.Path("package/module.py").write_text(callbacks + 'print("loaded", flush=True)')
     port = free_port()
     with running([*GUNICORN, f"127.0.0.1:{port}", "package.module:application"], port, 1) as place:

@@ -9,7 +9,7 @@ import ssl
 from typing import Any
 
 import pytest
-from kit.hosts import Host
+from kit.programs.hosts import Host
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 COMMAND = [sys.executable, "-m", "geventws"]
 DEADLINE = 20.0
 UP, LEFT, HOME, END_OF_INPUT, INTERRUPT = b"\x1b[A", b"\x1b[D", b"\x01", b"\x04", b"\x03"

@@ -12,11 +12,11 @@ from typing import Any
 
 import geventws
 
-TESTS = pathlib.Path(__file__).parents[1]
+TESTS = pathlib.Path(__file__).parents[2]
 ROOT = pathlib.Path(geventws.__file__).parent.parent
-PYWSGI = [sys.executable, "-m", "kit.host_app"]
+PYWSGI = [sys.executable, "-m", "kit.apps.hosted"]
 GUNICORN = [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "--access-logfile", "-"]
-GUNICORN += ["--graceful-timeout", "1", "kit.host_app:application"]
+GUNICORN += ["--graceful-timeout", "1", "kit.apps.hosted:application"]
 COMMANDS = {
     "pywsgi": PYWSGI,
     "pywsgi, patched": [*PYWSGI, "--patched"],

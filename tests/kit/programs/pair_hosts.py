@@ -1,12 +1,12 @@
-"""Hosts of pairs_app.py, in this process or in one of their own."""
+"""Hosts of apps/pairs.py, in this process or in one of their own."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
 
-from kit.hosts import GUNICORN, Host
-from kit.pairs_app import make_server, seen
+from kit.apps.pairs import make_server, seen
+from kit.programs.hosts import GUNICORN, Host
 
 IN_PROCESS = ["WebSocketServer", "pywsgi", "pywsgi, wrapped", "compat"]
 GUESTS = ["gunicorn -k gevent", "gunicorn -k gevent_pywsgi"]
@@ -18,7 +18,7 @@ EXACT = ["WebSocketServer", "compat", "gunicorn -k gevent"]
 def serving(name: str) -> Iterator[int]:
     """Run a host; its port."""
     if name.startswith("gunicorn"):
-        command = ["kit.pairs_app:application" if word == "kit.host_app:application" else word for word in GUNICORN]
+        command = ["kit.apps.pairs:application" if word == "kit.apps.hosted:application" else word for word in GUNICORN]
         process = Host([*command, "-k", name.rpartition(" ")[2]]).listening()
         try:
             yield process.port

@@ -21,7 +21,7 @@ from gevent.server import StreamServer
 
 from geventws import WebSocket, WebSocketWSGI, connect
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 
 
 def serve_client(ws: WebSocket) -> None:

@@ -10,9 +10,8 @@ from typing import Any
 
 import gevent
 from gevent import socket as gsocket
-
-from .documents import free_port
-from .scripted import Peer
+from kit.documents.blocks import free_port
+from kit.servers.scripted import Peer
 
 START = 10.0
 """Seconds for it to listen, on a busy machine."""

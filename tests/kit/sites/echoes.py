@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import gevent
+from kit import frames
+from kit.clients import RawClient
 
 from geventws import WebSocketApplication, WebSocketServer, WebSocketWSGI
 from geventws.engine.connection import Connection
 from geventws.engine.loop.poller import get_poller
-
-from . import frames
-from .clients import RawClient
 
 HOSTS = ["blocking", "callbacks", "server", "tls"]
 

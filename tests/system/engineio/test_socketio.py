@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from kit.documents import Block, free_port, program, read_blocks
-from kit.hosts import ROOT, START, Host
+from kit.documents.blocks import Block, free_port, program, read_blocks
+from kit.programs.hosts import ROOT, START, Host
 
 FOLDER = pathlib.Path(__file__).parent
 CLIENT = FOLDER / "client.mjs"

@@ -13,7 +13,7 @@ import gevent
 import pytest
 from kit import frames
 from kit.clients import RawClient
-from kit.hosts import Host
+from kit.programs.hosts import Host
 
 RECIPES = ["votes", "flask_application", "django_application"]
 SOCKETS = 4

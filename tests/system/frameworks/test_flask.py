@@ -9,7 +9,7 @@ import flask
 import pytest
 from kit import frames
 from kit.clients import handshake
-from kit.hosts import ROOT
+from kit.programs.hosts import ROOT
 
 from geventws import ConnectionClosed
 from geventws.endpoints.middleware import WebSocketMiddleware

@@ -11,7 +11,7 @@ import pytest
 import websocket
 from kit.clients import Answer, RawClient, handshake
 from kit.frames import binary, close, text
-from kit.hosts import ROOT, Host
+from kit.programs.hosts import ROOT, Host
 
 FOLDER = ROOT / "examples" / "frameworks"
 FRAMEWORKS = ["flask", "bottle", "django", "pyramid", "falcon"]
