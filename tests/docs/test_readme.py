@@ -14,6 +14,7 @@ from typing import Any
 
 import docutils.nodes
 import pytest
+from kit.documents import talks
 from kit.documents.blocks import (
     GEVENT_WEBSOCKET,
     HANDLER,
@@ -34,7 +35,6 @@ from kit.documents.blocks import (
     reconnects,
     script,
     serve_commands,
-    talks,
     tls_program,
     tls_program_for_robots,
 )
