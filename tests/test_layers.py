@@ -31,7 +31,7 @@ TREE = {
     "hosts": ["sockets", "host", "pywsgi", "gunicorn", "own", "unknown", "pywsgi_bodies", "servers"],
     "endpoints": ["legacy", "endpoint", "decorator", "callbacks", "middleware"],
     "server": ["draining", "http_stream", "http_body", "given", "http_connection", "termination", "server"],
-    "client": ["backoff", "websocket", "dial", "proxies", "opening"],
+    "client": ["options", "backoff", "websocket", "dial", "proxies", "opening"],
     "cli": ["terminal", "versions", "main"],
     "compat": ["_controls", "engineio", "wsocket", "cyclone", "geventwebsocket", "eventlet", "pulsar", "pulsar04"],
     "compat.wsocket": ["response", "connection"],

@@ -14,16 +14,15 @@ import logging
 import os
 import ssl as _ssl
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import gevent
 
-from ..endpoints.endpoint import check_options
-from ..engine.keepalive import make_timing
 from ..engine.loop import forks
 from ..engine.loop.deadlines import FairTimeout
+from ..engine.options import ConnectionOptions, Timing, check_limits, complete, make_timing, takes
 from ..exceptions import HandshakeError, InvalidStatus, InvalidURI
 from ..handshake.server import Upgrade, check_response, make_key, request_headers
 from ..http.headers import HeaderList, build_extensions, join_headers
@@ -35,14 +34,17 @@ from ..protocol.permessage_deflate import PerMessageDeflate
 from ..text import one_line, quoted
 from .backoff import Backoff, retry_after
 from .dial import adopt, connect_tcp, connect_unix, exchange, read_body, start_tls
+from .options import CONNECT_DEFAULTS, ConnectOptions
 from .proxies import connect_proxy, find_proxy, read_proxy
 from .websocket import OwnedStreamingWebSocket, OwnedWebSocket
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["connect", "reconnect"]
 
 logger = logging.getLogger("geventws")
 
-DEFLATE = PerMessageDeflate()
 REDIRECTS = (301, 302, 303, 307, 308)
 TRANSIENT = (408, 425, 429)  # besides 500 and up
 IMPERSONAL = ("accept", "accept-language", "origin", "user-agent")
@@ -51,28 +53,8 @@ IMPERSONAL = ("accept", "accept-language", "origin", "user-agent")
 Opened: TypeAlias = "tuple[Any, Upgrade, bytes]"
 
 
-def connect(
-    uri: str,
-    *,
-    subprotocols: Sequence[str] = (),
-    headers: Iterable[tuple[str, str]] | dict[str, str] = (),
-    origin: str | None = None,
-    compression: PerMessageDeflate | None = DEFLATE,
-    ssl: _ssl.SSLContext | None = None,
-    server_hostname: str | None = None,
-    proxy: str | bool | None = True,
-    unix_path: str | os.PathLike[str] | None = None,
-    socket: Any = None,
-    max_redirects: int = 10,
-    open_timeout: float | None = 10.0,
-    max_message_size: int = 1 << 20,
-    decode_text: bool = True,
-    streaming: bool = False,
-    ping_interval: float | None = 20.0,
-    ping_timeout: float | None = 20.0,
-    close_timeout: float | None = 5.0,
-    send_timeout: float | None = 30.0,
-) -> OwnedWebSocket:
+@takes(CONNECT_DEFAULTS, ConnectOptions, ConnectionOptions)
+def connect(uri: str, **options: Unpack[ConnectOptions]) -> OwnedWebSocket:
     """Open a connection to a WebSocket server.
 
     Blocks this greenlet only, whether or not the program is monkey-patched. The connection is the caller's to
@@ -85,32 +67,7 @@ def connect(
     Args:
         uri: where to: ws://host[:port]/path?query, or wss:// for TLS. Name and password in it, as in
             wss://name:password@host/, are sent as basic authentication.
-        subprotocols: those to offer, best first. `ws.protocol` tells which one the server took, if any.
-        headers: further headers of the request, as pairs or a dict. A Host, an Origin, a User-Agent or an
-            Authorization among them takes the place of ours.
-        origin: the Origin header. Only browsers must send one.
-        compression: what to offer of permessage-deflate (RFC 7692); None offers nothing.
-        ssl: the TLS context for wss. By default, servers are verified by the system's certificates.
-        server_hostname: the name that the server's certificate must have; the URI's host by default.
-        proxy: True asks the environment (https_proxy, all_proxy, no_proxy and others) for one; a URI such as
-            "http://name:password@host:3128" or "socks5h://host" is one; None or False goes straight to the server.
-        unix_path: the path of a Unix socket to connect to, a `pathlib.Path` or text. The URI then says what to ask
-            for there.
-        socket: a socket that is connected to the server already. It is the connection's from here on.
-        max_redirects: redirects to follow. None leads from wss to ws, and of `headers` only Accept, Accept-Language,
-            Origin and User-Agent go to another origin.
-        open_timeout: seconds for all that, from the name lookup to the 101; None for no limit.
-        max_message_size: the largest message taken, in bytes, after inflating. A larger one closes with 1009.
-        decode_text: whether `wait` returns text as `str`; otherwise as `bytes`, checked to be UTF-8 but not decoded.
-        streaming: whether the connection is a `StreamingWebSocket`, too, which receives messages piece by piece. It
-            offers no compression.
-        ping_interval: seconds between keepalive pings, varied by 10 %; None sends none.
-        ping_timeout: seconds after a ping within which anything has to come, or the connection is given up with
-            1011; None waits for ever.
-        close_timeout: seconds that `close` waits for the server's answer; None waits for as long as the connection
-            lives.
-        send_timeout: seconds in each of which a server has to take 64 KB of what is sent, or all that is left; else it
-            is given up. None never does.
+        options: by their names.
 
     Returns:
         The connection. Its `response_headers` are those of the server's 101.
@@ -125,32 +82,29 @@ def connect(
         ssl.SSLCertVerificationError: the server's certificate is not trusted, or of another name.
         OSError: the server or its proxy cannot be reached, or hung up.
         ValueError: an option, such as a header, cannot be sent, or is out of its range.
-        TypeError: `subprotocols` is a string; `max_message_size`, one of the timeouts of an open connection or
-            `compression` is of another type than it has here.
+        TypeError: there is no such option; `subprotocols` is a string; `max_message_size`, one of the timeouts of an
+            open connection or `compression` is of another type than it has here.
     """
-    check_options(max_message_size, compression)
-    timing = make_timing(ping_interval, ping_timeout, close_timeout, send_timeout)
-    pairs = list(headers.items() if isinstance(headers, dict) else headers)
-    offered = None if streaming else compression
-    opening = Opening(
-        parse_uri(uri), pairs, subprotocols, origin, offered, ssl, server_hostname, proxy, unix_path, socket
-    )
-    opening.check()
-    connected, upgrade, early = opening.run(max_redirects, open_timeout)
+    chosen: Any = complete(options, CONNECT_DEFAULTS, "connect")
+    check_limits(chosen["max_message_size"], chosen["compression"])
+    timing = make_timing(*(chosen[name] for name in Timing._fields))
+    opening = Opening.of(uri, chosen)
+    connected, upgrade, early = opening.run(chosen["max_redirects"], chosen["open_timeout"])
     protocol = WebSocketProtocol(
         client=True,
-        max_message_size=max_message_size,
+        max_message_size=chosen["max_message_size"],
         extension=upgrade.extension,
-        decode_text=decode_text,
-        streaming=streaming,
+        decode_text=chosen["decode_text"],
+        streaming=chosen["streaming"],
     )
-    kind = OwnedStreamingWebSocket if streaming else OwnedWebSocket
+    kind = OwnedStreamingWebSocket if chosen["streaming"] else OwnedWebSocket
     ws = kind(connected, protocol, timing, upgrade, str(opening.uri), opening.uri.path)
     ws.open(early)
     forks.release(connected)
     return ws
 
 
+@takes(CONNECT_DEFAULTS, ConnectOptions, ConnectionOptions)
 def reconnect(
     uri: str,
     *,
@@ -159,7 +113,7 @@ def reconnect(
     factor: float = 2.0,
     reset_after: float = 10.0,
     max_attempts: int | None = None,
-    **options: Any,
+    **options: Unpack[ConnectOptions],
 ) -> Iterator[OwnedWebSocket]:
     """Iterate over connections to a server: when one has ended, the next is opened, for as long as it takes.
 
@@ -181,9 +135,9 @@ def reconnect(
         initial_delay: seconds, the bound of the first delay.
         max_delay: seconds, the largest bound.
         factor: by how much the bound grows with each failure.
-        reset_after: seconds that a connection has to live to count as a success, behind which the delays begin anew.
+        reset_after: seconds that a connection has to live to count as a success, after which the delays begin anew.
         max_attempts: failures in a row after which the last one is raised; None goes on for ever.
-        options: all others of `connect`.
+        options: those of `connect`.
 
     Raises:
         InvalidURI, HandshakeError, InvalidStatus, ssl.SSLCertVerificationError, ValueError, TypeError: as `connect`,
@@ -243,6 +197,18 @@ class Opening:
     socket: Any
     deadline: gevent.Timeout | None = field(default=None, init=False)
     redirects: int = field(default=0, init=False)  # followed
+
+    @classmethod
+    def of(cls, uri: str, options: dict[str, Any]) -> Opening:
+        """Return the opening for a URI and all options of `connect`; ValueError for those that cannot be."""
+        given = options["headers"]
+        pairs = list(given.items() if isinstance(given, dict) else given)
+        compression = None if options["streaming"] else options["compression"]
+        own = ("ssl", "server_hostname", "proxy", "unix_path", "socket")
+        chosen = (options[name] for name in own)
+        opening = cls(parse_uri(uri), pairs, options["subprotocols"], options["origin"], compression, *chosen)
+        opening.check()
+        return opening
 
     def check(self) -> None:
         """Raise ValueError for options that contradict each other, or cannot be."""

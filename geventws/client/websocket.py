@@ -23,7 +23,7 @@ from ..websocket import WebSocket
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..engine.keepalive import Timing
+    from ..engine.options import Timing
     from ..handshake.server import Upgrade
     from ..protocol.connection import WebSocketProtocol
 

@@ -15,15 +15,18 @@ from greenlet import GreenletExit
 
 from ..engine.loop.greenlets import get_callback_greenlets
 from ..engine.loop.poller import get_poller
+from ..engine.options import ConnectionOptions, takes
 from ..frames import Opcode
 from ..hosts import find_host
 from ..protocol.json import encode
 from ..websocket import EXITS, WebSocket
 from .decorator import is_departure
-from .endpoint import Endpoint
+from .endpoint import ENDPOINT_DEFAULTS, Endpoint, EndpointOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from typing_extensions import Unpack
 
     from ..engine.loop.greenlets import CallbackGreenlets
     from ..handshake.origins import Environ
@@ -230,6 +233,7 @@ class CallbackWebSocket(WebSocket):
             self.close(1011)
 
 
+@takes(ENDPOINT_DEFAULTS, EndpointOptions, ConnectionOptions)
 class WebSocketApplication(Endpoint):
     """A WSGI application that speaks WebSocket in callbacks. Subclass it, and override what you want to hear of::
 
@@ -248,15 +252,17 @@ class WebSocketApplication(Endpoint):
     peer has left is none.
 
     Args:
-        options: see `Endpoint`; all but `streaming`. With `decode_text=False`, text goes to `on_bytes`, too.
+        options: by their names, all but `streaming`; each is an attribute, too, and may be set later, for connections
+            to come. With `decode_text=False`, text goes to `on_bytes`, too.
 
     Raises:
-        TypeError: `streaming` is set; or as `Endpoint`.
+        TypeError: there is no such option, `streaming` is set, or an option is of another type than it has here.
+        ValueError: an option is out of its range, or `headers` has one that cannot be sent.
     """
 
     websocket_class = CallbackWebSocket
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, **options: Unpack[EndpointOptions]) -> None:
         super().__init__(**options)
         if self.streaming:
             raise TypeError("a callback gets a whole message: streaming is for handlers that wait")

@@ -5,20 +5,30 @@ from __future__ import annotations
 import errno
 import functools
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, overload
 
 from gevent import GreenletExit, get_hub, getcurrent
 
+from ..engine.options import ConnectionOptions, takes
 from ..exceptions import ConnectionClosed
 from ..hosts import find_host
 from ..websocket import EXITS, WebSocket
-from .endpoint import Endpoint, as_origins
+from .endpoint import ENDPOINT_DEFAULTS, Endpoint, EndpointOptions, as_origins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
+    from typing_extensions import Never, Self, TypeVar, Unpack
+
     from ..handshake.origins import Environ
     from ..hosts.host import StartResponse
+
+    Handler = TypeVar("Handler", bound=Callable[[Any], object], default=Callable[[Any], object])
+    Decorated = TypeVar("Decorated", bound=Callable[[Any], object])
+else:
+    from typing import TypeVar
+
+    Handler = TypeVar("Handler")
 
 __all__ = ["WebSocketWSGI"]
 
@@ -27,7 +37,21 @@ logger = logging.getLogger("geventws")
 PEER_GONE = (errno.EPIPE, errno.ECONNRESET, errno.ESHUTDOWN)
 
 
-class WebSocketWSGI(Endpoint):
+class DecoratorOptions(EndpointOptions, total=False):
+    """Options of `WebSocketWSGI`.
+
+    kill_on_close: whether the handler is killed, as by `greenlet.kill`, when nothing more will be received:
+        `GreenletExit` is raised in whatever it waits for. `ws.ended` tells the same more gently.
+    """
+
+    kill_on_close: bool
+
+
+DECORATOR_DEFAULTS: DecoratorOptions = {**ENDPOINT_DEFAULTS, "kill_on_close": False}
+
+
+@takes(DECORATOR_DEFAULTS, DecoratorOptions, EndpointOptions, ConnectionOptions)
+class WebSocketWSGI(Endpoint, Generic[Handler]):
     """A WSGI application that answers the opening handshake and runs `handler` on the connection.
 
     It decorates a function, with or without options, and mounts wherever a WSGI application does::
@@ -49,39 +73,42 @@ class WebSocketWSGI(Endpoint):
     Args:
         handler: called with the `WebSocket`, in the request's greenlet. Its result is ignored.
         max_frame_length: eventlet's name of `max_message_size`.
-        kill_on_close: whether the handler is killed, as by `greenlet.kill`, when nothing more will be received:
-            `GreenletExit` is raised in whatever it waits for. `ws.ended` tells the same more gently.
-        options: see `Endpoint`.
+        options: by their names; each is an attribute, too, and may be set later, for connections to come.
 
     Raises:
-        TypeError: `handler` cannot be called; or as `Endpoint`.
+        TypeError: `handler` cannot be called; there is no such option, or one is of another type than it has here.
+        ValueError: an option is out of its range, or `headers` has one that cannot be sent.
     """
 
-    def __new__(
-        cls,
-        handler: Callable[[Any], object] | None = None,
-        max_frame_length: int | None = None,
-        **options: Any,
-    ) -> Any:
+    _defaults = DECORATOR_DEFAULTS
+    handler: Handler
+    kill_on_close: bool
+
+    def __new__(cls, handler: Any = None, max_frame_length: int | None = None, **options: Any) -> Self:
         """Return the application; called with options alone, a decorator that makes it."""
         if handler is None:
-            return functools.partial(cls, max_frame_length=max_frame_length, **options)
+            return functools.partial(cls, max_frame_length=max_frame_length, **options)  # type: ignore[return-value]
         if not callable(handler):
             raise TypeError(f"a handler is a function, not {type(handler).__name__}")
         return super().__new__(cls)
 
+    @overload
     def __init__(
-        self,
-        handler: Callable[[Any], object],
+        self, handler: Handler, max_frame_length: int | None = None, **options: Unpack[DecoratorOptions]
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: WebSocketWSGI[Never],
+        handler: None = None,
         max_frame_length: int | None = None,
-        *,
-        kill_on_close: bool = False,
-        **options: Any,
-    ) -> None:
+        **options: Unpack[DecoratorOptions],
+    ) -> None: ...
+
+    def __init__(self, handler: Any = None, max_frame_length: int | None = None, **options: Any) -> None:
         if max_frame_length is not None:
             options["max_message_size"] = max_frame_length
         super().__init__(**options)
-        self.kill_on_close = kill_on_close
         self.handler = handler
         functools.update_wrapper(self, handler, updated=())
 
@@ -108,9 +135,15 @@ class WebSocketWSGI(Endpoint):
         if origin_checker is not None:
             options["origins"] = as_origins(origin_checker)
         options["support_legacy_versions"] = support_legacy_versions
-        return cls(handler, **options)  # type: ignore[arg-type]
+        return cls(handler, **options)
 
-    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    @overload
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]: ...
+
+    @overload
+    def __call__(self: WebSocketWSGI[Never], environ: Decorated, /) -> WebSocketWSGI[Decorated]: ...
+
+    def __call__(self, environ: Any, start_response: Any = None) -> Any:
         """Serve one request (PEP 3333). Blocks until the connection is over.
 
         Raises:

@@ -6,18 +6,25 @@ import functools
 import logging
 import warnings
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..engine.keepalive import Timing, make_timing
+from ..engine.options import (
+    COMPRESSION,
+    DEFAULTS,
+    ConnectionOptions,
+    Timing,
+    check_limits,
+    complete,
+    make_timing,
+    takes,
+)
 from ..exceptions import HandshakeError
-from ..frames import NO_LIMIT
 from ..handshake.server import SAME_ORIGIN, Environ, Origins, accept, check_answer, check_further
 from ..hosts import find_host, refuse, show_certificate
 from ..hosts.host import SWITCHING
 from ..hosts.servers import register_server
 from ..protocol.connection import WebSocketProtocol
 from ..protocol.hixie76 import HixieProtocol, LegacyUpgrade, is_legacy
-from ..protocol.permessage_deflate import PerMessageDeflate
 from ..streaming import StreamingWebSocket
 from ..text import one_word, quoted
 from ..websocket import WebSocket
@@ -26,83 +33,87 @@ from . import legacy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from typing_extensions import Unpack
+
     from ..handshake.server import Upgrade
     from ..hosts.host import Host, StartResponse
+    from ..protocol.permessage_deflate import PerMessageDeflate
 
     Headers = Iterable[tuple[str, str]] | dict[str, str]
     Compression = PerMessageDeflate | None
 
 logger = logging.getLogger("geventws")
 
-DEFAULT_COMPRESSION = PerMessageDeflate()
-
 _share_timing = functools.lru_cache(maxsize=64)(make_timing)  # one for all connections of an endpoint
 
 
+class EndpointOptions(ConnectionOptions, total=False):
+    """Options of what serves WebSockets.
+
+    subprotocols: those spoken here; the first of the client's list that is among them is agreed on.
+    origins: which pages may connect: `SAME_ORIGIN`; a list of origins such as "https://example.org", with None in it
+        for clients that are no browsers; a function of (origin, environ); None for no check.
+    compression: how to compress with clients that offer permessage-deflate (RFC 7692); None never does. Or a function
+        of environ that returns one of both.
+    headers: further headers of the 101, as pairs or a dict, or a function of environ that returns them. The function
+        may raise `HandshakeError` to refuse. The handshake's own are not among them.
+    support_legacy_versions: whether drafts 75 and 76 are spoken, too.
+    """
+
+    subprotocols: Collection[str]
+    origins: Origins
+    compression: Compression | Callable[[Environ], Compression]
+    headers: Headers | Callable[[Environ], Headers]
+    support_legacy_versions: bool
+
+
+ENDPOINT_DEFAULTS: EndpointOptions = {
+    "subprotocols": (),
+    "origins": SAME_ORIGIN,
+    **DEFAULTS,
+    "compression": COMPRESSION,
+    "headers": (),
+    "support_legacy_versions": False,
+}
+
+
+@takes(ENDPOINT_DEFAULTS, EndpointOptions, ConnectionOptions)
 class Endpoint:
     """What every WebSocket endpoint has. Every option is an attribute, and may be set later, for connections to come.
 
     Args:
-        subprotocols: those spoken here; the first of the client's list that is among them is agreed on.
-        origins: which pages may connect: `SAME_ORIGIN`; a list of origins such as "https://example.org", with None
-            in it for clients that are no browsers; a function of (origin, environ); None for no check.
-        max_message_size: the largest message taken, in bytes, after inflating. A larger one closes with 1009.
-        ping_interval: seconds between keepalive pings, varied by 10 %; None sends none.
-        ping_timeout: seconds after a ping within which anything has to come, or the connection is given up with
-            1011; None waits for ever.
-        close_timeout: seconds that `close` waits for the peer's answer; None waits for as long as the connection lives.
-        send_timeout: seconds in each of which a peer has to take 64 KB of what is sent, or all that is left; else it is
-            given up. None never does.
-        compression: how to compress with clients that offer permessage-deflate (RFC 7692); None never does. Or a
-            function of environ that returns one of both.
-        decode_text: whether `wait` returns text as `str`; otherwise as `bytes`, checked to be UTF-8 but not decoded.
-        streaming: whether the handler gets a `StreamingWebSocket`, which receives messages piece by piece. Such a
-            endpoint negotiates no compression: a few bytes may stand for a piece of any size.
-        headers: further headers of the 101, as pairs or a dict, or a function of environ that returns them. The
-            function may raise `HandshakeError` to refuse. The handshake's own are not among them.
-        support_legacy_versions: whether drafts 75 and 76 are spoken, too.
+        options: all by their names.
 
     Raises:
-        TypeError: `subprotocols` or `origins` is a string where a list of strings is meant; `max_message_size`, one of
-            the clocks or `compression` is of another type than it has here.
+        TypeError: there is no such option; `subprotocols` or `origins` is a string where a list of strings is meant;
+            `max_message_size`, one of the clocks or `compression` is of another type than it has here.
         ValueError: `max_message_size` or one of the clocks is out of its range; `headers` has one that cannot be sent.
     """
 
-    def __init__(
-        self,
-        *,
-        subprotocols: Collection[str] = (),
-        origins: Origins = SAME_ORIGIN,
-        max_message_size: int = 1 << 20,
-        ping_interval: float | None = 20.0,
-        ping_timeout: float | None = 20.0,
-        close_timeout: float | None = 5.0,
-        send_timeout: float | None = 30.0,
-        compression: Compression | Callable[[Environ], Compression] = DEFAULT_COMPRESSION,
-        decode_text: bool = True,
-        streaming: bool = False,
-        headers: Headers | Callable[[Environ], Headers] = (),
-        support_legacy_versions: bool = False,
-    ) -> None:
-        for name, value in (("subprotocols", subprotocols), ("origins", origins)):
-            if isinstance(value, str):
-                raise TypeError(f"{name} takes a list, not the text {value!r}")
-        if isinstance(headers, Collection):
-            check_further(as_pairs(headers))
-        check_options(max_message_size, None if is_function(compression) else compression)
-        make_timing(ping_interval, ping_timeout, close_timeout, send_timeout)  # for its errors
-        self.subprotocols = subprotocols
-        self.origins = origins
-        self.max_message_size = max_message_size
-        self.ping_interval = ping_interval
-        self.ping_timeout = ping_timeout
-        self.close_timeout = close_timeout
-        self.send_timeout = send_timeout
-        self.compression = compression
-        self.decode_text = decode_text
-        self.streaming = streaming
-        self.headers = headers
-        self.support_legacy_versions = support_legacy_versions
+    _defaults: ClassVar[EndpointOptions] = ENDPOINT_DEFAULTS
+    subprotocols: Collection[str]
+    origins: Origins
+    max_message_size: int
+    decode_text: bool
+    streaming: bool
+    ping_interval: float | None
+    ping_timeout: float | None
+    close_timeout: float | None
+    send_timeout: float | None
+    compression: Compression | Callable[[Environ], Compression]
+    headers: Headers | Callable[[Environ], Headers]
+    support_legacy_versions: bool
+
+    def __init__(self, **options: Unpack[EndpointOptions]) -> None:
+        for name, value in complete(options, self._defaults, type(self).__name__).items():
+            setattr(self, name, value)
+        for name in ("subprotocols", "origins"):
+            if isinstance(getattr(self, name), str):
+                raise TypeError(f"{name} takes a list, not the text {getattr(self, name)!r}")
+        if isinstance(self.headers, Collection):
+            check_further(as_pairs(self.headers))
+        check_limits(self.max_message_size, None if is_function(self.compression) else self.compression)
+        make_timing(self.ping_interval, self.ping_timeout, self.close_timeout, self.send_timeout)  # for its errors
 
     # eventlet's names for the same things
 
@@ -175,7 +186,7 @@ class Endpoint:
         compression = self.compression
         if callable(compression):
             compression = compression(environ)
-            check_options(self.max_message_size, compression)
+            check_limits(self.max_message_size, compression)
         return compression
 
     def refuse(self, environ: Environ, start_response: StartResponse, error: HandshakeError) -> Iterable[bytes]:
@@ -243,21 +254,6 @@ def as_pairs(headers: Headers) -> list[tuple[str, str]]:
 def is_function(value: object) -> bool:
     """Whether a value can be called, and is no class."""
     return callable(value) and not isinstance(value, type)
-
-
-def check_options(max_message_size: object, compression: object) -> None:
-    """Check the options that an endpoint and a client have in common; `make_timing` does it for the clocks.
-
-    Raises:
-        TypeError: `max_message_size` is no int, or `compression` neither a `PerMessageDeflate` nor None.
-        ValueError: `max_message_size` is negative, or more than the header of a frame can say.
-    """
-    if not isinstance(max_message_size, int):
-        raise TypeError(f"max_message_size takes an int, not {max_message_size!r}")
-    if not 0 <= max_message_size <= NO_LIMIT:
-        raise ValueError(f"max_message_size is a number of bytes from 0 to 2 ** 63 - 1, not {max_message_size}")
-    if not (compression is None or isinstance(compression, PerMessageDeflate)):
-        raise TypeError(f"compression takes a PerMessageDeflate or None, not {compression!r}")
 
 
 def as_origins(origin_checker: Callable[[str, str], object]) -> Callable[[str | None, Environ], object]:

@@ -20,7 +20,7 @@ from ..protocol.hixie76 import CHALLENGE_SIZE, LegacyUpgrade
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from ..engine.keepalive import Timing
+    from ..engine.options import Timing
     from ..handshake.origins import Environ
     from ..hosts.host import Host, StartResponse
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gevent import GreenletExit
 from gevent.lock import BoundedSemaphore
 
+from ..engine.options import ConnectionOptions, takes
 from ..exceptions import ConnectionClosed, HandshakeError
 from ..handshake.server import is_upgrade
 from ..hosts import call_application, find_host, show_certificate
@@ -20,11 +21,13 @@ from ..hosts.host import EMPTY_INPUT, NO_WRITE
 from ..text import one_word
 from ..websocket import EXITS
 from .decorator import is_departure
-from .endpoint import Endpoint, logger
+from .endpoint import ENDPOINT_DEFAULTS, Endpoint, EndpointOptions, logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
     from types import TracebackType
+
+    from typing_extensions import Unpack
 
     from ..handshake.server import Environ, Upgrade
     from ..hosts.host import Host, StartResponse
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["WebSocketMiddleware"]
 
 
+@takes(ENDPOINT_DEFAULTS, EndpointOptions, ConnectionOptions)
 class WebSocketMiddleware(Endpoint):
     """A WSGI application that puts a WebSocket in the environ of another one::
 
@@ -45,10 +49,16 @@ class WebSocketMiddleware(Endpoint):
 
     Args:
         app: the WSGI application. Called in the request's greenlet; it may block.
-        options: see `Endpoint`.
+        options: by their names; each is an attribute, too, and may be set later, for connections to come.
+
+    Raises:
+        TypeError: there is no such option, or one is of another type than it has here.
+        ValueError: an option is out of its range, or `headers` has one that cannot be sent.
     """
 
-    def __init__(self, app: Callable[[Environ, StartResponse], Iterable[bytes]], **options: Any) -> None:
+    def __init__(
+        self, app: Callable[[Environ, StartResponse], Iterable[bytes]], **options: Unpack[EndpointOptions]
+    ) -> None:
         super().__init__(**options)
         self.app = app
 

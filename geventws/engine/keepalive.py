@@ -7,7 +7,9 @@ peer is gone; what comes need not be the pong, and what waits unread, because th
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from .options import Timing as Timing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,38 +25,6 @@ MOST_PINGS = 64
 
 PING_SIZE = 512
 """Bytes that one of them takes, with the result that somebody waits for."""
-
-
-class Timing(NamedTuple):
-    """The clocks of a connection, in seconds; None turns one off."""
-
-    ping_interval: float | None = 20.0
-    ping_timeout: float | None = 20.0
-    close_timeout: float | None = 5.0
-    send_timeout: float | None = 30.0
-
-
-def make_timing(
-    ping_interval: float | None, ping_timeout: float | None, close_timeout: float | None, send_timeout: float | None
-) -> Timing:
-    """Return the clocks of a connection, from options of these names.
-
-    Raises:
-        TypeError: one of them is neither a number nor None.
-        ValueError: one of them is below 0, or one of the first two is 0: a connection would ping without a pause, or
-            give up a peer that had no time to answer.
-    """
-    timing = Timing(ping_interval, ping_timeout, close_timeout, send_timeout)
-    for name, value in timing._asdict().items():
-        if not isinstance(value, (int, float, type(None))):
-            raise TypeError(f"{name} takes seconds or None, not {value!r}")
-    for name, value in (("ping_interval", ping_interval), ("ping_timeout", ping_timeout)):
-        if value is not None and not value > 0:
-            raise ValueError(f"{name} has to be above 0, not {value!r}; None turns it off")
-    for name, value in (("close_timeout", close_timeout), ("send_timeout", send_timeout)):
-        if value is not None and not value >= 0:
-            raise ValueError(f"{name} has to be at least 0, not {value!r}; None turns it off")
-    return timing
 
 
 class Keepalive:

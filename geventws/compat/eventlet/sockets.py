@@ -10,7 +10,7 @@ from typing import Any
 import geventws
 
 from ...endpoints import legacy
-from ...engine.keepalive import Timing
+from ...engine.options import Timing
 from ...exceptions import PayloadTooBig, ProtocolError
 from ...frames import CloseCode, Opcode, encode_close, parse_close
 from ...handshake.server import Environ, read_origin

@@ -9,7 +9,7 @@ import gevent
 
 from ...client.opening import Opening
 from ...client.websocket import OwnedWebSocket
-from ...endpoints.endpoint import check_options
+from ...engine.options import check_limits
 from ...http.uri import parse_uri
 from .._controls import ControlProtocol, pick_options
 from .frames import FrameParser, frame_parser
@@ -77,7 +77,7 @@ class HttpClient:
         self.cfg = Config(settings)
         self._route = CallbackRoute(**pick_options(settings))
         self._compression: Any = self._route.compression
-        check_options(self._route.max_message_size, self._compression)
+        check_limits(self._route.max_message_size, self._compression)
 
     def get(
         self,

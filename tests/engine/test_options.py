@@ -1,8 +1,10 @@
-"""What options can be: routes and the client check them alike, before anything is opened."""
+"""What options can be: endpoints and the client check them alike, before anything is opened."""
 
 from __future__ import annotations
 
+import inspect
 import math
+import re
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from geventws import (
     connect,
     reconnect,
 )
-from geventws.engine.keepalive import Timing
+from geventws.engine.options import Timing
 
 WRONG: list[tuple[str, Any, type[Exception], str]] = [
     ("max_message_size", -1, ValueError, "max_message_size is a number of bytes from 0 to 2 ** 63 - 1, not -1"),
@@ -152,3 +154,46 @@ def test_a_function_that_returns_something_else_is_an_error_of_the_application(s
 def test_a_client_does_not_take_a_function() -> None:
     with pytest.raises(TypeError, match="compression takes a PerMessageDeflate or None"):
         dial(compression=choose)
+
+
+MISSPELT = [
+    (dial, "connect"),
+    (make_route, "WebSocketWSGI"),
+    (lambda **options: WebSocketWSGI(**options)(serve_nobody), "WebSocketWSGI"),
+    (WebSocketApplication, "WebSocketApplication"),
+    (lambda **options: WebSocketMiddleware(print, **options), "WebSocketMiddleware"),
+]
+
+
+@pytest.mark.parametrize(("user", "name"), MISSPELT)
+def test_a_misspelt_option_is_an_error_that_knows_the_right_name(user: Any, name: str) -> None:
+    with pytest.raises(TypeError, match=f"^{name} takes no option 'ping_intervall'; did you mean ping_interval[?]$"):
+        user(ping_intervall=30)
+    with pytest.raises(TypeError, match=f"^{name} takes no option 'colour'$"):
+        user(colour="red")
+
+
+def test_a_misspelt_option_of_reconnect_is_an_error_in_its_first_step() -> None:
+    with pytest.raises(TypeError, match="'open_timeut'; did you mean open_timeout[?]"):
+        redial(open_timeut=1)
+
+
+ENDPOINTS = [WebSocketWSGI, WebSocketApplication, WebSocketMiddleware]
+
+
+@pytest.mark.parametrize("door", [*ENDPOINTS, connect, reconnect])
+def test_help_says_which_options_there_are_and_what_they_mean(door: Any) -> None:
+    text = inspect.getdoc(door) or ""
+    named = inspect.signature(door).parameters
+    assert {"max_message_size", "subprotocols", "compression", "headers"} <= set(named)
+    for name, parameter in named.items():
+        assert parameter.kind is not parameter.VAR_KEYWORD
+        assert re.search(rf"^    {name}: \w", text, re.MULTILINE), name
+
+
+@pytest.mark.parametrize("door", ENDPOINTS)
+def test_every_option_is_an_attribute_of_an_endpoint(door: Any) -> None:
+    endpoint = door(*([] if door is WebSocketApplication else [serve_nobody]))
+    for name, parameter in inspect.signature(door).parameters.items():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            assert getattr(endpoint, name) == parameter.default
