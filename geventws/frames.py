@@ -16,6 +16,20 @@ __all__ = [
 NO_LIMIT = (1 << 63) - 1
 """The longest payload that a frame can announce."""
 
+# The first byte of a frame (RFC 6455 5.2)
+FIN = 0x80  # set in the last frame of a message
+RSV1, RSV2, RSV3 = 0x40, 0x20, 0x10  # for extensions
+RESERVED = RSV1 | RSV2 | RSV3
+OPCODE = 0x0F  # the bits of the opcode
+CONTROL = 0x08  # the bit that the opcodes of control frames have
+
+# The second byte
+MASKED = 0x80  # set where a mask key follows; the other bits are the length, or say that it follows
+LENGTH_16, LENGTH_64 = 126, 127  # the length follows in so many bits
+
+MAX_CONTROL_PAYLOAD = 125
+"""Bytes of a control frame's payload at the most (RFC 6455 5.5)."""
+
 
 class Opcode(enum.IntEnum):
     """The opcodes of RFC 6455 5.2."""
@@ -26,6 +40,11 @@ class Opcode(enum.IntEnum):
     CLOSE = 8
     PING = 9
     PONG = 10
+
+
+TEXT = FIN | Opcode.TEXT
+BINARY = FIN | Opcode.BINARY
+"""The first byte of a whole message without an extension."""
 
 
 class CloseCode(enum.IntEnum):

@@ -6,9 +6,8 @@ from io import BytesIO
 from sys import getsizeof
 from typing import TYPE_CHECKING, Any
 
-from .exceptions import PayloadTooBig
 from .protocol.memory import copy, decode
-from .protocol.messages import EndOfMessage
+from .protocol.messages import EndOfMessage, too_big
 from .websocket import WebSocket
 
 if TYPE_CHECKING:
@@ -104,8 +103,7 @@ class StreamingWebSocket(WebSocket):
         """Fail the connection for a message that is too large to be held whole."""
         self._collected = None
         self._drop_messages()
-        limit = self._protocol.max_message_size
-        self._protocol.fail(PayloadTooBig(f"a message is longer than the limit of {limit} bytes", limit=limit))
+        self._protocol.fail(too_big(self._protocol.max_message_size))
         self.answer()
 
     def _next(self, timeout: float | None) -> Any:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from gevent.event import Event
 
-    from .protocol.connection import WebSocketProtocol
+    from .protocol.interface import ConnectionProtocol
 
 __all__ = ["WebSocket"]
 
@@ -58,7 +58,7 @@ class WebSocket(Sender):
     def __init__(
         self,
         socket: Any,
-        protocol: WebSocketProtocol,
+        protocol: ConnectionProtocol,
         timing: Timing,
         *,
         environ: dict[str, Any] | None = None,

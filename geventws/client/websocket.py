@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ..engine.options import Timing
     from ..handshake.server import Upgrade
-    from ..protocol.connection import WebSocketProtocol
+    from ..protocol.interface import ConnectionProtocol
 
 NEVER = 1e8
 """Seconds, three years: a send_timeout of None. The timer itself keeps a greenlet that waits to send."""
@@ -74,7 +74,7 @@ class OwnedWebSocket(WebSocket):
     # No __slots__, which would let no class be this and a StreamingWebSocket.
 
     def __init__(
-        self, socket: Any, protocol: WebSocketProtocol, timing: Timing, upgrade: Upgrade, name: str, path: str
+        self, socket: Any, protocol: ConnectionProtocol, timing: Timing, upgrade: Upgrade, name: str, path: str
     ) -> None:
         socket.settimeout(0.0)
         if timing.send_timeout is None:

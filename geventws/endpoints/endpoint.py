@@ -25,6 +25,7 @@ from ..hosts.host import SWITCHING
 from ..hosts.servers import register_server
 from ..protocol.connection import WebSocketProtocol
 from ..protocol.hixie76 import HixieProtocol, LegacyUpgrade, is_legacy
+from ..protocol.interface import ConnectionProtocol
 from ..streaming import StreamingWebSocket
 from ..text import one_word, quoted
 from ..websocket import WebSocket
@@ -228,7 +229,7 @@ class Endpoint:
             version=upgrade.version,
         )
 
-    def _make_protocol(self, upgrade: Upgrade) -> WebSocketProtocol:
+    def _make_protocol(self, upgrade: Upgrade) -> ConnectionProtocol:
         options: dict[str, Any] = {
             "max_message_size": self.max_message_size,
             "decode_text": self.decode_text,

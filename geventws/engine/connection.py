@@ -15,9 +15,10 @@ from functools import partial
 from logging import INFO
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import ConnectionClosed, InvalidData, ProtocolError
+from ..exceptions import ConnectionClosed, ProtocolError
 from ..frames import CloseCode, Opcode
 from ..protocol.memory import measure, read_ahead
+from ..protocol.messages import not_utf8
 from .intake import decode, find_fast_path, receive
 from .keepalive import Keepalive, Timing
 from .loop.deadlines import Deadline
@@ -27,7 +28,7 @@ from .tls import open_stream
 from .waiters import Waiters
 
 if TYPE_CHECKING:
-    from ..protocol.connection import WebSocketProtocol
+    from ..protocol.interface import ConnectionProtocol
 
 READ_AHEAD = 64
 """Messages received ahead of a busy handler, past which receiving pauses. Their bytes are bounded, too: memory.py."""
@@ -51,7 +52,7 @@ class Connection:
         "early", "fd", "inbox", "over",
     )
 
-    def __init__(self, socket: Any, protocol: WebSocketProtocol, timing: Timing, address: str = "") -> None:
+    def __init__(self, socket: Any, protocol: ConnectionProtocol, timing: Timing, address: str = "") -> None:
         self.fd: int = socket.fileno()
         self._address = address
         self.early = b""  # bytes that came along with the handshake
@@ -102,7 +103,7 @@ class Connection:
 
     def refuse_text(self) -> None:
         """Take a whole text message that is not UTF-8."""
-        self._protocol.fail(InvalidData("a text message is not UTF-8"))
+        self._protocol.fail(not_utf8())
         self.after_receiving()
 
     def receive_data(self, data: memoryview) -> None:
@@ -166,7 +167,7 @@ class Connection:
         if protocol.controls:
             self._take_controls()
         if protocol.output:
-            self._send_replies(last=protocol.close_received and not protocol.close_reply_pending and not self.over)
+            self._send_replies(last=protocol.end_due and not self.over)
         if protocol.close_reply_pending and not self.over:
             self.inbox = _NOWHERE
             if self._arrived or self._messages:
@@ -174,7 +175,7 @@ class Connection:
                 self._set_clock(LINGER, self.answer)  # the handler may answer what came before
             else:
                 self.answer()
-        elif protocol.close_received and not self.over:
+        elif protocol.end_due and not self.over:
             self._end()
         self._set_limit()
 
@@ -277,7 +278,7 @@ class Connection:
         and give it a moment to read why and to end its own."""
         stream = self._stream
         stream.flush_last()
-        if self._protocol.close_received and not stream.blocked and not self._protocol.client:
+        if self._protocol.ends_first and not stream.blocked:
             self._stop()
             return
         stream.end()
@@ -305,6 +306,7 @@ class Connection:
             self._set_clock(None, None)
         if not self.over:
             self.over = self._attention = True
+            self._protocol.receive_eof()
             self._keepalive.end(self.closed_error)
             self.inbox = _NOWHERE
         if self._reader is not None:
@@ -370,8 +372,8 @@ class Connection:
         self._plain_limit = -1
         if self._protocol.output:
             self._send_replies()
-        if self._protocol.close_received:
-            self._end()  # draft 75 has no closing frame, and so none to wait for
+        if self._protocol.end_due:
+            self._end()  # the peer has closed already, or has none to wait for: draft 75 has no closing frame
             return
         if not begun:
             self._set_clock(None, None)
@@ -386,7 +388,6 @@ class Connection:
 
     def _discard(self) -> None:
         """Drop the messages still to come: the handler has closed, and is too far behind to take them."""
-        self._protocol.deliver_to(_NOWHERE)
         self._protocol.pending = ()
-        self.inbox = _NOWHERE
+        self.inbox = self._protocol.inbox = _NOWHERE
         self._catch_up()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from .._core import FAST_DEFLATED, FAST_SIZE, FAST_UNMASKED, FULL_CHUNK_LIMIT, SMALL_CHUNK
 
 if TYPE_CHECKING:
-    from ..protocol.connection import WebSocketProtocol
+    from ..protocol.interface import ConnectionProtocol
     from .loop.turns import Turns
     from .stream import Stream
 
@@ -37,7 +37,7 @@ class Taker(Protocol):
         """Receive and decode no more until the next turn."""
 
 
-def decode(taker: Taker, protocol: WebSocketProtocol, turns: Turns, data: memoryview = NOTHING) -> bool:
+def decode(taker: Taker, protocol: ConnectionProtocol, turns: Turns, data: memoryview = NOTHING) -> bool:
     """Decode what came and what was kept; return whether that was all.
 
     What is left goes on in the next turn, or when the handler has taken what waits.
@@ -57,7 +57,7 @@ def decode(taker: Taker, protocol: WebSocketProtocol, turns: Turns, data: memory
     return True
 
 
-def receive(taker: Taker, protocol: WebSocketProtocol, stream: Stream, fast_path: int) -> bool:
+def receive(taker: Taker, protocol: ConnectionProtocol, stream: Stream, fast_path: int) -> bool:
     """Receive once; `fast_path` is what `find_fast_path` returned. Return whether TLS holds more back."""
     if stream.paused:
         return False
@@ -82,7 +82,7 @@ def receive(taker: Taker, protocol: WebSocketProtocol, stream: Stream, fast_path
     return count == size and not stream.closed and stream.more()
 
 
-def _take_direct(taker: Taker, protocol: WebSocketProtocol, count: int) -> None:
+def _take_direct(taker: Taker, protocol: ConnectionProtocol, count: int) -> None:
     """Take bytes that were received into a buffer of their own."""
     waits = protocol.buffer_received(count)
     taker.after_receiving()
@@ -90,13 +90,13 @@ def _take_direct(taker: Taker, protocol: WebSocketProtocol, count: int) -> None:
         taker.hold_back()
 
 
-def _get_size(protocol: WebSocketProtocol, stream: Stream) -> int:
+def _get_size(protocol: ConnectionProtocol, stream: Stream) -> int:
     """Return how much is received at once."""
     small = protocol.extension is not None or protocol.max_message_size < FULL_CHUNK_LIMIT
     return SMALL_CHUNK if small else len(stream.poller.spare)
 
 
-def find_fast_path(protocol: WebSocketProtocol) -> int:
+def find_fast_path(protocol: ConnectionProtocol) -> int:
     """Return the word that says which whole messages may go past the protocol (`WS_FAST_...` in receive.h)."""
     size = protocol.fast_path
     if not size:

@@ -12,8 +12,7 @@ from gevent.event import Event
 from greenlet import getcurrent
 
 from ..exceptions import ConcurrencyError, ConnectionClosed
-from ..frames import encode_header
-from ..protocol.messages import RSV1
+from ..frames import BINARY, RSV1, TEXT, encode_header
 from .connection import Connection
 from .loop.poller import get_thread
 from .loop.turns import UNIT_SIZE, UNITS
@@ -21,9 +20,6 @@ from .stream import CORK_PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-TEXT = 0x81
-BINARY = 0x82
 
 LARGE = 16 * 1024
 """Payloads beyond this size are sent without copying them behind their header."""
@@ -70,7 +66,7 @@ class Sender(Connection):
 
     def _get_plain_limit(self) -> int:
         protocol = self._protocol
-        if protocol.client or protocol.close_sent or self.over:
+        if protocol.close_sent or self.over or not protocol.plain_frames:
             return -1
         return min(PLAIN_LIMIT, protocol.extension.threshold - 1) if protocol.extension else PLAIN_LIMIT
 

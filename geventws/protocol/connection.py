@@ -1,10 +1,10 @@
 """One connection after its handshake, as a state machine (RFC 6455 sections 5 to 7). No I/O.
 
-Bytes go in through `receive_data`; messages come out in `inbox`, replies that must be sent in `output`, and
-what came of pings and pongs in `controls`. Nothing here raises for what the peer does: a breach of the rules ends the
-receiving, and stands in `failure` until `reply_to_close` puts the close frame for it in `output`. The peer's own close
-frame is answered at once, unless messages that came before it wait: then the reply is pending (`close_reply_pending`)
-until they are taken, and `reply_to_close` is called.
+Bytes go in through `receive_data`; messages come out in `inbox`, replies that must be sent in `output`, and what came
+of pings and pongs in `controls`. Nothing here raises for what the peer does: a breach of the rules ends the receiving,
+and stands in `failure` until `reply_to_close` puts the close frame for it in `output`. The peer's own close frame is
+answered at once, unless messages that came before it wait: then the reply is pending (`close_reply_pending`) until they
+are taken, and `reply_to_close` is called. The table of all that is in closing.py.
 
 A frame that is whole in the bytes at hand is unmasked in place by the scan, and handled at once. A control frame, or a
 message in one frame, of which a part is at hand, gets a buffer of its own, and what comes is unmasked in there
@@ -22,9 +22,22 @@ from typing import TYPE_CHECKING, Any
 
 from .._core import LARGEST_BUFFER, mask, pure, scan
 from ..exceptions import ProtocolError
-from ..frames import NO_LIMIT, CloseCode, Opcode, breach, encode_close, encode_header, parse_close
-from .memory import CONTROL_WORK, MAX_CONTROL, MAX_CONTROLS, PIECE
-from .messages import FIN, RSV1, Assembler
+from ..frames import (
+    CONTROL,
+    FIN,
+    MAX_CONTROL_PAYLOAD,
+    NO_LIMIT,
+    OPCODE,
+    RSV1,
+    Opcode,
+    breach,
+    encode_close,
+    encode_header,
+    parse_close,
+)
+from .closing import ClosingHandshake, Ending
+from .memory import CONTROL_WORK, MAX_CONTROL, MAX_CONTROLS, PIECE, begin_work, is_bounded, is_full, is_tired
+from .messages import Assembler, too_big
 from .partial import PartialFrame, mask_again
 
 if TYPE_CHECKING:
@@ -34,10 +47,8 @@ if TYPE_CHECKING:
 
 __all__ = ["WebSocketProtocol"]
 
-LOST = int(CloseCode.ABNORMAL_CLOSURE)
 
-
-class WebSocketProtocol:
+class WebSocketProtocol(ClosingHandshake):
     """The state of one connection, from the 101 to the last byte.
 
     Args:
@@ -50,20 +61,9 @@ class WebSocketProtocol:
     """
 
     __slots__ = (
-        "_assembler",
-        "_frame",
-        "_header",
-        "client",
-        "close_code",
-        "close_reason",
-        "close_received",
-        "close_sent",
-        "controls",
-        "extension",
-        "failure",
-        "inbox",
-        "output",
-    )
+        "client", "controls", "decode_text", "extension", "inbox", "max_message_size", "pending", "streaming",
+        "waiting", "work", "_assembler", "_frame", "_kept",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -74,47 +74,36 @@ class WebSocketProtocol:
         decode_text: bool = True,
         streaming: bool = False,
     ) -> None:
+        super().__init__()
         self.client = client
+        self.max_message_size = max_message_size
         self.extension = extension
-        self._assembler = Assembler(max_message_size, extension, decode_text, streaming)
-        self.inbox: Any = self._assembler.inbox  # a list, or what `deliver_to` was given: received, not taken
-        self.output: Any = ()  # frames to send, in order: a list, if there are any
-        self.controls: Any = ()  # pings and pongs received, with their payloads: as well
-        self.close_sent = False
-        self.close_received = False
-        self.close_code = LOST
-        self.close_reason = ""
-        self.failure: ProtocolError | None = None
-        self._header = b""  # the bytes of an incomplete header, or all that are kept as they came
+        self.decode_text = decode_text
+        self.streaming = streaming
+        self.inbox: Any = []  # messages received: a list, or what takes its place
+        self.pending: Any = ()  # what was taken of it at once, and not given out: a list where a connection keeps that
+        self.waiting = 0  # bytes that both take, while something is decoded; 0 without a bound
+        self.work = 0  # what was done since bytes were received, in frames
+        self.controls: Any = ()  # pings and pongs received, with their payloads: a list, if there are any
+        self._assembler = Assembler()
+        self._kept = b""  # the bytes of an incomplete header, or all that are kept as they came
         self._frame: PartialFrame | None = None  # the frame whose payload is incomplete
 
     @property
-    def max_message_size(self) -> int:
-        """The largest message taken, in bytes, after inflating."""
-        return self._assembler.max_message_size
-
-    @max_message_size.setter
-    def max_message_size(self, value: int) -> None:
-        self._assembler.max_message_size = value
-
-    @property
-    def pending(self) -> Any:
-        """What was taken of `inbox`, but not yet by the application, where a connection keeps that; else ()."""
-        return self._assembler.pending
-
-    @pending.setter
-    def pending(self, messages: Any) -> None:
-        self._assembler.pending = messages
+    def plain_frames(self) -> bool:
+        """Whether a message is sent as its header and its payload as it is: a server masks nothing (RFC 6455 5.1)."""
+        return not self.client
 
     @property
     def tired(self) -> bool:
         """Whether `receive_data` has stopped for others' sake, and needs only to be called again."""
-        return self._assembler.tired
+        return is_tired(self)
 
     def measure(self) -> int:
         """Return the bytes of what is no message yet, and of what is to be sent."""
         coming = self._assembler.measure() + (self._frame.measure() if self._frame else 0)
-        return coming + len(self._header) + sum(map(len, self.output)) + MAX_CONTROL * len(self.controls)
+        coming += self.extension.measure() if self.extension else 0
+        return coming + len(self._kept) + sum(map(len, self.output)) + MAX_CONTROL * len(self.controls)
 
     # Receiving
 
@@ -124,27 +113,26 @@ class WebSocketProtocol:
 
         One may where the next byte begins a message, and nothing has ended.
         """
-        assembler = self._assembler
-        if self._frame or self._header or self.close_received or self.failure or not assembler.idle:
+        if self._frame or self._kept or self.close_received or self.failure or not self._assembler.idle:
             return 0
-        if assembler.streaming or not assembler.decode_text:
+        if self.streaming or not self.decode_text:
             return 0
         return self.max_message_size
 
     def receive_data(self, data: memoryview) -> bool:
         """Take bytes from the peer. They are unmasked in place, so `data` must be writable and is spent.
 
-        Bytes behind a close frame or a breach are dropped (RFC 6455 5.5.1 and 7.1.7). Returns whether bytes are kept,
-        to be decoded once messages were taken, or later (`tired`): call it again then. Never without a bound.
+        Bytes after a close frame or a breach are dropped (RFC 6455 1.4 and 7.1.7). Returns whether bytes are kept, to
+        be decoded once messages were taken, or later (`tired`): call it again then. Never without a bound.
         """
-        if self._header:
-            data = memoryview(bytearray(self._header + bytes(data)))
-            self._header = b""
-        assembler, stopped = self._assembler, False
-        assembler.weigh()
+        if self._kept:
+            data = memoryview(bytearray(self._kept + bytes(data)))
+            self._kept = b""
+        stopped = False
+        begin_work(self)
         try:
             self._finish_waiting()
-            while len(data) and not (stopped or self.close_received or self.failure):
+            while len(data) and not (stopped or self.phase.close_received or self.failure):
                 if self._is_full():
                     stopped = True
                 elif self._frame:
@@ -152,10 +140,10 @@ class WebSocketProtocol:
                 else:
                     data, stopped = self._scan(data)
             if stopped:
-                self._header = bytes(data)
+                self._kept = bytes(data)
         except ProtocolError as error:
             self.fail(error)
-        assembler.waiting = 0
+        self.waiting = 0
         return stopped or self._has_waiting()
 
     def receive_buffer(self) -> memoryview | None:
@@ -164,13 +152,12 @@ class WebSocketProtocol:
 
     def buffer_received(self, count: int) -> bool:
         """Take `count` bytes that were put at the front of `receive_buffer()`. Returns what `receive_data` does."""
-        assembler = self._assembler
-        assembler.weigh()
+        begin_work(self)
         try:
             self._filled_in(count)
         except ProtocolError as error:
             self.fail(error)
-        assembler.waiting = 0
+        self.waiting = 0
         return self._has_waiting()
 
     def _has_waiting(self) -> bool:
@@ -180,28 +167,31 @@ class WebSocketProtocol:
     def _finish_waiting(self) -> None:
         """Deliver such a message, if there is room for it now."""
         if self._assembler.whole:
-            self._assembler.finish()
+            self._assembler.finish(self)
         elif self._frame is not None and self._frame.is_filled:
             self._finish_frame(self._frame)
 
     def _is_full(self) -> bool:
         """Whether no further frame may be decoded for now."""
-        assembler = self._assembler
-        return assembler.bounded and (assembler.full or self._has_waiting() or len(self.controls) >= MAX_CONTROLS)
+        return is_bounded(self) and (is_full(self) or self._has_waiting() or len(self.controls) >= MAX_CONTROLS)
 
     def _has_room(self, head: int, length: int) -> bool:
         """Whether a frame that has come whole may be decoded."""
-        assembler, partial = self._assembler, head & 0x08 or not self._assembler.is_whole(head)
-        return not self._is_full() and bool(partial or assembler.fits(head, length, False))
+        assembler = self._assembler
+        if self._is_full():
+            return False
+        return bool(head & CONTROL) or not assembler.is_whole(self, head) or assembler.fits(self, head, length, False)
 
     def _scan(self, data: memoryview) -> tuple[memoryview, bool]:
-        """Take the complete frames at the front; return what is behind them, and whether it has to wait."""
-        bounded = self._assembler.bounded
-        limit = NO_LIMIT if self._assembler.streaming else self.max_message_size
+        """Take the complete frames at the front; return what follows them, and whether it has to wait."""
+        bounded = is_bounded(self)
+        limit = NO_LIMIT if self.streaming else self.max_message_size
         reserved = 0
         if self.extension is not None:
             reserved = RSV1
             limit = min(limit + (limit >> 3) + 64, NO_LIMIT)  # deflate makes nine bits of eight at the worst
+        # RFC 6455 5.1: "The server MUST close the connection upon receiving a frame that is not masked. [...] A client
+        # MUST close a connection if it detects a masked frame."
         status, consumed, frames, following = scan(data, limit, reserved, not self.client)
         at = 0
         for number, (start, length, _key, head) in enumerate(frames):
@@ -210,7 +200,7 @@ class WebSocketProtocol:
                     mask_again(data, frames[number:])
                 return data[at:], True
             self._receive_frame(head, data[start : start + length])
-            if self.close_received:
+            if self.phase.close_received:
                 return data[:0], False
             at = start + length
         if following is not None:
@@ -219,7 +209,7 @@ class WebSocketProtocol:
             self._begin(following)
             return data[following[0] :], False
         if status == pure.MORE:
-            self._header = bytes(data[consumed:])
+            self._kept = bytes(data[consumed:])
             return data[:0], False
         if status == pure.FULL:
             return data[consumed:], False
@@ -227,36 +217,36 @@ class WebSocketProtocol:
 
     def _receive_frame(self, head: int, payload: memoryview) -> None:
         """Take a whole frame."""
-        if head & 0x08:
-            self._receive_control(head & 0x0F, bytes(payload))
+        if head & CONTROL:
+            self._receive_control(head & OPCODE, bytes(payload))
             return
         assembler = self._assembler
-        assembler.check_order(head, len(payload))
-        if assembler.is_whole(head):
-            assembler.deliver(head & 0x0F, payload)
+        assembler.check_order(self, head, len(payload))
+        if assembler.is_whole(self, head):
+            assembler.deliver(self, head & OPCODE, payload)
         else:
             assembler.begin(head)
-            assembler.add(head, payload, True)
+            assembler.add(self, head, payload, True)
 
     def _begin(self, frame: RawFrame) -> None:
         """Prepare for a frame whose payload is still to come."""
         _start, length, _key, head = frame
         assembler, own = self._assembler, True
-        if not head & 0x08:
-            assembler.check_order(head, length)
+        if not head & CONTROL:
+            assembler.check_order(self, head, length)
             assembler.begin(head)
-            own = length <= LARGEST_BUFFER and assembler.is_whole(head)
+            own = length <= LARGEST_BUFFER and assembler.is_whole(self, head)
         try:
             self._frame = PartialFrame(frame, own)
         except (MemoryError, OverflowError):
-            raise assembler.too_big(length) from None
+            raise too_big(self.max_message_size, length) from None
 
     def _fill(self, data: memoryview) -> memoryview:
-        """Take the payload of a frame whose header has come, and return what is behind it."""
-        frame, assembler = self._frame, self._assembler
+        """Take the payload of a frame whose header has come, and return what follows it."""
+        frame = self._frame
         assert frame is not None
         part = data[: frame.length - frame.filled]
-        if assembler.streaming:
+        if self.streaming:
             part = part[:PIECE]
         rest = frame.rest()
         if rest is not None:
@@ -267,16 +257,16 @@ class WebSocketProtocol:
             frame.advance(len(part), part, not self.client)
             if frame.is_filled:
                 self._frame = None
-            assembler.add(frame.head, part, frame.is_filled)
+            self._assembler.add(self, frame.head, part, frame.is_filled)
         return data[len(part) :]
 
     def _filled_in(self, count: int) -> None:
         """Unmask and check `count` more bytes of a frame with a buffer of its own, and finish it with the last."""
-        frame, assembler = self._frame, self._assembler
+        frame = self._frame
         assert frame is not None and frame.target is not None
         part = frame.advance(count, None, not self.client)
-        if not frame.head & 0x08:
-            assembler.check(part, frame.is_filled)
+        if not frame.head & CONTROL:
+            self._assembler.check(part, frame.is_filled)
         del part  # a text is decoded in the place of what it comes from
         if frame.is_filled:
             self._finish_frame(frame)
@@ -285,61 +275,57 @@ class WebSocketProtocol:
         """Take what has come in a buffer of its own, if there is room for it."""
         assembler, head = self._assembler, frame.head
         assert frame.target is not None
-        if head & 0x08:
+        if head & CONTROL:
             self._frame = None
-            self._receive_control(head & 0x0F, bytes(frame.target))
-        elif assembler.fits(head, frame.length, assembler.ascii_only):
+            self._receive_control(head & OPCODE, bytes(frame.target))
+        elif assembler.fits(self, head, frame.length, assembler.ascii_only):
             self._frame = None
-            assembler.deliver(head & 0x0F, assembler.release(frame.give_up()))
+            assembler.deliver(self, head & OPCODE, assembler.release(self, frame.give_up()))
 
     def _receive_control(self, opcode: int, payload: bytes) -> None:
-        """Take a control frame: a ping is answered, a close is answered unless it is an answer itself (5.5)."""
-        self._assembler.work += CONTROL_WORK
+        """Take a control frame (RFC 6455 5.5)."""
+        self.work += CONTROL_WORK
         if opcode == Opcode.CLOSE:
-            code, reason = parse_close(payload)
-            self.close_received = True
-            self.close_code, self.close_reason = code, reason
-            if not (self.inbox or self.pending):
-                self.send_close(code, reason)
+            self.receive_close(*parse_close(payload))
+            # 5.5.1: "It SHOULD do so as soon as practical": send a close frame in response.
+            if self.close_reply_pending and not (self.inbox or self.pending):
+                self.reply_to_close()
             return
+        # 5.5.2: "Upon receipt of a Ping frame, an endpoint MUST send a Pong frame in response, unless it already
+        # received a Close frame." Once ours was sent, nothing may follow it.
         if opcode == Opcode.PING and not self.close_sent:
             self._queue(self.encode_control(Opcode.PONG, payload))
         self._note_control(opcode, payload)
 
-    def deliver_to(self, messages: Any) -> None:
-        """Append messages to this from now on; those that are there stay with whoever has a hold of them."""
-        self.inbox = self._assembler.inbox = messages
-
     def fail(self, error: ProtocolError) -> None:
-        """Take nothing more. What came before may still be answered; then `reply_to_close` is due."""
-        self.failure = self.failure or error
-        self._frame, self._header = None, b""
+        """Take nothing more (RFC 6455 7.1.7). What came before may still be answered; then comes `reply_to_close`."""
+        super().fail(error)
+        self._frame, self._kept = None, b""
         self._assembler.drop()
 
     @property
-    def close_reply_pending(self) -> bool:
-        """Whether a breach, or a close frame behind messages that may still be answered, waits for `reply_to_close`."""
-        return (self.close_received or self.failure is not None) and not self.close_sent
+    def ends_first(self) -> bool:
+        """Whether this side ends both directions of the stream, at once.
 
-    def reply_to_close(self) -> None:
-        """Answer the peer's close frame with its own code (RFC 6455 5.5.1), or say why the connection fails (7.1.7)."""
-        if self.failure is not None and not self.close_received:
-            self.close_code, self.close_reason = int(self.failure.close_code), str(self.failure)
-        self.send_close(self.close_code, self.close_reason)
+        RFC 6455 7.1.1: "The underlying TCP connection, in most normal cases, SHOULD be closed first by the server, so
+        that it holds the TIME_WAIT state and not the client".
+        """
+        return self.phase.ending is Ending.SERVER_FIRST and not self.client
 
     # Sending
 
-    def send_close(self, code: int | None = 1000, reason: str = "") -> None:
-        """Put a close frame in `output`, unless one was sent. ValueError where code or reason may not be sent."""
-        payload = encode_close(code, reason)
-        if not self.close_sent:
-            self._queue(self.encode_control(Opcode.CLOSE, payload))
-            self.close_sent = True
+    def encode_close_frame(self, code: int | None, reason: str) -> bytes:
+        """Return a close frame. ValueError where code or reason may not be sent."""
+        return self.encode_control(Opcode.CLOSE, encode_close(code, reason))
 
     def encode_control(self, opcode: int, payload: bytes) -> bytes:
-        """Return a control frame; ValueError for more than 125 bytes of payload (RFC 6455 5.5)."""
-        if len(payload) > 125:
-            raise ValueError("the payload of a control frame is at most 125 bytes")
+        """Return a control frame.
+
+        Raises:
+            ValueError: RFC 6455 5.5: "All control frames MUST have a payload length of 125 bytes or less".
+        """
+        if len(payload) > MAX_CONTROL_PAYLOAD:
+            raise ValueError(f"the payload of a control frame is at most {MAX_CONTROL_PAYLOAD} bytes")
         return b"".join(self.encode(FIN | opcode, payload))
 
     def encode(self, head: int, payload: bytes | memoryview) -> tuple[bytes, bytes | memoryview]:
@@ -380,10 +366,6 @@ class WebSocketProtocol:
             opcode = kind
         if opcode is not None:
             yield self.encode(FIN | Opcode.CONTINUATION, deflate.compress_part(b"", True) if deflate else b"")
-
-    def _queue(self, frame: bytes) -> None:
-        self.output = self.output or []
-        self.output.append(frame)
 
     def _note_control(self, opcode: int, payload: bytes) -> None:
         self.controls = self.controls or []

@@ -21,12 +21,12 @@ from typing import Any
 from urllib.parse import quote
 
 from ..exceptions import HandshakeError, PayloadTooBig, ProtocolError
-from ..frames import CloseCode, Opcode
+from ..frames import CONTROL, CloseCode
 from ..handshake.server import SAME_ORIGIN, Environ, Origins, Upgrade, check_origin, check_request, is_upgrade
 from ..http.headers import check_headers
 from ..text import quoted
-from .connection import WebSocketProtocol
-from .memory import decode
+from .closing import ClosingHandshake, Ending, Phase
+from .memory import begin_work, decode, deliver, has_room, is_full, is_tired
 from .messages import END_OF_BINARY, END_OF_TEXT
 
 __all__ = ["CHALLENGE_SIZE", "HixieProtocol", "LegacyUpgrade", "accept", "is_legacy"]
@@ -151,7 +151,7 @@ def _locate(environ: Environ, target: str | None) -> str:
 # After it
 
 
-class HixieProtocol(WebSocketProtocol):
+class HixieProtocol(ClosingHandshake):
     """The state of one connection of draft 75 or 76, on the server's side, with the face of `WebSocketProtocol`.
 
     What comes in text frames is UTF-8, and what is not is replaced (5.3), so it fails for length alone. Frames of
@@ -165,7 +165,15 @@ class HixieProtocol(WebSocketProtocol):
         streaming: as for `WebSocketProtocol`; a message is one piece, though.
     """
 
-    __slots__ = ("_body", "_kind", "_left", "_length_bytes", "decode_text", "streaming", "strict", "version")
+    __slots__ = (
+        "controls", "decode_text", "inbox", "max_message_size", "pending", "streaming", "strict", "version", "waiting",
+        "work", "_body", "_kept", "_kind", "_left", "_length_bytes",
+    )  # fmt: skip
+
+    client = False
+    plain_frames = False  # a message is not sent as RFC 6455 has it
+    extension = None
+    fast_path = 0  # nothing of what comes is a frame of RFC 6455
 
     def __init__(
         self,
@@ -176,46 +184,64 @@ class HixieProtocol(WebSocketProtocol):
         decode_text: bool = True,
         streaming: bool = False,
     ) -> None:
-        # As a client's, all its frames go through `encode`: none is sent as RFC 6455 would have it.
-        super().__init__(client=True, max_message_size=max_message_size)
+        super().__init__()
         self.version = version
+        self.max_message_size = max_message_size
         self.strict = strict
         self.decode_text = decode_text
         self.streaming = streaming
+        self.inbox: Any = []  # messages received: a list, or what takes its place
+        self.pending: Any = ()  # what was taken of it at once, and not given out: a list where a connection keeps that
+        self.waiting = 0  # bytes that both take, while something is decoded; 0 without a bound
+        self.work = 0  # what was done since bytes were received, in frames
+        self.controls: Any = ()  # pings and pongs, of which there are none
+        self._kept = b""  # what came, and waits until messages were taken
         self._body = bytearray()  # of the frame that is coming, where it ends with FF
         self._kind: int | None = None  # the type of the frame that is coming; None between frames
         self._left = 0  # of a frame with a length: that length as far as it came, then what is left to skip
         self._length_bytes = 0  # how many bytes of the length have come; 0 once all have
 
+    @property
+    def tired(self) -> bool:
+        """Whether `receive_data` has stopped for others' sake, and needs only to be called again."""
+        return is_tired(self)
+
+    def measure(self) -> int:
+        """Return the bytes of what is no message yet, and of what is to be sent."""
+        return len(self._body) + len(self._kept) + sum(map(len, self.output))
+
     # Receiving
 
-    @property
-    def fast_path(self) -> int:
-        """0: no frame of RFC 6455 is one here."""
-        return 0
+    def receive_buffer(self) -> None:
+        """Return None: no part of a frame has a buffer of its own."""
+
+    def buffer_received(self, count: int) -> bool:
+        """Never called, as there is no such buffer."""
+        raise NotImplementedError
 
     def receive_data(self, data: memoryview) -> bool:
-        """Take bytes from the peer; those behind a closing frame or a breach are dropped. Returns whether some wait."""
-        received, self._header = self._header + bytes(data), b""
-        assembler, at = self._assembler, 0
-        assembler.weigh()
+        """Take bytes from the peer; those after a closing frame or a breach are dropped. Returns whether some wait."""
+        received, self._kept = self._kept + bytes(data), b""
+        at = 0
+        begin_work(self)
         try:
             while at < len(received) and not (self.close_received or self.failure):
-                following = at if assembler.full else self._take(received, at)
+                following = at if is_full(self) else self._take(received, at)
                 if following == at:  # what waits has to be taken first
-                    self._header = received[at:]
+                    self._kept = received[at:]
                     break
                 at = following
         except ProtocolError as error:
             self.fail(error)
-        assembler.waiting = 0
-        return self._header != b""
+        self.waiting = 0
+        return self._kept != b""
 
     def _take(self, data: bytes, at: int) -> int:
         """Take some bytes, and return where the next ones are."""
         if self._kind is None:
             self._begin_frame(data[at])
             return at + 1
+        # 5.3: "If the high-order bit of the frame type byte is not set", the frame ends with a byte FF.
         if self._kind < 0x80:
             return self._take_text(data, at)
         if self._length_bytes:
@@ -230,7 +256,7 @@ class HixieProtocol(WebSocketProtocol):
     def _begin_frame(self, kind: int) -> None:
         if self.strict and kind not in (TEXT_FRAME, 0xFF):
             raise ProtocolError(f"a frame of type 0x{kind:02x}")
-        self._assembler.work += 1
+        self.work += 1
         self._kind = kind
         self._left, self._length_bytes = 0, 1
 
@@ -241,7 +267,7 @@ class HixieProtocol(WebSocketProtocol):
         if len(self._body) + stop - at > self.max_message_size:
             raise self._too_big()
         self._body += data[at:stop]
-        if end < 0 or not self._assembler.fits(Opcode.TEXT, len(self._body), False):
+        if end < 0 or not has_room(self, len(self._body), not self.decode_text):
             return stop
         if self._kind == TEXT_FRAME:
             self._deliver_text(decode(self._body, "replace"))
@@ -259,7 +285,7 @@ class HixieProtocol(WebSocketProtocol):
             return
         self._length_bytes = 0
         if self._kind == 0xFF:
-            self._receive_close()
+            self._take_closing()
         elif not self._left:
             self._kind = None
 
@@ -270,43 +296,54 @@ class HixieProtocol(WebSocketProtocol):
     def fail(self, error: ProtocolError) -> None:
         """Take nothing more."""
         super().fail(error)
-        self._body = bytearray()
-
-    def _receive_close(self) -> None:
-        """Take a frame of type FF: the closing frame if it is empty."""
-        if not self._left:
-            self._note_close()
-            self.send_close()
-        elif self.strict:
-            raise ProtocolError("a closing frame is not empty")
-
-    def _note_close(self) -> None:
-        self.close_received = True
-        self.close_code = CloseCode.NO_STATUS_RCVD.value
+        self._body, self._kept = bytearray(), b""
 
     def _deliver_text(self, text: str) -> None:
         message = text if self.decode_text else text.encode()
-        if not self.streaming:
-            self._assembler.append(message)
-            return
-        if message:
-            self._assembler.append(message)
-        self._assembler.append(END_OF_TEXT if self.decode_text else END_OF_BINARY)
+        if message or not self.streaming:
+            deliver(self, message)
+        if self.streaming:
+            deliver(self, END_OF_TEXT if self.decode_text else END_OF_BINARY)
+
+    # Closing
+
+    def _take_closing(self) -> None:
+        """Take a frame of type FF: the closing frame if it is empty. It is answered at once: it carries no code."""
+        if not self._left:
+            self.receive_close(CloseCode.NO_STATUS_RCVD.value, "")
+            self.reply_to_close()
+        elif self.strict:
+            raise ProtocolError("a closing frame is not empty")
+
+    def encode_close_frame(self, code: int | None, reason: str) -> bytes:
+        """Return a closing frame, which carries neither code nor reason; nothing in draft 75, which has none."""
+        return CLOSING_FRAME if self.version == 76 else b""
+
+    def send_close(self, code: int | None = 1000, reason: str = "") -> None:
+        """Put a closing frame in `output`, unless one was sent.
+
+        Draft 75 has none: there nothing is left to wait for, as if the peer had sent its own.
+        """
+        super().send_close(code, reason)
+        if self.version == 75 and self.phase is Phase.CLOSE_SENT:
+            self.receive_close(CloseCode.NO_STATUS_RCVD.value, "")
+
+    @property
+    def ends_first(self) -> bool:
+        """Whether this side ends both directions of the stream, at once: not in draft 75, whose peer may be sending."""
+        return self.phase.ending is Ending.SERVER_FIRST and self.version == 76
 
     # Sending
 
-    def send_close(self, code: int | None = 1000, reason: str = "") -> None:
-        """Put a closing frame in `output`, unless one was sent. It carries no code.
+    def encode_control(self, opcode: int, payload: bytes) -> bytes:
+        """Raise ValueError: there are no control frames here."""
+        raise ValueError("drafts 75 and 76 have no control frames")
 
-        Draft 75 has no closing frame: there nothing is left to wait for, as if the peer had sent its own.
-        """
-        if self.close_sent:
-            return
-        self.close_sent = True
-        if self.version == 76:
-            self._queue(CLOSING_FRAME)
-        elif not self.close_received:
-            self._note_close()
+    def encode_message(
+        self, head: int, payload: bytes | memoryview, compress: bool | None
+    ) -> tuple[bytes, bytes | memoryview]:
+        """Return a whole message as header and payload. Raises as `encode` does."""
+        return self.encode(head, payload)
 
     def encode(self, head: int, payload: bytes | memoryview) -> tuple[bytes, bytes]:
         """Return a text frame as header and payload.
@@ -314,7 +351,7 @@ class HixieProtocol(WebSocketProtocol):
         Raises:
             ValueError: a control frame, of which there is none here; a payload with a byte FF, which would end it.
         """
-        if head & Opcode.CLOSE:
+        if head & CONTROL:
             raise ValueError("drafts 75 and 76 have no control frames")
         return b"\x00", _check_text(payload) + b"\xff"
 

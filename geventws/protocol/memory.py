@@ -8,6 +8,8 @@ character waits to be taken: Python keeps four bytes for each character of such 
     SLACK                   what one read brought and is kept undecoded (128 KiB), what is corked, replies, pings
 
 A message that is whole waits as it came until decoding it fits, too: `fits`. Where nothing else waits it always does.
+
+Each kind of protocol is an `Inbound`: it holds what is received, and the functions below keep that within its bounds.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from __future__ import annotations
 import codecs
 import mmap
 from sys import getsizeof
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -54,6 +56,62 @@ CONTROL_WORK = MAX_WORK // MAX_CONTROLS
 
 MAX_CONTROL = 256
 """Bytes that a control frame and its payload take, at the most."""
+
+class Inbound(Protocol):
+    """What a connection has received, and how much it may.
+
+    Attributes:
+        inbox: the messages received, the oldest first: a list, or what takes its place.
+        pending: what the reading greenlet has taken of them at once, and not given out: a list. Where nobody bounds
+            what waits it is ().
+        waiting: the bytes that both take, while bytes are decoded; 0 where nothing is bounded.
+        work: what was done since bytes were received, in frames.
+        max_message_size: the largest message taken, in bytes.
+        streaming: whether messages are delivered in pieces.
+    """
+
+    inbox: Any
+    pending: Any
+    waiting: int
+    work: int
+    max_message_size: int
+    streaming: bool
+
+
+def is_bounded(inbound: Inbound) -> bool:
+    """Whether decoding stops where too much waits."""
+    return isinstance(inbound.pending, list)
+
+
+def begin_work(inbound: Inbound) -> None:
+    """Look how much waits, before bytes are decoded."""
+    inbound.work = 0
+    if is_bounded(inbound):
+        inbound.waiting = measure(inbound.inbox) + measure(inbound.pending)
+
+
+def is_tired(inbound: Inbound) -> bool:
+    """Whether enough was decoded at once, where there is a bound: others wait for their turn."""
+    return inbound.work >= MAX_WORK and is_bounded(inbound)
+
+
+def is_full(inbound: Inbound) -> bool:
+    """Whether nothing more may be decoded for now."""
+    share = 2 if inbound.streaming else 1  # what `wait` collects is held besides
+    return is_tired(inbound) or inbound.waiting * share > read_ahead(inbound.max_message_size)
+
+
+def has_room(inbound: Inbound, size: int, narrow: bool) -> bool:
+    """Whether a message may be delivered besides what waits; `narrow`: each byte of it stays one byte."""
+    return inbound.streaming or fits(size, narrow, inbound.waiting, inbound.max_message_size)
+
+
+def deliver(inbound: Inbound, message: Any) -> None:
+    """Put a message, or a piece of one, into the inbox."""
+    if is_bounded(inbound):
+        inbound.waiting += getsizeof(message) + PLACE
+    inbound.inbox.append(message)
+
 
 _text_decoder = codecs.getincrementaldecoder("utf-8")
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ..frames import Opcode, encode_header
-from .messages import FIN, RSV1
+from ..frames import FIN, RSV1, Opcode, encode_header
 
 if TYPE_CHECKING:
     from collections.abc import Hashable

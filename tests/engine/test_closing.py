@@ -48,6 +48,21 @@ def test_close_is_bounded_by_close_timeout(inside):
     assert 0.05 < seconds < 1.5 and (code, closed) == (1006, True)
 
 
+def test_a_rule_broken_after_our_close_ends_it(inside):
+    """RFC 6455 7.1.7: nothing more is processed, so there is no reply to wait for."""
+
+    def handler(ws):
+        ws.close()
+        return ws.close_code
+
+    def client(client):
+        client.expect(b"\x88\x02\x03\xe8")
+        client.send(b"\xff\x80" + frames.MASK_KEY)
+        assert client.rest() == b""
+
+    assert inside(handler, client, close_timeout=None) == 1002
+
+
 def test_close_is_bounded_with_a_peer_that_reads_nothing(inside):
     done = Event()
 

@@ -206,3 +206,10 @@ WAYS: dict[str, Callable[[Any, bytes], None]] = {
     "byte by byte, into its buffer": lambda protocol, data: receive(protocol, data, 1),
     "by sevens, into its buffer": lambda protocol, data: receive(protocol, data, 7),
 }
+
+
+def sent(protocol: Any) -> list[tuple[int, bytes]]:
+    """Return the opcodes and payloads of what a protocol would send, which is whole messages."""
+    found = read_frames(b"".join(protocol.output))
+    assert all(one.fin and not one.rsv for one in found)
+    return [(one.opcode, one.payload) for one in found]

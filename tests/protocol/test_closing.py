@@ -1,384 +1,181 @@
-"""protocol.py: control frames, the closing handshake, its buffers, and sending (RFC 6455 5.5, 5.6, 7)."""
+"""closing.py: the table of the closing handshake, cell by cell, and close frames on the wire (RFC 6455 5.5.1, 7.1)."""
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import pytest
-from kit.frames import (
-    BINARY,
-    CLOSE,
-    CONTINUATION,
-    MASK_KEY,
-    PING,
-    PONG,
-    TEXT,
-    WAYS,
-    Frame,
-    feed,
-    frame,
-    lengths,
-    read_frames,
-)
+from kit.frames import CLOSE, close_payload, sent
 
-from geventws.frames import Opcode
+from geventws.exceptions import ProtocolError
+from geventws.protocol import closing
+from geventws.protocol.closing import TABLE, Ending, Event, Phase, Sends, State
 from geventws.protocol.connection import WebSocketProtocol
+from geventws.protocol.hixie76 import HixieProtocol
 
-every_way = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+# The table: in each phase, for each event, the next phase and which close frame is sent
 
-
-def sent(protocol: WebSocketProtocol) -> list[tuple[int, bytes]]:
-    """Return the opcodes and payloads of what the protocol would send, which is whole messages."""
-    found = read_frames(b"".join(protocol.output))
-    assert all(one.fin and not one.rsv for one in found)
-    return [(one.opcode, one.payload) for one in found]
-
-
-def close(code: int, reason: bytes = b"") -> bytes:
-    """Return the payload of a close frame."""
-    return code.to_bytes(2, "big") + reason
-
-
-# Pings and pongs (RFC 6455 5.5.2, 5.5.3)
-
-
-@every_way
-@pytest.mark.parametrize("size", [0, 1, 125])
-def test_a_ping_is_answered_with_its_payload(way: Any, size: int) -> None:
-    payload = bytes(range(255, 255 - size, -1))
-    protocol = WebSocketProtocol()
-    way(protocol, frame(PING, payload))
-    assert protocol.output == [frame(PONG, payload, key=None)]
-    assert protocol.controls == [(Opcode.PING, payload)]
-    assert protocol.failure is None and not protocol.inbox
-
-
-@every_way
-def test_pings_are_answered_in_order(way: Any) -> None:
-    protocol = WebSocketProtocol()
-    way(protocol, b"".join(frame(PING, str(i).encode()) for i in range(300)))
-    assert sent(protocol) == [(PONG, str(i).encode()) for i in range(300)]
-
-
-@every_way
-def test_a_ping_in_a_message_is_answered_before_its_end(way: Any) -> None:
-    protocol = WebSocketProtocol()
-    way(protocol, frame(TEXT, b"a", fin=False) + frame(PING, b"\xff"))
-    assert sent(protocol) == [(PONG, b"\xff")]
-    way(protocol, frame(CONTINUATION, b"b"))
-    assert list(protocol.inbox) == ["ab"]
-
-
-@every_way
-def test_a_client_masks_its_pongs(way: Any) -> None:
-    protocol = WebSocketProtocol(client=True)
-    way(protocol, frame(PING, b"abc", key=None))
-    assert sent(protocol) == [(PONG, b"abc")]
-    assert protocol.output[0][1] == 0x83
-
-
-@every_way
-def test_a_pong_is_told_and_not_answered(way: Any) -> None:
-    protocol = WebSocketProtocol()
-    way(protocol, frame(PONG, b"unasked") + frame(TEXT, b"on"))
-    assert protocol.controls == [(Opcode.PONG, b"unasked")]
-    assert not protocol.output and list(protocol.inbox) == ["on"]
-
-
-# The peer closes (RFC 6455 5.5.1, 7.1.5): what the table of codes makes of each payload
-
-GOOD_CODES = [1000, 1001, 1002, 1003, *range(1007, 1015), 3000, 3999, 4000, 4999]
-BAD_CODES = [0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535]
-GOOD_CLOSES = {
-    "empty": b"",
-    **{str(code): close(code) for code in GOOD_CODES},
-    "a reason": close(1000, b"so long"),
-    "a reason in Greek": close(3000, "αντίο".encode()),
-    "125 bytes": close(4999, b"x" * 123),
+EVENTS = {
+    "we close": Event.SEND_CLOSE,
+    "peer closes": Event.RECEIVE_CLOSE,
+    "rule broken": Event.FAIL,
+    "reply": Event.REPLY,
+    "stream ends": Event.RECEIVE_EOF,
 }
-BAD_CLOSES = {
-    "one byte": (b"\x03", 1002),
-    **{str(code): (close(code), 1002) for code in BAD_CODES},
-    **{f"{code} with a reason": (close(code, b"why"), 1002) for code in (999, 1005, 1006, 5000)},
-    "a reason of one bad byte": (close(1000, b"\xff"), 1007),
-    "a reason that ends in a character": (close(1000, b"ok\xe2\x82"), 1007),
-    "a surrogate": (close(1001, b"\xed\xa0\x80"), 1007),
-    "125 bytes, the last one bad": (close(1000, b"x" * 122 + b"\xc0"), 1007),
+GRID = """
+            | we close         | peer closes | rule broken | reply            | stream ends
+OPEN        | CLOSE_SENT ours  | PEER_CLOSED | FAILING     | =                | LOST
+PEER_CLOSED | BOTH_CLOSED ours | =           | =           | BOTH_CLOSED peer | CLOSED
+FAILING     | FAILED ours      | =           | =           | FAILED why       | LOST
+CLOSE_SENT  | =                | BOTH_CLOSED | FAILED      | =                | LOST
+BOTH_CLOSED | =                | =           | =           | =                | CLOSED
+FAILED      | =                | =           | =           | =                | LOST
+CLOSED      | =                | =           | =           | =                | =
+LOST        | =                | CLOSED      | =           | =                | =
+"""
+FRAMES = {"ours": close_payload(4000, "ours"), "peer": close_payload(3000, "theirs"), "why": close_payload(1002, "why")}
+WAYS_THERE = {
+    Phase.OPEN: [],
+    Phase.PEER_CLOSED: [Event.RECEIVE_CLOSE],
+    Phase.FAILING: [Event.FAIL],
+    Phase.CLOSE_SENT: [Event.SEND_CLOSE],
+    Phase.BOTH_CLOSED: [Event.SEND_CLOSE, Event.RECEIVE_CLOSE],
+    Phase.FAILED: [Event.FAIL, Event.REPLY],
+    Phase.CLOSED: [Event.RECEIVE_CLOSE, Event.REPLY, Event.RECEIVE_EOF],
+    Phase.LOST: [Event.RECEIVE_EOF],
 }
 
 
-@every_way
+def read_grid() -> dict[tuple[Phase, Event], tuple[Phase, list[tuple[int, bytes]]]]:
+    """Return the cells of the grid: the next phase, and the frames that are sent."""
+    (_, *columns), *rows = [[cell.strip() for cell in line.split("|")] for line in GRID.strip("\n").splitlines()]
+    found = {}
+    for name, *cells in rows:
+        for column, cell in zip(columns, cells, strict=True):
+            after, _, frame = cell.replace("=", name).partition(" ")
+            found[Phase[name], EVENTS[column]] = Phase[after], [(CLOSE, FRAMES[frame])] if frame else []
+    return found
+
+
+CELLS = read_grid()
+every_cell = pytest.mark.parametrize(("phase", "event"), TABLE, ids=lambda part: part.name)
+
+
+def happen(protocol: WebSocketProtocol | HixieProtocol, event: Event) -> None:
+    """Have an event come."""
+    if event is Event.SEND_CLOSE:
+        protocol.send_close(4000, "ours")
+    elif event is Event.RECEIVE_CLOSE:
+        protocol.receive_close(3000, "theirs")
+    elif event is Event.FAIL:
+        protocol.fail(ProtocolError("why"))
+    elif event is Event.REPLY:
+        protocol.reply_to_close()
+    else:
+        protocol.receive_eof()
+
+
+def go_to(protocol: WebSocketProtocol | HixieProtocol, phase: Phase) -> None:
+    """Bring a new protocol into a phase, and send what is due."""
+    for event in WAYS_THERE[phase]:
+        happen(protocol, event)
+    assert protocol.phase is phase
+    protocol.output = ()
+
+
+def test_the_table_has_every_cell_and_the_tests_too() -> None:
+    cells = {(phase, event) for phase in Phase for event in Event}
+    assert set(TABLE) == set(CELLS) == cells and set(WAYS_THERE) == set(Phase)
+
+
 @pytest.mark.parametrize("client", [False, True])
-@pytest.mark.parametrize("payload", GOOD_CLOSES.values(), ids=GOOD_CLOSES)
-def test_a_close_is_answered_with_the_same(payload: bytes, client: bool, way: Any) -> None:
+@every_cell
+def test_each_cell(phase: Phase, event: Event, client: bool) -> None:
     protocol = WebSocketProtocol(client=client)
-    key = None if client else MASK_KEY
-    last, late = frame(TEXT, b"last", key=key), frame(TEXT, b"late", key=key)
-    way(protocol, last + frame(CLOSE, payload, key=key) + late + b"\xff\xff")
-    assert protocol.close_received and protocol.close_reply_pending
-    assert not protocol.output and list(protocol.inbox) == ["last"]  # the last message comes first
-    protocol.reply_to_close()
-    assert sent(protocol) == [(CLOSE, payload)]
-    assert protocol.close_sent and not protocol.close_reply_pending and protocol.failure is None
-    assert protocol.close_code == (int.from_bytes(payload[:2], "big") or 1005)
-    assert protocol.close_reason == payload[2:].decode()
+    go_to(protocol, phase)
+    happen(protocol, event)
+    assert (protocol.phase, sent(protocol)) == CELLS[phase, event]
 
 
-@every_way
-def test_a_close_with_no_message_in_front_is_answered_at_once(way: Any) -> None:
-    protocol = WebSocketProtocol()
-    way(protocol, frame(CLOSE, close(1000, b"bye")) + frame(TEXT, b"late"))
-    assert sent(protocol) == [(CLOSE, close(1000, b"bye"))]
-    assert not protocol.close_reply_pending and not protocol.inbox
+@every_cell
+def test_each_cell_in_the_drafts(phase: Phase, event: Event) -> None:
+    """Draft 76 has one closing frame for all of them."""
+    protocol = HixieProtocol(76)
+    go_to(protocol, phase)
+    happen(protocol, event)
+    after, frames = CELLS[phase, event]
+    assert (protocol.phase, list(protocol.output)) == (after, [b"\xff\x00"] * len(frames))
 
 
-@every_way
-@pytest.mark.parametrize(("payload", "code"), BAD_CLOSES.values(), ids=BAD_CLOSES)
-def test_a_close_that_breaks_a_rule(payload: bytes, code: int, way: Any) -> None:
-    protocol = WebSocketProtocol()
-    way(protocol, frame(TEXT, b"last") + frame(CLOSE, payload) + frame(TEXT, b"late"))
-    assert protocol.failure is not None and protocol.failure.close_code == code
-    assert not protocol.close_received and not protocol.output
-    protocol.reply_to_close()
-    assert [(opcode, body[:2]) for opcode, body in sent(protocol)] == [(CLOSE, code.to_bytes(2, "big"))]
-    assert protocol.close_code == code and list(protocol.inbox) == ["last"]
+def test_every_cell_is_visited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test of the tests above: the steps are taken from the table, and each cell of it is one that they take."""
+    visited = set()
+
+    class Table(dict[Any, Any]):
+        def __getitem__(self, cell: Any) -> Any:
+            visited.add(cell)
+            return super().__getitem__(cell)
+
+    monkeypatch.setattr(closing, "TABLE", Table(TABLE))
+    for phase, event in CELLS:
+        test_each_cell(phase, event, False)
+    assert visited == set(TABLE)
 
 
-BEHIND = {
-    "a message": frame(TEXT, b"late"),
-    "a ping": frame(PING, b"late"),
-    "another close": frame(CLOSE, close(1001)),
-    "a breach": b"\xff" * 50,
-    "too long a frame": b"\x82" + lengths(2**63 - 1, True),
-    "an HTTP request": b"GET / HTTP/1.1\r\n\r\n",
-    "600 messages": frame(TEXT, b"late") * 600,
+@every_cell
+def test_each_cell_agrees_with_its_phase(phase: Phase, event: Event) -> None:
+    """What was said cannot be unsaid, nothing is said twice, and a frame is sent by whoever has not closed yet."""
+    after, sends = TABLE[phase, event]
+    assert after.close_sent >= phase.close_sent and after.close_received >= phase.close_received
+    assert (sends is not Sends.NOTHING) <= (after.close_sent and not phase.close_sent)
+    assert after.state.value in {"open": ("open", "closing", "closed"), "closing": ("closing", "closed")}.get(
+        phase.state.value, ("closed",)
+    )
+    assert (after.state is State.CLOSED) >= (event is Event.RECEIVE_EOF)
+
+
+ENDS = {  # who ends the stream: a server, a client, a server of draft 76, one of draft 75
+    Phase.OPEN: ["-", "-", "-", "-"],
+    Phase.PEER_CLOSED: ["-", "-", "-", "-"],
+    Phase.FAILING: ["-", "-", "-", "-"],
+    Phase.CLOSE_SENT: ["-", "-", "-", "-"],
+    Phase.BOTH_CLOSED: ["both sides", "its own", "both sides", "its own"],
+    Phase.FAILED: ["its own", "its own", "its own", "its own"],
+    Phase.CLOSED: ["-", "-", "-", "-"],
+    Phase.LOST: ["-", "-", "-", "-"],
 }
 
 
-@every_way
-@pytest.mark.parametrize("behind", BEHIND.values(), ids=BEHIND)
-def test_what_comes_behind_a_close_is_dropped(behind: bytes, way: Any) -> None:
+@pytest.mark.parametrize("phase", Phase)
+def test_who_ends_first(phase: Phase) -> None:
+    kinds = [WebSocketProtocol(), WebSocketProtocol(client=True), HixieProtocol(76), HixieProtocol(75)]
+    found = []
+    for protocol in kinds:
+        protocol.phase = phase
+        found.append("-" if not protocol.end_due else "both sides" if protocol.ends_first else "its own")
+    assert found == ENDS[phase]
+    assert (phase.ending is Ending.ENDED) == (phase.state is State.CLOSED)
+
+
+CODES = {  # events, and the close code and reason in the end
+    "lost": ([Event.RECEIVE_EOF], (1006, "")),
+    "the peer's": ([Event.RECEIVE_CLOSE, Event.REPLY], (3000, "theirs")),
+    "the peer's, though ours differs": ([Event.RECEIVE_CLOSE, Event.SEND_CLOSE], (3000, "theirs")),
+    "the peer's, though it never hears ours": ([Event.RECEIVE_CLOSE, Event.RECEIVE_EOF], (3000, "theirs")),
+    "the peer's, as its reply": ([Event.SEND_CLOSE, Event.RECEIVE_CLOSE], (3000, "theirs")),
+    "the peer's, in bytes that were kept": ([Event.RECEIVE_EOF, Event.RECEIVE_CLOSE], (3000, "theirs")),
+    "no reply": ([Event.SEND_CLOSE, Event.RECEIVE_EOF], (1006, "")),
+    "ours, as a rule was broken": ([Event.FAIL, Event.REPLY], (1002, "why")),
+    "ours, though we said another": ([Event.FAIL, Event.SEND_CLOSE], (1002, "why")),
+    "ours, as a rule was broken after our close": ([Event.SEND_CLOSE, Event.FAIL], (1002, "why")),
+    "lost before we could say so": ([Event.FAIL, Event.RECEIVE_EOF], (1006, "")),
+    "the first of two": ([Event.RECEIVE_CLOSE, Event.FAIL, Event.REPLY], (3000, "theirs")),
+}
+
+
+@pytest.mark.parametrize(("events", "expected"), CODES.values(), ids=CODES)
+def test_the_close_code(events: list[Event], expected: tuple[int, str]) -> None:
     protocol = WebSocketProtocol()
-    way(protocol, frame(CLOSE, close(1000)) + behind)
-    feed(protocol, behind)
-    assert sent(protocol) == [(CLOSE, close(1000))]
-    assert not protocol.inbox and not protocol.controls and protocol.failure is None
-    assert protocol.close_code == 1000 and protocol.fast_path == 0 and protocol.receive_buffer() is None
-
-
-@every_way
-def test_a_close_in_the_middle_of_a_message_ends_it_too(way: Any) -> None:
-    protocol = WebSocketProtocol()
-    way(protocol, frame(TEXT, b"half\xc3", fin=False) + frame(CLOSE, close(1001, b"\xc3\xa9")) + frame(CONTINUATION))
-    assert (protocol.close_code, protocol.close_reason) == (1001, "é")
-    assert not protocol.inbox and protocol.failure is None
-
-
-# We close (RFC 6455 7.1.2)
-
-
-@every_way
-def test_an_answer_is_not_answered(way: Any) -> None:
-    protocol = WebSocketProtocol()
-    protocol.send_close(1001, "bye")
-    assert protocol.close_sent and not protocol.close_received and protocol.close_code == 1006
-    way(protocol, frame(TEXT, b"crossing") + frame(PING, b"no more") + frame(CLOSE, close(1001, b"bye")))
-    assert sent(protocol) == [(CLOSE, close(1001, b"bye"))]
-    assert protocol.close_received and (protocol.close_code, protocol.close_reason) == (1001, "bye")
-    assert list(protocol.inbox) == ["crossing"]
-
-
-def test_two_closes_that_cross() -> None:
-    """Each side keeps what it received, and neither answers."""
-    server, client = WebSocketProtocol(), WebSocketProtocol(client=True)
-    server.send_close(1001, "server")
-    client.send_close(4000, "client")
-    to_client, to_server = b"".join(server.output), b"".join(client.output)
-    feed(client, to_client)
-    feed(server, to_server)
-    assert (server.close_code, server.close_reason) == (4000, "client")
-    assert (client.close_code, client.close_reason) == (1001, "server")
-    assert len(server.output) == len(client.output) == 1
-
-
-def test_one_close_frame_is_sent() -> None:
-    protocol = WebSocketProtocol()
-    for code in (1000, 1001, None, 1000):
-        protocol.send_close(code, "first" if code == 1000 else "")
-    assert sent(protocol) == [(CLOSE, close(1000, b"first"))]
-
-
-@pytest.mark.parametrize(("code", "payload"), [(1000, b"\x03\xe8"), (4999, b"\x13\x87"), (None, b""), (1005, b"")])
-def test_the_close_frame(code: int | None, payload: bytes) -> None:
-    protocol = WebSocketProtocol()
-    protocol.send_close(code)
-    assert protocol.output == [frame(CLOSE, payload, key=None)]
-
-
-@pytest.mark.parametrize(
-    ("code", "reason"),
-    [*((code, "") for code in BAD_CODES if code != 1005), (70000, ""), (-1, ""), (1000, "x" * 124), (1000, "€" * 42)],
-)
-def test_a_close_that_may_not_be_sent_is_not(code: int, reason: str) -> None:
-    protocol = WebSocketProtocol()
-    with pytest.raises(ValueError):
-        protocol.send_close(code, reason)
-    assert not protocol.close_sent and not protocol.output
-    protocol.send_close(1000)
-    assert sent(protocol) == [(CLOSE, close(1000))]
-
-
-@pytest.mark.parametrize("reason", [b"bytes", memoryview(b"view"), bytearray(b"array"), 7])
-def test_a_reason_is_text(reason: Any) -> None:
-    protocol = WebSocketProtocol()
-    with pytest.raises((TypeError, AttributeError)):
-        protocol.send_close(1000, reason)
-    assert not protocol.close_sent and not protocol.output
-
-
-# Failing (RFC 6455 7.1.7)
-
-FAILURES = {"1002": (b"\xff", 1002), "1007": (frame(TEXT, b"\xff"), 1007), "1009": (frame(BINARY, bytes(101)), 1009)}
-
-
-@every_way
-@pytest.mark.parametrize(("data", "code"), FAILURES.values(), ids=FAILURES)
-def test_a_failure_is_answered_behind_the_replies_that_are_due(data: bytes, code: int, way: Any) -> None:
-    protocol = WebSocketProtocol(max_message_size=100)
-    way(protocol, frame(PING, b"1") + data + frame(PING, b"2") + frame(CLOSE))
-    assert sent(protocol) == [(PONG, b"1")] and not protocol.close_sent
-    assert protocol.fast_path == 0 and protocol.receive_buffer() is None
-    protocol.reply_to_close()
-    pong, (opcode, payload) = sent(protocol)
-    assert (opcode, payload[:2]) == (CLOSE, code.to_bytes(2, "big"))
-    assert protocol.close_sent and not protocol.close_received and protocol.close_code == code
-    assert payload[2:].decode() == protocol.close_reason == str(protocol.failure) != ""
-
-
-def test_a_failure_behind_our_close_is_not_answered() -> None:
-    protocol = WebSocketProtocol()
-    protocol.send_close(1000)
-    feed(protocol, b"\xff")
-    protocol.reply_to_close()
-    assert sent(protocol) == [(CLOSE, close(1000))]
-    assert protocol.close_code == 1002
-
-
-@pytest.mark.parametrize("data", [b"\xff", frame(CLOSE, close(999)), frame(TEXT, b"a", fin=False) + frame(TEXT, b"b")])
-def test_a_failure_stays_the_first(data: bytes) -> None:
-    protocol = WebSocketProtocol()
-    feed(protocol, data)
-    first = protocol.failure
-    feed(protocol, frame(TEXT, b"\xff") + frame(TEXT, b"fine"))
-    assert protocol.failure is first and not protocol.inbox
-
-
-# Where bytes may go: fast_path and receive_buffer
-
-NEW, OPEN, LIMIT = b"", frame(BINARY, b"abc", fin=False), 1000
-BIG = frame(BINARY, bytes(i % 251 for i in range(900)))
-PART = frame(CONTINUATION, bytes(9))[:-1]
-
-
-@pytest.mark.parametrize(
-    ("data", "limit"),
-    [
-        (NEW, LIMIT),
-        (frame(TEXT, b"whole"), LIMIT),
-        (frame(PING), LIMIT),
-        (OPEN + frame(CONTINUATION), LIMIT),
-        (BIG, LIMIT),
-        *((BIG[:cut], 0) for cut in (1, 2, 4, 7, 8, 9, 907)),
-        *((frame(PING, b"abc")[:cut], 0) for cut in range(1, 9)),
-        (OPEN, 0),
-        (OPEN + frame(PONG), 0),
-        (OPEN + frame(CONTINUATION, fin=False), 0),
-        (OPEN[:-1], 0),
-        (frame(CLOSE), 0),
-        (b"\xff", 0),
-    ],
-)
-def test_fast_path_says_whether_a_message_begins(data: bytes, limit: int) -> None:
-    for way in WAYS.values():
-        protocol = WebSocketProtocol(max_message_size=LIMIT)
-        way(protocol, data)
-        assert protocol.fast_path == limit
-
-
-@pytest.mark.parametrize("client", [False, True])
-@pytest.mark.parametrize("opcode", [TEXT, BINARY])
-def test_the_rest_of_a_frame_is_received_into_its_buffer(opcode: int, client: bool) -> None:
-    body = bytes(i % 128 for i in range(900))
-    data = frame(opcode, body, key=None if client else MASK_KEY)
-    start = len(data) - len(body)
-    for begun, size in itertools.product((0, 1, 2, 3, 4, 5, 899), (1, 3, 4, 5, 500, 5000)):
-        protocol = WebSocketProtocol(client=client)
-        assert protocol.receive_buffer() is None
-        feed(protocol, data[: start + begun])
-        at = start + begun
-        while at < len(data):
-            target = protocol.receive_buffer()
-            assert target is not None and len(target) == len(data) - at and not target.readonly
-            piece = data[at : at + size]
-            target[: len(piece)] = piece
-            protocol.buffer_received(len(piece))
-            at += len(piece)
-        assert protocol.receive_buffer() is None
-        assert list(protocol.inbox) == [body if opcode == BINARY else body.decode()]
-        feed(protocol, frame(opcode, b"next", key=None if client else MASK_KEY))
-        assert len(protocol.inbox) == 2
-
-
-def test_the_two_ways_to_receive_take_turns() -> None:
-    protocol = WebSocketProtocol()
-    data = frame(TEXT, "äöü€".encode() * 50)
-    feed(protocol, data[:20])
-    at = 20
-    for size in itertools.cycle((1, 2, 3)):
-        if at >= len(data):
-            break
-        target = protocol.receive_buffer()
-        assert target is not None
-        target[:size] = data[at : at + size].ljust(size, b"?")[: len(target)]
-        protocol.buffer_received(min(size, len(target)))
-        at += size
-        feed(protocol, data[at : at + 1])
-        at += 1
-    assert list(protocol.inbox) == ["äöü€" * 50]
-
-
-@pytest.mark.parametrize("data", [b"", b"\x81", BIG[:4], BIG[:7], OPEN, OPEN + PART, b"\xff", BIG])
-def test_there_is_no_buffer_where_none_is_due(data: bytes) -> None:
-    protocol = WebSocketProtocol()
-    feed(protocol, data)
-    assert protocol.receive_buffer() is None
-
-
-# Sending (RFC 6455 5.3, 5.6)
-
-
-@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536])
-def test_a_server_sends_the_payload_as_it_is(size: int) -> None:
-    body = bytes(i % 251 for i in range(size))
-    header, payload = WebSocketProtocol().encode(0x82, body)
-    assert payload is body
-    assert header + body == frame(BINARY, body, key=None)
-
-
-@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536])
-def test_a_client_masks_with_a_fresh_key(size: int) -> None:
-    body = bytes(i % 251 for i in range(size))
-    client = WebSocketProtocol(client=True)
-    header, payload = client.encode(0x81, memoryview(body))
-    assert header + bytes(payload) == frame(TEXT, body, key=header[-4:])
-    assert len({client.encode(0x81, b"")[0] for _ in range(64)}) > 60
-
-
-def test_control_frames_hold_125_bytes() -> None:
-    protocol = WebSocketProtocol()
-    assert protocol.encode_control(Opcode.PING, bytes(125)) == b"\x89\x7d" + bytes(125)
-    with pytest.raises(ValueError):
-        protocol.encode_control(Opcode.PING, bytes(126))
-    client = WebSocketProtocol(client=True)
-    assert read_frames(client.encode_control(Opcode.PONG, b"abc")) == [Frame(PONG, b"abc")]
+    for event in events:
+        happen(protocol, event)
+    assert (protocol.close_code, protocol.close_reason) == expected

@@ -5,19 +5,19 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import geventws
 
 from ...endpoints import legacy
 from ...engine.options import Timing
 from ...exceptions import PayloadTooBig, ProtocolError
-from ...frames import CloseCode, Opcode, encode_close, parse_close
+from ...frames import FIN, RSV1, CloseCode, Opcode, encode_close, parse_close
 from ...handshake.server import Environ, read_origin
 from ...http.headers import Parameters, parse_extensions
 from ...protocol.connection import WebSocketProtocol
 from ...protocol.hixie76 import HixieProtocol
-from ...protocol.messages import FIN, RSV1
+from ...protocol.interface import ConnectionProtocol
 from ...protocol.permessage_deflate import Deflate, PerMessageDeflate
 from ...text import one_word
 
@@ -47,11 +47,11 @@ class Protocol(WebSocketProtocol):
             error = PayloadTooBig(text, limit=error.limit, size=error.size)
         super().fail(error)
 
-    def send_close(self, code: int | None = 1000, reason: str = "") -> None:
-        """Put a close frame in `output`, unless one was sent."""
+    def encode_close_frame(self, code: int | None, reason: str) -> bytes:
+        """Return a close frame."""
         if self.close_received and self.failure is None:
             code, reason = 1000 if code == 1005 else code, ""
-        super().send_close(code, reason)
+        return super().encode_close_frame(code, reason)
 
 
 class WebSocket(geventws.WebSocket):
@@ -85,7 +85,7 @@ class WebSocket(geventws.WebSocket):
         self,
         sock: Any,
         environ: Environ,
-        protocol: WebSocketProtocol,
+        protocol: ConnectionProtocol,
         version: int,
         subprotocol: str | None,
         early: bytes | None,
@@ -301,7 +301,7 @@ class RFC6455WebSocket(WebSocket):
     @extensions.setter
     def extensions(self, value: Extensions) -> None:
         self._extensions = value
-        self._protocol.extension = self._protocol._assembler.extension = make_deflate(value, self.client)
+        cast(Protocol, self._protocol).extension = make_deflate(value, self.client)
         self._plain_limit = self._get_plain_limit()
 
     @property

@@ -100,7 +100,7 @@ def test_memory_that_is_not_there_for_one_message(site, victim, log):
         extend = append
 
     found[1].inbox = full = Full()
-    found[1]._protocol.deliver_to(full)  # the twin's way
+    found[1]._protocol.inbox = full  # the twin's way
     for data in ([text("one"), text("two"), text("three")], [text(4 * "a")] * 3):
         for client, message in zip(clients, data, strict=True):
             client.send(2 * message)

@@ -1,0 +1,253 @@
+"""How a connection closes (RFC 6455 5.5.1 and 7.1): its states, and who sends what, and who ends first. No I/O.
+
+    State       OPEN, CLOSING, CLOSED: the states that RFC 6455 names
+    Phase       the same, with what was said so far on the way to the end
+    Event       what may happen
+    TABLE       the step for each event in each phase: the next phase, and the close frame that is sent
+
+`ClosingHandshake` takes each of its steps from the table, and keeps no flags besides. `WebSocketProtocol` is one, and
+so is `HixieProtocol`. A cell that leaves the phase as it is, and sends nothing, says that the event makes no difference
+there. The payloads of close frames are in frames.py, as they belong to the public codec.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..frames import CloseCode
+
+if TYPE_CHECKING:
+    from ..exceptions import ProtocolError
+
+__all__ = ["TABLE", "ClosingHandshake", "Ending", "Event", "Phase", "Sends", "State", "Step"]
+
+LOST = int(CloseCode.ABNORMAL_CLOSURE)
+
+
+class State(enum.Enum):
+    """The state of a connection whose opening handshake is done."""
+
+    # 4.1: "_The WebSocket Connection is Established_ and that the WebSocket Connection is in the OPEN state."
+    OPEN = "open"
+    # 7.1.3: "Upon either sending or receiving a Close control frame, it is said that _The WebSocket Closing Handshake
+    # is Started_ and that the WebSocket connection is in the CLOSING state."
+    CLOSING = "closing"
+    # 7.1.4: "When the underlying TCP connection is closed, it is said that _The WebSocket Connection is Closed_ and
+    # that the WebSocket connection is in the CLOSED state."
+    CLOSED = "closed"
+
+
+class Ending(enum.Enum):
+    """Who ends the TCP stream, and when."""
+
+    NOBODY = "something is still to be said"
+    # 5.5.1: "The server MUST close the underlying TCP connection immediately; the client SHOULD wait for the server to
+    # close the connection but MAY close the connection at any time after sending and receiving a Close message."
+    SERVER_FIRST = "the server hangs up at once"
+    # 7.1.7: "An endpoint MUST NOT continue to attempt to process data (including a responding Close frame) from the
+    # remote endpoint after being instructed to _Fail the WebSocket Connection_."
+    OUR_SIDE = "we end our side, and the peer has a moment to read why"
+    ENDED = "the stream has ended"
+
+
+class Phase(enum.Enum):
+    """How far a connection is on its way to the end.
+
+    Attributes:
+        state: what RFC 6455 calls it.
+        close_sent: whether nothing can be sent any more: our close frame was the last, or the stream has ended.
+        close_received: whether the peer's close frame came, after which the peer sends nothing.
+        reply_pending: whether our close frame is due as soon as the messages that came before were answered.
+        ending: who ends the stream.
+    """
+
+    OPEN = State.OPEN, False, False, False, Ending.NOBODY
+    PEER_CLOSED = State.CLOSING, False, True, True, Ending.NOBODY  # the peer has closed; our reply is pending
+    FAILING = State.CLOSING, False, False, True, Ending.NOBODY  # the peer broke a rule; to say so is pending
+    CLOSE_SENT = State.CLOSING, True, False, False, Ending.NOBODY  # we have closed; the peer's reply is awaited
+    BOTH_CLOSED = State.CLOSING, True, True, False, Ending.SERVER_FIRST  # both close frames have passed
+    FAILED = State.CLOSING, True, False, False, Ending.OUR_SIDE  # the peer broke a rule, and we have said the last word
+    CLOSED = State.CLOSED, True, True, False, Ending.ENDED  # the stream has ended after the peer's close frame
+    LOST = State.CLOSED, True, False, False, Ending.ENDED  # the stream has ended without one
+
+    def __init__(
+        self, state: State, close_sent: bool, close_received: bool, reply_pending: bool, ending: Ending
+    ) -> None:
+        self.state = state
+        self.close_sent = close_sent
+        self.close_received = close_received
+        self.reply_pending = reply_pending
+        self.ending = ending
+
+
+class Event(enum.Enum):
+    """What may happen to a connection on its way to the end."""
+
+    SEND_CLOSE = "we close"
+    RECEIVE_CLOSE = "the peer's close frame comes"
+    FAIL = "the peer breaks a rule"
+    REPLY = "the messages that came before were answered, or dropped"
+    RECEIVE_EOF = "the stream has ended, or is given up"
+
+
+class Sends(enum.Enum):
+    """Which close frame we send."""
+
+    NOTHING = "none"
+    OURS = "one with the code and reason that we close with"
+    PEERS = "one with the code and reason of the peer's"
+    FAILURE = "one that says which rule was broken"
+
+
+class Step(NamedTuple):
+    """What comes of an event: the next phase, and what we send."""
+
+    phase: Phase
+    sends: Sends = Sends.NOTHING
+
+
+def _stay(phase: Phase, *events: Event) -> dict[tuple[Phase, Event], Step]:
+    """Return the cells of events that make no difference in a phase."""
+    return {(phase, event): Step(phase) for event in events}
+
+
+TABLE: dict[tuple[Phase, Event], Step] = {
+    # 7.1.2: "To _Start the WebSocket Closing Handshake_ [...], an endpoint MUST send a Close control frame".
+    (Phase.OPEN, Event.SEND_CLOSE): Step(Phase.CLOSE_SENT, Sends.OURS),
+    # 5.5.1: "If an endpoint receives a Close frame and did not previously send a Close frame, the endpoint MUST send a
+    # Close frame in response." And: "An endpoint MAY delay sending a Close frame until its current message is sent".
+    (Phase.OPEN, Event.RECEIVE_CLOSE): Step(Phase.PEER_CLOSED),
+    # 7.1.7: "the endpoint SHOULD send a Close frame with an appropriate status code before proceeding to _Close the
+    # WebSocket Connection_." It, too, may wait until what came before was answered.
+    (Phase.OPEN, Event.FAIL): Step(Phase.FAILING),
+    # 7.1.5: "If _The WebSocket Connection is Closed_ and no Close control frame was received by the endpoint [...],
+    # _The WebSocket Connection Close Code_ is considered to be 1006."
+    (Phase.OPEN, Event.RECEIVE_EOF): Step(Phase.LOST),
+    **_stay(Phase.OPEN, Event.REPLY),  # there is nothing to reply to
+    #
+    # 5.5.1: "When sending a Close frame in response, the endpoint typically echos the status code it received."
+    (Phase.PEER_CLOSED, Event.REPLY): Step(Phase.BOTH_CLOSED, Sends.PEERS),
+    (Phase.PEER_CLOSED, Event.SEND_CLOSE): Step(Phase.BOTH_CLOSED, Sends.OURS),  # who closes now may say another code
+    (Phase.PEER_CLOSED, Event.RECEIVE_EOF): Step(Phase.CLOSED),
+    # 1.4: "after receiving a control frame indicating the connection should be closed, a peer discards any further
+    # data received." So nothing in it is another close frame, or breaks a rule.
+    **_stay(Phase.PEER_CLOSED, Event.RECEIVE_CLOSE, Event.FAIL),
+    #
+    (Phase.FAILING, Event.REPLY): Step(Phase.FAILED, Sends.FAILURE),
+    (Phase.FAILING, Event.SEND_CLOSE): Step(Phase.FAILED, Sends.OURS),
+    (Phase.FAILING, Event.RECEIVE_EOF): Step(Phase.LOST),
+    **_stay(Phase.FAILING, Event.RECEIVE_CLOSE, Event.FAIL),  # 7.1.7, as at Ending.OUR_SIDE: it is not processed
+    #
+    # 5.5.1: "After both sending and receiving a Close message, an endpoint considers the WebSocket connection
+    # closed and MUST close the underlying TCP connection."
+    (Phase.CLOSE_SENT, Event.RECEIVE_CLOSE): Step(Phase.BOTH_CLOSED),
+    # 5.5.1: "The application MUST NOT send any more data frames after sending a Close frame." Nor a second close frame:
+    # who breaks a rule after ours hears nothing of it.
+    (Phase.CLOSE_SENT, Event.FAIL): Step(Phase.FAILED),
+    (Phase.CLOSE_SENT, Event.RECEIVE_EOF): Step(Phase.LOST),
+    **_stay(Phase.CLOSE_SENT, Event.SEND_CLOSE, Event.REPLY),
+    #
+    (Phase.BOTH_CLOSED, Event.RECEIVE_EOF): Step(Phase.CLOSED),
+    **_stay(Phase.BOTH_CLOSED, Event.SEND_CLOSE, Event.RECEIVE_CLOSE, Event.FAIL, Event.REPLY),
+    #
+    (Phase.FAILED, Event.RECEIVE_EOF): Step(Phase.LOST),
+    **_stay(Phase.FAILED, Event.SEND_CLOSE, Event.RECEIVE_CLOSE, Event.FAIL, Event.REPLY),
+    #
+    **_stay(Phase.CLOSED, *Event),
+    #
+    # A close frame may be in the bytes that came before the end, and were kept until the handler had caught up.
+    (Phase.LOST, Event.RECEIVE_CLOSE): Step(Phase.CLOSED),
+    **_stay(Phase.LOST, Event.SEND_CLOSE, Event.FAIL, Event.REPLY, Event.RECEIVE_EOF),
+}
+"""What each event does in each phase; every cell is there."""
+
+
+class ClosingHandshake:
+    """The way of one connection to its end. A kind of protocol derives from it, and says how a close frame looks.
+
+    The methods may be called at any time, in any order: the table says what comes of it.
+    """
+
+    __slots__ = ("close_code", "close_reason", "failure", "output", "phase")
+
+    def __init__(self) -> None:
+        self.phase = Phase.OPEN  # how far it is
+        self.close_code = LOST  # the peer's close code; ours where we failed the connection; 1006 without either
+        self.close_reason = ""  # the reason that came with it
+        self.failure: ProtocolError | None = None  # the first rule that the peer broke
+        self.output: Any = ()  # frames to send, in order: a list, if there are any
+
+    @property
+    def state(self) -> State:
+        """OPEN, CLOSING or CLOSED (RFC 6455 4.1, 7.1.3, 7.1.4)."""
+        return self.phase.state
+
+    @property
+    def close_sent(self) -> bool:
+        """Whether nothing can be sent any more: our close frame was the last, or the stream has ended."""
+        return self.phase.close_sent
+
+    @property
+    def close_received(self) -> bool:
+        """Whether the peer's close frame came."""
+        return self.phase.close_received
+
+    @property
+    def close_reply_pending(self) -> bool:
+        """Whether `reply_to_close` is due as soon as the messages that came before were answered."""
+        return self.phase.reply_pending
+
+    @property
+    def end_due(self) -> bool:
+        """Whether all is said, and the stream is to be ended: see `ends_first`."""
+        return self.phase.ending in (Ending.SERVER_FIRST, Ending.OUR_SIDE)
+
+    @property
+    def ends_first(self) -> bool:
+        """Whether this side ends both directions of the stream, at once (5.5.1). Otherwise it ends its own only."""
+        raise NotImplementedError
+
+    def encode_close_frame(self, code: int | None, reason: str) -> bytes:
+        """Return a close frame, or nothing where there are none. ValueError where code or reason may not be sent."""
+        raise NotImplementedError
+
+    def send_close(self, code: int | None = 1000, reason: str = "") -> None:
+        """Put a close frame in `output`, unless one was sent. ValueError where code or reason may not be sent."""
+        frame = self.encode_close_frame(code, reason)
+        if self._take_step(Event.SEND_CLOSE) is not Sends.NOTHING:
+            self._queue(frame)
+
+    def reply_to_close(self) -> None:
+        """Put the pending close frame in `output`: the peer's code again, or why the connection fails."""
+        if self._take_step(Event.REPLY) is not Sends.NOTHING:
+            self._queue(self.encode_close_frame(self.close_code, self.close_reason))
+
+    def fail(self, error: ProtocolError) -> None:
+        """Take nothing more (RFC 6455 7.1.7). What came before may still be answered; then comes `reply_to_close`."""
+        self.failure = self.failure or error
+        self._take_step(Event.FAIL)
+
+    def receive_eof(self) -> None:
+        """Take note that the stream has ended, or was given up. It makes no difference when it comes again."""
+        self._take_step(Event.RECEIVE_EOF)
+
+    def receive_close(self, code: int, reason: str) -> None:
+        """Take the peer's close frame."""
+        came_before = self.close_received
+        self._take_step(Event.RECEIVE_CLOSE)
+        if self.close_received and not came_before:
+            self.close_code, self.close_reason = code, reason
+
+    def _take_step(self, event: Event) -> Sends:
+        """Go on as the table has it, and return which close frame is to be sent."""
+        phase, sends = TABLE[self.phase, event]
+        if phase is Phase.FAILED is not self.phase and self.failure is not None:
+            self.close_code, self.close_reason = int(self.failure.close_code), str(self.failure)
+        self.phase = phase
+        return sends
+
+    def _queue(self, frame: bytes) -> None:
+        if frame:
+            self.output = self.output or []
+            self.output.append(frame)
