@@ -58,12 +58,8 @@ bench: $(PEERS) ## benchmarks against other servers
 hostile: $(TOOLS) $(PROGRAMS)  ## attacks on every host, and what each may cost
 	PYTHONPATH=benchmarks $(BIN)/python -m hostile $(ARGS)
 
-docs: $(BUILT)  ## check the pages, and render them into docs/_build
-	$(BIN)/python -m pip install --quiet 'geventws[docs]'
-	mkdir -p docs/_build
-	for page in README.rst CHANGES.rst docs/*.rst; do \
-	    $(BIN)/python -m docutils --strict $$page docs/_build/$$(basename $$page .rst).html || exit 1; \
-	done
+docs: $(TOOLS)  ## the site, into docs/_build
+	$(BIN)/python -m sphinx -q -W --keep-going docs docs/_build
 
 wheel: $(TOOLS) ## the wheels and the source distribution, checked, into dist/
 	rm -rf dist

@@ -22,6 +22,8 @@ from typing import NamedTuple
 
 import docutils.core
 import docutils.nodes
+import docutils.parsers.rst.directives
+import docutils.parsers.rst.roles
 import trustme
 from kit.documents.talks import Place, echoes, is_drained, knows_robots
 from kit.programs.hosts import Host
@@ -85,6 +87,24 @@ class Block(NamedTuple):
     page: str
     language: str
     text: str
+
+
+class Skipped(docutils.parsers.rst.Directive):
+    """A directive of Sphinx's, which tests/docs/test_site.py looks at."""
+
+    optional_arguments, final_argument_whitespace, has_content = 1, True, True
+
+    def run(self) -> list[docutils.nodes.Node]:
+        return []
+
+
+SPHINX = ["toctree", "currentmodule", "autoclass", "autodata", "autoexception", "autofunction"]
+for name in SPHINX:
+    options = ("caption", "maxdepth", "members", "undoc-members", "no-value")
+    spec = dict.fromkeys(options, docutils.parsers.rst.directives.unchanged)
+    docutils.parsers.rst.directives.register_directive(name, type(name, (Skipped,), {"option_spec": spec}))
+for name in ("doc", "ref"):
+    docutils.parsers.rst.roles.register_generic_role(name, docutils.nodes.emphasis)
 
 
 def read(page: pathlib.Path) -> docutils.nodes.document:
