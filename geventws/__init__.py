@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from . import _moved as _moved
 from .client.opening import connect, reconnect
-from .endpoints.callbacks import WebSocketApplication
+from .endpoints.callbacks import CallbackWebSocket, WebSocketApplication
 from .endpoints.decorator import WebSocketWSGI
-from .endpoints.middleware import WebSocketMiddleware
+from .endpoints.middleware import RequestWebSocket, WebSocketMiddleware
 from .exceptions import (
     ConcurrencyError,
     ConnectionClosed,
@@ -42,6 +42,7 @@ __version__ = "1.1.0"
 
 __all__ = [
     "SAME_ORIGIN",
+    "CallbackWebSocket",
     "CloseCode",
     "ConcurrencyError",
     "ConnectionClosed",
@@ -55,6 +56,7 @@ __all__ = [
     "PerMessageDeflate",
     "ProtocolError",
     "ProxyError",
+    "RequestWebSocket",
     "StreamingWebSocket",
     "WebSocket",
     "WebSocketApplication",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from gevent.event import Event
+    from typing_extensions import Self
 
     from .protocol.interface import ConnectionProtocol
 
@@ -319,7 +320,7 @@ class WebSocket(Sender):
             self.begin_close(code, "")
         self._stop()
 
-    def __enter__(self) -> WebSocket:
+    def __enter__(self) -> Self:
         """Return the connection, to be closed at the end of the block."""
         return self
 

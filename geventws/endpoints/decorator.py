@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from ..handshake.origins import Environ
     from ..hosts.host import StartResponse
 
-    Handler = TypeVar("Handler", bound=Callable[[Any], object], default=Callable[[Any], object])
+    Handler_co = TypeVar(
+        "Handler_co", bound=Callable[[Any], object], default=Callable[[Any], object], covariant=True
+    )
     Decorated = TypeVar("Decorated", bound=Callable[[Any], object])
 else:
     from typing import TypeVar
 
-    Handler = TypeVar("Handler")
+    Handler_co = TypeVar("Handler_co", covariant=True)
 
 __all__ = ["WebSocketWSGI"]
 
@@ -51,7 +53,7 @@ DECORATOR_DEFAULTS: DecoratorOptions = {**ENDPOINT_DEFAULTS, "kill_on_close": Fa
 
 
 @takes(DECORATOR_DEFAULTS, DecoratorOptions, EndpointOptions, ConnectionOptions)
-class WebSocketWSGI(Endpoint, Generic[Handler]):
+class WebSocketWSGI(Endpoint, Generic[Handler_co]):
     """A WSGI application that answers the opening handshake and runs `handler` on the connection.
 
     It decorates a function, with or without options, and mounts wherever a WSGI application does::
@@ -81,20 +83,22 @@ class WebSocketWSGI(Endpoint, Generic[Handler]):
     """
 
     _defaults = DECORATOR_DEFAULTS
-    handler: Handler
+    handler: Handler_co
     kill_on_close: bool
 
-    def __new__(cls, handler: Any = None, max_frame_length: int | None = None, **options: Any) -> Self:
+    def __new__(cls, *arguments: Any, **options: Any) -> Self:
         """Return the application; called with options alone, a decorator that makes it."""
+        handler, *limit = arguments or [options.pop("handler", None)]
         if handler is None:
-            return functools.partial(cls, max_frame_length=max_frame_length, **options)  # type: ignore[return-value]
+            options.update(zip(("max_frame_length",), limit, strict=False))
+            return functools.partial(cls, **options)  # type: ignore[return-value]
         if not callable(handler):
             raise TypeError(f"a handler is a function, not {type(handler).__name__}")
         return super().__new__(cls)
 
     @overload
     def __init__(
-        self, handler: Handler, max_frame_length: int | None = None, **options: Unpack[DecoratorOptions]
+        self, handler: Handler_co, max_frame_length: int | None = None, **options: Unpack[DecoratorOptions]
     ) -> None: ...
 
     @overload

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
     from types import TracebackType
 
-    from typing_extensions import Unpack
+    from typing_extensions import Self, Unpack
 
     from ..handshake.server import Environ, Upgrade
     from ..hosts.host import Host, StartResponse
     from ..websocket import WebSocket
 
-__all__ = ["WebSocketMiddleware"]
+__all__ = ["RequestWebSocket", "WebSocketMiddleware"]
 
 
 @takes(ENDPOINT_DEFAULTS, EndpointOptions, ConnectionOptions)
@@ -223,7 +223,7 @@ class RequestWebSocket:
         """Iterate over the messages, until the connection is over."""
         return iter(self._get())
 
-    def __enter__(self) -> RequestWebSocket:
+    def __enter__(self) -> Self:
         """Connect, and close the connection at the end of the block."""
         self.accept()
         return self

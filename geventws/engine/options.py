@@ -132,8 +132,9 @@ def takes(defaults: object, *kinds: type) -> Callable[[Thing], Thing]:
 
     def describe(thing: Thing) -> Thing:
         functions = [thing.__dict__[name] for name in ("__new__", "__init__") if name in thing.__dict__] or [thing]
-        for function in (getattr(one, "__func__", one) for one in functions):
-            function.__signature__ = _expand(inspect.signature(function), cast("dict[str, object]", defaults))
+        signature = _expand(inspect.signature(functions[-1]), cast("dict[str, object]", defaults))
+        for function in functions:
+            getattr(function, "__func__", function).__signature__ = signature
         lines = inspect.cleandoc(thing.__doc__ or "").splitlines()
         after = next(number for number, line in enumerate(lines, 1) if line.startswith("    options:"))
         while after < len(lines) and lines[after].startswith("     "):

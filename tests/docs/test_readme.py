@@ -108,6 +108,12 @@ RUNS: dict[str, dict[str, Callable[[Block], None]]] = {
         "FROM python": docker_command,
         "server.init_socket()": program(echoes),
     },
+    "docs/types.rst": {
+        "ws: WebSocket)": handler(echoes),
+        "ws: CallbackWebSocket)": handler(talks.counts_messages),
+        "ws: RequestWebSocket": handler(echoes),
+        "def ask(": script("websocket chat\nhello\n"),
+    },
     "docs/codec.rst": {
         "Opcode.PING": script(),
         "close_code == 1002": script(),

@@ -76,6 +76,10 @@ def echoes_beside_a_page(place: Place) -> None:
         assert b"".join(iter(lambda: plain.recv(4096), b"")).endswith(b"\r\n\r\nhello\n")
 
 
+def counts_messages(place: Place) -> None:
+    place.asks({"hello": "1: hello", "again": "2: again"})
+
+
 def counts(place: Place) -> None:
     place.asks({"hello": "str of length 5", b"": "bytes of length 0"})
 
