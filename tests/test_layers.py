@@ -19,7 +19,7 @@ PROJECT = Path(__file__).parents[1]
 
 TREE = {
     "": ["text", "exceptions", "_core", "http", "frames", "handshake", "protocol", "engine", "websocket", "streaming",
-         "hosts", "endpoints", "server", "client", "cli", "_moved", "__init__", "__main__", "compat"],
+         "hosts", "endpoints", "server", "client", "gunicorn", "cli", "_moved", "__init__", "__main__", "compat"],
     "_core": ["inodes", "pure", "receiving", "native", "fanout", "sending"],
     "http": ["headers", "names", "uri", "request", "response"],
     "handshake": ["origins", "server"],

@@ -63,10 +63,13 @@ class Drain:
 
     Attributes:
         over: set when no connection is left.
+        told: how many WebSockets were told so far.
+        aborted: how many connections have not ended by themselves.
     """
 
     def __init__(self, connections: Collection[Connection], code: int, timeout: float) -> None:
         self.over = Event()
+        self.told = self.aborted = 0
         self._connections = connections
         self._code = code
         self._begin = time.monotonic()
@@ -84,6 +87,7 @@ class Drain:
             self._step()
         self._tell(self._total)
         gevent.sleep(0)  # each says so to its peer, whatever the timeout is
+        self.aborted = len(self._connections)
         for connection in list(self._connections):
             connection.abort()
         self._wait(ABORT)
@@ -123,6 +127,7 @@ class Drain:
         while self._untold and self._total - len(self._untold) < count:
             connection = self._untold.pop()
             if connection in self._connections:  # else it has ended by itself
+                self.told += 1
                 connection.drain(self._code)
 
     def _end_requests(self, patient: bool) -> None:

@@ -199,11 +199,11 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
         try:
             if not self._receive_head(idle_timeout or server.keepalive_timeout):
                 return None
+            self.environ = self.get_environ()
         except HeadError as error:
             return self._fail(error)
         except (ValueError, HTTPException) as error:
             return self._handle_client_error(ValueError(one_line(str(error))))  # which logs it
-        self.environ = self.get_environ()
         if "HTTP_UPGRADE" in self.environ:
             self.environ[SEAM] = self
         self.close_connection = self.close_connection or server.draining

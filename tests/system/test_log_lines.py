@@ -19,6 +19,7 @@ import pytest
 from kit import frames
 from kit.clients import handshake
 from kit.servers.scripted import answering
+from kit.servers.worker import serving_as_worker
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import geventws
@@ -184,6 +185,11 @@ def reconnects(serve: Any) -> None:
         list(geventws.reconnect(f"ws://127.0.0.1:{port}{PATH}", initial_delay=0.0, max_delay=0.0, max_attempts=2))
 
 
+def failed_under_gunicorn(serve: Any) -> None:
+    with serving_as_worker(serve, fail) as site:
+        exchange(site, f"GET {PATH} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+
+
 SCENARIOS: dict[tuple[str, str], Callable[[Any], None]] = {
     ("endpoints.endpoint", "%s %s refused with %d: %s%s"): refused,
     ("endpoints.decorator", "%s: the handler failed"): handler_failed,
@@ -198,6 +204,7 @@ SCENARIOS: dict[tuple[str, str], Callable[[Any], None]] = {
     ("compat.pulsar04", "%s: on_close failed"): on_close_failed_in_0_4,
     ("compat.wsocket", "%r failed"): event_failed,
     ("compat.wsocket", "%s: closed: %s"): closed,
+    ("gunicorn", "Error handling request %s"): failed_under_gunicorn,
     ("client.opening", "%s: %s; the next attempt follows in %.1f s"): reconnects,
 }
 

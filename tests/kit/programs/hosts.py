@@ -22,6 +22,7 @@ COMMANDS = {
     "pywsgi, patched": [*PYWSGI, "--patched"],
     "gunicorn -k gevent": [*GUNICORN, "-k", "gevent"],
     "gunicorn -k gevent_pywsgi": [*GUNICORN, "-k", "gevent_pywsgi"],
+    "gunicorn -k geventws.gunicorn.Worker": [*GUNICORN, "-k", "geventws.gunicorn.Worker"],
 }
 START = 15.0
 """Seconds for a server to listen, on a busy machine."""
