@@ -32,7 +32,7 @@ from .exceptions import (
     WebSocketError,
 )
 from .frames import CloseCode, Opcode
-from .handshake.server import SAME_ORIGIN
+from .handshake.origins import SAME_ORIGIN
 from .protocol.permessage_deflate import PerMessageDeflate
 from .server.server import WebSocketServer
 from .streaming import StreamingWebSocket

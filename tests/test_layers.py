@@ -22,7 +22,7 @@ TREE = {
          "hosts", "endpoints", "server", "client", "gunicorn", "cli", "_moved", "__init__", "__main__", "compat"],
     "_core": ["inodes", "pure", "receiving", "native", "fanout", "sending"],
     "http": ["headers", "names", "uri", "request", "response"],
-    "handshake": ["origins", "server"],
+    "handshake": ["origins", "upgrade", "server", "client", "hixie76"],
     "protocol": ["json", "memory", "partial", "compressors", "permessage_deflate", "messages", "closing", "interface",
                  "prepared", "connection", "hixie76"],
     "engine": ["loop", "options", "waiters", "deliveries", "backlog", "stream", "tls", "intake", "keepalive",

@@ -24,7 +24,8 @@ from ..engine.loop import forks
 from ..engine.loop.deadlines import FairTimeout
 from ..engine.options import ConnectionOptions, Timing, check_limits, complete, make_timing, takes
 from ..exceptions import HandshakeError, InvalidStatus, InvalidURI
-from ..handshake.server import Upgrade, check_response, make_key, request_headers
+from ..handshake.client import check_response, make_key, request_headers
+from ..handshake.upgrade import Upgrade
 from ..http.headers import HeaderList, build_extensions, join_headers
 from ..http.names import certified_name, to_ascii
 from ..http.response import Response

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..engine.options import Timing
-    from ..handshake.server import Upgrade
+    from ..handshake.upgrade import Upgrade
     from ..protocol.interface import ConnectionProtocol
 
 NEVER = 1e8

@@ -20,7 +20,8 @@ from ..protocol.connection import WebSocketProtocol
 from ..websocket import WebSocket
 
 if TYPE_CHECKING:
-    from ..handshake.server import Environ, Upgrade
+    from ..handshake.origins import Environ
+    from ..handshake.upgrade import Upgrade
 
 MAX_MESSAGE_SIZE = 8 << 20
 """Bytes of a message that are taken, for systems that had no limit: what eventlet, which had one, allowed."""

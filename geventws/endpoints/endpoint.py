@@ -19,12 +19,14 @@ from ..engine.options import (
     takes,
 )
 from ..exceptions import HandshakeError
-from ..handshake.server import SAME_ORIGIN, Environ, Origins, accept, check_answer, check_further
+from ..handshake.hixie76 import LegacyUpgrade, is_legacy
+from ..handshake.origins import SAME_ORIGIN, Environ, Origins
+from ..handshake.server import accept, check_answer, check_further
 from ..hosts import find_host, refuse, show_certificate
 from ..hosts.host import SWITCHING
 from ..hosts.servers import register_server
 from ..protocol.connection import WebSocketProtocol
-from ..protocol.hixie76 import HixieProtocol, LegacyUpgrade, is_legacy
+from ..protocol.hixie76 import HixieProtocol
 from ..protocol.interface import ConnectionProtocol
 from ..streaming import StreamingWebSocket
 from ..text import one_word, quoted
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from ..handshake.server import Upgrade
+    from ..handshake.upgrade import Upgrade
     from ..hosts.host import Host, StartResponse
     from ..protocol.permessage_deflate import PerMessageDeflate
 

@@ -13,9 +13,9 @@ import gevent
 from gevent import socket as gsocket
 
 from ..exceptions import HandshakeError
-from ..handshake.server import SAME_ORIGIN, Origins
-from ..protocol import hixie76
-from ..protocol.hixie76 import CHALLENGE_SIZE, LegacyUpgrade
+from ..handshake import hixie76
+from ..handshake.hixie76 import CHALLENGE_SIZE, LegacyUpgrade
+from ..handshake.origins import SAME_ORIGIN, Origins
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self, Unpack
 
-    from ..handshake.server import Environ, Upgrade
+    from ..handshake.origins import Environ
+    from ..handshake.upgrade import Upgrade
     from ..hosts.host import Host, StartResponse
     from ..websocket import WebSocket
 

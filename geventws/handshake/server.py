@@ -1,61 +1,35 @@
-"""The opening handshake, both sides, on dicts and lists (RFC 6455 section 4).
+"""The server's side of the opening handshake, on a WSGI environ (RFC 6455 section 4.2). No I/O.
 
-The server's side is `accept`: it goes through a WSGI environ and returns the `Upgrade` that answers it, or
-raises the `HandshakeError` that refuses it. It runs once per connection, so each step first looks for what
-browsers really send, and parses only what looks otherwise. WSGI servers join a repeated header with commas:
-one that must stand alone is refused for its comma. A message shows text of the peer only through
-`text.quoted`: it stays one line, of bounded length.
-
-The client's side is `make_key`, `request_headers` and `check_response`.
+`accept` goes through the environ and returns the `Upgrade` that answers it, or raises the `HandshakeError` that refuses
+it. It runs once per connection, so each step first looks for what browsers really send, and parses only what looks
+otherwise. WSGI servers join a repeated header with commas: one that must stand alone is refused for its comma. A
+message shows text of the peer only through `text.quoted`: it stays one line, of bounded length.
 """
 
 from __future__ import annotations
 
-import os
-from binascii import a2b_base64, b2a_base64
+from binascii import a2b_base64
 from collections.abc import Collection, Iterable, Sequence
-from hashlib import sha1
-from typing import NamedTuple, NoReturn, Protocol
+from typing import Protocol
 
 from ..exceptions import HandshakeError
 from ..http import headers as grammar
 from ..http.headers import HeaderList, Parameters, has_token
 from ..http.request import VERSION, find_fault
 from ..text import quoted
-from .origins import SAME_ORIGIN, Environ, OriginChecker, Origins, SameOrigin, check_origin, read_origin
+from .origins import SAME_ORIGIN, Environ, Origins, check_origin, read_origin
+from .upgrade import RESERVED, Upgrade, accept_key, check_list, refuse
 
 __all__ = [
-    "GUID",
-    "SAME_ORIGIN",
-    "VERSIONS",
-    "Environ",
-    "Extension",
-    "OriginChecker",
-    "Origins",
-    "SameOrigin",
-    "Upgrade",
-    "accept",
-    "accept_key",
-    "check_answer",
-    "check_further",
-    "check_origin",
-    "check_request",
-    "check_response",
-    "is_upgrade",
-    "make_key",
-    "read_origin",
-    "request_headers",
-]
+    "VERSIONS", "Extension", "accept", "check_answer", "check_further", "check_request", "is_upgrade",
+]  # fmt: skip
 
-GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
 VERSIONS = {"13": 13, "8": 8}  # on the wire they differ only in the name of the Origin header
 BROWSER_OFFERS = {  # parsed once for all; those who read them leave them as they are
     offer: grammar.parse_extensions(offer)
     for offer in ("permessage-deflate", "permessage-deflate; client_max_window_bits")
 }
-RESERVED = ("upgrade", "connection", "content-length", "transfer-encoding")  # not the caller's to send
 FIXED = (*RESERVED, "sec-websocket-accept", "sec-websocket-extensions")  # of a 101
-
 
 
 class Extension(Protocol):
@@ -69,33 +43,6 @@ class Extension(Protocol):
 
     def check(self, params: Parameters, /) -> object:
         """Return the connection's extension; raise HandshakeError if the answer does not fit the offer."""
-
-
-class Upgrade(NamedTuple):
-    """A handshake that succeeded.
-
-    Attributes:
-        headers: the headers of the 101, as pairs: to be sent by a server, as received by a client.
-        protocol: the subprotocol agreed on, or None.
-        origin: the Origin that the client sent, or None.
-        version: the version of the protocol, 13 or 8.
-        extension: what the extension agreed on made for this connection, or None.
-    """
-
-    headers: HeaderList
-    protocol: str | None
-    origin: str | None
-    version: int
-    extension: object | None
-
-
-def accept_key(key: str) -> str:
-    """Return the Sec-WebSocket-Accept that answers a Sec-WebSocket-Key (RFC 6455 4.2.2, item 5.4)."""
-    digest = sha1((key + GUID).encode(), usedforsecurity=False).digest()
-    return b2a_base64(digest, newline=False).decode()
-
-
-# ---- the server's side: RFC 6455 4.2
 
 
 def is_upgrade(environ: Environ) -> bool:
@@ -184,17 +131,17 @@ def check_request(environ: Environ) -> None:
         raise HandshakeError(405, f"the method is {quoted(str(method))}, not GET", [("Allow", "GET")])
     protocol = environ.get("SERVER_PROTOCOL", "")
     if protocol != "HTTP/1.1" and (VERSION.fullmatch(protocol) is None or protocol < "HTTP/1.1"):
-        _refuse(f"the request is {quoted(protocol)}, not HTTP/1.1 (in nginx: proxy_http_version 1.1)")
+        refuse(f"the request is {quoted(protocol)}, not HTTP/1.1 (in nginx: proxy_http_version 1.1)")
     if not is_upgrade(environ):
         found = f"{_show(environ, 'Upgrade')} and {_show(environ, 'Connection')}"
-        _refuse(f"the request asks for no WebSocket: there is {found} (a proxy has to pass both on)")
+        refuse(f"the request asks for no WebSocket: there is {found} (a proxy has to pass both on)")
     if (fault := find_fault(environ)) is not None:
-        _refuse(fault)
+        refuse(fault)
     # Nobody would read a body: its bytes would be taken for frames, or for a second request.
     if environ.get("CONTENT_LENGTH", "") not in ("", "0"):
-        _refuse(f"the request has a body: Content-Length {quoted(environ['CONTENT_LENGTH'])}")
+        refuse(f"the request has a body: Content-Length {quoted(environ['CONTENT_LENGTH'])}")
     if "HTTP_TRANSFER_ENCODING" in environ:
-        _refuse(f"the request has a body: {_show(environ, 'Transfer-Encoding')}")
+        refuse(f"the request has a body: {_show(environ, 'Transfer-Encoding')}")
 
 
 def _read_version(environ: Environ) -> int:
@@ -214,11 +161,11 @@ def _read_key(environ: Environ) -> str:
     """Return the key, which is 16 bytes in base64 (RFC 6455 4.2.1, item 5)."""
     key: str | None = environ.get("HTTP_SEC_WEBSOCKET_KEY")
     if key is None:
-        _refuse("there is no Sec-WebSocket-Key")
+        refuse("there is no Sec-WebSocket-Key")
     if "," in key:
-        _refuse(f"there is more than one Sec-WebSocket-Key: {quoted(key)}")
+        refuse(f"there is more than one Sec-WebSocket-Key: {quoted(key)}")
     if not _is_key(key):
-        _refuse(f"the Sec-WebSocket-Key {quoted(key)} is not 16 bytes in base64")
+        refuse(f"the Sec-WebSocket-Key {quoted(key)} is not 16 bytes in base64")
     return key
 
 
@@ -238,11 +185,11 @@ def _choose_subprotocol(header: str | None, subprotocols: Collection[str]) -> st
     """Return the first of the client's subprotocols that the server speaks (RFC 6455 4.2.2, item 5.5)."""
     if header is None:
         return None
-    _check_list(subprotocols)
+    check_list(subprotocols)
     try:
         offered = grammar.parse_tokens(header)
     except ValueError as error:
-        _refuse(f"Sec-WebSocket-Protocol does not parse: {error}")
+        refuse(f"Sec-WebSocket-Protocol does not parse: {error}")
     for protocol in offered:
         if protocol in subprotocols:
             return protocol
@@ -271,119 +218,3 @@ def _choose_extension(header: str | None, extensions: Sequence[Extension]) -> tu
 def _show(environ: Environ, name: str) -> str:
     value = environ.get("HTTP_" + name.upper().replace("-", "_"))
     return f"no {name}" if value is None else f"{name} {quoted(value)}"
-
-
-def _refuse(why: str, status: int = 400, option: str | None = None) -> NoReturn:
-    raise HandshakeError(status, why, option=option)
-
-
-def _check_list(subprotocols: Collection[str]) -> None:
-    """Refuse a string, of which `in` would ask for a substring and iteration give letters."""
-    if isinstance(subprotocols, str):
-        raise TypeError(f"subprotocols takes a list of names, not the text {subprotocols!r}")
-
-
-# ---- the client's side: RFC 6455 4.1
-
-
-def make_key() -> str:
-    """Return a new Sec-WebSocket-Key: 16 random bytes in base64 (RFC 6455 4.1, item 7)."""
-    return b2a_base64(os.urandom(16), newline=False).decode()
-
-
-def request_headers(
-    *,
-    host: str,
-    key: str,
-    subprotocols: Sequence[str] = (),
-    extensions_offer: str | None = None,
-    origin: str | None = None,
-    headers: Iterable[tuple[str, str]] = (),
-) -> HeaderList:
-    """Return the headers of an opening handshake, as pairs in the order to send them (RFC 6455 4.1).
-
-    Arguments:
-        host: the server's name, with its port unless that is the default one.
-        key: what `make_key` returned.
-        subprotocols: those that the client speaks, best first, default none.
-        extensions_offer: the value of the Sec-WebSocket-Extensions header, default none.
-        origin: the Origin, default none: only browsers must send one.
-        headers: further headers, as pairs. A Host or an Origin among them takes the place of ours.
-
-    Raises:
-        ValueError: a subprotocol is not a token or is there twice, a header cannot be sent (`check_headers`),
-            or one of the further headers is one that makes the handshake.
-        TypeError: `subprotocols` is a string.
-    """
-    further = list(headers)
-    replaced = {name.lower() for name, _ in further}
-    result = [] if "host" in replaced else [("Host", host)]
-    result += [("Upgrade", "websocket"), ("Connection", "Upgrade")]
-    result += [("Sec-WebSocket-Key", key), ("Sec-WebSocket-Version", "13")]
-    if origin is not None and "origin" not in replaced:
-        result.append(("Origin", origin))
-    if subprotocols:
-        _check_list(subprotocols)
-        result.append(("Sec-WebSocket-Protocol", grammar.build_tokens(subprotocols)))
-    if extensions_offer:
-        result.append(("Sec-WebSocket-Extensions", extensions_offer))
-    for name in sorted(replaced):
-        if name.startswith("sec-websocket-") or name in RESERVED:
-            raise ValueError(f"the header {quoted(name)} is the handshake's own")
-    result += further
-    grammar.check_headers(result)
-    return result
-
-
-def check_response(
-    status: int,
-    headers: Iterable[tuple[str, str]],
-    *,
-    key: str,
-    subprotocols: Collection[str] = (),
-    extensions: Sequence[Extension] = (),
-) -> Upgrade:
-    """Return what a server's answer agrees on, or raise the error that names the wrong header (RFC 6455 4.1).
-
-    Arguments:
-        status: the HTTP status of the answer.
-        headers: its headers, as pairs; names may be repeated, and their case does not matter.
-        key, subprotocols, extensions: what was sent and offered.
-
-    Raises:
-        HandshakeError: with the status 0 and without headers, which are the caller's to set.
-    """
-    received = list(headers)
-    values = grammar.join_headers(received)
-    if status != 101:
-        _refuse(f"the server answers with HTTP status {status}, not 101", 0)
-    if values.get("upgrade", "").lower() != "websocket":
-        _fail_header(values, "Upgrade", "is not websocket")
-    if not has_token(values.get("connection", ""), "upgrade"):
-        _fail_header(values, "Connection", "does not hold Upgrade")
-    if values.get("sec-websocket-accept") != accept_key(key):
-        _fail_header(values, "Sec-WebSocket-Accept", "does not answer the key sent")
-    protocol = values.get("sec-websocket-protocol")
-    if protocol is not None and protocol not in tuple(subprotocols):
-        _fail_header(values, "Sec-WebSocket-Protocol", "was not offered", option="subprotocols")
-    return Upgrade(received, protocol, None, 13, _check_extensions(values, extensions))
-
-
-def _check_extensions(values: dict[str, str], extensions: Sequence[Extension]) -> object | None:
-    """Return what the extension in the answer makes for this connection, or None."""
-    try:
-        agreed = grammar.parse_extensions(values.get("sec-websocket-extensions", ""))
-    except ValueError as error:
-        _refuse(f"the server's Sec-WebSocket-Extensions does not parse: {error}", 0)
-    if not agreed:
-        return None
-    for extension in extensions:
-        if [name for name, _ in agreed] == [extension.name]:
-            return extension.check(agreed[0][1])
-    _fail_header(values, "Sec-WebSocket-Extensions", "was not offered")
-
-
-def _fail_header(values: dict[str, str], name: str, why: str, option: str | None = None) -> NoReturn:
-    value = values.get(name.lower())
-    found = f"sends no {name}" if value is None else f"sends the {name} {quoted(value)}, which {why}"
-    _refuse(f"the server {found}", 0, option)

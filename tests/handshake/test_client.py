@@ -1,4 +1,4 @@
-"""handshake.py: the client's side of the opening handshake, on literal headers."""
+"""client.py: the client's side of the opening handshake, on literal headers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import pytest
 from kit.handshakes import ACCEPT, ANSWER, HOSTILE, KEY, Squeeze, request
 
 from geventws.exceptions import HandshakeError
-from geventws.handshake.server import Upgrade, accept, check_response, make_key, request_headers
+from geventws.handshake.client import check_response, make_key, request_headers
+from geventws.handshake.server import accept
+from geventws.handshake.upgrade import Upgrade
 from geventws.http.headers import HeaderList
 
 

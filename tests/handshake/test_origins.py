@@ -9,7 +9,9 @@ import pytest
 from kit.handshakes import ANSWER, refusal, request
 
 from geventws.exceptions import HandshakeError
-from geventws.handshake.server import SAME_ORIGIN, Upgrade, accept, check_origin, read_origin
+from geventws.handshake.origins import SAME_ORIGIN, check_origin, read_origin
+from geventws.handshake.server import accept
+from geventws.handshake.upgrade import Upgrade
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ import geventws
 
 from ...exceptions import ConnectionClosed, HandshakeError
 from ...frames import Opcode, parse_close
-from ...handshake.server import Environ, is_upgrade
+from ...handshake.origins import Environ
+from ...handshake.server import is_upgrade
 from ...hosts import refuse
 from ...protocol.hixie76 import HixieProtocol
 from .request import Headers, Request

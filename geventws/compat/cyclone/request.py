@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import parse_qs
 
-from ...handshake.server import Environ
+from ...handshake.origins import Environ
 
 
 class Headers(dict[str, str]):

@@ -23,10 +23,12 @@ from ...endpoints import legacy
 from ...endpoints.endpoint import as_origins, log_refusal
 from ...exceptions import ConnectionClosed, HandshakeError, ProtocolError
 from ...frames import valid_close_code
-from ...handshake.server import GUID, Environ, accept
+from ...handshake.hixie76 import is_legacy
+from ...handshake.origins import Environ
+from ...handshake.server import accept
+from ...handshake.upgrade import GUID
 from ...hosts import REASONS, answer, find_host
 from ...hosts.host import SWITCHING
-from ...protocol.hixie76 import is_legacy
 from ...websocket import EXITS
 from .server import listen, wrap_ssl, wsgi
 from .sockets import DEFAULT_MAX_FRAME_LENGTH, NEGOTIATOR, RFC6455WebSocket, WebSocket, read_extensions

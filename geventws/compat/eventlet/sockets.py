@@ -13,7 +13,7 @@ from ...endpoints import legacy
 from ...engine.options import Timing
 from ...exceptions import PayloadTooBig, ProtocolError
 from ...frames import FIN, RSV1, CloseCode, Opcode, encode_close, parse_close
-from ...handshake.server import Environ, read_origin
+from ...handshake.origins import Environ, read_origin
 from ...http.headers import Parameters, parse_extensions
 from ...protocol.connection import WebSocketProtocol
 from ...protocol.hixie76 import HixieProtocol

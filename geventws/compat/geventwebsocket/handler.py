@@ -13,7 +13,8 @@ import geventws
 from ...endpoints.decorator import WebSocketWSGI
 from ...endpoints.endpoint import Endpoint
 from ...exceptions import HandshakeError
-from ...handshake.server import Environ, is_upgrade
+from ...handshake.origins import Environ
+from ...handshake.server import is_upgrade
 from .exceptions import WebSocketError
 from .resource import Resource
 from .websocket import WebSocket, logger

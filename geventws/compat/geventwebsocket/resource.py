@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from ...handshake.server import Environ
+from ...handshake.origins import Environ
 from .exceptions import WebSocketError
 from .protocols.base import BaseProtocol
 

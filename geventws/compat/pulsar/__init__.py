@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from ...endpoints.endpoint import log_refusal
 from ...exceptions import HandshakeError
-from ...handshake.server import accept_key, is_upgrade, make_key
+from ...handshake.client import make_key
+from ...handshake.server import is_upgrade
+from ...handshake.upgrade import accept_key
 from ...hosts import refuse
 from .._controls import pick_options
 from . import client as http
@@ -36,7 +38,8 @@ from .protocol import WS, CallbackRoute, Connection, WebSocketProtocol
 from .wsgi import Config, WsgiHandler
 
 if TYPE_CHECKING:
-    from ...handshake.server import Environ, Upgrade
+    from ...handshake.origins import Environ
+    from ...handshake.upgrade import Upgrade
     from ...hosts.host import StartResponse
     from ...websocket import WebSocket as EngineWebSocket
 

@@ -19,7 +19,7 @@ from .wsgi import Config
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ...handshake.server import Upgrade
+    from ...handshake.upgrade import Upgrade
 
 __all__ = ["HttpClient", "WebSocketClient"]
 

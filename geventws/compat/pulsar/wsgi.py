@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ...exceptions import HandshakeError
-from ...handshake.server import Environ
+from ...handshake.origins import Environ
 from ...hosts import refuse
 from ...server.server import WebSocketServer
 

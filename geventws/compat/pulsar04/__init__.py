@@ -20,7 +20,8 @@ from ...endpoints.endpoint import log_refusal, logger
 from ...exceptions import HandshakeError
 from ...frames import Frame as RawFrame
 from ...frames import parse_close
-from ...handshake.server import VERSIONS, accept_key, is_upgrade
+from ...handshake.server import VERSIONS, is_upgrade
+from ...handshake.upgrade import accept_key
 from ...hosts import refuse
 from ...protocol.permessage_deflate import PerMessageDeflate
 from .._controls import MAX_MESSAGE_SIZE
@@ -29,7 +30,7 @@ from ..pulsar.wsgi import WsgiHandler, createServer
 from .frames import Frame, FrameParser, WebSocketError, WebSocketProtocolError, get_version
 
 if TYPE_CHECKING:
-    from ...handshake.server import Environ
+    from ...handshake.origins import Environ
     from ...hosts.host import StartResponse
     from ...websocket import WebSocket as EngineWebSocket
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...endpoints.endpoint import logger
 from ...exceptions import ConnectionClosed, HandshakeError, PayloadTooBig, ProtocolError, WebSocketError
-from ...handshake.server import GUID, VERSIONS, is_upgrade
+from ...handshake.server import VERSIONS, is_upgrade
+from ...handshake.upgrade import GUID
 from ...hosts import refuse
 from ...protocol.permessage_deflate import PerMessageDeflate
 from ...server.server import WebSocketServer
@@ -24,7 +25,8 @@ from .connection import WebSocket
 from .response import Response, not_found
 
 if TYPE_CHECKING:
-    from ...handshake.server import Environ, Upgrade
+    from ...handshake.origins import Environ
+    from ...handshake.upgrade import Upgrade
     from ...hosts.host import StartResponse
     from ...websocket import WebSocket as EngineWebSocket
 

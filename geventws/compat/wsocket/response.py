@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ...handshake.server import Environ
+    from ...handshake.origins import Environ
     from ...hosts.host import StartResponse
 
 CONTENT_TYPE = "text/html; charset=UTF-8"

@@ -1,0 +1,131 @@
+"""The opening handshake of drafts 75 and 76, as browsers spoke it in 2010. No I/O. Off unless asked for.
+
+These are draft-hixie-thewebsocketprotocol-75 and -76; numbers of sections are those of draft 76. `accept` answers the
+opening handshake, on a WSGI environ. Draft 76 has a challenge of 8 bytes after the request's head: whoever has the
+socket reads them, and sends `LegacyUpgrade.respond` of them after the answer's head.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from hashlib import md5
+from urllib.parse import quote
+
+from ..exceptions import HandshakeError
+from ..http.headers import check_headers
+from ..text import quoted
+from .origins import SAME_ORIGIN, Environ, Origins, check_origin
+from .server import check_request, is_upgrade
+from .upgrade import Upgrade
+
+__all__ = ["CHALLENGE_SIZE", "LegacyUpgrade", "accept", "is_legacy"]
+
+CHALLENGE_SIZE = 8
+"""Bytes of the challenge after the head of a draft 76 request."""
+
+STATUS = {75: "101 Web Socket Protocol Handshake", 76: "101 WebSocket Protocol Handshake"}
+
+_TARGET = re.compile(r"/[!-~]*")  # origin-form, as it may stand in a header
+_NUMBER_DIGITS = 10  # of a 32-bit number
+
+
+class LegacyUpgrade(Upgrade):
+    """A handshake of draft 75 or 76 that succeeded, but for the challenge. `version` is the draft.
+
+    Attributes:
+        numbers: the 8 bytes that the two keys stand for; b"" in draft 75, which has no challenge.
+    """
+
+    numbers = b""
+
+    @property
+    def status(self) -> str:
+        """Code and reason of the answer."""
+        return STATUS[self.version]
+
+    def respond(self, challenge: bytes) -> bytes:
+        """Return the 16 bytes that answer the challenge (5.2); none in draft 75."""
+        return md5(self.numbers + challenge, usedforsecurity=False).digest() if self.numbers else b""
+
+
+def is_legacy(environ: Environ) -> bool:
+    """Tell whether a request asks for draft 75 or 76, which no version header says: those came later."""
+    later = "HTTP_SEC_WEBSOCKET_VERSION" in environ or "HTTP_SEC_WEBSOCKET_KEY" in environ
+    return not later and is_upgrade(environ)
+
+
+def accept(
+    environ: Environ,
+    *,
+    target: str | None = None,
+    subprotocols: Collection[str] | None = (),
+    origins: Origins = SAME_ORIGIN,
+) -> LegacyUpgrade:
+    """Return the answer to a handshake of draft 75 or 76, or raise the error that refuses it.
+
+    It does no I/O and changes none of its arguments.
+
+    Args:
+        environ: the request, as WSGI (PEP 3333) has it.
+        target: the request's target as it came in, path and query; None where the server does not tell. WSGI itself
+            cannot say whether a target ended with a lone "?", and the answer has to repeat that.
+        subprotocols: those that the server speaks; None for whatever the client asks for, which in these drafts is
+            one.
+        origins: which pages may connect, as for `geventws.handshake.accept`.
+
+    Raises:
+        HandshakeError: 403 for an origin that may not connect, 400 or 405 for the rest.
+    """
+    check_request(environ)
+    version, numbers = _read_keys(environ)
+    origin = environ.get("HTTP_ORIGIN")
+    if not origin:
+        raise HandshakeError(400, "there is no Origin, which drafts 75 and 76 ask for")
+    check_origin(origin, environ, origins)
+    prefix = "" if version == 75 else "Sec-"
+    asked = environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL" if version == 76 else "HTTP_WEBSOCKET_PROTOCOL")
+    protocol = asked if subprotocols is None or asked in subprotocols else None
+    headers = [("Upgrade", "WebSocket"), ("Connection", "Upgrade"), (f"{prefix}WebSocket-Origin", origin)]
+    if protocol is not None:
+        headers.append((f"{prefix}WebSocket-Protocol", protocol))
+    headers.append((f"{prefix}WebSocket-Location", _locate(environ, target)))
+    try:
+        check_headers(headers)
+    except ValueError as error:
+        raise HandshakeError(400, str(error)) from None
+    accepted = LegacyUpgrade(headers, protocol, origin, version, None)
+    accepted.numbers = numbers
+    return accepted
+
+
+def _read_keys(environ: Environ) -> tuple[int, bytes]:
+    """Return the draft, and what its keys stand for (5.2)."""
+    first, second = environ.get("HTTP_SEC_WEBSOCKET_KEY1"), environ.get("HTTP_SEC_WEBSOCKET_KEY2")
+    if first is None and second is None:
+        return 75, b""
+    return 76, _read_key(first, "Sec-WebSocket-Key1") + _read_key(second, "Sec-WebSocket-Key2")
+
+
+def _read_key(key: str | None, name: str) -> bytes:
+    """Return what a key stands for: the number that its digits make, divided by how many spaces it has."""
+    if key is None:
+        raise HandshakeError(400, f"there is no {name}")
+    digits = "".join([character for character in key if character in "0123456789"])
+    spaces = key.count(" ")
+    if not digits or not spaces or len(digits) > _NUMBER_DIGITS or int(digits) % spaces:
+        raise HandshakeError(400, f"the {name} {quoted(key)} holds no number that is a multiple of its spaces")
+    number = int(digits) // spaces
+    if number >> 32:
+        raise HandshakeError(400, f"the number of the {name} {quoted(key)} has more than 32 bits")
+    return number.to_bytes(4, "big")
+
+
+def _locate(environ: Environ, target: str | None) -> str:
+    """Return the URL that was asked for, which the client compares with its own."""
+    scheme = "wss" if environ.get("wsgi.url_scheme") == "https" else "ws"
+    if target is None or _TARGET.fullmatch(target) is None:
+        path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+        query = environ.get("QUERY_STRING", "")
+        target = quote(path, safe="/!$&'()*+,;=:@~", encoding="latin-1") + ("?" + query if query else "")
+    return f"{scheme}://{environ['HTTP_HOST']}{target}"

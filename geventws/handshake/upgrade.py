@@ -1,0 +1,54 @@
+"""What both sides of the opening handshake have in common: what they agree on, and the proof that a server understood.
+
+RFC 6455 section 4, no I/O.
+"""
+
+from __future__ import annotations
+
+from binascii import b2a_base64
+from collections.abc import Collection
+from hashlib import sha1
+from typing import NamedTuple, NoReturn
+
+from ..exceptions import HandshakeError
+from ..http.headers import HeaderList
+
+GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+"""What makes a key's answer one that only a WebSocket server gives (RFC 6455 1.3)."""
+
+RESERVED = ("upgrade", "connection", "content-length", "transfer-encoding")
+"""Headers of a handshake that are not the caller's to send."""
+
+
+class Upgrade(NamedTuple):
+    """A handshake that succeeded.
+
+    Attributes:
+        headers: the headers of the 101, as pairs: to be sent by a server, as received by a client.
+        protocol: the subprotocol agreed on, or None.
+        origin: the Origin that the client sent, or None.
+        version: the version of the protocol, 13 or 8.
+        extension: what the extension agreed on made for this connection, or None.
+    """
+
+    headers: HeaderList
+    protocol: str | None
+    origin: str | None
+    version: int
+    extension: object | None
+
+
+def accept_key(key: str) -> str:
+    """Return the Sec-WebSocket-Accept that answers a Sec-WebSocket-Key (RFC 6455 4.2.2, item 5.4)."""
+    digest = sha1((key + GUID).encode(), usedforsecurity=False).digest()
+    return b2a_base64(digest, newline=False).decode()
+
+
+def refuse(why: str, status: int = 400, option: str | None = None) -> NoReturn:
+    raise HandshakeError(status, why, option=option)
+
+
+def check_list(subprotocols: Collection[str]) -> None:
+    """Refuse a string, of which `in` would ask for a substring and iteration give letters."""
+    if isinstance(subprotocols, str):
+        raise TypeError(f"subprotocols takes a list of names, not the text {subprotocols!r}")
