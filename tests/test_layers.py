@@ -27,7 +27,7 @@ TREE = {
                  "prepared", "connection", "hixie76"],
     "engine": ["loop", "options", "waiters", "deliveries", "backlog", "stream", "tls", "intake", "keepalive",
                "connection", "sending"],
-    "engine.loop": ["forks", "logs", "watchers", "system", "turns", "poller", "deadlines", "greenlets"],
+    "engine.loop": ["forks", "logs", "watchers", "system", "turns", "interest", "poller", "deadlines", "greenlets"],
     "hosts": ["sockets", "host", "pywsgi", "gunicorn", "own", "unknown", "pywsgi_bodies", "servers"],
     "endpoints": ["legacy", "endpoint", "decorator", "callbacks", "middleware"],
     "server": ["draining", "http_stream", "http_body", "given", "http_connection", "termination", "server"],

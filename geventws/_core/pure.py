@@ -194,12 +194,11 @@ class Owner(Protocol):
     """What a receiver needs of its poller, which describes these."""
 
     loop: Any
-    set: Any
     system: Any
     clock: Any
     turns: Any
     channels: list[Any]
-    doubtful: bool
+    interest: Any
 
     def call(self, channel: Any, function: Any, *arguments: Any) -> None: ...
 
@@ -259,12 +258,12 @@ class Receiver:
         poller = self.poller
         found: list[Any] = []
         self._polled = poller.clock.monotonic()
-        self._events = self._events or poller.set.poll(0, MAX_EVENTS)[::-1]
+        self._events = self._events or poller.interest.set.poll(0, MAX_EVENTS)[::-1]
         while self._events and not (found and poller.turns.is_over()):
             fd, event = self._events.pop()
             channel = poller.channels[fd]
             if channel is None:
-                poller.doubtful = True
+                poller.interest.doubtful = True
                 continue
             found.append(channel)
             try:

@@ -76,7 +76,7 @@ class Batch:
                     elif channel is None:
                         last = channels.pop() or -1
                         self.strays += 1
-                        poller.doubtful = True
+                        poller.interest.doubtful = True
                     elif all_channels[fd] is channel:
                         _take_other(channel, kind, start, end, buffer)
                 return channels

@@ -68,7 +68,7 @@ class OwnedWebSocket(WebSocket):
     Attributes:
         response_headers: the headers of the server's 101, as pairs.
         on_control: a function of opcode and payload for the pings and pongs that come, or None. It is called in the
-            hub, and must not block.
+            hub or in a greenlet that waits for messages, and must not block: gevent's calls that would, raise.
     """
 
     # No __slots__, which would let no class be this and a StreamingWebSocket.
@@ -128,7 +128,7 @@ class OwnedWebSocket(WebSocket):
     def receive_control(self, opcode: int, payload: bytes) -> None:
         """Take note of a ping or a pong."""
         if self.on_control is not None:
-            self.on_control(opcode, payload)
+            self._poller.call_out(self.on_control, opcode, payload)
 
     def _finish(self) -> None:
         super()._finish()

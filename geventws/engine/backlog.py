@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from .loop.system import Timer
 
 PACE = 64 * 1024
 """Bytes that a peer has to take in each `send_timeout`, or all that is left."""
@@ -23,18 +25,20 @@ class Backlog:
 
     Args:
         rest: the first of them.
-        unacknowledged: bytes that the kernel holds and the peer has not taken.
+        count: returns how many bytes the kernel holds that the peer has not taken.
 
     Attributes:
         owned: bytes that nobody waits for in `send`: replies, and what was left by a greenlet that gave up waiting.
     """
 
-    __slots__ = ("_goal", "_parts", "_sent", "_unacknowledged", "owned")
+    __slots__ = ("_alarm", "_count", "_goal", "_parts", "_sent", "_unacknowledged", "owned")
 
-    def __init__(self, rest: bytes | memoryview, unacknowledged: int) -> None:
+    def __init__(self, rest: bytes | memoryview, count: Callable[[], int]) -> None:
         self._parts = deque([rest])
         self.owned = 0
-        self._unacknowledged = unacknowledged
+        self._count = count
+        self._alarm: Timer | None = None  # judges the pace
+        self._unacknowledged = count()  # by the kernel, when the pace was judged last
         self._sent = 0  # bytes that the kernel has taken since the pace was judged
         self._goal = 0  # bytes that the peer has to take before it is judged again
         self._begin_window()
@@ -70,12 +74,32 @@ class Backlog:
         self._goal = min(PACE, sum(map(len, self._parts)) + self._unacknowledged)
         self._sent = 0
 
-    def is_too_slow(self, unacknowledged: int) -> bool:
+    def is_too_slow(self) -> bool:
         """Whether the peer has not kept its pace in the window that ends now; another one begins.
 
         What counts is what the peer has acknowledged: the kernel takes bytes only with a third of its buffer free.
         """
-        taken = self._sent + self._unacknowledged - unacknowledged
-        goal, self._unacknowledged = self._goal, unacknowledged
+        before, self._unacknowledged = self._unacknowledged, self._count()
+        taken, goal = self._sent + before - self._unacknowledged, self._goal
         self._begin_window()
         return taken < goal
+
+    def set_alarm(self, timer: Timer, call: Callable[..., object], channel: Any) -> None:
+        """Have the pace judged at each end of a window.
+
+        Args:
+            timer: strikes at these ends.
+            call: the poller's.
+            channel: the connection, which is told of a peer that is too slow.
+        """
+        self._alarm = timer
+        timer.start(call, channel, self._judge, channel, update=True)
+
+    def _judge(self, channel: Any) -> None:
+        if self.is_too_slow():
+            channel.send_timed_out()
+
+    def close(self) -> None:
+        """Judge nothing any more."""
+        if self._alarm is not None:
+            self._alarm.close()

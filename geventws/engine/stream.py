@@ -4,6 +4,9 @@ Everything that is sent goes through one queue, so that whole frames leave in th
 whichever greenlets gave them. What the kernel does not take at once is sent by the loop when the socket is writable
 again; a greenlet that is killed while it waits for that leaves no half frame behind.
 
+The queue has two parts, the older first: the backlog, which the kernel has not taken, and `corked`, which it has not
+been offered. Something is in the backlog exactly while `blocked`.
+
 Reading is one non-blocking call; when to call it is the poller's affair.
 """
 
@@ -14,11 +17,10 @@ import socket as _socket
 import struct
 from typing import TYPE_CHECKING, Any
 
-from greenlet import getcurrent
-
 from ..protocol.memory import PLACE, measure
 from .backlog import Backlog
-from .loop.forks import cut, keep
+from .loop.forks import cut
+from .waiters import Waiters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,18 +38,30 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
 class Stream:
     """The sending half and the raw reads of one TCP connection.
 
+    `send`, `send_large`, `cork` and `wait_for_room` block the greenlet that calls them, and any may call them; in a
+    callback (see poller.py) they do not, and what they would wait for counts as nobody's. All else never blocks.
+
+    Two others append to `corked`, besides `cork` and `push`: a message that is sent while the queue has some company
+    for it, which saves it a call; and the connection's last replies, right before `flush_last`. Each appends whole
+    frames, in any number of parts with no switch between them, where `error` is None, fewer than CORK_PARTS parts are
+    there, and a flush is due already, as it is once `cork` has put the first one there. Only the stream takes any out.
+
     Args:
         socket: a connected gevent socket. It stays its owner's to close.
         channel: the connection, for the poller.
         poller: the loop's poller.
         send_timeout: seconds in each of which the peer has to take PACE bytes, or all that is left, or we abort.
+
+    Attributes:
+        transmit: sends without blocking, and returns how much was taken. It may be called with whole frames where
+            nothing is corked, `blocked` is False and `error` is None; what it does not take is given to `send_rest`.
     """
 
     opaque = False  # whether what the socket receives is not what `receive_into` returns
 
     __slots__ = (  # fmt: skip
-        "_alarm", "_backlog", "_calls", "_ended", "_reading", "_registered", "_send_timeout", "_socket",
-        "_writers", "blocked", "channel", "corked", "error", "poller", "transmit",
+        "_backlog", "_calls", "_ended", "_reading", "_registered", "_send_timeout", "_socket", "_writers",
+        "blocked", "channel", "corked", "error", "poller", "transmit",
     )
 
     def __init__(self, socket: Any, channel: Any, poller: Poller, send_timeout: float | None) -> None:
@@ -56,20 +70,15 @@ class Stream:
         self._send_timeout = send_timeout
         self.channel = channel
         self.poller = poller
-        self.transmit = self._get_transmit()  # sends without blocking, and returns how much was taken
+        self.transmit: Callable[[bytes | memoryview], int] = self._calls.send
         self.error: tuple[Any, ...] | None = None  # errno and text, why nothing can be sent any more
-        self.corked: list[bytes] = []  # whole frames that wait for company, in any number of parts
+        self.corked: list[bytes] = []  # whole frames that wait for company: see above
         self.blocked = False  # the kernel takes nothing; the poller tells when it does again
         self._backlog: Backlog | None = None  # what it has not taken, while blocked
-        self._alarm: Any = None
-        self._writers: Any = ()  # greenlets that wait until the backlog is empty
-        self._reading = True
-        self._registered = False
-        self._ended = False  # our side is shut down, or will be behind the backlog
-
-    def _get_transmit(self) -> Callable[[bytes | memoryview], int]:
-        transmit: Callable[[bytes | memoryview], int] = self._calls.send
-        return transmit
+        self._writers: Waiters | None = None  # greenlets that wait until the backlog is empty; made for the first
+        self._reading = True  # receiving is not paused
+        self._registered = False  # the poller watches the socket
+        self._ended = False  # our side is shut down, or will be after the backlog
 
     # Readiness
 
@@ -81,7 +90,7 @@ class Stream:
         except OSError:
             pass  # a Unix socket has no such delay
         self._registered = True
-        self.poller.register(self.channel)
+        self.poller.interest.register(self.channel)
 
     def close(self) -> None:
         """Watch the socket no more, drop what is queued, and let go of everything. Idempotent.
@@ -91,7 +100,7 @@ class Stream:
         """
         if self._registered:
             self._registered = False
-            self.poller.unregister(self.channel)
+            self.poller.interest.unregister(self.channel)
             self._calls.close()
         self._fail(OSError(errno.EPIPE, "the connection is closed"))
         self.channel = None  # which refers to us: not for the garbage collector
@@ -100,8 +109,8 @@ class Stream:
         """Leave the connection to the parent, in a forked child; whoever waits to send there waits on: see forks.py."""
         cut(self._calls.fileno(), ended=True)
         self._registered, self._reading = False, True  # there is nothing to go on with
-        keep(self._writers)
-        self._writers = ()
+        if self._writers is not None:
+            self._writers.leave()
         self._fail(OSError(errno.EPIPE, "the connection is the parent process's"))
 
     def pause(self) -> None:
@@ -131,7 +140,7 @@ class Stream:
 
     def _watch(self) -> None:
         if self._registered:
-            self.poller.watch(self.channel, self._reading, self.blocked)
+            self.poller.interest.watch(self.channel, self._reading, self.blocked)
 
     # Receiving
 
@@ -179,7 +188,7 @@ class Stream:
     def wait_for_room(self) -> None:
         """Block while greenlets that gave up waiting have left too much to be sent. Raises OSError as `send` does."""
         while not self.has_room:
-            if getcurrent() is self.poller.hub:
+            if not self.poller.may_block():
                 raise OSError(errno.ENOBUFS, "the peer takes no bytes, and a callback of the loop cannot wait")
             self._wait(0)
 
@@ -333,61 +342,52 @@ class Stream:
         except OSError:
             pass  # the peer was faster
 
+    # While the kernel takes nothing
+
     def _block(self, rest: bytes | memoryview) -> None:
         """Leave the rest to the poller, and see to it that this ends."""
         if self._backlog is not None:
             self._backlog.append(rest)
             return
-        self.blocked, self._backlog = True, Backlog(rest, self._count_unacknowledged())
+        self.blocked, self._backlog = True, Backlog(rest, self._count_unacknowledged)
         self._watch()
         if self._send_timeout is not None:
-            self._alarm = self.poller.clock.timer(self._send_timeout, self._send_timeout)
-            self._alarm.start(self.poller.call, self.channel, self._check_progress, update=True)
+            timer = self.poller.clock.timer(self._send_timeout, self._send_timeout)
+            self._backlog.set_alarm(timer, self.poller.call, self.channel)
+
+    def _count_unacknowledged(self) -> int:
+        return self.poller.system.count_unacknowledged(self.channel.fd)
 
     def _own(self, size: int) -> None:
         """Count bytes that are left to send, and that nobody waits for."""
         if self._backlog is not None:
             self._backlog.owned += size + PLACE
 
-    def _check_progress(self) -> None:
-        """Give up a peer that is too slow."""
-        if self._backlog is not None and self._backlog.is_too_slow(self._count_unacknowledged()):
-            self.channel.send_timed_out()
-
-    def _count_unacknowledged(self) -> int:
-        return self.poller.system.count_unacknowledged(self.channel.fd)
-
     def _unblock(self) -> None:
-        """Nothing is left: wake who waits for that."""
+        """Nothing is left, or nothing can be sent any more: wake who waits for that."""
         self.blocked = False
-        self._backlog = None
-        if self._alarm is not None:
-            self._alarm.close()
-            self._alarm = None
-        if self._writers:
-            self.poller.later(self._wake)
+        if self._backlog is not None:
+            self._backlog.close()
+            self._backlog = None
+        if self._writers is not None:
+            self._writers.wake_soon()
 
-    def _wake(self) -> None:
-        """Run the greenlets that waited, as long as what they send is taken."""
-        while self._writers and not self.blocked:
-            self._writers.pop(0).switch()
+    def _is_free(self) -> bool:
+        """Whether a greenlet that waited may go on: one before it may have sent more than the kernel takes."""
+        return not self.blocked
 
     def _wait(self, size: int) -> None:
-        """Block until nothing is left to send; `size` is how much of that is the caller's."""
-        greenlet = getcurrent()
-        if greenlet is self.poller.hub:
-            self._own(size)  # a callback of the loop cannot wait
+        """Block until nothing is left to send; `size` is how much of that is the caller's. A callback does not wait."""
+        if not self.poller.may_block():
+            self._own(size)
             return
-        self._writers = [*self._writers, greenlet]
+        self._writers = self._writers or Waiters(self.poller)
         try:
-            self.poller.hub.switch()
+            self._writers.wait_until(self._is_free, None)
         except BaseException:
             if size:
                 self._own(size)
             raise
-        finally:
-            if greenlet in self._writers:
-                self._writers.remove(greenlet)
         if self.error is not None:
             raise OSError(*self.error)
 

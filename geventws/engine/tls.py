@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 from .stream import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .loop.poller import Poller
 
 RECORD_SIZE = 16 * 1024 - 64
@@ -24,8 +22,9 @@ class TLSStream(Stream):
     opaque = True
 
     def __init__(self, socket: Any, channel: Any, poller: Poller, send_timeout: float | None) -> None:
-        self._tls = socket._sslobj
         super().__init__(socket, channel, poller, send_timeout)
+        self._tls = socket._sslobj  # OpenSSL's
+        self.transmit = self._transmit
 
     def receive_into(self, buffer: memoryview) -> int | None:
         """Receive what one record holds."""
@@ -42,9 +41,6 @@ class TLSStream(Stream):
     def more(self) -> bool:
         """Whether a part of a record is left, which can be only where one has filled the buffer."""
         return bool(self._tls.pending())
-
-    def _get_transmit(self) -> Callable[[bytes | memoryview], int]:
-        return self._transmit
 
     def _transmit(self, data: bytes | memoryview) -> int:
         write = self._tls.write

@@ -38,12 +38,14 @@ class Turns:
         hub: the loop's.
         clock: the loop's.
         polled: returns when the loop was last known to ask for what is ready, by that clock.
+        may_block: whether the code that runs may wait for its turn: callbacks may not.
     """
 
-    def __init__(self, hub: Any, clock: Clock, polled: Callable[[], float]) -> None:
+    def __init__(self, hub: Any, clock: Clock, polled: Callable[[], float], may_block: Callable[[], bool]) -> None:
         self._hub = hub
         self._now = clock.monotonic
         self._polled = polled
+        self._may_block = may_block
         self._began = 0.0  # when the loop last had its turn, as far as we know
         self._left = UNITS  # until the next look at the clock
         self._waiting: deque[Any] = deque()  # greenlets, and callbacks of the hub, that go on in the next turn
@@ -60,15 +62,13 @@ class Turns:
             self.look()
 
     def look(self) -> None:
-        """Block this greenlet until the loop has had its turn, if that is due. The hub does not wait."""
+        """Block this greenlet until the loop has had its turn, if that is due. Callbacks do not wait."""
         self._left = UNITS
-        if self.is_over():
-            current = getcurrent()
-            if current is not self._hub:
-                self._wait(current)
+        if self.is_over() and self._may_block():
+            self._wait()
 
-    def _wait(self, current: Any) -> None:
-        go_on = current.switch
+    def _wait(self) -> None:
+        go_on = getcurrent().switch
         self.later(go_on)
         try:
             greenlet.switch(self._hub)

@@ -207,12 +207,12 @@ def test_the_epoll_set_is_closed_by_somebody(site, log):
     """As a program does that makes itself a daemon, and closes every number there is."""
     clients, found = open_three(site)
     found[0]._stream.pause()  # what each is watched for is kept
-    get_poller().set.close()
+    get_poller().interest.set.close()
     waiting = gevent.spawn(clients[0].socket.recv, 100)
     clients[0].send(text("later"))
     for client in (clients[1], clients[2]):
         client.send(text("a"))
-    get_poller().loop.run_callback(get_poller()._ready)
+    get_poller().loop.run_callback(get_poller().ready)
     for client in (clients[1], clients[2], site.connect()):
         assert client in clients and client.read_message() == "a" or check(client) is None
     assert not waiting.ready()

@@ -45,7 +45,7 @@ def clock():
 @pytest.fixture
 def ours(clock):
     """Turns of our own, on the test's loop."""
-    return turns.Turns(gevent.get_hub(), clock, lambda: 0.0)
+    return turns.Turns(gevent.get_hub(), clock, lambda: 0.0, lambda: gevent.getcurrent() is not gevent.get_hub())
 
 
 # By itself

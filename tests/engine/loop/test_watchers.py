@@ -129,7 +129,7 @@ with gevent.Timeout(20), geventws.connect(f"ws://127.0.0.1:{server.server_port}"
         ws.send(message)
         assert ws.wait() == message
 server.stop()
-print(type(get_poller().set).__name__)
+print(type(get_poller().interest.set).__name__)
 """
 WITHOUT_EPOLL = "import select\ndel select.epoll\n"
 

@@ -60,4 +60,4 @@ def leave(site, holder=None) -> None:
         client.close()
     site.settle()
     gevent.sleep(0.01)
-    get_poller()._recover()
+    get_poller().interest.recover()
