@@ -19,7 +19,7 @@ from ..engine.options import (
     takes,
 )
 from ..exceptions import HandshakeError
-from ..handshake.hixie76 import LegacyUpgrade, is_legacy
+from ..handshake.hixie76 import DRAFTS, is_legacy
 from ..handshake.origins import SAME_ORIGIN, Environ, Origins
 from ..handshake.server import accept, check_answer, check_further
 from ..hosts import find_host, refuse, show_certificate
@@ -174,7 +174,7 @@ class Endpoint:
         show_certificate(environ, start_response)
         register_server(environ, start_response)
         if self.support_legacy_versions and is_legacy(environ):
-            upgrade: Upgrade = legacy.accept(host, environ, subprotocols=self.subprotocols, origins=self.origins)
+            upgrade = legacy.accept(host, environ, subprotocols=self.subprotocols, origins=self.origins)
         else:
             compression = None if self.streaming else self._choose_compression(environ)
             extensions = () if compression is None else (compression,)
@@ -199,8 +199,8 @@ class Endpoint:
 
     def switch(self, host: Host, environ: Environ, start_response: StartResponse, upgrade: Upgrade) -> WebSocket:
         """Answer with 101, and return the connection, not yet open."""
-        if isinstance(upgrade, LegacyUpgrade):
-            socket, early = legacy.switch(host, start_response, upgrade)
+        if upgrade.version in DRAFTS:
+            socket, early = legacy.switch(host, environ, start_response, upgrade)
         else:
             socket, early = host.switch(start_response, upgrade.headers, SWITCHING)
         ws = self.make_websocket(socket, environ, upgrade)
@@ -219,7 +219,7 @@ class Endpoint:
         """Return the connection, not yet open."""
         kind = StreamingWebSocket if self.streaming else self.websocket_class
         timing = self.timing
-        if isinstance(upgrade, LegacyUpgrade):
+        if upgrade.version in DRAFTS:
             timing = legacy.use_keepalive(socket, timing)
         return kind(
             socket,
@@ -237,7 +237,7 @@ class Endpoint:
             "decode_text": self.decode_text,
             "streaming": self.streaming,
         }
-        if isinstance(upgrade, LegacyUpgrade):
+        if upgrade.version in DRAFTS:
             return HixieProtocol(upgrade.version, **options)
         return WebSocketProtocol(extension=upgrade.extension, **options)
 

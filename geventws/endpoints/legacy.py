@@ -1,6 +1,6 @@
 """Drafts 75 and 76 on a WSGI server: what `hixie76` needs of the socket and the reader.
 
-`accept` looks at a request, and `switch` answers it. Draft 76 has 8 bytes behind the head of its request, which no
+`accept` looks at a request, and `switch` answers it. Draft 76 has 8 bytes after the head of its request, which no
 header announces: they come from wherever the server keeps what it has read. Neither draft has pings, so `use_keepalive`
 has the kernel look for dead peers in our place.
 """
@@ -14,7 +14,7 @@ from gevent import socket as gsocket
 
 from ..exceptions import HandshakeError
 from ..handshake import hixie76
-from ..handshake.hixie76 import CHALLENGE_SIZE, LegacyUpgrade
+from ..handshake.hixie76 import CHALLENGE_SIZE, STATUS, answer_challenge
 from ..handshake.origins import SAME_ORIGIN, Origins
 
 if TYPE_CHECKING:
@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 
     from ..engine.options import Timing
     from ..handshake.origins import Environ
+    from ..handshake.upgrade import Upgrade
     from ..hosts.host import Host, StartResponse
 
 __all__ = ["accept", "switch", "use_keepalive"]
 
 CHALLENGE_TIMEOUT = 5.0
-"""Seconds for the challenge to come in behind the head of its request."""
+"""Seconds for the challenge to come in after the head of its request."""
 
 
 def accept(
@@ -36,12 +37,14 @@ def accept(
     *,
     subprotocols: Collection[str] | None = (),
     origins: Origins = SAME_ORIGIN,
-) -> LegacyUpgrade:
+) -> Upgrade:
     """Return what answers a request for draft 75 or 76; see `hixie76.accept`, which raises HandshakeError."""
     return hixie76.accept(environ, target=host.target, subprotocols=subprotocols, origins=origins)
 
 
-def switch(host: Host, start_response: StartResponse, accepted: LegacyUpgrade) -> tuple[Any, bytes]:
+def switch(
+    host: Host, environ: Environ, start_response: StartResponse, accepted: Upgrade
+) -> tuple[Any, bytes]:
     """Answer with 101, and take the connection over from the server.
 
     Blocks until the challenge is there, for CHALLENGE_TIMEOUT at the most.
@@ -51,12 +54,12 @@ def switch(host: Host, start_response: StartResponse, accepted: LegacyUpgrade) -
         NoSocket: the server gives its application no socket.
     """
     _ = host.socket  # or else NoSocket, before the answer
-    tail = accepted.respond(_read_challenge(host)) if accepted.version == 76 else b""
-    return host.switch(start_response, accepted.headers, accepted.status, tail)
+    tail = answer_challenge(environ, _read_challenge(host)) if accepted.version == 76 else b""
+    return host.switch(start_response, accepted.headers, STATUS[accepted.version], tail)
 
 
 def _read_challenge(host: Host) -> bytes:
-    """Read the 8 bytes that draft 76 has behind the head (5.2)."""
+    """Read the 8 bytes that draft 76 has after the head (5.2)."""
     challenge = b""
     try:
         with gevent.Timeout(CHALLENGE_TIMEOUT, False):
@@ -64,7 +67,7 @@ def _read_challenge(host: Host) -> bytes:
     except OSError:
         pass  # it has gone
     if len(challenge) < CHALLENGE_SIZE:
-        raise HandshakeError(400, f"the {CHALLENGE_SIZE} bytes behind the head of draft 76 did not come")
+        raise HandshakeError(400, f"the {CHALLENGE_SIZE} bytes after the head of draft 76 did not come")
     return challenge
 
 

@@ -1,8 +1,9 @@
 """The opening handshake of drafts 75 and 76, as browsers spoke it in 2010. No I/O. Off unless asked for.
 
 These are draft-hixie-thewebsocketprotocol-75 and -76; numbers of sections are those of draft 76. `accept` answers the
-opening handshake, on a WSGI environ. Draft 76 has a challenge of 8 bytes after the request's head: whoever has the
-socket reads them, and sends `LegacyUpgrade.respond` of them after the answer's head.
+opening handshake, on a WSGI environ, with an `Upgrade` as for RFC 6455, whose version is one of DRAFTS; the answer's
+status is that of STATUS. Draft 76 has a challenge of 8 bytes after the request's head: whoever has the socket reads
+them, and sends what `answer_challenge` makes of them after the answer's head.
 """
 
 from __future__ import annotations
@@ -19,34 +20,18 @@ from .origins import SAME_ORIGIN, Environ, Origins, check_origin
 from .server import check_request, is_upgrade
 from .upgrade import Upgrade
 
-__all__ = ["CHALLENGE_SIZE", "LegacyUpgrade", "accept", "is_legacy"]
+__all__ = ["CHALLENGE_SIZE", "DRAFTS", "STATUS", "accept", "answer_challenge", "is_legacy"]
+
+DRAFTS = (75, 76)
 
 CHALLENGE_SIZE = 8
 """Bytes of the challenge after the head of a draft 76 request."""
 
 STATUS = {75: "101 Web Socket Protocol Handshake", 76: "101 WebSocket Protocol Handshake"}
+"""Code and reason of the answer, by draft."""
 
 _TARGET = re.compile(r"/[!-~]*")  # origin-form, as it may stand in a header
 _NUMBER_DIGITS = 10  # of a 32-bit number
-
-
-class LegacyUpgrade(Upgrade):
-    """A handshake of draft 75 or 76 that succeeded, but for the challenge. `version` is the draft.
-
-    Attributes:
-        numbers: the 8 bytes that the two keys stand for; b"" in draft 75, which has no challenge.
-    """
-
-    numbers = b""
-
-    @property
-    def status(self) -> str:
-        """Code and reason of the answer."""
-        return STATUS[self.version]
-
-    def respond(self, challenge: bytes) -> bytes:
-        """Return the 16 bytes that answer the challenge (5.2); none in draft 75."""
-        return md5(self.numbers + challenge, usedforsecurity=False).digest() if self.numbers else b""
 
 
 def is_legacy(environ: Environ) -> bool:
@@ -61,7 +46,7 @@ def accept(
     target: str | None = None,
     subprotocols: Collection[str] | None = (),
     origins: Origins = SAME_ORIGIN,
-) -> LegacyUpgrade:
+) -> Upgrade:
     """Return the answer to a handshake of draft 75 or 76, or raise the error that refuses it.
 
     It does no I/O and changes none of its arguments.
@@ -78,7 +63,9 @@ def accept(
         HandshakeError: 403 for an origin that may not connect, 400 or 405 for the rest.
     """
     check_request(environ)
-    version, numbers = _read_keys(environ)
+    version = _find_draft(environ)
+    if version == 76:
+        _read_keys(environ)  # or else HandshakeError
     origin = environ.get("HTTP_ORIGIN")
     if not origin:
         raise HandshakeError(400, "there is no Origin, which drafts 75 and 76 ask for")
@@ -94,21 +81,31 @@ def accept(
         check_headers(headers)
     except ValueError as error:
         raise HandshakeError(400, str(error)) from None
-    accepted = LegacyUpgrade(headers, protocol, origin, version, None)
-    accepted.numbers = numbers
-    return accepted
+    return Upgrade(headers, protocol, origin, version, None)
 
 
-def _read_keys(environ: Environ) -> tuple[int, bytes]:
-    """Return the draft, and what its keys stand for (5.2)."""
-    first, second = environ.get("HTTP_SEC_WEBSOCKET_KEY1"), environ.get("HTTP_SEC_WEBSOCKET_KEY2")
-    if first is None and second is None:
-        return 75, b""
-    return 76, _read_key(first, "Sec-WebSocket-Key1") + _read_key(second, "Sec-WebSocket-Key2")
+def answer_challenge(environ: Environ, challenge: bytes) -> bytes:
+    """Return the 16 bytes that follow the head of an answer to draft 76, for a request that `accept` has taken.
+
+    They are the MD5 of the two keys' numbers, in 32 bits each, and of the challenge (5.2, items 8 and 9).
+    """
+    return md5(_read_keys(environ) + challenge, usedforsecurity=False).digest()
 
 
-def _read_key(key: str | None, name: str) -> bytes:
+def _find_draft(environ: Environ) -> int:
+    """Return the draft that a request is of: the keys came with 76."""
+    keys = ("HTTP_SEC_WEBSOCKET_KEY1", "HTTP_SEC_WEBSOCKET_KEY2")
+    return 76 if any(key in environ for key in keys) else 75
+
+
+def _read_keys(environ: Environ) -> bytes:
+    """Return what the keys of draft 76 stand for (5.2)."""
+    return _read_key(environ, "Sec-WebSocket-Key1") + _read_key(environ, "Sec-WebSocket-Key2")
+
+
+def _read_key(environ: Environ, name: str) -> bytes:
     """Return what a key stands for: the number that its digits make, divided by how many spaces it has."""
+    key: str | None = environ.get("HTTP_" + name.upper().replace("-", "_"))
     if key is None:
         raise HandshakeError(400, f"there is no {name}")
     digits = "".join([character for character in key if character in "0123456789"])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from hashlib import md5
 from typing import Any
 
 import pytest
 
 from geventws.exceptions import HandshakeError
-from geventws.handshake.hixie76 import accept, is_legacy
+from geventws.handshake.hixie76 import STATUS, accept, answer_challenge, is_legacy
 from geventws.handshake.upgrade import Upgrade
 
 # The example of draft 76 1.2, whose keys have the numbers 777007543 and 114997259 (1.3).
@@ -64,13 +65,13 @@ def test_draft_75():
         75,
         None,
     )
-    assert accepted.status == "101 Web Socket Protocol Handshake"
-    assert (accepted.numbers, accepted.respond(b"")) == (b"", b"")
+    assert STATUS[accepted.version] == "101 Web Socket Protocol Handshake"
 
 
 def test_draft_76_answers_the_example_of_the_draft():
-    accepted = accept(request76(HTTP_SEC_WEBSOCKET_PROTOCOL="sample"), subprotocols=["sample"])
-    assert accepted.status == "101 WebSocket Protocol Handshake"
+    environ = request76(HTTP_SEC_WEBSOCKET_PROTOCOL="sample")
+    accepted = accept(environ, subprotocols=["sample"])
+    assert STATUS[accepted.version] == "101 WebSocket Protocol Handshake"
     assert accepted.headers == [
         ("Upgrade", "WebSocket"),
         ("Connection", "Upgrade"),
@@ -79,7 +80,7 @@ def test_draft_76_answers_the_example_of_the_draft():
         ("Sec-WebSocket-Location", "ws://example.com/demo"),
     ]
     assert (accepted.protocol, accepted.version) == ("sample", 76)
-    assert accepted.respond(CHALLENGE) == RESPONSE
+    assert answer_challenge(environ, CHALLENGE) == RESPONSE
 
 
 @pytest.mark.parametrize("name", ["HTTP_SEC_WEBSOCKET_VERSION", "HTTP_SEC_WEBSOCKET_KEY"])
@@ -121,8 +122,9 @@ def test_missing_key_is_a_bad_request(name):
 
 
 def test_zero_and_the_largest_number_are_keys():
-    accepted = accept(request76(HTTP_SEC_WEBSOCKET_KEY1="a 0 b", HTTP_SEC_WEBSOCKET_KEY2="4294967295 "))
-    assert accepted.numbers == b"\0\0\0\0\xff\xff\xff\xff"
+    environ = request76(HTTP_SEC_WEBSOCKET_KEY1="a 0 b", HTTP_SEC_WEBSOCKET_KEY2="4294967295 ")
+    assert accept(environ).version == 76
+    assert answer_challenge(environ, CHALLENGE) == md5(b"\0\0\0\0\xff\xff\xff\xff" + CHALLENGE).digest()
 
 
 @pytest.mark.parametrize(

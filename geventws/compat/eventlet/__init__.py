@@ -206,7 +206,7 @@ class WebSocketWSGI(geventws.WebSocketWSGI):
             accepted.headers.insert(3, ("Sec-WebSocket-Protocol", "default"))
         accepted.headers[:] = [header for header in accepted.headers if header[0] != "WebSocket-Protocol"]
         self.complete_headers(environ, accepted.headers)
-        socket, early = legacy.switch(host, start_response, accepted)
+        socket, early = legacy.switch(host, environ, start_response, accepted)
         return WebSocket(socket, environ, accepted.version, early=early, timing=self.timing)
 
     def run(self, ws: geventws.WebSocket) -> None:
