@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from kit.deflates import LIMIT, TAIL, largest_distance, pair, raw, records
+from kit.core.deflates import LIMIT, TAIL, largest_distance, pair, raw, records
 
 from geventws._core import deflate
 from geventws.protocol.compressors import isal_zlib

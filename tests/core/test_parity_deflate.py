@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.core.deflates import inflater, raw, records
 from kit.core.receiver import (
     PEER_IS_SERVER,
     TAKES_DEFLATED,
@@ -19,7 +20,6 @@ from kit.core.receiver import (
     outcome,
     receiver,
 )
-from kit.deflates import inflater, raw, records
 from kit.frames import BINARY, CLOSE, CONTINUATION, PING, RSV1, RSV2, RSV3, TEXT, Frame, feed, frame
 
 from geventws.exceptions import InvalidData, PayloadTooBig

@@ -6,8 +6,8 @@ import sys
 from typing import Any
 
 import pytest
+from kit.core.deflates import raw
 from kit.core.receiver import HAVE_C, PEER_IS_SERVER, TAKES_DEFLATED, WS_DATA, WS_TEXT, Receiver, receiver
-from kit.deflates import raw
 from kit.frames import BINARY, RSV1, TEXT, frame
 
 from geventws.protocol.memory import PLACE, measure

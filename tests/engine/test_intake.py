@@ -10,7 +10,7 @@ import gevent
 import pytest
 from gevent import pywsgi
 from gevent.event import Event
-from kit.deflates import inflater
+from kit.core.deflates import inflater
 from kit.frames import BINARY, CLOSE, CONTINUATION, MASK_KEY, PING, TEXT, binary, close, close_payload, frame, text
 
 from geventws import ConnectionClosed, WebSocketApplication, WebSocketServer, WebSocketWSGI, connect

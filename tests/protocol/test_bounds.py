@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 import pytest
-from kit import deflates
+from kit.core import deflates
 from kit.frames import BINARY, CLOSE, CONTINUATION, MASK_KEY, PING, RSV1, TEXT, frame
 
 from geventws.protocol.connection import WebSocketProtocol

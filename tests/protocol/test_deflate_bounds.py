@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable
 
 import pytest
-from kit.deflates import KEEP, LIMIT, bomb, inflater, pair, raw, records
+from kit.core.deflates import KEEP, LIMIT, bomb, inflater, pair, raw, records
 
 from geventws.exceptions import PayloadTooBig
 from geventws.protocol.permessage_deflate import PerMessageDeflate

@@ -8,8 +8,8 @@ import zlib
 
 import pytest
 from kit import frames
-from kit.deflates import inflater, records
-from kit.deflates import raw as deflate
+from kit.core.deflates import inflater, records
+from kit.core.deflates import raw as deflate
 
 from geventws import PerMessageDeflate, WebSocketWSGI
 from geventws.exceptions import InvalidData

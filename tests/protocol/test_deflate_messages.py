@@ -11,8 +11,8 @@ import pytest
 from gevent.event import Event
 from kit import frames
 from kit.clients import RawClient
-from kit.deflates import TAIL, bomb, records
-from kit.deflates import raw as deflate
+from kit.core.deflates import TAIL, bomb, records
+from kit.core.deflates import raw as deflate
 
 from geventws import PerMessageDeflate, WebSocketWSGI, connect
 

@@ -9,7 +9,7 @@ from typing import Any
 import gevent
 import pytest
 from kit import frames
-from kit.deflates import KEEP, LIMIT, answer, offers
+from kit.core.deflates import KEEP, LIMIT, answer, offers
 
 from geventws import WebSocketWSGI
 from geventws.exceptions import HandshakeError

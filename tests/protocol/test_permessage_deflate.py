@@ -10,7 +10,7 @@ import zlib
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kit.deflates import KEEP, LIMIT, TAIL, inflater, largest_distance, pair, records
+from kit.core.deflates import KEEP, LIMIT, TAIL, inflater, largest_distance, pair, records
 
 from geventws.exceptions import InvalidData
 from geventws.protocol.permessage_deflate import PerMessageDeflate

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from kit.deflates import KEEP, LIMIT, pair
+from kit.core.deflates import KEEP, LIMIT, pair
 
 from geventws.frames import FrameParser, Opcode
 from geventws.protocol.connection import WebSocketProtocol

@@ -47,6 +47,7 @@ CLOSE_CODES = {
 """What the reason of a close frame says for its code."""
 
 RESERVED_BITS = 0x70
+OPCODES = frozenset(Opcode)
 
 Message: TypeAlias = "str | bytes | bytearray | memoryview | None"
 Scan: TypeAlias = Callable[[bytearray, int, int, bool, int], pure.ScanResult]
@@ -275,7 +276,7 @@ class FrameParser:
         if opcode is None:
             opcode = Opcode.TEXT if isinstance(message, str) else Opcode.BINARY
         payload = encode_body(message)
-        if opcode not in Opcode._value2member_map_:
+        if opcode not in OPCODES:
             raise ProtocolError(f"the opcode {opcode} is reserved")
         if opcode & 0x08 and len(payload) > 125:
             raise ProtocolError("a control frame is longer than 125 bytes")

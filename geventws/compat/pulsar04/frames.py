@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from ...exceptions import ProtocolError
 from ...frames import Opcode, encode_close, encode_header, mask, parse_close
 from .._controls import MAX_MESSAGE_SIZE
-from ..pulsar.frames import decode_body, take_frame
+from ..pulsar.frames import OPCODES, decode_body, take_frame
 
 __all__ = ["Frame", "FrameParser", "WebSocketError", "WebSocketProtocolError", "get_version"]
 
@@ -76,7 +76,7 @@ class Frame:
             opcode = Opcode.TEXT if isinstance(message, str) else Opcode.BINARY
         if opcode is None:
             raise ProtocolError("opcode not available")
-        if opcode not in Opcode._value2member_map_:
+        if opcode not in OPCODES:
             raise ProtocolError(f"the opcode {opcode} is reserved")
         self.version = get_version(version)
         self.opcode = int(opcode)

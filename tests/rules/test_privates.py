@@ -1,0 +1,206 @@
+"""Private names: a module uses its own, and a few of gevent's, which are there on every gevent that we support."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from kit.programs.privates import PRIVATES, find_missing
+from kit.sources import FUNCTIONS, PROJECT, SOURCES, Source, check_offenders, make_sources
+
+PUBLIC = {"_asdict", "_fields", "_make", "_replace", "_getframe", "_Compress", "_Decompress"}
+"""What is documented in spite of its underscore: names of NamedTuple, sys._getframe, and zlib's types for a checker."""
+
+MODULES = {part for name in SOURCES for part in name.split(".")}
+
+BELOW = ("engine", "hosts", "server", "client")
+ALLOWED = {
+    "_sock": BELOW,
+    "_sslobj": BELOW,
+    "_accept": ("server",),
+    "_NoopLog": ("hosts",),
+    "_callbacks": ("_core.receiving",),
+    "_detach_socket": ("hosts",),
+    "_read_event": ("hosts",),
+    "_write_event": ("hosts",),
+    "_spawn": ("server",),
+    "_start_accepting_if_started": ("server",),
+    "_stop_event": ("server", "engine.loop.forks"),
+    "_watcher": ("server", "engine.loop.forks"),
+    "_handle_client_error": ("server",),
+    "_orig_status": ("hosts", "server", "gunicorn"),
+    "_send_error_response_if_possible": ("server",),
+    "_sendall": ("hosts", "server"),
+    "_write": ("server",),
+    "_write_with_headers": ("server",),
+}
+"""The names of gevent's, and who may use them: a folder, or a module."""
+
+
+def find_foreign(source: Source) -> set[str]:
+    """Return the private names that a module uses and does not define: those of a base, too, and what it imports."""
+    defined = find_defined(source)
+    used = {node.attr for node in ast.walk(source.tree) if isinstance(node, ast.Attribute)}
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.ImportFrom):
+            used |= {alias.name for alias in node.names} - MODULES
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "setattr", "hasattr", "delattr"):
+            used |= {inner.value for inner in node.args[1:2] if isinstance(inner, ast.Constant)}
+    return {name for name in used - defined - PUBLIC if re.match(r"_(?!_)", name)}
+
+
+def find_defined(source: Source) -> set[str]:
+    """Return the names that a module gives to something: attributes of `self`, slots, functions, classes, variables."""
+    found = {node.name for node in ast.walk(source.tree) if isinstance(node, (*FUNCTIONS, ast.ClassDef))}
+    names = (node for node in ast.walk(source.tree) if isinstance(node, ast.Name))
+    found |= {node.id for node in names if isinstance(node.ctx, ast.Store)}
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self":
+            found.add(node.attr)
+        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__slots__":
+            found |= {inner.value for inner in ast.walk(node.value) if isinstance(inner, ast.Constant)}
+    return {name for names in found for name in str(names).split()}
+
+
+def is_allowed(name: str, module: str) -> bool:
+    return any(f"{module}.".startswith(f"{place}.") for place in ALLOWED.get(name, ()))
+
+
+OFFENDERS: dict[str, set[str]] = {
+    "client.websocket": {"_lose", "_poller", "_protocol", "_stream"},
+    "compat._controls": {"_note_control", "_protocol", "_send_frame", "_stream", "_take_turn"},
+    "compat.cyclone.__init__": {"_stream"},
+    "compat.eventlet.__init__": {"_go_away", "_hang_up"},
+    "compat.eventlet.sockets": {
+        "_end",
+        "_get_plain_limit",
+        "_protocol",
+        "_send_frame",
+        "_set_clock",
+        "_set_limit",
+        "_stop",
+        "_stream",
+    },
+    "compat.geventwebsocket.handler": {"_app_by_path"},
+    "compat.geventwebsocket.websocket": {"_protocol", "_stream"},
+    "compat.pulsar.protocol": {"_protocol"},
+    "compat.pulsar04.__init__": {"_send_frame"},
+    "compat.wsocket.connection": {"_protocol"},
+    "endpoints.callbacks": {
+        "_arrived",
+        "_attention",
+        "_check_read_ahead",
+        "_corked",
+        "_drop_messages",
+        "_environ",
+        "_hang_up",
+        "_messages",
+        "_poller",
+        "_prepare_to_wait",
+        "_protocol",
+        "_socket",
+        "_stream",
+        "_take",
+    },
+    "endpoints.decorator": {"_environ", "_hang_up"},
+    "endpoints.endpoint": {"_go_away"},
+    "endpoints.middleware": {"_hang_up"},
+    "engine.sending": {"_corked", "_lose", "_messages", "_poller", "_protocol", "_stream"},
+    "gunicorn": {"_connections"},
+    "protocol.connection": {"_queue"},
+    "streaming": {"_drop_messages", "_protocol"},
+    "websocket": {
+        "_address",
+        "_arrived",
+        "_catch_up",
+        "_check_thread",
+        "_corked",
+        "_finish",
+        "_keepalive",
+        "_poller",
+        "_protocol",
+        "_stop",
+        "_stream",
+    },
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_module_uses_its_own_private_names_alone(name: str) -> None:
+    found = {one for one in find_foreign(SOURCES[name]) if not is_allowed(one, name)}
+    check_offenders(found, OFFENDERS.get(name, set()))
+
+
+def test_foreign_names_are_found() -> None:
+    sources = make_sources(
+        a="""
+from other import _imported, fine
+
+class Mine(Base):
+    __slots__ = ("_slot",)
+
+    def __init__(self, other):
+        self._own = self._of_the_base
+        other._theirs = other._own
+        self._slot = getattr(other, "_asked", None), other.__dict__, other._replace()
+
+    def _method(self):
+        return self._method
+"""
+    )
+    assert find_foreign(sources["a"]) == {"_imported", "_of_the_base", "_theirs", "_asked"}
+
+
+def test_what_is_allowed_is_listed_where_it_is_used() -> None:
+    assert is_allowed("_callbacks", "_core.receiving") and not is_allowed("_callbacks", "_core.pure")
+    assert is_allowed("_sock", "hosts.pywsgi") and not is_allowed("_sock", "hosts_of_others")
+    assert set(ALLOWED) == {name for names in PRIVATES.values() for name in names}
+    used = {one for name, source in SOURCES.items() for one in find_foreign(source) if is_allowed(one, name)}
+    assert set(ALLOWED) - used == {"_write", "_write_with_headers"}  # which a subclass has anew, and calls super()'s
+
+
+# gevent's privates are there
+
+
+def test_they_are_there() -> None:
+    assert find_missing() == []
+
+
+def test_what_is_not_there_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRIVATES, "a loop", ("_callbacks", "_no_such_thing"))
+    assert find_missing() == ["a loop: _no_such_thing"]
+
+
+ON_THE_LOWEST = ["tests/engine/test_stream.py", "tests/hosts/test_switching.py", "tests/server/test_server.py"]
+
+
+@pytest.fixture(scope="module")
+def lowest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment with the lowest gevent that pyproject.toml allows."""
+    (version,) = re.findall(r'^dependencies = \["gevent>=([\d.]+)"', (PROJECT / "pyproject.toml").read_text(), re.M)
+    folder = tmp_path_factory.mktemp("lowest")
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"]
+    done = subprocess.run([*install, f"--target={folder}", f"gevent=={version}.*"], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"gevent {version} cannot be installed here: {done.stderr.strip().splitlines()[-1]}")
+    return {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{PROJECT / 'tests'}"}
+
+
+def run(environment: dict[str, str], *arguments: str) -> str:
+    command = [sys.executable, "-m", *arguments]
+    done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_they_are_there_on_the_lowest_gevent(lowest: dict[str, str]) -> None:
+    installed = run(dict(os.environ, PYTHONPATH=lowest["PYTHONPATH"].partition(os.pathsep)[2]), "kit.programs.privates")
+    assert run(lowest, "kit.programs.privates") != installed  # the first line is the version
+
+
+def test_connections_work_on_the_lowest_gevent(lowest: dict[str, str]) -> None:
+    run(lowest, "pytest", "-q", "-x", "-p", "no:cacheprovider", *ON_THE_LOWEST)
