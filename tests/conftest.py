@@ -51,7 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 OUTSIDE = [
-    "test_browser", "test_nginx", "test_request_pairs", "test_request_pairs_proxies", "test_layers", "test_packaging",
+    "test_browser", "test_nginx", "test_pywsgi_bodies", "test_request_pairs_proxies", "test_layers", "test_packaging",
     "test_readme", "test_types", "engineio", "frameworks", "rules",
 ]  # fmt: skip
 """Files and folders whose tests never notice which core runs; nothing else need run on both."""

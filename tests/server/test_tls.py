@@ -121,7 +121,7 @@ def test_a_head_and_a_body_that_do_not_come_are_answered_with_408(run: Any, cert
 
 
 def test_requests_in_a_row_are_read_as_they_were_sent(run: Any, certificate: str) -> None:
-    """As on all hosts without TLS: see tests/hosts/test_request_pairs.py."""
+    """As on all hosts without TLS: see tests/hosts/test_pywsgi_bodies.py."""
     running = run(record, **tls_options(certificate))
     counts = []
     for case in make_cases(60, seed=7):

@@ -1,4 +1,4 @@
-"""The application of tests/hosts/test_request_pairs.py: it tells what it saw, in its answers and on /seen."""
+"""The application of tests/hosts/test_pywsgi_bodies.py: it tells what it saw, in its answers and on /seen."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """Requests in a row on one connection, made to be cut at the wrong places: the first one's body is as long as the
-second one's head, and looks like a request; the second one's body is one. For test_request_pairs.py.
+second one's head, and looks like a request; the second one's body is one. For test_pywsgi_bodies.py.
 """
 
 from __future__ import annotations
