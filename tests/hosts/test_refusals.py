@@ -1,21 +1,16 @@
-"""The seam to the WSGI server: refusals as they are on the wire, early frames, bodies, middleware, other servers."""
+"""Refusals as they are on the wire, handshakes that are fine, and both behind middleware."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import wsgiref.simple_server
-import wsgiref.util
 
 import gevent
 import pytest
-from gevent.pywsgi import WSGIHandler
 from kit import frames
-from kit.clients import Answer, RawClient, handshake
+from kit.clients import Answer, handshake
 from kit.handshakes import KEY
 
-from geventws import NoSocket, WebSocketWSGI
-from geventws.hosts import find_host
+from geventws import WebSocketWSGI
 
 LEAVES_OUT = dict.fromkeys(("upgrade", "connection", "sec_websocket_key", "sec_websocket_version"))
 VERSIONS = [("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13, 8")]
@@ -166,65 +161,6 @@ def test_handshake_byte_by_byte(serve):
     client.leave()
 
 
-class Counted(WSGIHandler):
-    def log_request(self):
-        self.server.counted.append(self.code)
-
-
-@pytest.mark.parametrize(("kind", "counted"), [(WSGIHandler, []), (Counted, [101])])
-def test_without_an_access_log_only_a_handler_of_its_own_is_asked_for_a_line(serve, monkeypatch, kind, counted):
-    lines = []
-
-    def format_request(handler):
-        lines.append(handler.code)
-
-    monkeypatch.setattr(WSGIHandler, "format_request", format_request)
-    site = serve(echo, log=None, handler_class=kind)
-    site.server.counted = []
-    site.connect().leave()
-    site.settle()
-    assert (lines, site.server.counted) == ([], counted)
-
-
-# Frames right behind the handshake
-
-
-@pytest.mark.parametrize("use_tls", [False, True], ids=["tcp", "tls"])
-@pytest.mark.parametrize("size", [0, 5, 125, 8192 - 200, 8192, 70000, 300000])
-def test_early_frames_reach_the_handler(serve, secure, use_tls, size):
-    site = serve(echo, **(secure if use_tls else {}))
-    message = b"x" * size
-    client = site.connect(frames=frames.binary(message) + frames.frame(frames.PING, b"?") + frames.text("behind"))
-    received = [client.read_frame() for _ in range(3)]
-    assert sorted(frame.opcode for frame in received) == [frames.TEXT, frames.BINARY, frames.PONG]
-    assert [frame.payload for frame in received if frame.opcode != frames.PONG] == [message, b"behind"]
-    client.leave()
-
-
-@pytest.mark.parametrize("cut", range(1, 14))
-def test_early_part_of_a_frame(serve, cut):
-    data = frames.text("message")
-    client = serve(echo).connect(frames=data[:cut])
-    client.send(data[cut:])
-    client.expect(b"\x81\x07message")
-    client.leave()
-
-
-def test_early_close(serve):
-    taken = []
-    site = serve(WebSocketWSGI(lambda ws: taken.extend([ws.wait(), ws.wait(), ws.close_code, ws.close_reason])))
-    client = site.connect(frames=frames.text("a") + frames.close(1001, "off"))
-    client.expect_close(1001, "off", answer=False)
-    client.close()
-    site.settle()
-    assert taken == ["a", None, 1001, "off"]
-
-
-def test_early_breach(serve):
-    client = serve(echo).connect(frames=frames.frame(frames.TEXT, "unmasked", key=None))
-    client.expect_close(1002, None)
-
-
 # Middleware
 
 
@@ -298,29 +234,3 @@ def test_refused_behind_middleware(serve, middleware):
     answer, _ = refusal(site, handshake(content_length="5"))
     assert answer.status == "HTTP/1.1 400 Bad Request"
     assert len(site.access) == 1 and site.errors == []
-
-
-# Servers that give no socket
-
-
-def test_server_without_a_socket_is_one_clear_error(serve, capsys):
-    serve(echo)  # for the deadline and the traces
-    with contextlib.closing(wsgiref.simple_server.make_server("127.0.0.1", 0, echo)) as server:
-        server.close = server.server_close
-        serving = gevent.get_hub().threadpool.spawn(server.handle_request)
-        with RawClient(server.server_port) as client:
-            client.send(handshake())
-            assert client.read_head().status == "HTTP/1.0 500 Internal Server Error"
-            client.rest()
-        serving.get()
-    error = capsys.readouterr().err
-    (line,) = [line for line in error.splitlines() if line.startswith("geventws.exceptions.NoSocket: ")]
-    assert "WSGIServer/0.2" in line and error.count("Traceback") == 1
-    for name in ("gevent.pywsgi.WSGIServer", "WebSocketServer", "gunicorn", "-k gevent", "-k gevent_pywsgi"):
-        assert name in line
-
-
-@pytest.mark.parametrize("reader", [None, object(), wsgiref.util.FileWrapper])
-def test_no_socket_in_environ(reader):
-    with pytest.raises(NoSocket, match="pywsgi"):
-        assert find_host({"wsgi.input": reader, "SERVER_SOFTWARE": "other/1"}, print).socket
