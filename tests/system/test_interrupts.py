@@ -212,6 +212,9 @@ def read_to_the_end(client: RawClient) -> None:
         assert client.rest() == b""
 
 
+ENDS = {"end": 1000, "fail": 1011}
+
+
 def test_handlers_of_a_batch_that_end_block_fail_or_close_each_other(serve, hub_errors, log):
     """Twelve connections get a message at once; whatever a handler does, it disturbs none of the others."""
     sockets, gone = [], Event()
@@ -244,10 +247,8 @@ def test_handlers_of_a_batch_that_end_block_fail_or_close_each_other(serve, hub_
     for client, act in zip(clients, acts, strict=True):
         client.send(frames.text(act))
     for client, act in zip(clients, acts, strict=True):
-        if act == "end":
-            client.expect_close()
-        elif act == "fail":
-            client.expect_close(1011)
+        if act in ENDS:
+            client.expect_close(ENDS[act])
         else:
             assert client.read_message() == act
     clients[7].expect_close(4007)
