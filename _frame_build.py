@@ -14,16 +14,15 @@ import cffi
 
 HERE = Path(__file__).resolve().parent
 CORE = "geventws/_core"
-HEADERS = ["frame.h", "deflate/deflate.h", "deflate/inflate.h", "receive.h", "fanout.h"]
-SOURCES = [
-    f"{CORE}/{name}.c"
-    for name in ("frame", "deflate/huffman", "deflate/deflate", "deflate/inflate", "receive", "fanout")
-]
+HEADERS = ["frame.h", "mask.h", "deflate/deflate.h", "deflate/inflate.h", "receive.h", "fanout.h"]
+PRIVATE = ["header.h", "records.h", "deflate/huffman.h"]
+MODULES = ["frame", "mask", "deflate/huffman", "deflate/deflate", "deflate/inflate", "records", "receive", "fanout"]
 
-# What inflates behind epoll; setup.py does without it where its header is missing.
-ZLIB = {"libraries": ["z"], "define_macros": [("WS_ZLIB", None)]} if sys.platform == "linux" else {}
+# What inflates after epoll; setup.py does without it where its header is missing.
+LIBRARIES = ["z"] if sys.platform == "linux" else []
+ZLIB = [("WS_ZLIB", None)] if sys.platform == "linux" else []
 
-# Sanitizers and other trials: GEVENTWS_CFLAGS="-fsanitize=address,undefined -g"
+# Sanitizers and other trials: GEVENTWS_CFLAGS="-UNDEBUG -fsanitize=address,undefined -g"
 EXTRA = os.environ.get("GEVENTWS_CFLAGS", "").split()
 REQUIRED = os.environ.get("GEVENTWS_REQUIRE_EXTENSION") == "1"
 OPTIMISE = [] if os.name == "nt" else ["-O3"]
@@ -34,13 +33,14 @@ for header in HEADERS:
 ffi.set_source(
     "geventws._core._frame",
     "".join(f'#include "{header}"\n' for header in HEADERS),
-    sources=SOURCES,
-    depends=[f"{CORE}/{header}" for header in (*HEADERS, "deflate/huffman.h")],
+    sources=[f"{CORE}/{name}.c" for name in MODULES],
+    depends=[f"{CORE}/{header}" for header in HEADERS + PRIVATE],
     include_dirs=[CORE],
+    libraries=LIBRARIES,
+    define_macros=[("NDEBUG", None), *ZLIB],
     extra_compile_args=[*OPTIMISE, *EXTRA],
     extra_link_args=EXTRA,
     optional=not REQUIRED,
-    **ZLIB,
 )
 
 if __name__ == "__main__":

@@ -52,7 +52,8 @@ class BuildCore(build_ext):
         except CCompilerError:
             if REQUIRED or not ext.libraries:
                 raise
-            ext.libraries, ext.define_macros = [], []
+            ext.libraries = []
+            ext.define_macros.remove(("WS_ZLIB", None))
             super().build_extension(ext)
             print(WITHOUT_ZLIB, file=sys.stderr, flush=True)
 

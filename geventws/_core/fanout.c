@@ -1,7 +1,8 @@
 /* fanout.c - one call that sends frames to many descriptors. See fanout.h.
  *
- * First every descriptor's frames are chained, in the order of the calls that sent them. Then each descriptor is served
- * once, so that what was published in a turn costs one system call for each subscriber, however many frames it is. */
+ * First every descriptor's frames are chained, in the order of the calls that sent them. Then each
+ * descriptor is served once, so that what was published in a turn costs one system call for each
+ * subscriber, however many frames it is. */
 
 #include <errno.h>
 #include <stddef.h>
@@ -21,7 +22,8 @@
 #endif
 #endif
 
-/* Chains the frames of each descriptor, and refuses those of unknown ones; returns how many links there are. */
+/* Chains the frames of each descriptor, and refuses those of unknown ones. Returns how many links
+ * there are. */
 static int32_t chain(struct ws_fanout *fanout, int32_t *refused)
 {
     const int32_t *fd = fanout->fds;
@@ -51,20 +53,27 @@ static int32_t chain(struct ws_fanout *fanout, int32_t *refused)
     return count;
 }
 
-/* Notes that the frames from links[at] on were not sent, but for some bytes of the first; returns how many there are. */
-static int32_t refuse(const struct ws_fanout *fanout, int32_t at, struct ws_refusal *refusals, int error, int64_t sent)
+/* Notes that the frames from links[at] on were not sent, but for some bytes of the first. Returns
+ * how many there are. */
+static int32_t refuse(const struct ws_fanout *fanout, int32_t at, struct ws_refusal *refusals,
+                      int error, int64_t sent)
 {
     int32_t count = 0;
 
-    for (; at >= 0; at = fanout->links[at].next, sent = 0)
-        refusals[count++] = (struct ws_refusal){fanout->links[at].fd, fanout->links[at].frame, error, 0, sent};
+    for (; at >= 0; at = fanout->links[at].next, sent = 0) {
+        const struct ws_link *link = &fanout->links[at];
+
+        refusals[count++] = (struct ws_refusal){link->fd, link->frame, error, 0, sent};
+    }
     return count;
 }
 
 #ifdef HAVE_SENDMSG
 
-/* Gathers frames from links[at] on, those that lie side by side as one part; returns the place of the first that is left. */
-static int32_t gather(const struct ws_fanout *fanout, int32_t at, struct iovec *parts, size_t *count)
+/* Gathers frames from links[at] on, those that lie side by side as one part. Returns the place of
+ * the first that is left. */
+static int32_t gather(const struct ws_fanout *fanout, int32_t at, struct iovec *parts,
+                      size_t *count)
 {
     const uint8_t *end = NULL;
 
@@ -113,8 +122,10 @@ static int32_t serve(const struct ws_fanout *fanout, int32_t at, struct ws_refus
 
         if (sent < 0)
             return refuse(fanout, at, refusals, errno == EWOULDBLOCK ? EAGAIN : errno, 0);
-        for (; at != left && sent >= fanout->sizes[fanout->links[at].frame]; at = fanout->links[at].next)
+        while (at != left && sent >= fanout->sizes[fanout->links[at].frame]) {
             sent -= fanout->sizes[fanout->links[at].frame];
+            at = fanout->links[at].next;
+        }
         if (at != left)
             return refuse(fanout, at, refusals, EAGAIN, sent);
     }

@@ -1,13 +1,22 @@
-/* frame.h - RFC 6455 section 5: scanning and masking frames in a buffer.
+/* frame.h - RFC 6455 section 5.2: scanning a buffer for frames.
  *
- * This file is read twice: by the C compiler and by cffi's cdef(), so it holds declarations only.
+ * This file is read twice: by the C compiler and by cffi's cdef(). So it holds declarations and
+ * numbers only. What follows holds for the other headers here, too.
  *
- * The caller owns every buffer. Nothing is allocated, nothing is kept between calls, and no byte
- * outside of [data, data + size) is read or written. Results are offsets into the caller's buffer.
- * pure.py specifies every function here in Python. */
+ * Memory: the caller owns every buffer. Nothing is allocated or kept between calls where a contract
+ * does not say so, and no byte outside of the given sizes is read or written.
+ *
+ * Sizes: size_t in arguments. Fields of structs have a fixed width, as Python unpacks them: 64 bits
+ * for what a peer announces, and 32 bits within the core's own buffers, of 256 MiB at the most.
+ *
+ * Results: a function that makes something returns how much, a size or a count; a negative number
+ * says that it has made nothing. Positions are offsets into the caller's buffer.
+ *
+ * Preconditions are asserted where NDEBUG is not defined: in the tests, and not in what is shipped.
+ * pure.py specifies scanning and masking in Python. */
 
-/* Why a scan ended. WS_MORE and WS_PAYLOAD ask for more bytes, WS_FULL for more room in frames[];
- * the others are breaches of the RFC, found as early as the bytes allow. */
+/* Why a scan ended. WS_MORE and WS_PAYLOAD ask for more bytes, WS_FULL for more room in frames[].
+ * The others are violations of the RFC, found as early as the bytes allow. */
 enum ws_status {
     WS_MORE,              /* no byte left, or a header that is not complete */
     WS_PAYLOAD,           /* a good header, whose payload is not complete: see ws_scan.next */
@@ -27,23 +36,21 @@ struct ws_frame {
     uint64_t start;       /* offset of the payload */
     uint64_t length;      /* of the payload, in bytes */
     uint32_t mask_key;    /* as the four bytes stand in memory; 0 when there is none */
-    uint32_t head;        /* the first byte: FIN 0x80, RSV1 0x40, RSV2 0x20, RSV3 0x10, opcode 0x0f */
+    uint32_t head;        /* the first byte: FIN 0x80, RSV1 0x40, RSV2 0x20, RSV3 0x10, opcode */
 };
 
 struct ws_scan {
-    uint64_t max_payload; /* in: the largest payload of a data frame that is taken */
-    uint32_t reserved;    /* in: the RSV bits (0x70) that an extension has claimed, in data frames */
-    uint32_t masked;      /* in: 1 where frames must be masked, 0 where they must not be */
-    uint64_t consumed;    /* out: bytes of complete frames */
-    uint64_t count;       /* out: complete frames written to frames[] */
-    struct ws_frame next; /* out: the frame behind them, for WS_PAYLOAD */
+    /* What the caller sets: */
+    uint64_t max_payload; /* the largest payload of a data frame that is accepted */
+    uint32_t reserved;    /* the RSV bits (0x70) that an extension has claimed, in data frames */
+    uint32_t masked;      /* 1 where frames must be masked, 0 where they must not be */
+    /* What ws_scan sets: */
+    uint64_t consumed;    /* bytes of complete frames */
+    uint64_t count;       /* complete frames, written to frames[] */
+    struct ws_frame next; /* for WS_PAYLOAD: the frame after these */
 };
 
 /* Scans data[0..size) for complete frames, and unmasks their payloads in place.
- * Fills frames[0..scan->count) and scan's out fields, and returns an enum ws_status. */
+ * Fills frames[0..scan->count) and what it sets in `scan`, and returns an enum ws_status. */
 int ws_scan(uint8_t *data, size_t size, struct ws_scan *scan,
             struct ws_frame *frames, size_t max_frames);
-
-/* Writes size bytes of source to target, each XORed with its byte of the mask key (5.3), where source[0]
- * is byte number `offset` of the payload. target == source masks in place; else they must not overlap. */
-void ws_mask(uint8_t *target, const uint8_t *source, size_t size, uint32_t mask_key, uint64_t offset);

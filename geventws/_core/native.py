@@ -10,17 +10,7 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from ._frame import ffi, lib
-from .pure import (
-    FAST_DEFLATED,
-    FAST_SIZE,
-    FAST_UNMASKED,
-    FULL_CHUNK_LIMIT,
-    MAX_FRAMES,
-    SMALL_CHUNK,
-    Buffer,
-    RawFrame,
-    ScanResult,
-)
+from .pure import MAX_FRAMES, SMALL_CHUNK, Buffer, RawFrame, ScanResult
 from .receiving import Receiver
 
 if TYPE_CHECKING:
@@ -42,6 +32,10 @@ __all__ = [
 ]
 
 PAYLOAD: int = lib.WS_PAYLOAD
+FAST_SIZE: int = lib.WS_FAST_SIZE
+FAST_DEFLATED: int = lib.WS_FAST_DEFLATED
+FAST_UNMASKED: int = lib.WS_FAST_UNMASKED
+FULL_CHUNK_LIMIT: int = lib.WS_FULL_CHUNK_LIMIT
 
 LARGEST_BUFFER = (1 << 63) - 1
 """The longest payload that gets a buffer of its own size before it has come: any, as memory is used when it comes."""
@@ -54,7 +48,8 @@ _uninitialized_bytes = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_char_p, ctyp
     ("PyBytes_FromStringAndSize", ctypes.pythonapi)
 )
 
-_frame = struct.Struct("=QQII")  # struct ws_frame
+frame_struct = struct.Struct("=QQII")
+"""struct ws_frame."""
 
 # What `scan` and `deflate` write to. Taken and given back in single list operations, so that threads never share one.
 _scratch: list[tuple[Any, Any, Any]] = []
@@ -82,7 +77,7 @@ def scan(
     result.masked = masked
     data = ffi.from_buffer("uint8_t[]", buffer)
     status: int = lib.ws_scan(data, len(buffer), result, array, min(max_frames, MAX_FRAMES))
-    unpacked: Iterator[Any] = _frame.iter_unpack(view[: 24 * result.count])
+    unpacked: Iterator[Any] = frame_struct.iter_unpack(view[: 24 * result.count])
     frames: list[RawFrame] = list(unpacked)
     upcoming = result.next
     following = (
@@ -115,7 +110,7 @@ def deflate(data: Buffer, window: int) -> bytes:
     if type(data) is not bytes:
         data = bytes(memoryview(data))
     taken = target, view = _targets.pop() if _targets else _new_target()
-    compressed: bytes = view[: lib.ws_deflate(data, len(data), window, target)]
+    compressed: bytes = view[: max(lib.ws_deflate(data, len(data), window, target), 0)]
     _targets.append(taken)
     return compressed
 

@@ -1,20 +1,45 @@
 /* receive.h - receiving for every ready socket of an epoll set in one call.
  *
- * Read twice, as frame.h is. Where there is no epoll, ws_receive returns -ENOSYS. */
+ * Read twice, as frame.h is, which says what sizes and results are. Where there is no epoll,
+ * ws_receive and ws_busy_poll return -ENOSYS. */
 
-/* What a record tells about its descriptor. */
+/* The fast path: a whole message that a handler can have as it came becomes a record of its own,
+ * which Python puts into the inbox, past the protocol. A word for each descriptor says which of its
+ * messages may go there. 0x40100000, for instance, says: in masked frames, compressed or not, and
+ * of up to 1 MiB. With 0 none may, and nothing is received for the descriptor: it is only reported.
+ *
+ * Compressed messages are inflated to 64 KiB at the most, and to WS_FAST_SIZE. */
+#define WS_FAST_SIZE 0x3fffffff     /* in these bits: the most bytes of a message */
+#define WS_FAST_DEFLATED 0x40000000 /* frames with RSV1 are messages compressed by themselves */
+#define WS_FAST_UNMASKED 0x80000000 /* the peer is a server: its frames must not be masked */
+
+/* What a record says about its descriptor. The first two are the opcodes of RFC 6455 (11.8). */
 enum ws_kind {
-    WS_TEXT = 1,          /* a whole text message: its payload is buffer[start..end), unmasked, UTF-8 unchecked */
-    WS_BINARY = 2,        /* a whole binary message, likewise */
-    WS_DATA,              /* buffer[start..end) was received; it is still as it came */
-    WS_READABLE,          /* there is something to receive; nothing was received */
+    WS_TEXT = 1,          /* a text message is buffer[start..end), unmasked, UTF-8 unchecked */
+    WS_BINARY = 2,        /* a binary message is buffer[start..end), unmasked */
+    WS_DATA,              /* buffer[start..end) is for the protocol: it is as it was received */
+    WS_READABLE,          /* there is something to receive, and nothing was received */
     WS_WRITABLE,          /* the socket takes bytes again */
     WS_EOF,               /* the peer has ended its side */
-    WS_FAILED,            /* recv failed; start is the errno */
-    WS_TEXTS,             /* a run of two or more text messages: the payload of the first is at buffer[start], and where */
-    WS_BINARIES           /* the others are tells layout[end of the run before, or 0..end), in struct's language */
+    WS_FAILED,            /* receiving failed; start is the errno */
+    WS_TEXTS,             /* a run of text messages: see struct ws_record */
+    WS_BINARIES           /* a run of binary messages */
 };
 
+/* A run is one record for two or more messages of a kind that came one after the other. The payload
+ * of the first is at buffer[start]; where all are is said in a format of Python's struct module:
+ * "3s" is a payload of three bytes, and "6x" are six that are skipped, such as a header.
+ *
+ * A client's texts "one", "two" and "three", in 29 bytes, are this record:
+ *
+ *     bytes    81 83 k k k k o n e  81 83 k k k k t w o  81 85 k k k k t h r e e
+ *     offset   0             6      9             15     18            24
+ *     record   kind = WS_TEXTS, start = 6, end = 10
+ *     format   3s6x3s6x5s
+ *
+ * and Python gets the payloads from unpack_from(format[0:10], buffer, 6). The formats of a call's
+ * runs stand one after the other in one array: each begins where the one before it ends, which is
+ * the `end` of that run, and the first begins at 0. */
 struct ws_record {
     int32_t fd;
     int32_t kind;         /* enum ws_kind */
@@ -22,56 +47,94 @@ struct ws_record {
     int32_t end;
 };
 
-enum { WS_LEAST_ROOM = 34816 };
-
-/* A set, and what one call makes of it. */
-struct ws_poller {
-    int epoll_fd;         /* the set, level-triggered */
-    int loop_fd;          /* what the loop waits on: readable when anything is ready, in the set or elsewhere; or -1 */
-    int32_t limits_count;
-    uint32_t *limits;     /* for each descriptor, see ws_receive */
-    uint8_t *buffer;
-    int32_t size;         /* of buffer, where messages are inflated behind what was received */
-    int32_t chunk;        /* bytes that one descriptor receives at the most, */
-    int32_t deflated_chunk;  /* and where compressed frames are taken, or limits are below 512 KiB: chunk or less */
-    struct ws_inflater *inflater;  /* may be NULL: then no message is inflated */
-    int32_t max_records;
-    struct ws_record *records;
-    char *layout;         /* of runs, one behind the other: "32s6x32s" is 32 bytes, 6 that are not wanted, 32 bytes */
-    int32_t layout_size;
-    int32_t events[256];  /* what epoll told last: a descriptor and its events, in turn; */
-    int events_count;     /* how many of these numbers there are, */
-    int events_at;        /* and from which on they are for the next call, as there was no room */
-    int32_t vain;         /* descriptors that epoll called ready in the last call, where there was nothing to receive */
-    int32_t inodes_count;
-    uint64_t *inodes;     /* for each descriptor that a forked child may hold, too: its socket's; 0 for all others */
-    int32_t skip;         /* how often ws_linger is not to wait, as it waited for too long, */
-    int32_t penalty;      /* and how often it will not the next time */
-    int64_t since;        /* when the loop had its last turn, in nanoseconds */
+enum {
+    WS_LEAST_ROOM = 34816,         /* bytes: see ws_receive */
+    WS_FULL_CHUNK_LIMIT = 1 << 19, /* bytes: see small_chunk */
+    WS_MAX_EVENTS = 128            /* descriptors that epoll is asked for at once */
 };
 
-/* Receives once, without blocking, for each descriptor that epoll finds ready; fills buffer, records and layout; returns
- * how many records, or -errno. A descriptor that finds no room comes first in the next call: unless it was forgotten
- * before. One that is no longer the socket of inodes[fd] is not touched: it is WS_FAILED with EBADF.
+/* What a poller works with. The buffers are the caller's, and used as long as the poller is. */
+struct ws_poller_options {
+    int loop_fd;          /* the loop's: readable when the set or anything else is ready; or -1 */
+    int32_t chunk;        /* bytes that are received for a descriptor at once: 1 or more; */
+    int32_t small_chunk;  /* the same where its word has WS_FAST_DEFLATED, or a size below
+                           * WS_FULL_CHUNK_LIMIT: 1..chunk */
+    int32_t size;         /* of buffer: chunk or more, for messages are inflated in there, too */
+    uint8_t *buffer;
+    struct ws_inflater *inflater;  /* NULL: no message is inflated */
+    struct ws_record *records;
+    int32_t max_records;  /* 4 or more */
+    int32_t format_size;  /* of format, in characters; with 0 there are no runs */
+    char *format;
+};
+
+struct ws_event {
+    int32_t fd;           /* -1 for one that was forgotten */
+    uint32_t events;      /* EPOLLIN, ... */
+};
+
+/* What a poller remembers between calls. Private to receive.c. */
+struct ws_poller_state {
+    int epoll_fd;         /* the set; -1 for none */
+    const uint32_t *fast_paths;
+    int32_t fast_paths_count;
+    const uint64_t *inodes;
+    int32_t inodes_count;
+    int events_at;        /* the next event to handle, */
+    int events_count;     /* and how many there are: where a call has no room, some are left */
+    struct ws_event events[WS_MAX_EVENTS];
+    int32_t skip;         /* calls of ws_busy_poll that return at once, as waiting did not pay, */
+    int32_t backoff;      /* and how many will the next time that it does not */
+};
+
+/* A set of sockets. Make one with ws_poller_init; everything else is for reading. */
+struct ws_poller {
+    struct ws_poller_options options;
+    int64_t turn_began;   /* when ws_receive was last called, in ns of CLOCK_MONOTONIC */
+    int32_t empty;        /* descriptors of the last call that were called ready, and had nothing */
+    struct ws_poller_state state;
+};
+
+/* Makes a poller that has no epoll set and knows nothing of any descriptor. */
+void ws_poller_init(struct ws_poller *poller, const struct ws_poller_options *options);
+
+/* Uses another epoll set, level-triggered, from now on. What was reported before is forgotten. */
+void ws_poller_attach(struct ws_poller *poller, int epoll_fd);
+
+/* Uses words[0..count), by descriptor, from now on: see WS_FAST_... They are the caller's, who may
+ * change them between calls. The word of a descriptor that is not in there is 0. */
+void ws_poller_use_fast_paths(struct ws_poller *poller, const uint32_t *words, size_t count);
+
+/* Uses inodes[0..count), by descriptor, from now on: of each socket that a forked child holds, too;
+ * 0 for all others. They are the caller's, who may change them between calls. A descriptor that is
+ * no longer that socket is not touched: it is WS_FAILED with EBADF. */
+void ws_poller_use_inodes(struct ws_poller *poller, const uint64_t *inodes, size_t count);
+
+/* Forgets what epoll has reported of a descriptor. To be called before it is watched for something
+ * else, or no longer. */
+void ws_poller_forget(struct ws_poller *poller, int fd);
+
+/* Receives once, without blocking, for each descriptor that epoll reports. Fills buffer, records
+ * and format, and returns how many records there are, or -errno.
  *
- * limits[fd] says what may be done for a descriptor: with 0 (and beyond limits_count) it is only reported; otherwise it
- * is received for, and unfragmented data frames of at most (limits[fd] & 0x3fffffff) bytes at the front of what came
- * become records of their own, or runs; from the first other byte on, it is WS_DATA. The top bit is set where the peer
- * is a server, whose frames are not masked; the next one where a frame with RSV1 is a message that was compressed by
- * itself: it is inflated, to so many bytes and 64 KiB at the most, where there is room; else it is WS_DATA, too.
+ * Data frames that are whole, unfragmented and allowed on the fast path become records of their
+ * own, or runs, as long as they are at the front of what was received; what follows is WS_DATA. So
+ * is a message that does not inflate, or for which there is no room; and so are those that would
+ * have Python hold more for the descriptor than WS_LEAST_ROOM and half of its WS_FAST_SIZE. A text
+ * with a wide character takes four bytes for each there.
  *
- * So are the messages that would make Python hold more for one descriptor than half of its limit and WS_LEAST_ROOM: a
- * text with a wide character takes four bytes for each. */
-int ws_receive(struct ws_poller *poller);
+ * A call ends when it has caused some 3 ms of work, here and in Python. A descriptor for which
+ * there is no time, or no room, comes first in the next call. */
+int32_t ws_receive(struct ws_poller *poller);
 
-/* The same, but waits for something to receive, for a few milliseconds at the most: a descriptor that is busy is ready again
- * sooner than the loop has turned once. Returns 0 when it is the loop's turn: when something but the set is ready, or
- * the last turn is a millisecond ago, or waiting has not paid lately. */
-int ws_linger(struct ws_poller *poller);
+/* The same, but waits for something to receive, for a few milliseconds at the most: a descriptor
+ * that is busy is ready again sooner than the loop has turned once. Returns 0 when it is the loop's
+ * turn: when something but the set is ready, when ws_receive was called more than a millisecond
+ * ago, or when waiting has not paid lately. */
+int32_t ws_busy_poll(struct ws_poller *poller);
 
-/* Forgets what epoll has told of a descriptor. To be called before it is watched otherwise, or no more. */
-void ws_forget(struct ws_poller *poller, int fd);
-
-/* Makes records of buffer[0..size), which was received by other means for fd, as ws_receive does with
- * limits[fd] = limit. Returns how many. The buffer, of poller->size bytes, need not be the poller's. */
-int ws_split(struct ws_poller *poller, int fd, uint32_t limit, uint8_t *buffer, int32_t size);
+/* Makes records of buffer[0..received), which came for fd by other means, as ws_receive does where
+ * the descriptor's word is `word`, and returns how many. The buffer need not be the poller's; it
+ * has the size that the options say. */
+int32_t ws_split(struct ws_poller *poller, int fd, uint32_t word,
+                 uint8_t *buffer, size_t received);

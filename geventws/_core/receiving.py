@@ -18,8 +18,8 @@ BUFFER_SIZE = 512 * 1024
 
 MAX_RECORDS = 4096
 
-LAYOUT_SIZE = 8 * 1024
-"""Characters of the layouts of a batch's runs (see receive.h): a thousand messages. struct keeps a hundred of them."""
+FORMAT_SIZE = 8 * 1024
+"""Characters of the formats of a batch's runs (receive.h): a thousand messages. struct keeps a hundred formats."""
 
 TEXT: int = lib.WS_TEXT
 BINARY: int = lib.WS_BINARY
@@ -29,8 +29,10 @@ WRITABLE: int = lib.WS_WRITABLE
 TEXTS: int = lib.WS_TEXTS
 BINARIES: int = lib.WS_BINARIES
 
-record = Struct("4i")  # struct ws_record
-_records = record.iter_unpack
+record_struct = Struct("=iiii")
+"""struct ws_record."""
+
+_records = record_struct.iter_unpack
 
 
 class Batch:
@@ -40,22 +42,25 @@ class Batch:
         strays: how many events were of a descriptor that is no channel's, since there is this set.
     """
 
-    def __init__(self, **fields: Any) -> None:
+    def __init__(self, **options: Any) -> None:
         self.strays = 0
+        self.poller = ffi.new("struct ws_poller *")
         records = ffi.new("struct ws_record[]", MAX_RECORDS)
-        layout = ffi.new("char[]", LAYOUT_SIZE)
-        sizes = {"max_records": MAX_RECORDS, "layout_size": LAYOUT_SIZE}
-        self.struct = ffi.new("struct ws_poller *", {"records": records, "layout": layout, **sizes, **fields})
+        formats = ffi.new("char[]", FORMAT_SIZE)
+        lib.ws_poller_init(self.poller, ffi.new("struct ws_poller_options *", {
+            "chunk": CHUNK_SIZE, "small_chunk": SMALL_CHUNK, "records": records, "max_records": MAX_RECORDS,
+            "format": formats, "format_size": FORMAT_SIZE, **options,
+        }))  # fmt: skip
         self._view = memoryview(ffi.buffer(records))
-        self._layout = ffi.buffer(layout)
-        self._owned = records, layout  # what the struct points to
+        self._format = ffi.buffer(formats)
+        self._owned = records, formats, options  # what the poller points to
 
     def deliver(self, count: int, poller: Owner, buffer: Any) -> list[Any]:
         """Put messages into the inboxes, and leave everything else to the channels; return them."""
         channels: list[Any] = []
         channel: Any = None
-        last, laid = -1, 0
-        all_channels, layout = poller.channels, self._layout
+        last, used = -1, 0
+        all_channels, formats = poller.channels, self._format
         records = _records(self._view[: 16 * count])
         while True:
             try:
@@ -68,11 +73,11 @@ class Batch:
                     elif kind == TEXT:
                         channel.inbox.append(buffer[start:end].decode())
                     elif kind == BINARIES:
-                        channel.inbox.extend(unpack_from(layout[laid:end], buffer, start))
-                        laid = end
+                        channel.inbox.extend(unpack_from(formats[used:end], buffer, start))
+                        used = end
                     elif kind == TEXTS:
-                        channel.inbox.extend(map(bytes.decode, unpack_from(layout[laid:end], buffer, start)))
-                        laid = end
+                        channel.inbox.extend(map(bytes.decode, unpack_from(formats[used:end], buffer, start)))
+                        used = end
                     elif channel is None:
                         last = channels.pop() or -1
                         self.strays += 1
@@ -81,7 +86,7 @@ class Batch:
                         _take_other(channel, kind, start, end, buffer)
                 return channels
             except BaseException as error:  # of this record: go on with the next one
-                laid = end if kind in (TEXTS, BINARIES) else laid
+                used = end if kind in (TEXTS, BINARIES) else used
                 if isinstance(error, UnicodeDecodeError) and kind in (TEXT, TEXTS):
                     poller.call(channel, channel.refuse_text)
                 else:
@@ -109,54 +114,46 @@ class Receiver:
         self.inodes = Inodes(poller.system.fstat)
         buffer = ffi.new("uint8_t[]", BUFFER_SIZE)
         self._bytes = ffi.buffer(buffer)
-        self._limits = ffi.new("uint32_t[]", 64)  # the words of `set_fast_path`, by descriptor
-        self._inode_table: Any = None  # self.inodes, for the C core
+        self._fast_paths: Any = ffi.new("uint32_t[]", 0)  # the words of `set_fast_path`, by descriptor
+        self._inode_table: Any = None  # what is in `inodes`, by descriptor
         self._inflater = ffi.gc(lib.ws_inflater_new(), lib.ws_inflater_free)
         self._batch = Batch(
-            loop_fd=_get_loop_fd(poller.loop),
-            limits=self._limits,
-            buffer=buffer,
-            size=BUFFER_SIZE,
-            chunk=CHUNK_SIZE,
-            deflated_chunk=SMALL_CHUNK,
-            inflater=self._inflater,
-            penalty=1,
+            loop_fd=_get_loop_fd(poller.loop), buffer=buffer, size=BUFFER_SIZE, inflater=self._inflater
         )
-        self._struct = self._batch.struct
+        self._poller = self._batch.poller
         self._spare = ffi.from_buffer("uint8_t[]", self.spare)
         self._spare_bytes = ffi.buffer(self._spare)
-        self._split_batch = Batch(size=CHUNK_SIZE, inflater=self._inflater)  # the other may be half delivered
+        # for `split`, which is called while the other batch is delivered
+        self._split_batch = Batch(loop_fd=-1, size=CHUNK_SIZE, inflater=self._inflater)
 
     @property
     def saw_stray(self) -> bool:
         """Whether the last batch may have had an event of a socket that is no channel's."""
-        return bool(self._batch.strays or self._struct.vain)
+        return bool(self._batch.strays or self._poller.empty)
 
     def get_polled(self) -> float:
         """Return when `receive` was called last, by `time.monotonic`."""
-        since: int = self._struct.since
-        return since / 1e9
+        began: int = self._poller.turn_began
+        return began / 1e9
 
     def grow(self, size: int) -> None:
         """Make room for descriptors below `size`."""
-        old = self._limits
-        self._limits = self._struct.limits = ffi.new("uint32_t[]", size)
-        self._struct.limits_count = size
-        ffi.memmove(self._limits, old, ffi.sizeof(old))
+        old, self._fast_paths = self._fast_paths, ffi.new("uint32_t[]", size)
+        ffi.memmove(self._fast_paths, old, ffi.sizeof(old))
+        lib.ws_poller_use_fast_paths(self._poller, self._fast_paths, size)
 
     def attach(self, epoll: Any) -> None:
         """Use this epoll set from now on; what another one has reported is forgotten."""
-        self._struct.epoll_fd = epoll.fileno()
-        self._struct.events_count = self._struct.events_at = 0
+        lib.ws_poller_attach(self._poller, epoll.fileno())
         self._batch.strays = 0
 
     def forget(self, fd: int) -> None:
         """Forget what the set has reported of a descriptor that is watched otherwise from now on, or no longer."""
-        lib.ws_forget(self._struct, fd)
+        lib.ws_poller_forget(self._poller, fd)
 
     def drop(self, fd: int) -> None:
         """Know nothing about a descriptor any longer."""
-        self._limits[fd] = 0
+        self._fast_paths[fd] = 0
         if self.inodes.drop(fd):
             self._inode_table[fd] = 0
 
@@ -167,20 +164,19 @@ class Receiver:
 
     def set_fast_path(self, fd: int, word: int) -> None:
         """Say which whole messages may go past the protocol (`WS_FAST_...` in receive.h)."""
-        self._limits[fd] = word
+        self._fast_paths[fd] = word
 
     def note_fork(self) -> None:
         """Note which socket each descriptor is, now that a child holds them, too."""
         size = len(self.poller.channels)
-        table = ffi.new("uint64_t[]", size)
+        self._inode_table = ffi.new("uint64_t[]", size)
         for fd, inode in self.inodes.note(self.poller.channels).items():
-            table[fd] = inode
-        self._inode_table = self._struct.inodes = table
-        self._struct.inodes_count = size
+            self._inode_table[fd] = inode
+        lib.ws_poller_use_inodes(self._poller, self._inode_table, size)
 
     def receive(self) -> list[Any]:
         """Receive for ready channels in one call, and return those to run."""
-        count = lib.ws_receive(self._struct)
+        count = lib.ws_receive(self._poller)
         if count < 0:
             raise OSError(-count, os.strerror(-count))
         return self._batch.deliver(count, self.poller, self._bytes)
@@ -189,14 +185,14 @@ class Receiver:
         """Wait a moment for the next batch, receive it, and return the channels to run."""
         if self.poller.loop._callbacks:
             return []  # the hub has something to do
-        count = lib.ws_linger(self._struct)
+        count = lib.ws_busy_poll(self._poller)
         if count <= 0:
             return []  # an error, should it be one, is the same in the next `receive`
         return self._batch.deliver(count, self.poller, self._bytes)
 
     def split(self, channel: Any, count: int, word: int) -> None:
         """Give a channel the bytes that it received into `spare`: whole messages past its protocol."""
-        count = lib.ws_split(self._split_batch.struct, channel.fd, word, self._spare, count)
+        count = lib.ws_split(self._split_batch.poller, channel.fd, word, self._spare, count)
         self._split_batch.deliver(count, self.poller, self._spare_bytes)
 
 

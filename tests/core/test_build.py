@@ -87,6 +87,14 @@ def test_a_build_where_nothing_is_missing(tree: Tree) -> None:
     assert tree.echo() == ["the C core echoes", inflates]
 
 
+def test_the_build_that_is_shipped_asserts_nothing(tree: Tree) -> None:
+    for flags, asserts in (("", False), ("-UNDEBUG", True)):
+        tree.environment["GEVENTWS_CFLAGS"] = flags
+        built = tree.run("setup.py", "build_ext", "--inplace", "--force")
+        (core,) = tree.folder.glob("geventws/_core/_frame.*.so")
+        assert built.returncode == 0 and (b"__assert" in core.read_bytes()) is asserts, built.stdout
+
+
 def test_a_build_without_zlib(tree: Tree) -> None:
     hide_zlib(tree)
     built = tree.build()

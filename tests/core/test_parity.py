@@ -21,12 +21,13 @@ from kit.frames import BINARY, MASK_KEY, PING, TEXT, apply_mask, frame, scan
 
 import geventws
 from geventws._core import pure
+from geventws.frames import Opcode
 
 __test__ = os.environ.get("GEVENTWS_PURE_PYTHON", "0") in ("", "0")  # whether pytest collects this module
 
 if __test__:
-    from geventws._core import native
-    from geventws._core._frame import lib
+    from geventws._core import native, receiving
+    from geventws._core._frame import ffi, lib
 
 MAX_FRAMES = pure.MAX_FRAMES
 NAMES = dict(enumerate(
@@ -46,14 +47,52 @@ def test_the_core_is_in_use() -> None:
     assert done.stdout.split() == ["True", "geventws._core.native"]
 
 
-def test_the_numbers_are_those_of_the_header() -> None:
-    header = (Path(geventws.__file__).parent / "_core" / "frame.h").read_text()
-    body = re.search(r"enum ws_status \{(.*?)\};", header, re.DOTALL)
+# Numbers: Python reads them from the core, and its twin has its own
+
+
+def read_enum(header: str, name: str) -> list[str]:
+    """Return the names of an enumeration, as the header lists them."""
+    text = (Path(geventws.__file__).parent / "_core" / header).read_text()
+    body = re.search(rf"enum {name} \{{(.*?)\}};", text, re.DOTALL)
     assert body is not None
-    found = re.findall(r"^\s*WS_(\w+)", body[1], re.MULTILINE)
-    assert dict(enumerate(found)) == NAMES
+    return re.findall(r"^\s*WS_(\w+)", body[1], re.MULTILINE)
+
+
+def test_the_twin_has_the_statuses_of_the_header() -> None:
+    assert dict(enumerate(read_enum("frame.h", "ws_status"))) == NAMES
     for number, name in NAMES.items():
         assert getattr(pure, name) == getattr(lib, f"WS_{name}") == number
+
+
+@pytest.mark.parametrize("name", ["FAST_SIZE", "FAST_DEFLATED", "FAST_UNMASKED", "FULL_CHUNK_LIMIT"])
+def test_both_have_the_numbers_of_the_header(name: str) -> None:
+    assert getattr(pure, name) == getattr(native, name) == getattr(lib, f"WS_{name}") > 0
+
+
+def test_the_twin_asks_for_as_many_events() -> None:
+    assert lib.WS_MAX_EVENTS == pure.MAX_EVENTS
+
+
+def test_the_bits_of_the_fast_path_are_a_word() -> None:
+    bits = [lib.WS_FAST_SIZE, lib.WS_FAST_DEFLATED, lib.WS_FAST_UNMASKED]
+    assert sum(bits) == bits[0] | bits[1] | bits[2] == (1 << 32) - 1
+
+
+def test_the_kinds_of_records_begin_with_the_opcodes() -> None:
+    names = read_enum("receive.h", "ws_kind")
+    assert [getattr(lib, f"WS_{name}") for name in names] == [*range(1, len(names) + 1)]
+    assert (lib.WS_TEXT, lib.WS_BINARY) == (Opcode.TEXT, Opcode.BINARY)
+    for name in set(names) & set(vars(receiving)):
+        assert getattr(receiving, name) == getattr(lib, f"WS_{name}")
+
+
+def test_structs_are_unpacked_as_they_are() -> None:
+    """All fields in their order, each as wide as in the header."""
+    codes = {"uint64_t": "Q", "uint32_t": "I", "int32_t": "i"}
+    for name, unpacked in (("ws_frame", native.frame_struct), ("ws_record", receiving.record_struct)):
+        fields = ffi.typeof(f"struct {name}").fields
+        assert unpacked.format == "=" + "".join(codes[field.type.cname] for _, field in fields)
+        assert unpacked.size == ffi.sizeof(f"struct {name}")
 
 
 # Scanning

@@ -11,8 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit.core.deflates import inflater, raw, records
 from kit.core.receiver import (
-    PEER_IS_SERVER,
-    TAKES_DEFLATED,
     WS_BINARY,
     WS_DATA,
     WS_TEXT,
@@ -22,6 +20,7 @@ from kit.core.receiver import (
 )
 from kit.frames import BINARY, CLOSE, CONTINUATION, PING, RSV1, RSV2, RSV3, TEXT, Frame, feed, frame
 
+from geventws._core import FAST_DEFLATED, FAST_UNMASKED
 from geventws.exceptions import InvalidData, PayloadTooBig
 from geventws.protocol.connection import WebSocketProtocol
 from geventws.protocol.permessage_deflate import PerMessageDeflate
@@ -104,20 +103,20 @@ def test_records() -> None:
     with receiver() as one:
         fd = one.near.fileno()
         one.far.sendall(frame(TEXT, b"one") * 2 + hello * 2 + long + frame(TEXT, b"two") * 2 + fragment + hello)
-        assert one.receive(1000 | TAKES_DEFLATED) == [
+        assert one.receive(1000 | FAST_DEFLATED) == [
             *[(fd, WS_TEXT, b"one")] * 2,
             *[(fd, WS_TEXT, b"hello")] * 2,
             (fd, WS_BINARY, b"x" * 1000),
             *[(fd, WS_TEXT, b"two")] * 2,
             (fd, WS_DATA, fragment + hello),
         ]
-        for limit in (1000, 4 | TAKES_DEFLATED, 1000 | TAKES_DEFLATED | PEER_IS_SERVER):
+        for limit in (1000, 4 | FAST_DEFLATED, 1000 | FAST_DEFLATED | FAST_UNMASKED):
             one.far.sendall(hello)
             assert one.receive(limit) == [(fd, WS_DATA, hello)]
         for opcode, rsv in ((TEXT, RSV1 | RSV2), (TEXT, RSV1 | RSV3), (PING, RSV1), (CONTINUATION, RSV1)):
             odd = frame(opcode, raw(b"hello"), rsv=rsv)
             one.far.sendall(odd)
-            assert one.receive(1000 | TAKES_DEFLATED) == [(fd, WS_DATA, odd)]
+            assert one.receive(1000 | FAST_DEFLATED) == [(fd, WS_DATA, odd)]
 
 
 @pytest.mark.parametrize("size", [0, 100, 1000, 30_000])
@@ -126,10 +125,10 @@ def test_up_to_the_limit(size: int) -> None:
     data = frame(BINARY, raw(message), rsv=RSV1)
     with receiver() as one:
         one.far.sendall(data)
-        assert one.receive(max(size, 1) | TAKES_DEFLATED) == [(one.near.fileno(), WS_BINARY, message)]
+        assert one.receive(max(size, 1) | FAST_DEFLATED) == [(one.near.fileno(), WS_BINARY, message)]
         if size > 1:
             one.far.sendall(data)
-            assert one.receive(size - 1 | TAKES_DEFLATED) == [(one.near.fileno(), WS_DATA, data)]
+            assert one.receive(size - 1 | FAST_DEFLATED) == [(one.near.fileno(), WS_DATA, data)]
 
 
 @pytest.mark.parametrize("payload", [PAYLOADS[name] for name in ("no byte", "final", "two streams", "cut", "corrupt")])
@@ -139,27 +138,26 @@ def test_what_cannot_be_inflated_is_left_as_it_came(payload: str) -> None:
     with receiver() as one:
         fd = one.near.fileno()
         one.far.sendall(hello + data + hello)
-        assert one.receive(1000 | TAKES_DEFLATED) == [(fd, WS_TEXT, b"hello"), (fd, WS_DATA, data + hello)]
+        assert one.receive(1000 | FAST_DEFLATED) == [(fd, WS_TEXT, b"hello"), (fd, WS_DATA, data + hello)]
         one.far.sendall(hello)
-        assert one.receive(1000 | TAKES_DEFLATED) == [(fd, WS_TEXT, b"hello")]
+        assert one.receive(1000 | FAST_DEFLATED) == [(fd, WS_TEXT, b"hello")]
 
 
 def test_messages_see_nothing_of_each_other() -> None:
     backwards = frame(BINARY, bytes.fromhex("02 11 00 00"), rsv=RSV1)  # refers to what came before, which nothing did
     with receiver() as one:
         one.far.sendall(frame(BINARY, raw(b"secret" * 9), rsv=RSV1) + backwards)
-        assert [kind for _, kind, _ in one.receive(1000 | TAKES_DEFLATED)] == [WS_BINARY, WS_DATA]
+        assert [kind for _, kind, _ in one.receive(1000 | FAST_DEFLATED)] == [WS_BINARY, WS_DATA]
 
 
 @pytest.mark.parametrize("room", [-1, 0, 5, 6, 6 + 1000])
 def test_where_there_is_no_room(room: int) -> None:
     data = frame(BINARY, raw(bytes(1000)), rsv=RSV1)
-    with receiver(size=len(data) + max(room, 0), chunk=len(data)) as one:
-        if room < 0:
-            one.poller.inflater = ffi.NULL
+    options = {"inflater": ffi.NULL} if room < 0 else {}
+    with receiver(size=len(data) + max(room, 0), chunk=len(data), **options) as one:
         one.far.sendall(data)
         expected = (WS_BINARY, bytes(1000)) if room > 1000 else (WS_DATA, data)
-        assert one.receive(1000 | TAKES_DEFLATED) == [(one.near.fileno(), *expected)]
+        assert one.receive(1000 | FAST_DEFLATED) == [(one.near.fileno(), *expected)]
 
 
 @pytest.mark.parametrize("size", [65536, 65537])
@@ -168,7 +166,7 @@ def test_what_a_large_message_costs_in_vain_has_a_bound(size: int) -> None:
     with receiver() as one:
         one.far.sendall(data)
         expected = (WS_BINARY, bytes(size)) if size == 65536 else (WS_DATA, data)
-        assert one.receive((1 << 20) | TAKES_DEFLATED) == [(one.near.fileno(), *expected)]
+        assert one.receive((1 << 20) | FAST_DEFLATED) == [(one.near.fileno(), *expected)]
 
 
 @pytest.mark.parametrize("cut", [False, True])

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit.core.receiver import (
     HAVE_C,
-    PEER_IS_SERVER,
     WS_BINARIES,
     WS_BINARY,
     WS_DATA,
@@ -30,6 +29,7 @@ from kit.core.receiver import (
 from kit.core.strategies import streams
 from kit.frames import BINARY, PING, RSV1, TEXT, feed, frame
 
+from geventws._core import FAST_DEFLATED, FAST_UNMASKED
 from geventws.protocol.connection import WebSocketProtocol
 
 __test__ = HAVE_C  # whether pytest collects this module
@@ -64,7 +64,7 @@ def test_records_of_whole_messages_and_the_rest() -> None:
         expected = [(WS_TEXT, b"one"), (WS_BINARY, b""), (WS_BINARY, b"x" * 200), (WS_DATA, frame(PING) + frame(TEXT))]
         assert one.receive(1000) == [(fd, kind, data) for kind, data in expected]
         one.far.sendall(frame(TEXT, b"one", key=None) + frame(TEXT, b"two"))
-        assert one.receive(1000 | PEER_IS_SERVER) == [(fd, WS_TEXT, b"one"), (fd, WS_DATA, frame(TEXT, b"two"))]
+        assert one.receive(1000 | FAST_UNMASKED) == [(fd, WS_TEXT, b"one"), (fd, WS_DATA, frame(TEXT, b"two"))]
         assert one.receive(1000) == []
 
 
@@ -87,7 +87,7 @@ def test_a_descriptor_without_a_limit_is_only_reported() -> None:
     with receiver() as one:
         one.far.sendall(frame(TEXT, b"one"))
         assert one.receive(0) == one.receive(0) == [(one.near.fileno(), WS_READABLE, 0)]
-        one.poller.limits_count = 1  # which the descriptor is beyond
+        lib.ws_poller_use_fast_paths(one.poller, one.words, 1)  # which the descriptor is beyond
         assert one.receive(1000) == [(one.near.fileno(), WS_READABLE, 0)]
         assert one.near.recv(100) == frame(TEXT, b"one")
 
@@ -106,7 +106,7 @@ def test_the_end_of_a_stream_and_a_broken_one() -> None:
         one.epoll.unregister(one.near)
         one.near.close()
         one.near = near
-        one.set_limits(near.fileno() + 1)
+        one.make_words(near.fileno() + 1)
         one.epoll.register(near, select.EPOLLIN)
         far.close()
         assert one.epoll.poll(10)
@@ -122,45 +122,52 @@ def test_readiness_to_send_is_told_first() -> None:
         assert one.receive(100) == [(fd, WS_WRITABLE, 0), (fd, WS_TEXT, b"one")]
 
 
-@pytest.mark.parametrize("layout", [0, 60, 100, 1000])
-def test_runs_of_messages_of_a_kind(layout: int) -> None:
+@pytest.mark.parametrize("size", [0, 60, 100, 1000])
+def test_runs_of_messages_of_a_kind(size: int) -> None:
     sizes = [3, 0, 200, 126, 7, 7, 70000, 1]
     payloads = [bytes([97 + at]) * size for at, size in enumerate(sizes)]
     kinds = [BINARY, BINARY, BINARY, TEXT, BINARY, TEXT, TEXT, TEXT]
     expected = [WS_TEXT if kind == TEXT else WS_BINARY for kind in kinds]
-    with receiver(layout=layout) as one:
+    with receiver(formats=size) as one:
         one.far.sendall(b"".join(map(frame, kinds, payloads)))
         fd = one.near.fileno()
         assert one.receive(1 << 20) == [(fd, *message) for message in zip(expected, payloads, strict=True)]
         runs = [record.kind for record in one.records[0:5]]
-        if layout == 1000:
+        if size == 1000:
             assert runs[:4] == [WS_BINARIES, WS_TEXT, WS_BINARY, WS_TEXTS]
-        elif layout == 0:
+        elif size == 0:
             assert runs == expected[:5]
 
 
-def test_lingering_waits_for_a_moment_and_learns_whether_that_pays() -> None:
+def test_busy_polling_waits_for_a_moment_and_learns_whether_that_pays() -> None:
     with receiver() as one:
         fd, expected = one.near.fileno(), [(one.near.fileno(), WS_TEXT, b"one")]
         assert one.receive(100) == []  # the loop has its turn
         one.far.sendall(frame(TEXT, b"one"))
-        one.poller.since += 10**9  # however slow this machine is
-        assert one.receive(100, lib.ws_linger) == expected and (one.poller.penalty, one.poller.skip) == (1, 0)
-        for penalty in (2, 4, 8, 16, 32, 64, 64):
-            assert one.receive(100, lib.ws_linger) == []
-            assert one.poller.penalty == one.poller.skip == penalty
+        one.poller.turn_began += 10**9  # however slow this machine is
+        state = one.poller.state
+        assert one.receive(100, lib.ws_busy_poll) == expected and (state.backoff, state.skip) == (1, 0)
+        for backoff in (2, 4, 8, 16, 32, 64, 64):
+            assert one.receive(100, lib.ws_busy_poll) == []
+            assert state.backoff == state.skip == backoff
             one.far.sendall(frame(TEXT, b"one"))
-            for left in reversed(range(penalty)):
-                assert one.receive(100, lib.ws_linger) == [] and one.poller.skip == left
+            for left in reversed(range(backoff)):
+                assert one.receive(100, lib.ws_busy_poll) == [] and state.skip == left
             assert one.receive(100) == expected
-            one.poller.since += 10**9
+            one.poller.turn_began += 10**9
         one.far.sendall(frame(TEXT, b"one"))
-        one.poller.since -= 2 * 10**9
-        assert one.receive(100, lib.ws_linger) == [], "the loop's last turn is too long ago"
-        one.poller.since += 2 * 10**9
-        one.poller.loop_fd = -1
-        assert one.receive(100, lib.ws_linger) == [], "there is no telling when it is the loop's turn"
+        one.poller.turn_began -= 2 * 10**9
+        assert one.receive(100, lib.ws_busy_poll) == [], "the loop's last turn is too long ago"
         assert one.receive(100) == [(fd, WS_TEXT, b"one")]
+
+
+def test_no_waiting_where_nobody_can_tell_whose_turn_it_is() -> None:
+    with receiver(loop_fd=-1) as one:
+        assert one.receive(100) == []
+        one.poller.turn_began += 10**9
+        one.far.sendall(frame(TEXT, b"one"))
+        assert one.receive(100, lib.ws_busy_poll) == []
+        assert one.receive(100) == [(one.near.fileno(), WS_TEXT, b"one")]
 
 
 @pytest.mark.parametrize("max_records", [4, 5, 6, 10])
@@ -178,9 +185,9 @@ def test_a_descriptor_that_finds_no_room_waits_for_the_next_call() -> None:
         for far, near in others:
             one.epoll.register(near, select.EPOLLIN)
             far.sendall(frame(BINARY, b"x" * 40))
-        one.set_limits(max(near.fileno() for _, near in others) + 1)
+        one.make_words(max(near.fileno() for _, near in others) + 1)
         for _, near in others:
-            one.limits[near.fileno()] = 1000
+            one.words[near.fileno()] = 1000
         far, _ = others[0]
         calls = [one.receive(1000)]
         far.sendall(frame(BINARY, b"y" * 40))  # who was first has to wait for its next turn
@@ -199,11 +206,11 @@ def test_one_descriptor_is_forgotten_and_no_other() -> None:
         for far, near in others:
             one.epoll.register(near, select.EPOLLIN)
             far.sendall(frame(BINARY, b"x" * 40))
-        one.set_limits(max(near.fileno() for _, near in others) + 1)
+        one.make_words(max(near.fileno() for _, near in others) + 1)
         for _, near in others:
-            one.limits[near.fileno()] = 1000
+            one.words[near.fileno()] = 1000
         found = one.receive(1000)
-        lib.ws_forget(one.poller, others[2][1].fileno())
+        lib.ws_poller_forget(one.poller, others[2][1].fileno())
         one.epoll.close()  # so that nothing new is told
         for _ in range(2):
             found += one.receive(1000)
@@ -220,9 +227,9 @@ def test_one_call_ends_when_it_has_caused_enough_work() -> None:
         for far, near in others:
             one.epoll.register(near, select.EPOLLIN)
             far.sendall(frame(TEXT, b"no deflate", rsv=RSV1))
-        one.set_limits(max(near.fileno() for _, near in others) + 1)
+        one.make_words(max(near.fileno() for _, near in others) + 1)
         for _, near in others:
-            one.limits[near.fileno()] = 1000 | 1 << 30
+            one.words[near.fileno()] = 1000 | FAST_DEFLATED
         calls = [one.receive(1000) for _ in others]
         assert [[(fd, kind) for fd, kind, _ in call] for call in calls] == [
             [(near.fileno(), WS_DATA)] for _, near in others

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from kit.core.deflates import raw
-from kit.core.receiver import HAVE_C, PEER_IS_SERVER, TAKES_DEFLATED, WS_DATA, WS_TEXT, Receiver, receiver
+from kit.core.receiver import HAVE_C, WS_DATA, WS_TEXT, Receiver, receiver
 from kit.frames import BINARY, RSV1, TEXT, frame
 
+from geventws._core import FAST_DEFLATED, FAST_UNMASKED
 from geventws.protocol.memory import PLACE, measure
 
 __test__ = HAVE_C  # whether pytest collects this module
@@ -63,8 +64,8 @@ def test_what_one_call_makes_is_bounded(message: str | bytes, masked: bool) -> N
     opcode, payload = (TEXT, message.encode()) if isinstance(message, str) else (BINARY, message)
     one_frame = frame(opcode, payload) if masked else frame(opcode, payload, key=None)
     sent = one_frame * (120_000 // len(one_frame))
-    with receiver(max_records=4096, layout=1 << 14) as one:
-        messages, rest = take(one, sent, 0 if masked else PEER_IS_SERVER)
+    with receiver(max_records=4096, formats=1 << 14) as one:
+        messages, rest = take(one, sent, 0 if masked else FAST_UNMASKED)
     check(messages, rest, sent, message, one_frame)
 
 
@@ -75,7 +76,7 @@ def test_what_one_call_inflates_is_bounded(message: str | bytes) -> None:
     one_frame = frame(opcode, raw(payload), rsv=RSV1)
     sent = one_frame * 100
     with receiver() as one:
-        messages, rest = take(one, sent, TAKES_DEFLATED)
+        messages, rest = take(one, sent, FAST_DEFLATED)
     check(messages, rest, sent, message, one_frame)
     assert len(messages) < 100
     assert messages or sys.getsizeof(message) > room(LIMIT)  # then the protocol sees to it

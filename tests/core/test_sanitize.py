@@ -34,6 +34,15 @@ def test_a_byte_too_far_is_found(driver: Path) -> None:
     assert done.returncode != 0 and "ok" not in done.stdout.split()
 
 
+def test_a_broken_contract_is_found_where_assertions_are(driver: Path) -> None:
+    """Another one."""
+    done = sanitizer.run(driver, "precondition")
+    if driver.name.endswith("sanitized"):
+        assert done.returncode != 0 and "Assertion" in done.stdout
+    else:
+        assert done.returncode == 0, done.stdout
+
+
 def test_no_compiler_is_no_pass(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CC", str(tmp_path / "none"))
     with pytest.raises(FileNotFoundError, match="no C compiler"):

@@ -1,4 +1,5 @@
-/* fans.h - frames for many descriptors, sent with every buffer of ws_fanout at an edge. A part of driver.c. */
+/* fans.h - frames for many descriptors, sent with every buffer of ws_fanout at an edge. A part of
+ * driver.c. */
 
 #define PEERS 6
 #define FRAMES 90
@@ -63,8 +64,11 @@ static void check_refusals(int pairs[PEERS][2], const struct ws_fanout *fanout, 
 
     for (i = 0; i < fanout->known; i++)
         CHECK(fanout->first[i] == -1);
-    for (i = 0; i < count; i++)
-        CHECK((fanout->refusals[i].error == EBADF) == (fanout->refusals[i].fd < 0 || fanout->refusals[i].fd >= fanout->known));
+    for (i = 0; i < count; i++) {
+        int fd = fanout->refusals[i].fd;
+
+        CHECK((fanout->refusals[i].error == EBADF) == (fd < 0 || fd >= fanout->known));
+    }
     for (i = 0; i < PEERS; i++) {
         const struct ws_refusal *mine = fanout->refusals, *end = fanout->refusals + count;
         int fd = pairs[i][1], mine_count = 0;
@@ -79,13 +83,14 @@ static void check_refusals(int pairs[PEERS][2], const struct ws_fanout *fanout, 
 
 static void fan_once(int pairs[PEERS][2], int known)
 {
-    struct area data = input, numbers = output, links = records, refusals = layout;
+    struct area data = input, numbers = output, links = records, refusals = formats;
     size_t frames = pick(FRAMES), i, at = 0, all = 0;
     int64_t *sizes = take_from(&numbers, sizeof *sizes * frames);
     int32_t *counts = take_from(&numbers, sizeof *counts * frames);
     int32_t *excepts = take_from(&numbers, sizeof *excepts * frames);
     uint8_t *open = take_from(&refusals, (size_t)known);
-    struct ws_fanout fanout = {.sizes = sizes, .counts = counts, .excepts = excepts, .known = known, .open = open};
+    struct ws_fanout fanout = {.sizes = sizes, .counts = counts, .excepts = excepts,
+                               .known = known, .open = open};
     int count;
 
     memset(wanted, 0, sizeof wanted);
@@ -103,7 +108,8 @@ static void fan_once(int pairs[PEERS][2], int known)
         data.end[i] = (uint8_t)(all - i);
     fanout.starts = take_from(&numbers, sizeof *fanout.starts * frames);
     fanout.fds = memcpy(take_from(&numbers, sizeof *fds * at), fds, sizeof *fds * at);
-    fanout.first = memset(take_from(&numbers, sizeof *fds * (size_t)known), 0xff, sizeof *fds * (size_t)known);
+    fanout.first = take_from(&numbers, sizeof *fds * (size_t)known);
+    memset(fanout.first, 0xff, sizeof *fds * (size_t)known);
     fanout.last = take_from(&numbers, sizeof *fds * (size_t)known);
     fanout.links = take_from(&links, sizeof *fanout.links * at);
     refusals.end = (uint8_t *)((uintptr_t)refusals.end & ~(uintptr_t)7);

@@ -1,7 +1,7 @@
 """Builds the C core with a driver that keeps it at the edges of memory (driver.c), and runs it.
 
-Twice: with the address and undefined-behaviour sanitizers, and as it is shipped, optimised and with the vectors that
-the machine has (which the sanitizers turn off), where the guard pages alone watch.
+Twice: with the address and undefined-behaviour sanitizers, and the assertions of the core; and as it is shipped,
+optimised and with the vectors that the machine has (which the sanitizers turn off), where the guard pages alone watch.
 
     python tests/sanitize/run.py             builds and runs everything; the exit status says whether all is well
 
@@ -26,9 +26,9 @@ SOURCES = [HERE / "driver.c", *(path for path in CORE.rglob("*.c") if path.name 
 OPTIONS = ["-std=gnu11", "-Wall", "-Wextra", "-DWS_ZLIB"]
 BUILDS = {
     "sanitized": ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"],
-    "optimised": ["-g", "-O3"],
+    "optimised": ["-g", "-O3", "-DNDEBUG"],
 }
-PARTS = ["prefixes", "fuzz", "mask", "receive", "deflates", "inflates", "fans"]
+PARTS = ["prefixes", "fuzz", "mask", "receive", "split", "deflates", "inflates", "fans"]
 
 ADDR_NO_RANDOMIZE = 0x0040000  # <sys/personality.h>
 

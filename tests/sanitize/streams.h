@@ -25,7 +25,8 @@ static uint32_t pick(uint32_t below)
     return (uint32_t)(state >> 32) % below;
 }
 
-static const uint32_t lengths[] = {0, 1, 2, 3, 4, 7, 8, 9, 31, 33, 124, 125, 126, 127, 128, 300, 65535, 65536, 65601};
+static const uint32_t lengths[] = {0, 1, 2, 3, 4, 7, 8, 9, 31, 33, 124, 125, 126, 127, 128, 300,
+                                   65535, 65536, 65601};
 #define LENGTHS (sizeof lengths / sizeof *lengths)
 
 static const uint8_t heads[] = {0x81, 0x82, 0x80, 0x01, 0x02, 0x00, 0x88, 0x89, 0x8a};
@@ -50,7 +51,7 @@ static int minimal_form(uint64_t length)
     return length < 126 ? 0 : length < 65536 ? 2 : 8;
 }
 
-/* Fills data with frames that are good for the most part, or with anything, and returns the size. */
+/* Fills data with frames, most of them good, or with anything, and returns the size. */
 static size_t build_stream(uint8_t *data, size_t most, int masked)
 {
     static const uint64_t huge[] = {1u << 31, 1ull << 32, ~0ull >> 1, 1ull << 63, ~0ull - 3, ~0ull};
@@ -84,7 +85,8 @@ static void build_message(uint8_t *data, size_t size)
         data[i] = i > 300 && pick(20) ? data[i - 1 - pick(reach)] : (uint8_t)pick(kinds);
 }
 
-/* Writes a message of up to 300 bytes, compressed by itself and now and then spoilt; returns its size. */
+/* Writes a message of up to 300 bytes, compressed by itself and now and then spoilt. Returns its
+ * size. */
 static size_t build_deflated(uint8_t *to)
 {
     static z_stream stream;
@@ -129,11 +131,10 @@ static size_t build_burst(uint8_t *data, size_t most, int masked)
     while (count-- && size + 400 < most) {
         uint32_t length = pick(4) ? pick(3) : 120 + pick(200);
         uint8_t head = (pick(2) ? 0x81 : 0x82) | (pick(5) ? 0 : 0x40);
+        int deflated = !pick(4), form = deflated || pick(9) ? minimal_form(length) : 8;
 
-        if (!pick(4))
-            size += build_deflated_frame(data + size, masked);
-        else
-            size += build_frame(data + size, head, length, pick(9) ? minimal_form(length) : 8, masked);
+        size += deflated ? build_deflated_frame(data + size, masked)
+                         : build_frame(data + size, head, length, form, masked);
     }
     return size > 3 ? size - pick(4) : size;
 }

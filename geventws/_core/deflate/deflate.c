@@ -1,8 +1,11 @@
 /* deflate.c - compressing one small message by itself (RFC 1951). See deflate.h.
  *
- * What zlib does at its level 2, without what that spends on streams of any length: one pass finds the matches, the
- * symbols are counted, and one block leaves with its own two Huffman codes, whatever the message is. */
+ * This does what zlib does at level 2, without what zlib spends on streams of any length. One pass
+ * finds the matches and counts the symbols; then everything leaves in one block with Huffman codes
+ * of its own. */
 
+#include <assert.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -12,23 +15,27 @@
 #ifdef __GNUC__           /* for its functions on bits */
 
 #define HASH_BITS 11
-#define PLACES 2          /* that are known for each hash: as many as fit into a word */
+#define PLACES 2          /* places that are remembered for each hash: as many as fit into a word */
 #define SHORTEST 4        /* bytes of a match; one of three is seldom worth its distance */
-#define LONGEST 258
+#define LONGEST 258       /* bytes of a match */
 #define DISTANCES 30      /* symbols for distances */
-#define LENGTHS 19        /* symbols for lengths of codes */
-#define END 256
+#define LENGTHS 19        /* symbols for the lengths of codes */
+#define END 256           /* the symbol for the end of a block */
 
+/* Where the bits go. */
 struct output {
-    uint8_t *at, *end;    /* eight bytes have room at `end` */
-    uint64_t bits;
-    int count;
+    uint8_t *at;          /* the next byte */
+    uint8_t *end;         /* the last place for which there is room for eight bytes */
+    uint64_t bits;        /* those that were not written yet, the first one lowest */
+    int count;            /* how many these are */
 };
 
+/* A message as literals and matches. */
 struct parsed {
-    uint32_t tokens[WS_DEFLATE_MOST];   /* bytes, and matches: length << 16 | distance */
-    int count;
-    uint16_t literals[WS_LITERALS], distances[DISTANCES];  /* how often each symbol occurs */
+    uint32_t tokens[WS_DEFLATE_MOST];   /* a literal is its byte, a match length << 16 | distance */
+    int count;                          /* of tokens */
+    uint16_t literals[WS_LITERALS];     /* the frequency of each literal, END, and length, */
+    uint16_t distances[DISTANCES];      /* and of each distance, by symbol */
 };
 
 static int log2_of(uint32_t number)
@@ -36,7 +43,8 @@ static int log2_of(uint32_t number)
     return 31 - __builtin_clz(number);
 }
 
-/* A length or a distance is a symbol, and so many extra bits: its lowest ones (RFC 1951 3.2.5). */
+/* A length or a distance is sent as a symbol and some extra bits, its lowest ones (RFC 1951 3.2.5).
+ * These functions return how many extra bits there are, and the symbol. */
 
 static int length_extra(uint32_t length)
 {
@@ -62,8 +70,8 @@ static int distance_symbol(uint32_t distance)
     return 2 * extra + (int)((distance - 1) >> extra);
 }
 
-/* Eight bytes with the first one lowest, as they stand in the memory of most machines. */
-static uint64_t little(uint64_t bytes)
+/* Converts eight bytes of memory to a number whose lowest byte is the first, or back. */
+static uint64_t little_endian(uint64_t bytes)
 {
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
     bytes = __builtin_bswap64(bytes);
@@ -87,11 +95,12 @@ static uint64_t load8(const uint8_t *data)
     return word;
 }
 
-static uint32_t hash(uint32_t word)
+static uint32_t hash_of(uint32_t word)
 {
     return word * 0x9E3779B1u >> (32 - HASH_BITS);
 }
 
+/* Returns how many bytes are the same in both places: at least SHORTEST, at the most `most`. */
 static uint32_t match_length(const uint8_t *data, const uint8_t *earlier, uint32_t most)
 {
     uint32_t length = SHORTEST;
@@ -99,15 +108,17 @@ static uint32_t match_length(const uint8_t *data, const uint8_t *earlier, uint32
     for (; length + 8 <= most; length += 8) {
         uint64_t different = load8(data + length) ^ load8(earlier + length);
         if (different)
-            return length + ((uint32_t)__builtin_ctzll(little(different)) >> 3);
+            return length + ((uint32_t)__builtin_ctzll(little_endian(different)) >> 3);
     }
     while (length < most && data[length] == earlier[length])
         length++;
     return length;
 }
 
-/* Returns the longest match for data[at] at these places, as a token; 0 for none. */
-static uint32_t find_match(const uint8_t *data, uint32_t at, uint32_t most, uint32_t places, uint32_t window)
+/* Returns the longest match for data[at..at + most) that begins at one of these places within the
+ * window, as a token; 0 for none. */
+static uint32_t find_match(const uint8_t *data, uint32_t at, uint32_t most, uint32_t places,
+                           uint32_t window)
 {
     uint32_t word = load4(data + at), length, best = 0;
     int i;
@@ -125,20 +136,21 @@ static uint32_t find_match(const uint8_t *data, uint32_t at, uint32_t most, uint
     return best;
 }
 
-/* Finds the matches. What is within one is not entered in heads: some per cent of the time, for one of the size. */
-static void parse(struct parsed *parsed, const uint8_t *data, uint32_t size, uint32_t window)
+/* Finds the matches, and counts the symbols. The places within a match are not remembered: that
+ * saves some per cent of the time, and costs one per cent of the size. */
+static void find_matches(struct parsed *parsed, const uint8_t *data, uint32_t size, uint32_t window)
 {
-    uint32_t heads[1 << HASH_BITS];                 /* the last places of each hash, the latest lowest */
+    uint32_t heads[1 << HASH_BITS]; /* the last places of each hash, the newest lowest */
     uint32_t at = 0, token;
 
     parsed->count = 0;
     memset(parsed->literals, 0, sizeof parsed->literals);
     memset(parsed->distances, 0, sizeof parsed->distances);
-    memset(heads, 0xff, sizeof heads);              /* where there was none, it is too far away for any window */
+    memset(heads, 0xff, sizeof heads);              /* no place: 0xffff is beyond every window */
     while (at < size) {
         token = 0;
         if (size - at >= SHORTEST) {
-            uint32_t *head = heads + hash(load4(data + at));
+            uint32_t *head = heads + hash_of(load4(data + at));
             token = find_match(data, at, size - at < LONGEST ? size - at : LONGEST, *head, window);
             *head = *head << 16 | at;
         }
@@ -155,7 +167,7 @@ static void parse(struct parsed *parsed, const uint8_t *data, uint32_t size, uin
     parsed->literals[END]++;
 }
 
-static void put(struct output *output, uint32_t bits, int count)
+static void put_bits(struct output *output, uint32_t bits, int count)
 {
     output->bits |= (uint64_t)bits << output->count;
     output->count += count;
@@ -163,13 +175,13 @@ static void put(struct output *output, uint32_t bits, int count)
 
 static void put_code(struct output *output, struct ws_code code)
 {
-    put(output, code.bits, code.length);
+    put_bits(output, code.bits, code.length);
 }
 
-/* Writes the whole bytes, as long as there is room. Behind it, 56 bits may be put. */
-static void flush(struct output *output)
+/* Writes the whole bytes, as long as there is room. After that, 56 bits may be put. */
+static void write_bytes(struct output *output)
 {
-    uint64_t bits = little(output->bits);
+    uint64_t bits = little_endian(output->bits);
 
     if (output->at > output->end) {
         output->count = 0;
@@ -181,7 +193,8 @@ static void flush(struct output *output)
     output->count &= 7;
 }
 
-/* Lists the runs of lengths (RFC 1951 3.2.7), each as its extra bits << 8 | symbol, and counts the symbols. */
+/* Lists the runs of lengths (RFC 1951 3.2.7), each as its extra bits << 8 | symbol, and counts the
+ * symbols. Returns how many runs there are. */
 static int find_runs(const uint8_t *lengths, int size, uint16_t *runs, uint16_t *frequencies)
 {
     int count = 0, at, run;
@@ -192,7 +205,7 @@ static int find_runs(const uint8_t *lengths, int size, uint16_t *runs, uint16_t 
         for (run = 1; run < most && at + run < size && lengths[at + run] == symbol; run++)
             ;
         if (run < 3 || (symbol && (!at || lengths[at - 1] != symbol))) {
-            run = 1;                                /* the first one of a run, which others may repeat, or a short one */
+            run = 1;            /* too short, or the length that symbol 16 repeats */
         } else {
             symbol = symbol ? 16 : run < 11 ? 17 : 18;
             extra = run - (symbol == 18 ? 11 : 3);
@@ -203,11 +216,12 @@ static int find_runs(const uint8_t *lengths, int size, uint16_t *runs, uint16_t 
     return count;
 }
 
-/* Puts the head of a block with its two codes, which end with these symbols. */
+/* Puts the head of a block with its two codes, whose last symbols these are. */
 static void put_codes(struct output *output, const struct ws_code *literals, int last_literal,
                       const struct ws_code *distances, int last_distance)
 {
-    static const uint8_t order[LENGTHS] = {16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15};
+    static const uint8_t order[LENGTHS] = {16, 17, 18, 0, 8, 7, 9, 6, 10, 5,
+                                           11, 4, 12, 3, 13, 2, 14, 1, 15};
     static const uint8_t extras[LENGTHS] = {[16] = 2, [17] = 3, [18] = 7};
     uint8_t lengths[WS_LITERALS + DISTANCES];
     uint16_t runs[WS_LITERALS + DISTANCES], frequencies[LENGTHS] = {0};
@@ -222,20 +236,20 @@ static void put_codes(struct output *output, const struct ws_code *literals, int
     ws_make_code(frequencies, LENGTHS, 7, codes);
     while (!codes[order[sent - 1]].length)
         sent--;
-    put(output, 2 << 1, 3);                         /* more blocks may follow; the codes do */
-    put(output, (uint32_t)(last_literal - 256), 5);
-    put(output, (uint32_t)last_distance, 5);
-    put(output, (uint32_t)(sent - 4), 4);
+    put_bits(output, 2 << 1, 3);                         /* not the last block; its codes follow */
+    put_bits(output, (uint32_t)(last_literal - 256), 5);
+    put_bits(output, (uint32_t)last_distance, 5);
+    put_bits(output, (uint32_t)(sent - 4), 4);
     for (i = 0; i < sent; i++) {
-        flush(output);
-        put(output, codes[order[i]].length, 3);
+        write_bytes(output);
+        put_bits(output, codes[order[i]].length, 3);
     }
     for (i = 0; i < count; i++) {
-        flush(output);
+        write_bytes(output);
         put_code(output, codes[runs[i] & 0xff]);
-        put(output, runs[i] >> 8, extras[runs[i] & 0xff]);
+        put_bits(output, runs[i] >> 8, extras[runs[i] & 0xff]);
     }
-    flush(output);
+    write_bytes(output);
 }
 
 static void put_match(struct output *output, uint32_t token,
@@ -245,10 +259,10 @@ static void put_match(struct output *output, uint32_t token,
     int extra = length_extra(length);
 
     put_code(output, literals[length_symbol(length)]);
-    put(output, (length - 3) & ((1u << extra) - 1), extra);
+    put_bits(output, (length - 3) & ((1u << extra) - 1), extra);
     extra = distance_extra(distance);
     put_code(output, distances[distance_symbol(distance)]);
-    put(output, (distance - 1) & ((1u << extra) - 1), extra);
+    put_bits(output, (distance - 1) & ((1u << extra) - 1), extra);
 }
 
 static void put_block(struct output *output, const struct parsed *parsed)
@@ -264,43 +278,48 @@ static void put_block(struct output *output, const struct parsed *parsed)
             put_code(output, literals[token]);
         else
             put_match(output, token, literals, distances);
-        flush(output);
+        write_bytes(output);
     }
     put_code(output, literals[END]);
-    put(output, 0, 3 + 7);                          /* the head of an empty stored block, up to a whole byte */
-    flush(output);
+    put_bits(output, 0, 3 + 7);     /* the head of an empty stored block, up to a whole byte */
+    write_bytes(output);
 }
 
-/* Writes the message as it is, in a stored block (RFC 1951 3.2.4), and the head of an empty one. */
-static int32_t store(const uint8_t *data, int32_t size, uint8_t *target)
+/* Writes the message as it is, in a stored block (RFC 1951 3.2.4), and the head of an empty one.
+ * Returns the size of both. */
+static int32_t store_message(const uint8_t *data, size_t size, uint8_t *target)
 {
-    const uint8_t head[] = {0, (uint8_t)size, (uint8_t)(size >> 8), (uint8_t)~size, (uint8_t)(~size >> 8)};
+    const uint8_t low = (uint8_t)size, high = (uint8_t)(size >> 8);
+    const uint8_t head[] = {0, low, high, (uint8_t)~low, (uint8_t)~high};
 
     memcpy(target, head, sizeof head);
-    memcpy(target + sizeof head, data, (size_t)size);
-    target[sizeof head + (size_t)size] = 0;
-    return size + WS_STORED;
+    memcpy(target + sizeof head, data, size);
+    target[sizeof head + size] = 0;
+    return (int32_t)size + WS_STORED;
 }
 
-int32_t ws_deflate(const uint8_t *data, int32_t size, int32_t window, uint8_t *target)
+int32_t ws_deflate(const uint8_t *data, size_t size, size_t window, uint8_t *target)
 {
     struct output output = {.at = target};
     struct parsed parsed;
 
-    if (size < WS_DEFLATE_LEAST || size > WS_DEFLATE_MOST || window < 0)
-        return 0;
+    if (size < WS_DEFLATE_LEAST || size > WS_DEFLATE_MOST)
+        return -1;
+    assert(window <= 1 << 15);
     output.end = target + size + WS_STORED - 8;
-    parse(&parsed, data, (uint32_t)size, (uint32_t)window);
+    find_matches(&parsed, data, (uint32_t)size, (uint32_t)window);
     put_block(&output, &parsed);
-    return output.at > output.end ? store(data, size, target) : (int32_t)(output.at - target);
+    if (output.at > output.end)         /* there was no room: compressing does not pay */
+        return store_message(data, size, target);
+    return (int32_t)(output.at - target);
 }
 
 #else
 
-int32_t ws_deflate(const uint8_t *data, int32_t size, int32_t window, uint8_t *target)
+int32_t ws_deflate(const uint8_t *data, size_t size, size_t window, uint8_t *target)
 {
     (void)data, (void)size, (void)window, (void)target;
-    return 0;
+    return -1;
 }
 
 #endif

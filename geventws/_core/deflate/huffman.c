@@ -1,13 +1,16 @@
-/* huffman.c - codes from how often symbols occur. See huffman.h. */
+/* huffman.c - the codes of symbols from their frequencies. See huffman.h. */
 
+#include <assert.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "huffman.h"
 
-#define BUCKETS 64    /* for sorting: symbols that occur that often, or oftener, share the last one */
+/* Symbols are sorted by frequency into so many buckets: one for each frequency, and the last one
+ * for all from BUCKETS - 1 on. */
+#define BUCKETS 64
 
-/* Lists the symbols that occur, in their order: each as how often << 16 | symbol. */
+/* Lists the symbols that occur, in order, each as frequency << 16 | symbol. Returns how many. */
 static int list_symbols(const uint16_t *frequencies, int symbols, uint32_t *listed)
 {
     int used = 0, i;
@@ -16,12 +19,12 @@ static int list_symbols(const uint16_t *frequencies, int symbols, uint32_t *list
         listed[used] = (uint32_t)frequencies[i] << 16 | (uint32_t)i;
         used += frequencies[i] > 0;
     }
-    if (used < 2) {                 /* a code of fewer than two is one that not every inflater knows */
+    if (used < 2) {                 /* not every inflater takes a code of one symbol, or of none */
         uint32_t only = used ? listed[0] : 1;
-        int behind = (only & 0xffff) > 0;
+        int place = (only & 0xffff) > 0;    /* symbol 0 gets a code as well, or 1 if it is 0 */
 
-        listed[behind] = only;
-        listed[!behind] = (uint32_t)!behind;
+        listed[place] = only;
+        listed[!place] = (uint32_t)!place;
         used = 2;
     }
     return used;
@@ -32,7 +35,7 @@ static int bucket_of(uint32_t entry)
     return entry >> 16 < BUCKETS ? (int)(entry >> 16) : BUCKETS - 1;
 }
 
-/* Sorts what was listed by how often it occurs. */
+/* Sorts what was listed by frequency. */
 static void sort_symbols(const uint32_t *listed, int used, uint32_t *sorted)
 {
     int ends[BUCKETS + 1] = {0}, i, j;
@@ -43,7 +46,7 @@ static void sort_symbols(const uint32_t *listed, int used, uint32_t *sorted)
         ends[i] += ends[i - 1];
     for (i = 0; i < used; i++)
         sorted[ends[bucket_of(listed[i])]++] = listed[i];
-    for (i = ends[BUCKETS - 2] + 1; i < used; i++) {    /* the last bucket is left to sort */
+    for (i = ends[BUCKETS - 2] + 1; i < used; i++) {    /* in the last bucket, by insertion */
         uint32_t entry = sorted[i];
         for (j = i; j > ends[BUCKETS - 2] && sorted[j - 1] > entry; j--)
             sorted[j] = sorted[j - 1];
@@ -51,13 +54,13 @@ static void sort_symbols(const uint32_t *listed, int used, uint32_t *sorted)
     }
 }
 
-/* Makes weights[0..used), which are in order, the depths of the inner nodes of their Huffman tree, the root last.
- * In place, as Moffat and Katajainen have it (1995). */
+/* Replaces the frequencies weights[0..used), in order, by the depths of the inner nodes of their
+ * Huffman tree, of which the root comes last: in place, as in Moffat and Katajainen (1995). */
 static void find_depths(uint32_t *weights, int used)
 {
     int root = 0, leaf = 0, next, i;
 
-    for (next = 0; next < used - 1; next++) {       /* a node of the two lightest, which learn who their parent is */
+    for (next = 0; next < used - 1; next++) { /* joins the two lightest, which note their parent */
         uint32_t sum = 0;
         for (i = 0; i < 2; i++)
             if (leaf == used || (root < next && weights[root] < weights[leaf])) {
@@ -73,7 +76,7 @@ static void find_depths(uint32_t *weights, int used)
         weights[next] = weights[weights[next]] + 1;
 }
 
-/* Counts the codes of each length, `most` at the most, for weights that are in order. */
+/* Counts the codes of each length, up to `most`, for frequencies that are in order. */
 static void count_lengths(uint32_t *weights, int used, int most, uint16_t *counts)
 {
     int next = used - 2, open = 1, depth, inner;
@@ -89,7 +92,7 @@ static void count_lengths(uint32_t *weights, int used, int most, uint16_t *count
     }
     for (depth = 1; depth <= most; depth++)
         total += (uint32_t)counts[depth] << (most - depth);
-    for (; total > 1u << most; total--) {           /* some were cut off: others go deeper to make room */
+    for (; total > 1u << most; total--) {     /* too many of `most` bits: lengthen a shorter one */
         for (depth = most - 1; !counts[depth]; depth--)
             ;
         counts[depth]--;
@@ -109,10 +112,13 @@ static uint16_t reversed(uint32_t bits, int length)
 
 int ws_make_code(const uint16_t *frequencies, int symbols, int most, struct ws_code *codes)
 {
-    uint32_t listed[WS_LITERALS + 1], sorted[WS_LITERALS], weights[WS_LITERALS], next[WS_LONGEST_CODE + 2];
-    uint16_t counts[WS_LONGEST_CODE + 1];
-    int used = list_symbols(frequencies, symbols, listed), length, left, i;
+    uint32_t listed[WS_LITERALS + 1], sorted[WS_LITERALS], weights[WS_LITERALS];
+    uint32_t next[WS_LONGEST_CODE + 2];             /* the next code of each length */
+    uint16_t counts[WS_LONGEST_CODE + 1];           /* how many codes have each length */
+    int used, length, left, i;
 
+    assert(symbols >= 2 && symbols <= WS_LITERALS && most <= WS_LONGEST_CODE);
+    used = list_symbols(frequencies, symbols, listed);
     sort_symbols(listed, used, sorted);
     for (i = 0; i < used; i++)
         weights[i] = sorted[i] >> 16;

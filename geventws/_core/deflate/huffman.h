@@ -1,15 +1,19 @@
-/* huffman.h - the codes of one block of deflate (RFC 1951 3.2.2). For deflate.c; Python does not see it. */
+/* huffman.h - the codes of one block of deflate (RFC 1951 3.2.2).
+ *
+ * For deflate.c; Python does not see this file. */
 
 enum {
-    WS_LITERALS = 286,    /* the most symbols: for bytes, the end of the block, and lengths */
+    WS_LITERALS = 286,    /* symbols at the most: for bytes, the end of a block, and lengths */
     WS_LONGEST_CODE = 15  /* bits */
 };
 
+/* The code of one symbol. */
 struct ws_code {
-    uint16_t bits;        /* the first one is the lowest */
-    uint16_t length;
+    uint16_t bits;        /* of which the lowest is sent first */
+    uint16_t length;      /* in bits; 0 for a symbol that does not occur */
 };
 
-/* Makes the shortest codes for symbols that occur so often, of `most` bits at the most, and for two of them at the least.
- * Fills codes[0..symbols), those that do not occur with a length of 0, and returns the last symbol that has a code. */
+/* Makes the shortest code for 2 to WS_LITERALS symbols that occur as often as frequencies[] says,
+ * with at most `most` bits for each. Where fewer than two occur, one or two others get a code, too.
+ * Fills codes[0..symbols), and returns the last symbol that has a code. */
 int ws_make_code(const uint16_t *frequencies, int symbols, int most, struct ws_code *codes);

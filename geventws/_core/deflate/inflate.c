@@ -1,5 +1,6 @@
-/* inflate.c - messages that are whole, and compressed each by itself, through zlib. See inflate.h. */
+/* inflate.c - inflating messages that are each compressed by themselves. See inflate.h. */
 
+#include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -10,8 +11,9 @@
 #include <stdlib.h>
 #include <zlib.h>
 
-/* What a message is sent without (7.2.1), and an empty final block. Between blocks both stand for nothing, and end the
- * stream; a message that was cut within a block does not come to that without standing for something more. */
+/* The four bytes that a message is sent without (7.2.1), and an empty final block. After a complete
+ * message both add nothing and end the stream. A message that was cut short within a block either
+ * does not end with them, or takes them for content. */
 static const uint8_t tail[] = {0x00, 0x00, 0xff, 0xff, 0x03, 0x00};
 
 struct ws_inflater {
@@ -36,12 +38,14 @@ void ws_inflater_free(struct ws_inflater *inflater)
     free(inflater);
 }
 
-int32_t ws_inflate(struct ws_inflater *inflater, const uint8_t *data, int32_t size, uint8_t *target, int32_t room)
+int32_t ws_inflate(struct ws_inflater *inflater, const uint8_t *data, size_t size,
+                   uint8_t *target, size_t room)
 {
     z_stream *stream = &inflater->stream;
     uInt left;
     int status;
 
+    assert(size < 1 << 30 && room < 1 << 30);
     inflateReset(stream);  /* so that no message sees anything of another */
     stream->next_in = (Bytef *)data;
     stream->avail_in = (uInt)size;
@@ -54,7 +58,9 @@ int32_t ws_inflate(struct ws_inflater *inflater, const uint8_t *data, int32_t si
     stream->next_in = (Bytef *)tail;
     stream->avail_in = sizeof tail;
     status = inflate(stream, Z_FINISH);
-    return status == Z_STREAM_END && !stream->avail_in && stream->avail_out == left ? room - (int32_t)left : -1;
+    if (status != Z_STREAM_END || stream->avail_in || stream->avail_out != left)
+        return -1;
+    return (int32_t)(room - left);
 }
 
 #else
@@ -69,7 +75,8 @@ void ws_inflater_free(struct ws_inflater *inflater)
     (void)inflater;
 }
 
-int32_t ws_inflate(struct ws_inflater *inflater, const uint8_t *data, int32_t size, uint8_t *target, int32_t room)
+int32_t ws_inflate(struct ws_inflater *inflater, const uint8_t *data, size_t size,
+                   uint8_t *target, size_t room)
 {
     (void)inflater, (void)data, (void)size, (void)target, (void)room;
     return -1;

@@ -23,45 +23,49 @@ if HAVE_C:
 
 WS_TEXT, WS_BINARY, WS_DATA, WS_READABLE, WS_WRITABLE, WS_EOF, WS_FAILED, WS_TEXTS, WS_BINARIES = range(1, 10)
 SINGULAR = {WS_TEXTS: WS_TEXT, WS_BINARIES: WS_BINARY}
-PEER_IS_SERVER, TAKES_DEFLATED = 1 << 31, 1 << 30
 
 
 class Receiver:
     """A pair of sockets, one of them in an epoll set, and the buffers of ws_receive."""
 
-    def __init__(self, size: int = 1 << 18, chunk: int = 1 << 17, max_records: int = 64, layout: int = 1 << 12) -> None:
+    def __init__(
+        self, size: int = 1 << 18, chunk: int = 1 << 17, max_records: int = 64, formats: int = 1 << 12, **options: Any
+    ) -> None:
         self.far, self.near = socket.socketpair()
         self.near.setblocking(False)
         self.epoll = select.epoll()
         self.epoll.register(self.near, select.EPOLLIN)
         self.buffer = bytearray(size)
-        self.owned = ffi.from_buffer("uint8_t[]", self.buffer), ffi.new("char[]", layout)
         self.records = ffi.new("struct ws_record[]", max_records)
-        self.poller = ffi.new("struct ws_poller *", {"epoll_fd": self.epoll.fileno(), "penalty": 1})
-        self.poller.loop_fd = self.epoll.fileno()
-        self.poller.buffer, self.poller.layout = self.owned
-        self.poller.size, self.poller.layout_size = size, layout
-        self.poller.chunk = self.poller.deflated_chunk = chunk
-        self.poller.records, self.poller.max_records = self.records, max_records
-        self.inflater = self.poller.inflater = ffi.gc(lib.ws_inflater_new(), lib.ws_inflater_free)
-        self.set_limits(self.near.fileno() + 1)
+        self.formats = ffi.new("char[]", formats)
+        self.inflater = ffi.gc(lib.ws_inflater_new(), lib.ws_inflater_free)
+        self.options = ffi.new("struct ws_poller_options *", {
+            "loop_fd": self.epoll.fileno(), "chunk": chunk, "small_chunk": chunk,
+            "buffer": ffi.from_buffer("uint8_t[]", self.buffer), "size": size, "inflater": self.inflater,
+            "records": self.records, "max_records": max_records, "format": self.formats, "format_size": formats,
+            **options,
+        })  # fmt: skip
+        self.poller = ffi.new("struct ws_poller *")
+        lib.ws_poller_init(self.poller, self.options)
+        lib.ws_poller_attach(self.poller, self.epoll.fileno())
+        self.make_words(self.near.fileno() + 1)
 
-    def set_limits(self, count: int) -> None:
-        self.limits = self.poller.limits = ffi.new("uint32_t[]", count)
-        self.poller.limits_count = count
+    def make_words(self, count: int) -> None:
+        self.words = ffi.new("uint32_t[]", count)
+        lib.ws_poller_use_fast_paths(self.poller, self.words, count)
 
-    def receive(self, limit: int, call: Any = None) -> list[tuple[int, int, Any]]:
+    def receive(self, word: int, call: Any = None) -> list[tuple[int, int, Any]]:
         """Return the descriptors, kinds and bytes (or numbers) of one call's records, one for each message."""
-        self.limits[self.near.fileno()] = limit
+        self.words[self.near.fileno()] = word
         count = (call or lib.ws_receive)(self.poller)
         assert count >= 0, errno.errorcode[-count]
         found: list[tuple[int, int, Any]] = []
-        laid = 0
+        used = 0
         for record in self.records[0:count]:
             if record.kind in SINGULAR:
-                layout = ffi.buffer(self.poller.layout, record.end)[laid:]
-                laid = record.end
-                payloads = struct.unpack_from(layout, self.buffer, record.start)
+                form = ffi.buffer(self.formats, record.end)[used:]
+                used = record.end
+                payloads = struct.unpack_from(form, self.buffer, record.start)
                 found += [(record.fd, SINGULAR[record.kind], payload) for payload in payloads]
                 continue
             data = record.start if record.kind > WS_DATA else bytes(self.buffer[record.start : record.end])
