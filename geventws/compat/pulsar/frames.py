@@ -46,7 +46,7 @@ CLOSE_CODES = {
 }
 """What the reason of a close frame says for its code."""
 
-RESERVED_BITS = 0x70
+RSV_BITS = 0x70
 OPCODES = frozenset(Opcode)
 
 Message: TypeAlias = "str | bytes | bytearray | memoryview | None"
@@ -195,7 +195,7 @@ class FrameParser:
         """
         if data:
             self._buffer += data
-        reserved = RESERVED_BITS if self.extensions else 0
+        reserved = RSV_BITS if self.extensions else 0
         found = take_frame(self._buffer, bool(self.decode_mask_length), self.max_length, reserved, self._scan)
         if found is None:
             return None
