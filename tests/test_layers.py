@@ -32,7 +32,7 @@ TREE = {
     "endpoints": ["legacy", "endpoint", "decorator", "callbacks", "middleware"],
     "server": ["draining", "http_stream", "http_body", "given", "http_connection", "termination", "server"],
     "client": ["options", "backoff", "websocket", "dial", "proxies", "opening"],
-    "cli": ["terminal", "versions", "main"],
+    "cli": ["terminal", "versions", "workers", "main"],
     "compat": ["_controls", "engineio", "wsocket", "cyclone", "geventwebsocket", "eventlet", "pulsar", "pulsar04"],
     "compat.wsocket": ["response", "connection"],
     "compat.cyclone": ["request"],

@@ -27,6 +27,7 @@ from ..server.server import WebSocketServer
 from ..text import one_line
 from .terminal import printable, run_session
 from .versions import describe
+from .workers import become_gunicorn
 
 LISTENER = "GEVENTWS_LISTENER"
 """The environment's name for the listening descriptor that a reload passes on."""
@@ -107,7 +108,9 @@ def _add_connect(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
-    parser.description = "Serve a WSGI application with geventws.WebSocketServer. SIGTERM and SIGINT drain it."
+    parser.description = (
+        "Serve a WSGI application with geventws.WebSocketServer. SIGTERM and SIGINT drain it; a second SIGINT ends it."
+    )
     parser.epilog = (
         "Blocking code cooperates when it is monkey-patched first: "
         "python -m gevent.monkey --module geventws serve MODULE:APPLICATION"
@@ -119,6 +122,20 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     add("--certfile", help="the certificate, for TLS")
     add("--keyfile", help="its key; by default in the same file")
     add("--reload", action="store_true", help="start anew when a source file changes")
+    add(
+        "--workers",
+        type=_check_count,
+        metavar="N",
+        help="start gunicorn with N processes (pip install 'geventws[gunicorn]'), whose signals are its own; --reload "
+        "does not apply then, nor the name of an attribute's attribute",
+    )
+
+
+def _check_count(text: str) -> int:
+    """Return how many workers there are to be."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of processes")
+    return int(text)
 
 
 def _check_name(name: str) -> str:
@@ -190,8 +207,7 @@ def _show_answer(error: InvalidStatus) -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    if options.keyfile is not None and options.certfile is None:
-        options.refuse("--keyfile is the key of a --certfile, and there is none")
+    _check_together(options)
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
@@ -200,6 +216,8 @@ def _serve(options: argparse.Namespace) -> int:
         files = f"the certificate from {options.certfile} and its key from {options.keyfile or 'the same file'}"
         print(one_line(f"cannot take {files}: {error}"), file=sys.stderr)
         return 1
+    if options.workers is not None:
+        return become_gunicorn(options)
     try:
         application = _load(options.application)
     except (Exception, SystemExit) as error:
@@ -208,6 +226,16 @@ def _serve(options: argparse.Namespace) -> int:
         _wait_for_repair(error)
         _restart()
     return _run(options, WebSocketServer(_make_listener(options.bind), application, **tls))
+
+
+def _check_together(options: argparse.Namespace) -> None:
+    """Refuse options that do not go together."""
+    if options.keyfile is not None and options.certfile is None:
+        options.refuse("--keyfile is the key of a --certfile, and there is none")
+    if options.workers is not None and options.reload:
+        options.refuse("--reload is for one process, and goes without --workers")
+    if options.workers is not None and "." in options.application.partition(":")[2]:
+        options.refuse(f"with --workers the name may have no dot: {options.application.partition(':')[2]!r}")
 
 
 def _make_tls(options: argparse.Namespace) -> dict[str, Any]:

@@ -95,5 +95,5 @@ def _explain(software: str) -> str:
     return (
         f"this WSGI server ({software}) gives its application no gevent socket; "
         "geventws runs on gevent.pywsgi.WSGIServer, on geventws.WebSocketServer, and on gunicorn with "
-        "-k gevent or -k gevent_pywsgi"
+        "-k geventws.gunicorn.Worker, -k gevent or -k gevent_pywsgi"
     )

@@ -80,7 +80,7 @@ def test_our_own_servers_need_not_be_asked(serve: Any, monkeypatch: pytest.Monke
         connect(f"wss://localhost:{site.port}/")
 
 
-@pytest.mark.parametrize("worker", ["gunicorn -k gevent", "gunicorn -k gevent_pywsgi"])
+@pytest.mark.parametrize("worker", [name for name in COMMANDS if "gunicorn" in name])
 def test_tls_to_a_plain_gunicorn(serve: Any, at_once: None, worker: str) -> None:
     host = Host(COMMANDS[worker]).listening()
     try:

@@ -33,7 +33,8 @@ def test_server_without_a_socket_is_one_clear_error(serve, capsys):
     error = capsys.readouterr().err
     (line,) = [line for line in error.splitlines() if line.startswith("geventws.exceptions.NoSocket: ")]
     assert "WSGIServer/0.2" in line and error.count("Traceback") == 1
-    for name in ("gevent.pywsgi.WSGIServer", "WebSocketServer", "gunicorn", "-k gevent", "-k gevent_pywsgi"):
+    workers = ("-k geventws.gunicorn.Worker", "-k gevent", "-k gevent_pywsgi")
+    for name in ("gevent.pywsgi.WSGIServer", "WebSocketServer", "gunicorn", *workers):
         assert name in line
 
 

@@ -9,8 +9,8 @@ from kit.apps.pairs import make_server, seen
 from kit.programs.hosts import GUNICORN, Host
 
 IN_PROCESS = ["WebSocketServer", "pywsgi", "pywsgi, wrapped", "compat"]
-GUESTS = ["gunicorn -k gevent", "gunicorn -k gevent_pywsgi"]
-EXACT = ["WebSocketServer", "compat", "gunicorn -k gevent"]
+GUESTS = ["gunicorn -k gevent", "gunicorn -k gevent_pywsgi", "gunicorn -k geventws.gunicorn.Worker"]
+EXACT = ["WebSocketServer", "compat", "gunicorn -k gevent", "gunicorn -k geventws.gunicorn.Worker"]
 """Those that read each body once, so that the connection goes on."""
 
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "socketio.run": [sys.executable, str(FOLDER / "app.py"), "{}"],
     "gunicorn -k gevent": [*GUNICORN, "-k", "gevent"],
     "gunicorn -k gevent_pywsgi": [*GUNICORN, "-k", "gevent_pywsgi"],
+    "gunicorn -k geventws.gunicorn.Worker": [*GUNICORN, "-k", "geventws.gunicorn.Worker"],
     "example": [sys.executable, str(ROOT / "examples" / "flask_socketio_app.py"), "{}"],
 }
 
@@ -71,7 +72,7 @@ def host(request: pytest.FixtureRequest, hosts: dict[str, Host]) -> Iterator[Hos
     assert not [line for line in host.lines if line.startswith("Traceback")], "\n".join(host.lines)
 
 
-@pytest.mark.parametrize("host", ["socketio.run", "gunicorn -k gevent", "gunicorn -k gevent_pywsgi"], indirect=True)
+@pytest.mark.parametrize("host", [name for name in COMMANDS if name != "example"], indirect=True)
 @pytest.mark.parametrize("way", ["upgrade", "websocket"])
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_client(host: Host, way: str, scenario: str) -> None:

@@ -18,6 +18,7 @@ from geventws import WebSocketServer
 
 GUNICORN = [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "--access-logfile", "-"]
 GUNICORN += ["--graceful-timeout", "1", "kit.apps.hooks:application", "-k"]
+WORKERS = ["gevent", "gevent_pywsgi", "geventws.gunicorn.Worker"]
 SITES = ["flask", *hooks.SITES]
 in_all = pytest.mark.parametrize("site", [*SITES, "decorated"])
 on_both = pytest.mark.parametrize("server_class", [pywsgi.WSGIServer, WebSocketServer])
@@ -85,7 +86,7 @@ def test_a_hook_that_reads_after_a_view_has_failed(serve, server_class, read):
 @pytest.fixture(scope="module")
 def gunicorns() -> Iterator[dict[str, Host]]:
     """Each kind of worker, started at once."""
-    started = {kind: Host([*GUNICORN, kind]) for kind in ("gevent", "gevent_pywsgi")}
+    started = {kind: Host([*GUNICORN, kind]) for kind in WORKERS}
     yield started
     for host in started.values():
         host.terminate()
@@ -93,7 +94,7 @@ def gunicorns() -> Iterator[dict[str, Host]]:
 
 
 @in_all
-@pytest.mark.parametrize("worker", ["gevent", "gevent_pywsgi"])
+@pytest.mark.parametrize("worker", WORKERS)
 def test_on_gunicorn(gunicorns, worker, site):
     host = gunicorns[worker].listening()
     before = len(host.lines)

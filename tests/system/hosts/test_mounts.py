@@ -19,7 +19,11 @@ from geventws import WebSocketServer
 GUNICORN = [sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:0", "--access-logfile", "-"]
 GUNICORN += ["--graceful-timeout", "1", "kit.apps.mounts:application", "-k"]
 SERVERS = [(server, use_tls) for server in (pywsgi.WSGIServer, WebSocketServer) for use_tls in (False, True)]
-WORKERS = [(worker, use_tls) for worker in ("gevent", "gevent_pywsgi") for use_tls in (False, True)]
+WORKERS = [
+    (worker, use_tls)
+    for worker in ("gevent", "gevent_pywsgi", "geventws.gunicorn.Worker")
+    for use_tls in (False, True)
+]
 numbers = itertools.count()
 
 
