@@ -85,13 +85,13 @@ def connection(config: PerMessageDeflate) -> tuple[Deflate, Deflate]:
 def measure_setting(config: PerMessageDeflate, size: int) -> str:
     server, client = connection(config)
     messages = [message(size, seed) for seed in range(20)]
-    sent = [client.compress(data) for data in messages]
-    size_out = sum(len(server.compress(data)) for data in messages) // 20
+    sent = [client.encode(data) for data in messages]
+    size_out = sum(len(server.encode(data)) for data in messages) // 20
 
     def echo() -> Deflate:
         server = connection(config)[0]
         for payload in sent:
-            server.compress(server.decompress(payload, True, 1 << 20))
+            server.encode(b"".join(server.decode(payload, True, 1 << 20)))
         return server
 
     echo_time = cpu(echo, 250_000 // (size + 3000)) / 20

@@ -18,13 +18,13 @@ PACKAGE = Path(geventws.__file__).parent
 PROJECT = Path(__file__).parents[1]
 
 TREE = {
-    "": ["text", "exceptions", "_core", "http", "frames", "handshake", "protocol", "engine", "websocket", "streaming",
+    "": ["text", "exceptions", "_core", "http", "frames", "protocol", "handshake", "engine", "websocket", "streaming",
          "hosts", "endpoints", "server", "client", "gunicorn", "cli", "_moved", "__init__", "__main__", "compat"],
     "_core": ["inodes", "pure", "receiving", "native", "fanout", "sending"],
     "http": ["headers", "names", "uri", "request", "response"],
     "handshake": ["origins", "upgrade", "server", "client", "hixie76"],
-    "protocol": ["json", "memory", "partial", "compressors", "permessage_deflate", "messages", "closing", "interface",
-                 "prepared", "connection", "hixie76"],
+    "protocol": ["json", "memory", "partial", "compressors", "extension", "permessage_deflate", "messages", "closing",
+                 "interface", "prepared", "connection", "hixie76"],
     "engine": ["loop", "options", "waiters", "deliveries", "backlog", "stream", "tls", "intake", "keepalive",
                "connection", "sending"],
     "engine.loop": ["forks", "logs", "watchers", "system", "turns", "interest", "poller", "deadlines", "greenlets"],

@@ -31,7 +31,7 @@ from ..http.names import certified_name, to_ascii
 from ..http.response import Response
 from ..http.uri import URI, basic_auth, parse_uri, resolve
 from ..protocol.connection import WebSocketProtocol
-from ..protocol.permessage_deflate import PerMessageDeflate
+from ..protocol.extension import Negotiator
 from ..text import one_line, quoted
 from .backoff import Backoff, retry_after
 from .dial import adopt, connect_tcp, connect_unix, exchange, read_body, start_tls
@@ -190,7 +190,7 @@ class Opening:
     headers: HeaderList
     subprotocols: Sequence[str]
     origin: str | None
-    compression: PerMessageDeflate | None
+    compression: Negotiator | None
     ssl: _ssl.SSLContext | None
     server_hostname: str | None
     proxy: str | bool | None

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..engine.options import COMPRESSION, DEFAULTS, ConnectionOptions
-from ..protocol.permessage_deflate import PerMessageDeflate
+from ..protocol.extension import Negotiator
 
 
 class ConnectOptions(ConnectionOptions, total=False):
@@ -34,7 +34,7 @@ class ConnectOptions(ConnectionOptions, total=False):
     subprotocols: Sequence[str]
     headers: Iterable[tuple[str, str]] | dict[str, str]
     origin: str | None
-    compression: PerMessageDeflate | None
+    compression: Negotiator | None
     ssl: _ssl.SSLContext | None
     server_hostname: str | None
     proxy: str | bool | None

@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 
     from ..handshake.upgrade import Upgrade
     from ..hosts.host import Host, StartResponse
-    from ..protocol.permessage_deflate import PerMessageDeflate
+    from ..protocol.extension import Negotiator
 
     Headers = Iterable[tuple[str, str]] | dict[str, str]
-    Compression = PerMessageDeflate | None
+    Compression = Negotiator | None
 
 logger = logging.getLogger("geventws")
 

@@ -215,7 +215,7 @@ class Connection:
             self._limit = limit
             # what TLS has, and what only the protocol can inflate, is received in `readable`, and split there
             extension = self._protocol.extension
-            if not self._stream.opaque and (extension is None or extension.inflates_alone):
+            if not self._stream.opaque and (extension is None or extension.fast_path):
                 self._poller.set_fast_path(self._stream.channel, limit)
 
     def _check_read_ahead(self) -> None:

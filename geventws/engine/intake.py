@@ -103,5 +103,5 @@ def find_fast_path(protocol: ConnectionProtocol) -> int:
         return 0
     unmasked = FAST_UNMASKED if protocol.client else 0
     extension = protocol.extension
-    deflated = FAST_DEFLATED if extension and extension.inflates_alone else 0
+    deflated = FAST_DEFLATED if extension and extension.fast_path else 0
     return min(size, FAST_SIZE) | unmasked | deflated

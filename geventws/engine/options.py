@@ -11,6 +11,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, TypeVar, cast
 
 from ..frames import NO_LIMIT
+from ..protocol import EXTENSIONS
 from ..protocol.permessage_deflate import PerMessageDeflate
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def check_limits(max_message_size: object, compression: object) -> None:
         raise TypeError(f"max_message_size takes an int, not {max_message_size!r}")
     if not 0 <= max_message_size <= NO_LIMIT:
         raise ValueError(f"max_message_size is a number of bytes from 0 to 2 ** 63 - 1, not {max_message_size}")
-    if not (compression is None or isinstance(compression, PerMessageDeflate)):
+    if not (compression is None or isinstance(compression, EXTENSIONS)):
         raise TypeError(f"compression takes a PerMessageDeflate or None, not {compression!r}")
 
 

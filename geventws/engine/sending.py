@@ -12,7 +12,7 @@ from gevent.event import Event
 from greenlet import getcurrent
 
 from ..exceptions import ConcurrencyError, ConnectionClosed
-from ..frames import BINARY, RSV1, TEXT, encode_header
+from ..frames import BINARY, TEXT, encode_header
 from .connection import Connection
 from .loop.poller import get_thread
 from .loop.turns import UNIT_SIZE, UNITS
@@ -33,9 +33,15 @@ PLAIN_LIMIT = 1536
 Payload: TypeAlias = "bytes | memoryview"
 Message: TypeAlias = "str | bytes | bytearray | memoryview"
 
-_HEADERS = {
-    head: [bytes((head, size)) for size in range(126)] for head in (TEXT, BINARY, TEXT | RSV1, BINARY | RSV1)
-}
+class _Headers(dict[int, list[bytes]]):
+    """The headers of small frames by their first byte, each made when it is first needed."""
+
+    def __missing__(self, head: int) -> list[bytes]:
+        headers = self[head] = [bytes((head, size)) for size in range(126)]
+        return headers
+
+
+_HEADERS = _Headers()
 _TEXT_HEADERS, _BINARY_HEADERS = _HEADERS[TEXT], _HEADERS[BINARY]
 _medium_header = struct.Struct("!BBH").pack
 
@@ -104,8 +110,9 @@ class Sender(Connection):
             if compress is not None or not -1 < self._plain_limit < size <= PLAIN_LIMIT:
                 self._send_message(head, payload, compress)
                 return
-            payload = self._protocol.extension.compress(payload)  # as it reaches the threshold
-            head |= RSV1
+            extension: Any = self._protocol.extension
+            payload = extension.encode(payload)  # as it reaches the threshold
+            head |= extension.header_bits
             size, headers = len(payload), _HEADERS[head]
         header = headers[size] if size < 126 else _medium_header(head, 126, size)
         if self._messages:  # the handler will be back for them with more to send
@@ -164,7 +171,7 @@ class Sender(Connection):
             return
         extension = self._protocol.extension
         if extension is not None and len(payload) > LARGE_TO_COMPRESS and extension.wants(len(payload), compress):
-            head, payload, compress = head | RSV1, self._compress(payload), False
+            head, payload, compress = head | extension.header_bits, self._compress(payload), False
         self._take_turn()
         self._send_frame(*self._protocol.encode_message(head, payload, compress))
 
@@ -172,7 +179,8 @@ class Sender(Connection):
         """Compress a large message in slices, with the loop's turn between them when it is due."""
         compressed = bytearray()
         with self._alone():
-            for part in self._protocol.extension.compress_slowly(payload):
+            extension: Any = self._protocol.extension
+            for part in extension.encode_slowly(payload):
                 compressed += part
                 self._poller.turns.spend(UNITS)
         return memoryview(compressed)

@@ -8,13 +8,15 @@ from __future__ import annotations
 import os
 from binascii import b2a_base64
 from collections.abc import Collection, Iterable, Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from ..http import headers as grammar
 from ..http.headers import HeaderList, has_token
 from ..text import quoted
-from .server import Extension
 from .upgrade import RESERVED, Upgrade, accept_key, check_list, refuse
+
+if TYPE_CHECKING:
+    from ..protocol.extension import Extension, Negotiator
 
 __all__ = ["check_response", "make_key", "request_headers"]
 
@@ -74,7 +76,7 @@ def check_response(
     *,
     key: str,
     subprotocols: Collection[str] = (),
-    extensions: Sequence[Extension] = (),
+    extensions: Sequence[Negotiator] = (),
 ) -> Upgrade:
     """Return what a server's answer agrees on, or raise the error that names the wrong header (RFC 6455 4.1).
 
@@ -102,7 +104,7 @@ def check_response(
     return Upgrade(received, protocol, None, 13, _check_extensions(values, extensions))
 
 
-def _check_extensions(values: dict[str, str], extensions: Sequence[Extension]) -> object | None:
+def _check_extensions(values: dict[str, str], extensions: Sequence[Negotiator]) -> Extension | None:
     """Return what the extension in the answer makes for this connection, or None."""
     try:
         agreed = grammar.parse_extensions(values.get("sec-websocket-extensions", ""))

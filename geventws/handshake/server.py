@@ -8,9 +8,10 @@ message shows text of the peer only through `text.quoted`: it stays one line, of
 
 from __future__ import annotations
 
+import functools
 from binascii import a2b_base64
 from collections.abc import Collection, Iterable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from ..exceptions import HandshakeError
 from ..http import headers as grammar
@@ -20,29 +21,15 @@ from ..text import quoted
 from .origins import SAME_ORIGIN, Environ, Origins, check_origin, read_origin
 from .upgrade import RESERVED, Upgrade, accept_key, check_list, refuse
 
+if TYPE_CHECKING:
+    from ..protocol.extension import Extension, Negotiator
+
 __all__ = [
-    "VERSIONS", "Extension", "accept", "check_answer", "check_further", "check_request", "is_upgrade",
+    "VERSIONS", "accept", "check_answer", "check_further", "check_request", "is_upgrade",
 ]  # fmt: skip
 
 VERSIONS = {"13": 13, "8": 8}  # on the wire they differ only in the name of the Origin header
-BROWSER_OFFERS = {  # parsed once for all; those who read them leave them as they are
-    offer: grammar.parse_extensions(offer)
-    for offer in ("permessage-deflate", "permessage-deflate; client_max_window_bits")
-}
 FIXED = (*RESERVED, "sec-websocket-accept", "sec-websocket-extensions")  # of a 101
-
-
-class Extension(Protocol):
-    """An extension as it is negotiated (RFC 6455 9): by `accept` on a server, by `check` on a client."""
-
-    @property
-    def name(self) -> str: ...
-
-    def accept(self, offers: list[Parameters], /) -> tuple[Parameters, object] | None:
-        """Return the parameters that answer one of the offers and the connection's extension, or None."""
-
-    def check(self, params: Parameters, /) -> object:
-        """Return the connection's extension; raise HandshakeError if the answer does not fit the offer."""
 
 
 def is_upgrade(environ: Environ) -> bool:
@@ -57,7 +44,7 @@ def accept(
     *,
     subprotocols: Collection[str] = (),
     origins: Origins = SAME_ORIGIN,
-    extensions: Sequence[Extension] = (),
+    extensions: Sequence[Negotiator] = (),
 ) -> Upgrade:
     """Return the answer to the opening handshake in `environ`, or raise the error that refuses it.
 
@@ -196,7 +183,7 @@ def _choose_subprotocol(header: str | None, subprotocols: Collection[str]) -> st
     return None
 
 
-def _choose_extension(header: str | None, extensions: Sequence[Extension]) -> tuple[str | None, object]:
+def _choose_extension(header: str | None, extensions: Sequence[Negotiator]) -> tuple[str | None, Extension | None]:
     """Return the answer to an extensions header and what the extension made (RFC 6455 9.1).
 
     A header that does not parse counts as none: what it asks for is optional, a connection is not.
@@ -204,7 +191,7 @@ def _choose_extension(header: str | None, extensions: Sequence[Extension]) -> tu
     if header is None or not extensions:
         return None, None
     try:
-        offered = BROWSER_OFFERS.get(header) or grammar.parse_extensions(header)
+        offered = parse_offers(header)
     except ValueError:
         return None, None
     for extension in extensions:
@@ -213,6 +200,12 @@ def _choose_extension(header: str | None, extensions: Sequence[Extension]) -> tu
         if agreed is not None:
             return grammar.build_extensions([(extension.name, agreed[0])]), agreed[1]
     return None, None
+
+
+@functools.lru_cache(maxsize=16)
+def parse_offers(header: str) -> list[tuple[str, Parameters]]:
+    """Return the extensions that a client offers, which nearly all say in the same words; nobody may change it."""
+    return grammar.parse_extensions(header)
 
 
 def _show(environ: Environ, name: str) -> str:

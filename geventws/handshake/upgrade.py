@@ -8,10 +8,13 @@ from __future__ import annotations
 from binascii import b2a_base64
 from collections.abc import Collection
 from hashlib import sha1
-from typing import NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from ..exceptions import HandshakeError
 from ..http.headers import HeaderList
+
+if TYPE_CHECKING:
+    from ..protocol.extension import Extension
 
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 """What makes a key's answer one that only a WebSocket server gives (RFC 6455 1.3)."""
@@ -35,7 +38,7 @@ class Upgrade(NamedTuple):
     protocol: str | None
     origin: str | None
     version: int
-    extension: object | None
+    extension: Extension | None
 
 
 def accept_key(key: str) -> str:

@@ -3,5 +3,10 @@
 from __future__ import annotations
 
 from .connection import WebSocketProtocol
+from .extension import Negotiator
+from .permessage_deflate import PerMessageDeflate
 
-__all__ = ["WebSocketProtocol"]
+__all__ = ["EXTENSIONS", "WebSocketProtocol"]
+
+EXTENSIONS: tuple[type[Negotiator], ...] = (PerMessageDeflate,)
+"""The kinds of extension that there are, each of which may be given as `compression`: see extension.py."""

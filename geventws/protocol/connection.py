@@ -28,7 +28,6 @@ from ..frames import (
     MAX_CONTROL_PAYLOAD,
     NO_LIMIT,
     OPCODE,
-    RSV1,
     Opcode,
     breach,
     encode_close,
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from .._core.pure import RawFrame
+    from .extension import Data, Extension
 
 __all__ = ["WebSocketProtocol"]
 
@@ -70,7 +70,7 @@ class WebSocketProtocol(ClosingHandshake):
         *,
         client: bool = False,
         max_message_size: int = 1 << 20,
-        extension: Any = None,
+        extension: Extension | None = None,
         decode_text: bool = True,
         streaming: bool = False,
     ) -> None:
@@ -102,7 +102,7 @@ class WebSocketProtocol(ClosingHandshake):
     def measure(self) -> int:
         """Return the bytes of what is no message yet, and of what is to be sent."""
         coming = self._assembler.measure() + (self._frame.measure() if self._frame else 0)
-        coming += self.extension.measure() if self.extension else 0
+        coming += 0 if self.extension is None else self.extension.measure()
         return coming + len(self._kept) + sum(map(len, self.output)) + MAX_CONTROL * len(self.controls)
 
     # Receiving
@@ -188,8 +188,8 @@ class WebSocketProtocol(ClosingHandshake):
         limit = NO_LIMIT if self.streaming else self.max_message_size
         reserved = 0
         if self.extension is not None:
-            reserved = RSV1
-            limit = min(limit + (limit >> 3) + 64, NO_LIMIT)  # deflate makes nine bits of eight at the worst
+            reserved = self.extension.header_bits
+            limit = min(self.extension.longest(limit), NO_LIMIT)
         # RFC 6455 5.1: "The server MUST close the connection upon receiving a frame that is not masked. [...] A client
         # MUST close a connection if it detects a masked frame."
         status, consumed, frames, following = scan(data, limit, reserved, not self.client)
@@ -328,7 +328,7 @@ class WebSocketProtocol(ClosingHandshake):
             raise ValueError(f"the payload of a control frame is at most {MAX_CONTROL_PAYLOAD} bytes")
         return b"".join(self.encode(FIN | opcode, payload))
 
-    def encode(self, head: int, payload: bytes | memoryview) -> tuple[bytes, bytes | memoryview]:
+    def encode(self, head: int, payload: Data) -> tuple[bytes, Data]:
         """Return a frame as header and payload, masked where this side is the client (RFC 6455 5.3)."""
         if not self.client:
             return encode_header(head, len(payload)), payload
@@ -336,36 +336,37 @@ class WebSocketProtocol(ClosingHandshake):
         return encode_header(head, len(payload), mask_key), mask(payload, mask_key)
 
     def encode_message(
-        self, head: int, payload: bytes | memoryview, compress: bool | None
-    ) -> tuple[bytes, bytes | memoryview]:
+        self, head: int, payload: Data, compress: bool | None
+    ) -> tuple[bytes, Data]:
         """Return a whole message as header and payload.
 
         `compress` is whether to compress it where that was negotiated; None leaves it to the extension's threshold.
         """
         extension = self.extension
         if extension is not None and extension.wants(len(payload), compress):
-            head |= RSV1
-            payload = extension.compress(payload)
+            head |= extension.header_bits
+            payload = extension.encode(payload)
         return self.encode(head, payload)
 
-    def encode_parts(self, parts: Iterable[Any], compress: bool | None) -> Iterator[tuple[bytes, bytes | memoryview]]:
+    def encode_parts(self, parts: Iterable[Any], compress: bool | None) -> Iterator[tuple[bytes, Data]]:
         """Yield one message as frames, a fragment for each of its parts and an empty last one (RFC 6455 5.4).
 
         Raises:
             TypeError: a part is neither str nor bytes-like, or text follows binary.
         """
         opcode: Opcode | None = None
-        deflate = self.extension if compress is not False else None
+        extension = self.extension if compress is not False else None
+        bits = extension.header_bits if extension else 0
         for part in parts:
             kind = Opcode.TEXT if isinstance(part, str) else Opcode.BINARY
             if kind is not (opcode or kind):
                 raise TypeError("the parts of a message are all text, or all binary")
             payload = _encode_part(part)
-            head = Opcode.CONTINUATION if opcode else kind | RSV1 if deflate else kind
-            yield self.encode(head, deflate.compress_part(payload, False) if deflate else payload)
+            head = Opcode.CONTINUATION if opcode else kind | bits
+            yield self.encode(head, extension.encode_part(payload, False) if extension else payload)
             opcode = kind
         if opcode is not None:
-            yield self.encode(FIN | Opcode.CONTINUATION, deflate.compress_part(b"", True) if deflate else b"")
+            yield self.encode(FIN | Opcode.CONTINUATION, extension.encode_part(b"", True) if extension else b"")
 
     def _note_control(self, opcode: int, payload: bytes) -> None:
         self.controls = self.controls or []

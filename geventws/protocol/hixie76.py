@@ -12,13 +12,16 @@ messages and, in draft 76, a closing handshake; no binary messages, no pings, no
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..exceptions import PayloadTooBig, ProtocolError
 from ..frames import CONTROL, CloseCode
 from .closing import ClosingHandshake, Ending, Phase
 from .memory import begin_work, decode, deliver, has_room, is_full, is_tired
 from .messages import END_OF_BINARY, END_OF_TEXT
+
+if TYPE_CHECKING:
+    from .extension import Data
 
 __all__ = ["HixieProtocol"]
 
@@ -216,12 +219,12 @@ class HixieProtocol(ClosingHandshake):
         raise ValueError("drafts 75 and 76 have no control frames")
 
     def encode_message(
-        self, head: int, payload: bytes | memoryview, compress: bool | None
-    ) -> tuple[bytes, bytes | memoryview]:
+        self, head: int, payload: Data, compress: bool | None
+    ) -> tuple[bytes, Data]:
         """Return a whole message as header and payload. Raises as `encode` does."""
         return self.encode(head, payload)
 
-    def encode(self, head: int, payload: bytes | memoryview) -> tuple[bytes, bytes]:
+    def encode(self, head: int, payload: Data) -> tuple[bytes, bytes]:
         """Return a text frame as header and payload.
 
         Raises:
@@ -242,7 +245,7 @@ class HixieProtocol(ClosingHandshake):
             yield b"", b"\xff"
 
 
-def _check_text(payload: bytes | memoryview) -> bytes:
+def _check_text(payload: Data) -> bytes:
     text = bytes(payload)
     if b"\xff" in text:
         raise ValueError("drafts 75 and 76 carry text only, and UTF-8 has no byte FF")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ..exceptions import ProtocolError
     from .closing import State
+    from .extension import Data, Extension
 
-Frame = tuple[bytes, "bytes | memoryview"]
-"""A frame as its header and its payload."""
+Frame: TypeAlias = "tuple[bytes, Any]"
+"""A frame as its header and its payload, which is bytes-like."""
 
 
 class ConnectionProtocol(Protocol):
@@ -42,7 +43,7 @@ class ConnectionProtocol(Protocol):
         """Whether this side is the client."""
 
     @property
-    def extension(self) -> Any:
+    def extension(self) -> Extension | None:
         """The negotiated extension, or None."""
 
     @property
@@ -111,10 +112,10 @@ class ConnectionProtocol(Protocol):
 
     # Sending
 
-    def encode(self, head: int, payload: bytes | memoryview) -> Frame:
+    def encode(self, head: int, payload: Data) -> Frame:
         """Return a frame."""
 
-    def encode_message(self, head: int, payload: bytes | memoryview, compress: bool | None) -> Frame:
+    def encode_message(self, head: int, payload: Data, compress: bool | None) -> Frame:
         """Return a whole message."""
 
     def encode_parts(self, parts: Iterable[Any], compress: bool | None) -> Iterator[Frame]:

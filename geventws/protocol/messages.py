@@ -23,13 +23,15 @@ from .memory import PIECE, PIECE_WORK, Inbound, Source, copy, decode, deliver, h
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from .extension import Extension
+
 _text_decoder = codecs.getincrementaldecoder("utf-8")
 
 
 class Recipient(Inbound, Protocol):
     """The protocol for which messages are put together; the attributes are those of `WebSocketProtocol`."""
 
-    extension: Any
+    extension: Extension | None
     decode_text: bool
 
 
@@ -120,7 +122,7 @@ class Assembler:
         if self._head & RESERVED:
             assert to.extension is not None and self._body is not None
             part = memoryview(bytes(part)) if is_bounded(to) else part  # what waits may not lie in somebody's buffer
-            self._pieces = to.extension.inflate(part, self._final, to.max_message_size - self._body.tell())
+            self._pieces = to.extension.decode(part, self._final, to.max_message_size - self._body.tell())
         else:
             self._add_piece(to, part)
         self.whole = True

@@ -3,6 +3,8 @@
     PerMessageDeflate   what a route or a client wants, immutable: negotiates, shared by all its connections
     Deflate             what one connection agreed on: compresses and inflates its messages
 
+They are a `Negotiator` and an `Extension` of extension.py.
+
 The default keeps no context from one message to the next, in either direction. So compressors are shared:
 each is flushed with Z_FULL_FLUSH, which makes it forget, and goes back to a pool of the process. An inflater
 lives for one message. An idle connection holds neither. Where context is kept, both are made at the first
@@ -24,17 +26,17 @@ from __future__ import annotations
 import zlib
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from .._core import deflate
 from ..exceptions import HandshakeError, InvalidData, PayloadTooBig
+from ..frames import RSV1
 from ..http.headers import Parameters
 from .compressors import LARGE, SMALL, Compressors, get_compressors
+from .extension import Data
 
 if TYPE_CHECKING:
     from zlib import _Compress, _Decompress
-
-Data: TypeAlias = "bytes | bytearray | memoryview"
 
 # RFC 7692 7.1.2: decimal, no leading zeros; a table leaves no other spelling.
 _WINDOW_BITS = {str(bits): bits for bits in range(8, 16)}
@@ -207,12 +209,14 @@ class Deflate:
 
     Attributes:
         threshold: bytes; messages below it are better sent as they are.
-        inflates_alone: whether each message is inflated by itself.
+        fast_path: whether each message is inflated by itself, which the C core does.
     """
+
+    header_bits = RSV1  # RFC 7692 6: "This document allocates the RSV1 bit of the WebSocket header for PMCEs"
 
     __slots__ = (
         "threshold",
-        "inflates_alone",
+        "fast_path",
         "_small",
         "_compressors",
         "_compressor",
@@ -229,7 +233,7 @@ class Deflate:
         inflate_forgets: bool,
     ) -> None:
         self.threshold = threshold
-        self.inflates_alone = inflate_forgets
+        self.fast_path = inflate_forgets
         self._small = small  # for messages that fill no large table
         self._compressors = compressors
         self._compressor: _Compress | None = None
@@ -246,11 +250,15 @@ class Deflate:
         """Tell whether to compress a message of so many bytes; `compress` is what its sender wants, or None."""
         return size >= self.threshold if compress is None else compress
 
+    def longest(self, size: int) -> int:
+        """Return the most bytes that may stand for a message: deflate makes nine bits of eight at the worst."""
+        return size + (size >> 3) + 64
+
     def measure(self) -> int:
         """Return the bytes that the inflater of a message takes, while that is coming."""
         return 0 if self._inflater is None else (1 << self._inflate_window) + _INFLATER
 
-    def compress(self, payload: Data) -> bytes | bytearray:
+    def encode(self, payload: Data) -> bytes | bytearray:
         """Compress one whole message (RFC 7692 7.2.1)."""
         compressors, size = self._small, len(payload)
         if size <= compressors.most and (small := deflate(payload, compressors.reach)):
@@ -259,19 +267,19 @@ class Deflate:
             return _EMPTY
         if size > LARGE:  # what comes of it is not held twice, as zlib and `+` would
             compressed = bytearray()
-            for part in self.compress_slowly(payload):
+            for part in self.encode_slowly(payload):
                 compressed += part
             return compressed
         if size > SMALL:
             compressors = self._compressors
         if not compressors.forgets:
-            return self.compress_part(payload, True)
+            return self.encode_part(payload, True)
         compressor = compressors.take()
         whole = _deflate(compressor, payload, zlib.Z_FULL_FLUSH)
         compressors.give(compressor)
         return whole
 
-    def compress_slowly(self, payload: Data) -> Iterator[bytes]:
+    def encode_slowly(self, payload: Data) -> Iterator[bytes]:
         """Yield what stands for a whole message in parts, so that others may have their turn between them.
 
         Until the last was taken, nothing else may be compressed. One that is given up before has changed nothing.
@@ -286,7 +294,7 @@ class Deflate:
         else:
             self._compressor = compressor
 
-    def compress_part(self, payload: Data, final: bool) -> bytes | bytearray:
+    def encode_part(self, payload: Data, final: bool) -> bytes | bytearray:
         """Compress the next part of a message, so that the peer can inflate all of it at once.
 
         Args:
@@ -309,8 +317,10 @@ class Deflate:
             self._compressor = compressor
         return compressed or _EMPTY  # a second flush in a row may give nothing
 
-    def decompress(self, data: Data, final: bool, limit: int) -> bytes:
-        """Inflate the next part of a message (RFC 7692 7.2.2).
+    def decode(self, data: Data, final: bool, limit: int) -> Iterator[bytes]:
+        """Inflate the next part of a message, in pieces of at most 32 KiB, all of which must be taken.
+
+        RFC 7692 7.2.2: "Append 4 octets of 0x00 0x00 0xff 0xff to the tail end of the payload of the message."
 
         Args:
             data: the part, cut anywhere.
@@ -321,10 +331,6 @@ class Deflate:
             InvalidData: the data is not deflate, or ends within a block.
             PayloadTooBig: more than `limit` would come out.
         """
-        return b"".join(self.inflate(data, final, limit))
-
-    def inflate(self, data: Data, final: bool, limit: int) -> Iterator[bytes]:
-        """Do the same as `decompress`, in pieces of at most 32 KiB, all of which must be taken."""
         if not data and self._inflater is None:
             return
         left = limit if limit > 0 else 0  # zlib takes a length of 0 for none
@@ -347,10 +353,10 @@ class Deflate:
         There, the four bytes of a flush stand for nothing. Within a block they may stand for anything; they may even
         end it, but not without standing for something first.
         """
-        self._inflater = None if self.inflates_alone else inflater
+        self._inflater = None if self.fast_path else inflater
         try:
             whole = not inflater.decompress(_FLUSHED, 1)
-            last = inflater if self.inflates_alone else inflater.copy()  # which goes on with the next message
+            last = inflater if self.fast_path else inflater.copy()  # which goes on with the next message
             whole = whole and not last.decompress(_FINAL_BLOCK, 1) and last.eof and not last.unused_data
         except zlib.error:
             whole = False

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from ..frames import FIN, RSV1, Opcode, encode_header
+from ..frames import FIN, Opcode, encode_header
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
+
+    from .extension import Extension
 
 __all__ = ["PreparedMessage"]
 
@@ -50,7 +52,7 @@ class PreparedMessage:
     def __repr__(self) -> str:
         return f"<PreparedMessage {self.opcode.name} of {len(self.payload)} bytes>"
 
-    def encode(self, extension: Any) -> bytes:
+    def encode(self, extension: Extension | None) -> bytes:
         """Return the frame that a server sends, made at the first call.
 
         Args:
@@ -60,7 +62,7 @@ class PreparedMessage:
             return self._frames.get(None) or self._make(None, FIN | self.opcode, self.payload)
         key = extension.sharing
         frame = self._frames.get(key)
-        return frame or self._make(key, FIN | RSV1 | self.opcode, extension.compress(self.payload))
+        return frame or self._make(key, FIN | extension.header_bits | self.opcode, extension.encode(self.payload))
 
     def _make(self, key: Hashable, head: int, payload: bytes | bytearray) -> bytes:
         frame = self._frames[key] = encode_header(head, len(payload)) + payload

@@ -139,7 +139,7 @@ def test_compression(handle):
         wsock.send("hello" * 3)
         wsock.send("hello" * 3, do_compress=False)
 
-    compressed = PerMessageDeflate().accept([[]])[1].compress(b"hello" * 3)
+    compressed = PerMessageDeflate().accept([[]])[1].encode(b"hello" * 3)
     fragments = frame(1, compressed[:3], fin=False, rsv=4) + frame(0, compressed[3:])
     client = handle(send, fragments, DEFLATE)
     first, second = client.read_frame(), client.read_frame()

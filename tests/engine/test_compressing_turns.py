@@ -31,14 +31,14 @@ def no_time(monkeypatch):
 def slices(monkeypatch):
     """What was compressed slowly, in parts."""
     parts = []
-    compress_slowly = Deflate.compress_slowly
+    encode_slowly = Deflate.encode_slowly
 
     def counting(self, payload):
-        for part in compress_slowly(self, payload):
+        for part in encode_slowly(self, payload):
             parts.append(len(part))
             yield part
 
-    monkeypatch.setattr(Deflate, "compress_slowly", counting)
+    monkeypatch.setattr(Deflate, "encode_slowly", counting)
     return parts
 
 

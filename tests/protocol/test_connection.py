@@ -281,7 +281,7 @@ def test_the_size_of_what_inflates_is_not_known() -> None:
     assert accepted is not None
     deflate = accepted[1]
     protocol = WebSocketProtocol(max_message_size=77, extension=deflate)
-    feed(protocol, frame(BINARY, deflate.compress(bytes(78)), rsv=RSV1))
+    feed(protocol, frame(BINARY, deflate.encode(bytes(78)), rsv=RSV1))
     assert isinstance(protocol.failure, PayloadTooBig)
     assert (protocol.failure.size, protocol.failure.limit) == (None, 77)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from kit.core.deflates import KEEP, LIMIT, pair
+from kit.core.deflates import KEEP, LIMIT, inflate, pair
 
 from geventws.frames import FrameParser, Opcode
 from geventws.protocol.connection import WebSocketProtocol
@@ -40,7 +40,7 @@ def test_it_is_made_once_for_all_that_compress_alike() -> None:
     assert prepared.encode(other) is plain is prepared.encode(None)
     for compressed in (frame, prepared.encode(narrow)):
         (parsed,) = FrameParser(masked_in=False, reserved_bits=0x40).feed(compressed)
-        assert parsed.rsv1 and pair(PerMessageDeflate())[1].decompress(parsed.payload, True, LIMIT) == TEXT.encode()
+        assert parsed.rsv1 and inflate(pair(PerMessageDeflate())[1], parsed.payload, True, LIMIT) == TEXT.encode()
 
 
 def test_what_keeps_context_shares_nothing() -> None:

@@ -12,7 +12,7 @@ import geventws
 from ...endpoints import legacy
 from ...engine.options import Timing
 from ...exceptions import PayloadTooBig, ProtocolError
-from ...frames import FIN, RSV1, CloseCode, Opcode, encode_close, parse_close
+from ...frames import FIN, CloseCode, Opcode, encode_close, parse_close
 from ...handshake.origins import Environ, read_origin
 from ...http.headers import Parameters, parse_extensions
 from ...protocol.connection import WebSocketProtocol
@@ -248,9 +248,10 @@ class RFC6455WebSocket(WebSocket):
         head = FIN if final else 0
         deflate = self._protocol.extension
         if not continuation:
-            head |= (Opcode.TEXT if isinstance(message, str) else Opcode.BINARY) | (RSV1 if deflate else 0)
+            head |= Opcode.TEXT if isinstance(message, str) else Opcode.BINARY
+            head |= 0 if deflate is None else deflate.header_bits
         if deflate is not None:
-            payload = deflate.compress_part(payload, final)
+            payload = bytes(deflate.encode_part(payload, final))
         self._unfinished = not final
         self._send_frame(*self._protocol.encode(head, payload))
 

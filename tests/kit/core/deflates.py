@@ -42,6 +42,11 @@ def inflater(keep: bool = False) -> Deflate:
     return accepted[1]
 
 
+def inflate(end: Deflate, data: bytes | memoryview, final: bool, limit: int) -> bytes:
+    """Return what the next part of a message inflates to."""
+    return b"".join(end.decode(data, final, limit))
+
+
 def raw(data: bytes, level: int = 9) -> bytes:
     """Return the data as one message by zlib itself."""
     compressor = zlib.compressobj(level, zlib.DEFLATED, -15)

@@ -1,0 +1,97 @@
+"""The one interface of an extension (RFC 6455 section 9): how it is negotiated, and what it does to messages. No I/O.
+
+    Negotiator      what one side wants: offers, accepts and checks; immutable, shared by all its connections
+    Extension       what the two sides of one connection agreed on: encodes and decodes its messages
+
+A new extension is one file that implements both, and a line in `geventws.protocol.EXTENSIONS`. Nothing else knows what
+an extension does: the handshake negotiates through the one, and the protocol and the engine go through the other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator
+
+    from ..http.headers import Parameters
+
+Data: TypeAlias = "bytes | bytearray | memoryview"
+
+
+class Negotiator(Protocol):
+    """An extension as one side wants it (RFC 6455 9.1)."""
+
+    @property
+    def name(self) -> str:
+        """The name that stands for it in Sec-WebSocket-Extensions, in lower case."""
+
+    def accept(self, offers: list[Parameters], /) -> tuple[Parameters, Extension] | None:
+        """Server: return the parameters that answer one of a client's offers, and what was agreed; None declines."""
+
+    def offer(self) -> Parameters:
+        """Client: return the parameters of the one offer to make."""
+
+    def check(self, parameters: Parameters, /) -> Extension:
+        """Client: return what was agreed, by the server's answer; HandshakeError where that fits no offer."""
+
+
+class Extension(Protocol):
+    """An extension as it was agreed on for one connection.
+
+    Each direction is for one caller at a time; the two are independent.
+    """
+
+    @property
+    def header_bits(self) -> int:
+        """Those of RSV1, RSV2 and RSV3 that it sets in the first frame of a message that it has encoded."""
+
+    @property
+    def threshold(self) -> int:
+        """Bytes of a message below which it is sent as it is, where its sender does not say."""
+
+    @property
+    def fast_path(self) -> bool:
+        """Whether the C core decodes its messages by itself, which knows deflate alone, without a context."""
+
+    @property
+    def sharing(self) -> Hashable:
+        """What decides what becomes of a message: equal for all that encode it alike; None where earlier ones do."""
+
+    def measure(self) -> int:
+        """Return the bytes that it holds of a message that is coming."""
+
+    def longest(self, size: int) -> int:
+        """Return the most bytes that may stand for a message of `size` bytes."""
+
+    # Sending
+
+    def wants(self, size: int, compress: bool | None) -> bool:
+        """Tell whether to encode a message of so many bytes; `compress` is what its sender wants, or None."""
+
+    def encode(self, payload: Data) -> bytes | bytearray:
+        """Return what stands for a whole message."""
+
+    def encode_slowly(self, payload: Data) -> Iterator[bytes]:
+        """Yield the same in parts, each of which takes a bounded time.
+
+        Until the last was taken, nothing else may be encoded. One that is given up before has changed nothing.
+        """
+
+    def encode_part(self, payload: Data, final: bool) -> bytes | bytearray:
+        """Return the payload of the frame for the next part of a message; `final`: the message ends with it."""
+
+    # Receiving
+
+    def decode(self, data: Data, final: bool, limit: int) -> Iterator[bytes]:
+        """Yield what the next part of a message stands for, in pieces of a bounded size, all of which must be taken.
+
+        Args:
+            data: the part, cut anywhere.
+            final: whether the message ends with it.
+            limit: bytes; how much may come out of it. The caller counts what came out of earlier parts.
+
+        Raises:
+            InvalidData: it stands for nothing.
+            PayloadTooBig: more than `limit` would come out.
+        """
