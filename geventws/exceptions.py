@@ -60,7 +60,7 @@ class ProtocolError(WebSocketError, ValueError):
         option: the name of the option of ours that decides whether it is one, or None.
     """
 
-    close_code = 1002
+    close_code: int = 1002
     option: str | None = None
 
     def __init__(self, message: str, close_code: int | None = None) -> None:
@@ -94,7 +94,7 @@ class PayloadTooBig(ProtocolError):
     """
 
     close_code = 1009
-    option = "max_message_size"
+    option: str = "max_message_size"
 
     def __init__(
         self, message: str, close_code: int | None = None, *, limit: int | None = None, size: int | None = None
@@ -132,7 +132,7 @@ class HandshakeError(WebSocketError):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.headers = headers or []
+        self.headers: list[tuple[str, str]] = headers or []
         self.option = option
 
 

@@ -30,7 +30,7 @@ TREE = {
     "engine.loop": ["forks", "logs", "watchers", "system", "turns", "interest", "poller", "deadlines", "greenlets"],
     "hosts": ["sockets", "host", "pywsgi", "gunicorn", "own", "unknown", "pywsgi_bodies", "servers"],
     "endpoints": ["legacy", "endpoint", "decorator", "callbacks", "middleware"],
-    "server": ["draining", "http_stream", "http_body", "given", "http_connection", "termination", "server"],
+    "server": ["draining", "http_stream", "http_body", "given", "heads", "http_connection", "termination", "server"],
     "client": ["options", "backoff", "websocket", "dial", "proxies", "opening"],
     "cli": ["terminal", "versions", "workers", "main"],
     "compat": ["_controls", "engineio", "wsocket", "cyclone", "geventwebsocket", "eventlet", "pulsar", "pulsar04"],

@@ -34,7 +34,7 @@ class Backoff:
         self._maximum = maximum
         self._factor = factor
         self._bound = initial
-        self.failures = 0  # in a row
+        self.failures: int = 0  # in a row
 
     def next_delay(self, at_least: float = 0.0) -> float:
         """Count a failure, and return the seconds to wait: what is drawn, behind `at_least`.

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = ["connect", "reconnect"]
 
-logger = logging.getLogger("geventws")
+logger: logging.Logger = logging.getLogger("geventws")
 
 REDIRECTS = (301, 302, 303, 307, 308)
 TRANSIENT = (408, 425, 429)  # besides 500 and up

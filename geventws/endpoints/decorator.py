@@ -34,7 +34,7 @@ else:
 
 __all__ = ["WebSocketWSGI"]
 
-logger = logging.getLogger("geventws")
+logger: logging.Logger = logging.getLogger("geventws")
 
 PEER_GONE = (errno.EPIPE, errno.ECONNRESET, errno.ESHUTDOWN)
 

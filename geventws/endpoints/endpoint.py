@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     Headers = Iterable[tuple[str, str]] | dict[str, str]
     Compression = Negotiator | None
 
-logger = logging.getLogger("geventws")
+logger: logging.Logger = logging.getLogger("geventws")
 
 _share_timing = functools.lru_cache(maxsize=64)(make_timing)  # one for all connections of an endpoint
 

@@ -133,7 +133,7 @@ class Rest:
 
     def __init__(self, first: bytes, others: Generator[bytes]) -> None:
         self._parts = itertools.chain([first], others)
-        self.close = others.close
+        self.close: Callable[[], None] = others.close
 
     def __iter__(self) -> Iterator[bytes]:
         """Iterate over all parts."""
@@ -202,9 +202,9 @@ class RequestWebSocket:
     def __init__(self, environ: Environ, upgrade: Upgrade, connect: Callable[[], WebSocket]) -> None:
         self.environ = environ
         self.path: str = environ.get("PATH_INFO", "")
-        self.origin = upgrade.origin
-        self.protocol = upgrade.protocol
-        self.version = upgrade.version
+        self.origin: str | None = upgrade.origin
+        self.protocol: str | None = upgrade.protocol
+        self.version: int = upgrade.version
         self._connect = connect
         self._ws: WebSocket | None = None
         self._lock = BoundedSemaphore(1)

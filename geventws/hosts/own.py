@@ -8,6 +8,8 @@ from .host import EMPTY_INPUT, Host, read_target
 from .pywsgi import pack_environ, send_answer, switch_protocols
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..handshake.origins import Environ
     from .host import Headers, Packed, StartResponse
 
@@ -28,7 +30,7 @@ class OwnHost(Host):
     def __init__(self, environ: Environ, handler: Any) -> None:
         self._environ = environ
         self._handler = handler
-        self.on_drain = handler.on_drain
+        self.on_drain: Callable[[Callable[[int], object]], object] | None = handler.on_drain
 
     @staticmethod
     def recognises(thing: Any) -> bool:

@@ -112,13 +112,13 @@ class Body:
     """
 
     def __init__(self, response: Response) -> None:
-        self.data = bytearray()
+        self.data: bytearray = bytearray()
         self._chunked = _is_chunked(response)
         self._size = _body_size(response)
         self._taken = 0  # with what is around the chunks
         self._line = bytearray()  # a part of the line in front of a chunk
         self._left = 0  # bytes of the chunk that are to come
-        self.ended = self._size == 0
+        self.ended: bool = self._size == 0
 
     def feed(self, data: bytes) -> None:
         """Take what has come; behind the end it is nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .http_connection import RequestHandler
 from .server import WebSocketServer
 
-__all__ = ["WebSocketServer"]
+__all__ = ["RequestHandler", "WebSocketServer"]

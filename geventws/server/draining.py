@@ -68,8 +68,9 @@ class Drain:
     """
 
     def __init__(self, connections: Collection[Connection], code: int, timeout: float) -> None:
-        self.over = Event()
-        self.told = self.aborted = 0
+        self.over: Event = Event()
+        self.told: int = 0
+        self.aborted: int = 0
         self._connections = connections
         self._code = code
         self._begin = time.monotonic()

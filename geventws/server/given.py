@@ -41,7 +41,7 @@ class Server(Protocol):
         """Count a connection no more."""
 
 
-class GivenSocket(Detached):
+class GivenSocket:
     """The socket of a connection that outlives its request, and what the server knows of that connection.
 
     Args:
@@ -50,18 +50,24 @@ class GivenSocket(Detached):
         on_drain: tells the connection that the server stops, with a close code; None for one that nobody tells.
     """
 
-    __slots__ = ("_on_drain", "_server")
+    __slots__ = ("_on_drain", "_server", "_sock", "_sslobj")
 
-    greenlet = None  # none has it for itself
-    lasting = True
+    greenlet: Any = None  # none has it for itself
+    lasting: bool = True
 
     def __init__(self, detached: Detached, server: Server, on_drain: Callable[[int], object] | None) -> None:
-        super().__init__(detached._sock, detached._sslobj)
-        self._server = server
-        self._on_drain = on_drain
+        self._sock = detached._sock  # the C library's
+        self._sslobj = detached._sslobj  # OpenSSL's, which needs that very socket
+        self._server = server  # which counts this until the socket is closed
+        self._on_drain = on_drain  # until the socket is closed
         server.count(self)
         if server.draining:
             gevent.get_hub().loop.run_callback(self.drain, server.close_code)  # when it is open
+
+    def fileno(self) -> int:
+        """Return the descriptor, -1 once it is closed."""
+        descriptor: int = self._sock.fileno()
+        return descriptor
 
     def drain(self, code: int, patient: bool = False) -> None:
         """End the connection politely. Does not block."""
@@ -75,6 +81,6 @@ class GivenSocket(Detached):
 
     def close(self) -> None:
         """Close the socket. Idempotent."""
-        super().close()
+        self._sock.close()
         self._on_drain = None  # which has a hold of the connection, and so of this
         self._server.forget(self)

@@ -75,7 +75,7 @@ class EmptyBody:
 
     def __init__(self, stream: HTTPStream | None) -> None:
         self._stream = stream
-        self.switched = False  # the answer was a 101
+        self.switched: bool = False  # the answer was a 101
 
     def __getattr__(self, name: str) -> Any:
         stream = None if name.startswith("__") else self._stream
@@ -148,10 +148,10 @@ class RequestBody:
         self._limits = limits
         self._seconds = limits.body_timeout  # that we are still going to wait
         self._credit = 1 / limits.min_body_rate  # seconds for a byte
-        self.awaited = awaited
+        self.awaited: bool = awaited
         self.error: BodyError | None = None
-        self.replaced = False
-        self.unasked = False
+        self.replaced: bool = False
+        self.unasked: bool = False
 
     @property
     def whole(self) -> bool:

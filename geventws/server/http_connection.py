@@ -11,7 +11,6 @@ application took the socket, nothing of the request but its environ stays in mem
 from __future__ import annotations
 
 import errno
-import io
 import ssl
 import time
 from collections.abc import Callable, Iterable
@@ -20,7 +19,6 @@ from http.client import HTTPException
 from socket import SHUT_RDWR
 from types import MethodType
 from typing import Any
-from urllib.parse import unquote
 
 import gevent
 from gevent.pywsgi import WSGIHandler
@@ -30,7 +28,8 @@ from ..hosts.sockets import PEER_CERTIFICATE, Detached, detach_socket
 from ..http import request as http_head
 from ..text import between_quotes, one_line, quoted
 from .given import GivenSocket, Server
-from .http_body import NO_BODY, BodyError, EmptyBody, RequestBody
+from .heads import add_input, receive_head
+from .http_body import NO_BODY, BodyError
 from .http_stream import HeadError, HTTPStream, RawSocket
 
 _BODY_FAILED = [("Content-Type", "text/plain"), ("Connection", "close"), ("Content-Length", "0")]  # as pywsgi's 400
@@ -41,6 +40,9 @@ _PYWSGI_NAMES = (
     "response_length response_use_chunked connection_upgraded provided_date provided_content_length"
 )
 
+_OWN_NAMES = ("_on_drain", "_switching", "_taken", "greenlet", "idle", "plain_environ", "stream", "surplus")
+"""Our own attributes. With them a handler's dict would have more keys than instances share, and take 1 KB."""
+
 
 def share_keys(kind: type[RequestHandler]) -> None:
     """Have the instances of a class share the keys of their dicts, which takes one that had them before all others."""
@@ -49,13 +51,7 @@ def share_keys(kind: type[RequestHandler]) -> None:
         setattr(first, name, None)
 
 
-class _Slots:
-    """The attributes of our own. With them a handler's dict would have more keys than instances share, and 1 KB."""
-
-    __slots__ = ("_idle", "_on_drain", "_plain_environ", "_switching", "_taken", "greenlet", "stream", "surplus")
-
-
-class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
+class RequestHandler(WSGIHandler):  # type: ignore[misc]
     """Handles the requests of one connection, one after the other.
 
     For a request with an Upgrade field, `environ["geventws.upgrade"]` is this object: an application calls `take` for
@@ -63,30 +59,57 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
     keep each other alive otherwise, until the garbage collector finds them.
 
     Attributes:
+        stream: where the connection is received from, and sent to.
         surplus: the connection was accepted over the limit, and is to be refused.
         greenlet: the one that runs `handle`.
+        idle: no request is under way: nothing is lost when the connection is cut off.
+        plain_environ: the environ of a plain head, until the request has it.
     """
 
+    __slots__ = _OWN_NAMES
+
+    # pywsgi's attributes
     server: Server
+    client_address: Any
+    requestline: Any
+    command: Any
+    path: Any
+    request_version: Any
+    headers: Any
+    rfile: Any
+    content_length: Any
+    close_connection: bool
     environ: Any
-    logs_without_environ = True  # see hosts/pywsgi.py
     wsgi_input: Any
-    provided_content_length: Any  # what is left of it, while an answer is written
+    application: Any
     status: Any
     _orig_status: Any
-    ignored_socket_errors = (*WSGIHandler.ignored_socket_errors, errno.ESHUTDOWN, errno.ENOTCONN, errno.ECONNABORTED)
+    code: Any
+    provided_content_length: Any  # what is left of it, while an answer is written
+    response_headers: list[tuple[bytes, bytes]]
+    response_length: int
+    time_start: float
+    time_finish: float
+
+    logs_without_environ: bool = True  # see hosts/pywsgi.py
+    ignored_socket_errors: tuple[int, ...] = (
+        *WSGIHandler.ignored_socket_errors,
+        errno.ESHUTDOWN,
+        errno.ENOTCONN,
+        errno.ECONNABORTED,
+    )
 
     def __init__(self, sock: RawSocket, address: Any, server: Server) -> None:
         # not pywsgi's, which makes a reader that most connections never need
-        self.stream = HTTPStream(sock, server.max_head_size)
+        self.stream: HTTPStream = HTTPStream(sock, server.max_head_size)
         self.client_address = address
         self.server = server
-        self.surplus = False
+        self.surplus: bool = False
         self.greenlet: Any = None
-        self._idle = True  # no request is under way: nothing is lost when the connection is cut off
+        self.idle: bool = True
         self._taken = False
         self._on_drain: Callable[[int], object] | None = None
-        self._plain_environ: dict[str, Any] | None = None
+        self.plain_environ: dict[str, Any] | None = None
         self._switching: bytes | None = None  # the head of a 101, until it is sent
 
     @property
@@ -113,24 +136,13 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
             while result is True:
                 result = self.handle_one_request()
             if result is not None:
-                self._refuse(*result)
+                _refuse(self, *result)
         except OSError:
             pass
         finally:
             server.forget(self)
             self.stream.close(drop_input=not self._taken)
             self.greenlet = self.wsgi_input = self.environ = self._on_drain = None
-
-    def _refuse(self, status: str, response: bytes) -> None:
-        """Send a refusal of pywsgi's kind, and log it."""
-        self.status, self.code = status, int(status)
-        self.socket.settimeout(self.server.head_timeout)
-        try:
-            self._sendall(response)
-        finally:
-            self.time_finish = time.time()
-            self.log_request()
-        self.stream.linger()
 
     @property
     def lasting(self) -> bool:
@@ -142,7 +154,7 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
         self.close_connection = True
         if self._on_drain is not None:
             self._on_drain(code)
-        elif self._idle and not (patient and self.requestline is None):
+        elif self.idle and not (patient and self.requestline is None):
             self.stream.interrupt()
 
     def abort(self) -> None:
@@ -195,13 +207,14 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
         server = self.server
         self._orig_status = self.status = None
         self.response_length = self.time_finish = 0
-        self._idle = True
+        self.idle = True
         try:
-            if not self._receive_head(idle_timeout or server.keepalive_timeout):
+            if not receive_head(self, idle_timeout or server.keepalive_timeout):
                 return None
             self.environ = self.get_environ()
         except HeadError as error:
-            return self._fail(error)
+            self.requestline = error.request_line
+            return error.status[:3], error.answer
         except (ValueError, HTTPException) as error:
             return self._handle_client_error(ValueError(one_line(str(error))))  # which logs it
         if "HTTP_UPGRADE" in self.environ:
@@ -217,82 +230,12 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
         short = int(self.provided_content_length or 0) > 0  # the next answer would be taken for the rest of this one
         return None if self.close_connection or short else True
 
-    def _receive_head(self, idle_timeout: float) -> bool:
-        """Receive and read a head, which nothing keeps in memory then; return whether one came."""
-        head = self.stream.receive_head(idle_timeout, self.server.head_timeout)
-        if not head:
-            return False
-        self._idle, self.time_start = False, time.time()
-        self._read_head(head)
-        return True
-
-    def _fail(self, error: HeadError) -> tuple[str, bytes]:
-        self.requestline = error.request_line
-        response = f"HTTP/1.1 {error.status}\r\nConnection: close\r\nContent-length: 0\r\n\r\n"
-        return error.status[:3], response.encode("ascii")
-
-    def _read_head(self, head: bytes) -> None:
-        if head.find(b"\n", 0, http_head.MAX_REQUEST_LINE - 1) < 0:
-            raise HeadError("414 Request URI Too Long", head)
-        if self.surplus:
-            raise HeadError("503 Service Unavailable", head)
-        environ = self.server.get_environ()
-        plain = http_head.parse(head, environ)
-        if plain is None:
-            self._read_odd(head)
-        else:
-            self._read_plain(environ, *plain)
-
-    def _read_plain(self, environ: dict[str, Any], method: str, target: str, version: str) -> None:
-        """Complete the environ of a plain head: the same as pywsgi's `read_request` and `get_environ` make."""
-        self.requestline = f"{method} {target} {version}"
-        self.command, self.path, self.request_version = method, target, version
-        connection = environ.get("HTTP_CONNECTION", "").lower()
-        self.close_connection = connection == "close" if version == "HTTP/1.1" else connection != "keep-alive"
-        path, _, environ["QUERY_STRING"] = target.partition("?")
-        environ["PATH_INFO"] = unquote(path, "latin-1") if "%" in path else path
-        environ["SCRIPT_NAME"] = ""
-        environ["REQUEST_METHOD"] = method
-        environ["SERVER_PROTOCOL"] = version
-        if isinstance(self.client_address, tuple):
-            environ["REMOTE_ADDR"] = self.client_address[0]
-            environ["REMOTE_PORT"] = str(self.client_address[1])
-        self.content_length = int(environ["CONTENT_LENGTH"]) if "CONTENT_LENGTH" in environ else None
-        if self.content_length and method == "HEAD":
-            raise ValueError("Unexpected Content-Length")
-        self._add_input(environ)
-        self._plain_environ = environ
-
-    def _add_input(self, environ: dict[str, Any]) -> None:
-        """Put the body in, which ends by itself, whether or not the request offers an upgrade."""
-        chunked = "HTTP_TRANSFER_ENCODING" in environ  # and nothing else, see check_framing
-        if chunked or self.content_length:
-            awaited = environ.get("HTTP_EXPECT", "").lower() == "100-continue" and self.request_version != "HTTP/1.0"
-            length = None if chunked else self.content_length
-            self.wsgi_input = RequestBody(self.stream, length, self.server, awaited)
-        else:
-            self.wsgi_input = EmptyBody(self.stream) if "HTTP_UPGRADE" in environ else NO_BODY
-        environ["wsgi.input"] = self.wsgi_input
-        environ["wsgi.input_terminated"] = True
-
-    def _read_odd(self, head: bytes) -> None:
-        """Read any other head as pywsgi does, and refuse what other servers could read otherwise."""
-        self.rfile: Any = io.BytesIO(head)
-        self.requestline = self.read_requestline().rstrip()
-        http_head.check_request_line(self.requestline)
-        self.read_request(self.requestline)
-        http_head.check_framing(head, self.headers.items(), self.request_version)
-        self.path, host = http_head.read_target(self.path, self.command)
-        if host is not None:
-            del self.headers["Host"]
-            self.headers["Host"] = host
-
     def get_environ(self) -> dict[str, Any]:
         """Return the environ of the request whose head was read."""
-        environ, self._plain_environ = self._plain_environ, None
+        environ, self.plain_environ = self.plain_environ, None
         if environ is None:
             environ = super().get_environ()
-            self._add_input(environ)
+            add_input(self, environ)
             del self.headers, self.rfile  # pywsgi's own, the largest part of an idle connection
         if self.stream.tls is not None:
             environ[PEER_CERTIFICATE] = self.stream.tls.getpeercert
@@ -318,7 +261,7 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
             raise ValueError("carriage return or newline in a response header", text)
         self._switching = text.encode("latin-1") + b"\r\n\r\n"
         self._orig_status, self.status, self.code = status, status.encode("latin-1"), 101
-        self.response_headers: list[tuple[bytes, bytes]] = []
+        self.response_headers = []
         self.close_connection = True
         self.wsgi_input.switch()
         return self.write  # type: ignore[no-any-return]
@@ -385,6 +328,19 @@ class RequestHandler(_Slots, WSGIHandler):  # type: ignore[misc]
         took = f"{self.time_finish - self.time_start:.6f}" if self.time_finish else "-"
         at, size = _log_time(int(self.time_finish)), self.response_length or "-"
         return f'{host or "-"} - - [{at}] "{line}" {status} {size} {took}'
+
+
+def _refuse(handler: RequestHandler, status: str, response: bytes) -> None:
+    """Send a refusal of pywsgi's kind, and log it."""
+    handler.status, handler.code = status, int(status)
+    handler.socket.settimeout(handler.server.head_timeout)
+    try:
+        handler.stream.send_all(response)
+        handler.response_length = len(response)
+    finally:
+        handler.time_finish = time.time()
+        handler.log_request()
+    handler.stream.linger()
 
 
 def _as_method(application: Any) -> Any:

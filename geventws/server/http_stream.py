@@ -41,13 +41,15 @@ class HeadError(Exception):
 
     Attributes:
         status: the HTTP status that answers it.
+        answer: the whole answer.
         request_line: its request line, as far as it was received.
     """
 
     def __init__(self, status: str, head: bytes | bytearray) -> None:
         super().__init__(status)
-        self.status = status
-        self.request_line = head[: http_head.MAX_REQUEST_LINE].split(b"\n", 1)[0].decode("latin-1").rstrip()
+        self.status: str = status
+        self.answer: bytes = f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-length: 0\r\n\r\n".encode("ascii")
+        self.request_line: str = head[: http_head.MAX_REQUEST_LINE].split(b"\n", 1)[0].decode("latin-1").rstrip()
 
 
 def _check_beginning(head: bytearray) -> None:
@@ -297,7 +299,7 @@ class Body(io.RawIOBase):
         self._sock = sock  # where WebSocket libraries look for it
         self._received = received
         self._paused = False
-        self.ended = False  # the peer sends no more
+        self.ended: bool = False  # the peer sends no more
 
     def readable(self) -> bool:
         """Return True."""

@@ -60,12 +60,14 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
         ValueError: `body_timeout` or `min_body_rate` is not above 0.
     """
 
-    handler_class = RequestHandler
+    handler_class: type[RequestHandler] = RequestHandler
+    wrap_socket: Any  # pywsgi's, as is `loop`
+    loop: Any
     backlog = 1024
-    stop_timeout = 8.0
+    stop_timeout: float = 8.0
     """Seconds for `stop`, where it is not given another time: within the ten that Docker gives a container."""
 
-    draining = False
+    draining: bool = False
     """Whether the server is about to stop."""
 
     close_code: int = CloseCode.GOING_AWAY
@@ -103,13 +105,13 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
         self._greenlets: HandlerGreenlets | None = None  # in place of the default way to spawn
         self._connections: set[Any] = set()  # `RequestHandler`s, and `GivenSocket`s that outlive theirs
         self._drain: Drain | None = None  # that which is under way, or was the last
-        self.silent = log is None
+        self.silent: bool = log is None
         super().__init__(listener, application, backlog, spawn, log, error_log, handler_class, environ, **ssl_options)
         self.__dict__.pop("full", None)  # the pool's, see below
         if (context := ssl_options.get("ssl_context")) is not None:
             self.wrap_socket = functools.partial(_wrap_socket, context)
         if not issubclass(self.handler_class, RequestHandler):
-            raise TypeError("handler_class must be derived from geventws.http_handler.RequestHandler")
+            raise TypeError("handler_class must be derived from geventws.server.RequestHandler")
         share_keys(self.handler_class)
         register(self)
 

@@ -36,7 +36,7 @@ class Termination:
     def __init__(self, stop: Callable[[], object], timeout: float) -> None:
         self._stop = stop
         self._timeout = timeout
-        self.loop = get_hub().loop
+        self.loop: Any = get_hub().loop
         self._thread = _get_ident()
         self._came: float | None = None  # when the first signal did
         self._overdue = False  # the time is up, and the loop is held up

@@ -60,10 +60,7 @@ LONE = {
     "compat.pulsar.protocol.Connection",
     "engine.connection.Connection",
     "engine.sending.Sender",
-    "hosts.sockets.Detached",
     "protocol.memory.Inbound",
-    "server.http_connection.RequestHandler",
-    "server.http_connection._Slots",
 }
 
 
@@ -135,10 +132,8 @@ LARGE = {
     "endpoints.callbacks.CallbackWebSocket",
     "engine.connection.Connection",
     "engine.sending.Sender",
-    "gunicorn.Handler",
     "protocol.connection.WebSocketProtocol",
     "protocol.hixie76.HixieProtocol",
-    "server.http_connection.RequestHandler",
     "streaming.StreamingWebSocket",
     "websocket.WebSocket",
 }

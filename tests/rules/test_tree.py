@@ -101,6 +101,8 @@ TESTED_IN = {
     "_core.sending": "core/test_fanout.py",
     # what a forked child finds out with it
     "_core.inodes": "engine/loop/test_forks.py",
+    # the table of hosts, of which each is tested there
+    "hosts.__init__": "hosts/test_hosts.py",
     # what the faces share, each of which tests it
     "compat._controls": "compat/test_eventlet.py",
     "compat.engineio": "system/engineio/test_engineio.py",
@@ -129,12 +131,10 @@ def file_of(name: str) -> str:
 
 
 UNTESTED = {
-    "client.options",
     "engine.loop.interest",
     "engine.sending",
     "engine.tls",
     "engine.waiters",
-    "hosts.__init__",
     "protocol.compressors",
     "protocol.interface",
 }

@@ -135,7 +135,7 @@ class CallbackGreenlets(ReusableGreenlets):
     def __init__(self, poller: Poller) -> None:
         super().__init__(poller.hub)
         self.poller = poller
-        self.connections = 0
+        self.connections: int = 0
         self._next: Served | None = None  # whom the greenlet that is switched to serves
 
     def serve(self, connection: Served) -> None:
