@@ -19,7 +19,8 @@ PROJECT = Path(__file__).parents[1]
 
 TREE = {
     "": ["text", "exceptions", "_core", "http", "frames", "protocol", "handshake", "engine", "websocket", "streaming",
-         "hosts", "endpoints", "server", "client", "gunicorn", "cli", "_moved", "__init__", "__main__", "compat"],
+         "hosts", "endpoints", "server", "client", "flask", "gunicorn", "cli", "_moved", "__init__", "__main__",
+         "compat"],
     "_core": ["inodes", "pure", "receiving", "native", "fanout", "sending"],
     "http": ["headers", "names", "uri", "request", "response"],
     "handshake": ["origins", "upgrade", "server", "client", "hixie76"],
@@ -28,7 +29,7 @@ TREE = {
     "engine": ["loop", "options", "waiters", "deliveries", "backlog", "stream", "tls", "intake", "keepalive",
                "connection", "sending"],
     "engine.loop": ["forks", "logs", "watchers", "system", "turns", "interest", "poller", "deadlines", "greenlets"],
-    "hosts": ["sockets", "host", "pywsgi", "gunicorn", "own", "unknown", "pywsgi_bodies", "servers"],
+    "hosts": ["sockets", "host", "pywsgi", "gunicorn", "own", "unknown", "werkzeug", "pywsgi_bodies", "servers"],
     "endpoints": ["legacy", "endpoint", "decorator", "callbacks", "middleware"],
     "server": ["draining", "http_stream", "http_body", "given", "heads", "http_connection", "termination", "server"],
     "client": ["options", "backoff", "websocket", "dial", "proxies", "opening"],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -22,6 +23,7 @@ from .pywsgi import PyWSGIHost
 from .pywsgi_bodies import call_bounded, has_endless_body
 from .sockets import PEER_CERTIFICATE
 from .unknown import UnknownHost
+from .werkzeug import WerkzeugHost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from ..handshake.origins import Environ
     from .host import Headers, Host, StartResponse
 
-HOSTS: tuple[type[Host], ...] = (OwnHost, PyWSGIHost, GunicornHost)
+HOSTS: tuple[type[Host], ...] = (OwnHost, PyWSGIHost, GunicornHost, WerkzeugHost)
 """The servers; one that derives from another's stands before it."""
 
 REASONS = {
@@ -136,3 +138,9 @@ def _end_after_answer(host: Host) -> None:
         socket.shutdown(gsocket.SHUT_RD)
     except (NoSocket, OSError):
         pass  # there is none, or it has gone
+
+
+def leave_thread(environ: Environ) -> None:
+    """Let go of this thread's loop, where the server ends the thread with its request. To be called last."""
+    if WerkzeugHost.key in environ and threading.current_thread() is not threading.main_thread():
+        gevent.get_hub().destroy(destroy_loop=True)

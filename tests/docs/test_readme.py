@@ -14,7 +14,7 @@ from typing import Any
 
 import docutils.nodes
 import pytest
-from kit.documents import talks
+from kit.documents import flask_pages, talks
 from kit.documents.blocks import (
     GEVENT_WEBSOCKET,
     HANDLER,
@@ -87,6 +87,12 @@ RUNS: dict[str, dict[str, Callable[[Block], None]]] = {
         "def upload(": handler(talks.uploads),
         "def feed(": handler(talks.compresses),
         "def choose_compression(": handler(talks.compresses_for_others),
+    },
+    "docs/flask.rst": {
+        "pip install": pip_install,
+        "def echo(": flask_pages.application,
+        "flask run": flask_pages.commands,
+        "def create_app(": flask_pages.factory,
     },
     "docs/client.rst": {
         "subprotocols=": script("hello\n1000\n"),

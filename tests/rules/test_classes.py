@@ -120,6 +120,7 @@ def find_large(classes: set[type]) -> set[str]:
 LARGE = {
     "client.websocket.OwnedStreamingWebSocket",
     "client.websocket.OwnedWebSocket",
+    "flask.SockWebSocket",
     "compat._controls.ControlProtocol",
     "compat._controls.ControlWebSocket",
     "compat.eventlet.sockets.Protocol",

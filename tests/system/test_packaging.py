@@ -25,7 +25,14 @@ import geventws
 PAGES = ["README.rst", "docs/deployment.rst"]
 NO_OTHER_PATH = ["env", "-u", "PYTHONPATH", "-u", "GEVENTWS_PURE_PYTHON"]
 TOP = ["setup.py", "_frame_build.py", "pyproject.toml", "MANIFEST.in", "README.rst", "LICENSE", "CHANGES.rst"]
-BROUGHT = {"compression": "isal", "json": "orjson", "idna": "idna", "socks": "python_socks", "gunicorn": "gunicorn"}
+BROUGHT = {
+    "compression": "isal",
+    "flask": "geventws.flask",
+    "gunicorn": "gunicorn",
+    "idna": "idna",
+    "json": "orjson",
+    "socks": "python_socks",
+}
 """What an extra lets one import."""
 
 

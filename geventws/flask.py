@@ -1,0 +1,159 @@
+"""Sock: WebSocket routes in Flask, after Flask-Sock's conventions.
+
+    from flask import Flask
+    from geventws.flask import Sock
+
+    app = Flask(__name__)
+    sock = Sock(app)
+
+    @sock.route("/echo")
+    def echo(ws):
+        for message in ws:
+            ws.send(message)
+
+A view returns its answer before the server sends it. So the answer of such a route is a `Response` that does the
+opening handshake when the server calls it, and then runs the view's function, with the request's context in place.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import TYPE_CHECKING, Any
+
+from flask import Blueprint, Flask, Response, current_app, got_request_exception
+from flask.globals import app_ctx
+
+from .endpoints.decorator import WebSocketWSGI, is_departure
+from .exceptions import ConnectionClosed, NoSocket
+from .hosts import leave_thread
+from .websocket import WebSocket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+__all__ = ["Sock", "SockWebSocket"]
+
+logger = logging.getLogger("geventws")
+
+OPTIONS = "SOCK_SERVER_OPTIONS"
+"""The name in Flask's configuration for options of `WebSocketWSGI`, as a dict."""
+
+OURS = ("content-type", "content-length")
+"""Headers of an answer that a 101 does not have."""
+
+HOW_TO_RUN = "this server hands out no sockets; run it with geventws serve module:app"
+
+
+class SockWebSocket(WebSocket):
+    """The connection that a route is given: a `WebSocket` with Flask-Sock's `receive`."""
+
+    __slots__ = ()
+
+    def receive(self, timeout: float | None = None) -> str | bytes | None:
+        """Return the next message. Blocks until there is one.
+
+        Args:
+            timeout: seconds to block at the most; None for no limit.
+
+        Returns:
+            The message; None when the time is up.
+
+        Raises:
+            ConnectionClosed: the connection is over; the route swallows that.
+        """
+        try:
+            message = self.wait(timeout)
+        except TimeoutError:
+            return None
+        if message is None:
+            code, reason = self.close_code, self.close_reason
+            assert code is not None and reason is not None
+            raise ConnectionClosed(code, reason)
+        return message
+
+
+class Sock:
+    """The extension.
+
+    Args:
+        app: the application; None where `init_app` is called later.
+    """
+
+    def __init__(self, app: Flask | None = None) -> None:
+        self.app: Flask | None = None
+        self.bp: Blueprint | None = None  # the routes that were made before there was an application
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Give an application the routes that were made before, and those to come."""
+        if self.bp is not None:
+            app.register_blueprint(self.bp)
+        self.app = app
+
+    def route(self, path: str, bp: Blueprint | None = None, **options: Any) -> Callable[[Any], Any]:
+        """Return a decorator that makes a function the WebSocket route of a path.
+
+        The function is called with the connection, and then the arguments of the route. `before_request` has run by
+        then, and `after_request` as well: what they put into the answer, such as a session's cookie, goes out with the
+        101. A session that is changed later is not written any more.
+
+        Args:
+            path: as Flask's `route` has it.
+            bp: the blueprint that the route belongs to; None for the application. Blueprints are registered by you.
+            options: as Flask's `route` has them.
+        """
+
+        def decorate(function: Callable[..., object]) -> Callable[..., object]:
+            @functools.wraps(function)
+            def view(*args: Any, **arguments: Any) -> Response:
+                return _Handshake(functools.partial(_call, function, args, arguments))
+
+            self._find_place(bp).route(path, websocket=True, **options)(view)
+            return function
+
+        return decorate
+
+    def _find_place(self, bp: Blueprint | None) -> Flask | Blueprint:
+        if bp is not None or self.app is not None:
+            return bp or self.app  # type: ignore[return-value]
+        self.bp = self.bp or Blueprint("__geventws", __name__)
+        return self.bp
+
+
+def _call(function: Callable[..., object], args: Any, arguments: dict[str, Any], ws: WebSocket) -> None:
+    """Call a route's function, and tell Flask's signal what it raises, but not that the peer has left."""
+    try:
+        function(ws, *args, **arguments)
+    except ConnectionClosed:
+        pass
+    except Exception as error:
+        if not is_departure(ws, error):
+            app = app_ctx.app
+            got_request_exception.send(app, _async_wrapper=app.ensure_sync, exception=error)
+        raise
+
+
+class _Handshake(Response):
+    """The answer of a WebSocket route: when the server calls it, it opens the connection, and runs the handler."""
+
+    default_status = 101
+
+    def __init__(self, handler: Callable[[WebSocket], None]) -> None:
+        super().__init__()
+        self._handler = handler
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Serve one request (PEP 3333). Blocks until the connection is over."""
+        options: dict[str, Any] = {**current_app.config.get(OPTIONS, {})}
+        headers = [(name, value) for name, value in self.headers if name.lower() not in OURS]
+        endpoint = WebSocketWSGI(self._handler, headers=headers, **options)
+        endpoint.websocket_class = SockWebSocket
+        try:
+            return endpoint(environ, start_response)
+        except NoSocket as error:
+            logger.error("%s: %s", error, HOW_TO_RUN)
+            return Response(f"{error}: {HOW_TO_RUN}\n", 501, mimetype="text/plain")(environ, start_response)
+        finally:
+            leave_thread(environ)

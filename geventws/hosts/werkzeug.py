@@ -1,0 +1,77 @@
+"""Werkzeug's development server as a host: `flask run`, each request in a native thread of its own.
+
+The 101 goes through the server, which adds a `Connection: close` and logs it. Afterwards the server looks for more of
+the request, and has to find its socket open: so we work on a duplicate of the descriptor. TLS cannot be duplicated.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from gevent import socket as gsocket
+
+from ..exceptions import NoSocket
+from .host import Host, read_target
+
+if TYPE_CHECKING:
+    from ..handshake.origins import Environ
+    from .host import Headers, StartResponse
+
+
+class WerkzeugHost(Host):
+    """A request on Werkzeug's development server.
+
+    Args:
+        environ: the request's.
+        socket: the server's, of the standard library.
+    """
+
+    key: ClassVar[str] = "werkzeug.socket"
+
+    def __init__(self, environ: Environ, socket: Any) -> None:
+        self._environ = environ
+        self._socket = socket
+
+    @staticmethod
+    def recognises(thing: Any) -> bool:
+        """Return that nothing of this server's is found on the stack: its socket stands in the environ."""
+        return False
+
+    @property
+    def socket(self) -> Any:
+        """A gevent socket on the same connection."""
+        if isinstance(self._socket, ssl.SSLSocket):
+            raise NoSocket("Werkzeug's development server cannot share a connection over TLS: use another server")
+        here = self._socket
+        return gsocket.socket(here.family, here.type, here.proto, fileno=os.dup(here.fileno()))
+
+    @property
+    def target(self) -> str | None:
+        """The request's target as it came in."""
+        return read_target(self._environ)
+
+    def send(self, start_response: StartResponse, status: str, headers: Headers, body: bytes = b"") -> None:
+        """Send an answer now."""
+        start_response(status, headers)(body)
+
+    def read(self, size: int) -> bytes:
+        """Return so many bytes that follow the head, or those up to the end. Blocks."""
+        return self._environ["wsgi.input"].read(size)  # type: ignore[no-any-return]
+
+    def switch(
+        self, start_response: StartResponse, headers: Headers, status: str, tail: bytes = b""
+    ) -> tuple[Any, bytes]:
+        """Answer with 101; return a socket on the connection and the bytes that followed the request."""
+        socket = self.socket
+        self.send(start_response, status, headers, tail)
+        self._socket.setblocking(False)
+        reader = self._environ["wsgi.input"]
+        return socket, reader.read(len(reader.peek()))
+
+    def detach(self, socket: Any) -> None:
+        """Return None: the server's thread ends with the request."""
+
+    def end_with_answer(self) -> None:
+        """Do nothing: the server ends each connection with its answer."""

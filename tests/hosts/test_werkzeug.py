@@ -1,0 +1,120 @@
+"""Werkzeug's development server: a thread for each connection, whose socket stays open until the server closes it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import gevent
+import pytest
+from kit import frames
+from kit.clients import RawClient
+from werkzeug.serving import make_server
+
+from geventws import NoSocket, WebSocketApplication, WebSocketWSGI
+from geventws.hosts import leave_thread
+
+logging.getLogger("werkzeug").setLevel("ERROR")  # it logs each request at INFO
+
+
+def echo(ws: Any) -> None:
+    for message in ws:
+        ws.send(message)
+
+
+class Echo(WebSocketApplication):
+    def on_message(self, ws: Any, message: str) -> str:
+        return message
+
+
+@pytest.fixture
+def dial() -> Iterator[Any]:
+    """Serve an application in threads, and return what connects to it."""
+    servers, clients = [], []
+
+    def dial(application: Any, **options: Any) -> RawClient:
+        server = make_server("127.0.0.1", 0, application, threaded=True, **options)
+        server.daemon_threads = False  # they are waited for
+        servers.append((server, threading.Thread(target=server.serve_forever)))
+        servers[-1][1].start()
+        clients.append(RawClient(server.port))
+        return clients[-1]
+
+    yield dial
+    for client in clients:
+        client.close()
+    for server, thread in servers:
+        server.shutdown()
+        server.server_close()
+        gevent.get_hub().threadpool.apply(thread.join)
+
+
+def application(environ: dict[str, Any], start_response: Any) -> Any:
+    """Serve, and let go of this thread's hub."""
+    try:
+        return WebSocketWSGI(echo)(environ, start_response)
+    finally:
+        leave_thread(environ)
+
+
+def test_frames_that_follow_the_handshake_at_once_are_not_lost(dial) -> None:
+    client = dial(application)
+    client.open(frames.text("early") + frames.binary(b"bird"))
+    client.expect(b"\x81\x05early\x82\x04bird")
+    client.send(frames.text("late"))
+    client.expect(b"\x81\x04late")
+    client.leave(4000, "done")
+
+
+def test_nothing_follows_the_close_frame(dial) -> None:
+    client = dial(application)
+    client.open()
+    client.send(frames.close(1000))
+    assert client.rest() == b"\x88\x02\x03\xe8"
+
+
+def test_no_descriptor_is_left(dial) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    client = dial(application)
+    listening = len(os.listdir("/proc/self/fd")) - before
+    client.open()
+    client.leave()
+    while threading.active_count() > 3 and len(os.listdir("/proc/self/fd")) > before + listening:
+        gevent.sleep(0.01)
+    assert len(os.listdir("/proc/self/fd")) <= before + listening
+
+
+def test_callbacks_keep_the_thread(dial) -> None:
+    app = Echo()
+
+    def serve(environ: dict[str, Any], start_response: Any) -> Any:
+        try:
+            return app(environ, start_response)
+        finally:
+            leave_thread(environ)
+
+    client = dial(serve)
+    client.open(frames.text("hello"))
+    client.expect(b"\x81\x05hello")
+    client.leave()
+
+
+def test_a_connection_over_tls_has_no_socket(certificate, thread_tls, tls, dial) -> None:
+    caught = []
+
+    def serve(environ: dict[str, Any], start_response: Any) -> Any:
+        with pytest.raises(NoSocket) as raised:
+            WebSocketWSGI(echo)(environ, start_response)
+        caught.append(str(raised.value))
+        start_response("501 Not Implemented", [])
+        return []
+
+    client = dial(serve, ssl_context=(certificate["certfile"], certificate["keyfile"]))
+    client.socket = tls.wrap_socket(client.socket, server_hostname="127.0.0.1")
+    client.send(b"")
+    with pytest.raises(AssertionError, match="501"):
+        client.open()
+    assert caught == ["Werkzeug's development server cannot share a connection over TLS: use another server"]
