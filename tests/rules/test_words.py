@@ -77,6 +77,7 @@ ODD: dict[str, set[str]] = {
     "http.response": {"behind"},
     "protocol.closing": {"what came"},
     "protocol.connection": {"behind", "breach", "what came"},
+    "protocol.extension": {"what came"},
     "protocol.hixie76": {"breach", "what came"},
     "protocol.messages": {"behind"},
     "protocol.permessage_deflate": {"what came"},
