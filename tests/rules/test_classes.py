@@ -120,7 +120,6 @@ def find_large(classes: set[type]) -> set[str]:
 LARGE = {
     "client.websocket.OwnedStreamingWebSocket",
     "client.websocket.OwnedWebSocket",
-    "flask.SockWebSocket",
     "compat._controls.ControlProtocol",
     "compat._controls.ControlWebSocket",
     "compat.eventlet.sockets.Protocol",
@@ -133,6 +132,7 @@ LARGE = {
     "endpoints.callbacks.CallbackWebSocket",
     "engine.connection.Connection",
     "engine.sending.Sender",
+    "flask.SockWebSocket",
     "protocol.connection.WebSocketProtocol",
     "protocol.hixie76.HixieProtocol",
     "streaming.StreamingWebSocket",
