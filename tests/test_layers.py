@@ -26,7 +26,7 @@ TREE = {
     "handshake": ["origins", "upgrade", "server", "client", "hixie76"],
     "protocol": ["json", "memory", "partial", "compressors", "extension", "permessage_deflate", "messages", "closing",
                  "interface", "prepared", "connection", "hixie76"],
-    "engine": ["loop", "options", "waiters", "deliveries", "backlog", "stream", "tls", "intake", "keepalive",
+    "engine": ["loop", "options", "waiters", "deliveries", "backlog", "tls", "stream", "intake", "keepalive",
                "connection", "sending"],
     "engine.loop": ["forks", "logs", "watchers", "system", "turns", "interest", "poller", "deadlines", "greenlets"],
     "hosts": ["sockets", "host", "pywsgi", "gunicorn", "own", "unknown", "werkzeug", "pywsgi_bodies", "servers"],

@@ -24,7 +24,7 @@ from .keepalive import Keepalive, Timing
 from .loop.deadlines import Deadline
 from .loop.poller import get_poller, switch_to
 from .options import LINGER
-from .tls import open_stream
+from .stream import Stream
 from .waiters import Waiters
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Connection:
         self.over = False  # nothing more will be received
         self._protocol = protocol
         self._timing = timing
-        self._stream = open_stream(socket, self, get_poller(), timing.send_timeout)
+        self._stream = Stream(socket, self, get_poller(), timing.send_timeout)
         self._poller = self._stream.poller
         self._corked = self._stream.corked
         self._reader: Any = None  # the greenlet that waits for a message

@@ -15,17 +15,20 @@ from __future__ import annotations
 import errno
 import socket as _socket
 import struct
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..protocol.memory import PLACE, measure
 from .backlog import Backlog
 from .loop.forks import cut
+from .tls import fill_record, find_tls
 from .waiters import Waiters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .loop.poller import Poller
+    from .loop.system import Calls
 
 CORK_PARTS = 128
 """Parts of frames that are corked at the most; whoever corks keeps each frame small: 64 of 1536 bytes are 100 KB."""
@@ -41,10 +44,9 @@ class Stream:
     `send`, `send_large`, `cork` and `wait_for_room` block the greenlet that calls them, and any may call them; in a
     callback (see poller.py) they do not, and what they would wait for counts as nobody's. All else never blocks.
 
-    Two others append to `corked`, besides `cork` and `push`: a message that is sent while the queue has some company
-    for it, which saves it a call; and the connection's last replies, right before `flush_last`. Each appends whole
-    frames, in any number of parts with no switch between them, where `error` is None, fewer than CORK_PARTS parts are
-    there, and a flush is due already, as it is once `cork` has put the first one there. Only the stream takes any out.
+    Two others append to `corked`, to save a call: `WebSocket.send`, where there are parts already and fewer than
+    CORK_PARTS, so that a flush is due; and the connection, its last replies right before `flush_last`. They append
+    whole frames, in any number of parts with no switch between them. Only the stream takes any out.
 
     Args:
         socket: a connected gevent socket. It stays its owner's to close.
@@ -57,16 +59,16 @@ class Stream:
             nothing is corked, `blocked` is False and `error` is None; what it does not take is given to `send_rest`.
     """
 
-    opaque = False  # whether what the socket receives is not what `receive_into` returns
-
     __slots__ = (  # fmt: skip
-        "_backlog", "_calls", "_ended", "_reading", "_registered", "_send_timeout", "_socket", "_writers",
-        "blocked", "channel", "corked", "error", "poller", "transmit",
+        "_backlog", "_calls", "_ended", "_reading", "_registered", "_send_timeout", "_socket", "_tls",
+        "_writers",        "blocked", "channel", "corked", "error", "poller", "transmit",
     )
 
     def __init__(self, socket: Any, channel: Any, poller: Poller, send_timeout: float | None) -> None:
         self._socket = socket
-        self._calls = poller.system.get_calls(socket)
+        calls = poller.system.get_calls(socket)
+        self._tls = find_tls(socket, calls)  # None where the socket's bytes are ours
+        self._calls: Calls = self._tls or calls
         self._send_timeout = send_timeout
         self.channel = channel
         self.poller = poller
@@ -134,6 +136,11 @@ class Stream:
         return not self._reading
 
     @property
+    def opaque(self) -> bool:
+        """Whether what comes to the socket is not what `receive_into` gives: it is encrypted."""
+        return self._tls is not None
+
+    @property
     def abandoned(self) -> bool:
         """Whether somebody else has closed the socket that we watch."""
         return self._registered and self._calls.fileno() != self.channel.fd
@@ -157,7 +164,7 @@ class Stream:
 
     def more(self) -> bool:
         """Whether bytes are at hand that the poller cannot see."""
-        return False
+        return self._tls is not None and self._tls.has_more()
 
     def has_input(self) -> bool:
         """Whether something has come that nobody has received: bytes, or the end."""
@@ -214,6 +221,8 @@ class Stream:
 
     def send_large(self, header: bytes, payload: bytes | memoryview) -> None:
         """Send a frame without copying its payload. Blocks, and raises, as `send` does."""
+        if self._tls is not None:
+            header, payload = fill_record(header, payload)
         if self.corked:
             self.flush()
         if self.blocked:
@@ -222,7 +231,7 @@ class Stream:
             self._put(header)
             self._put(payload)
         else:
-            sent = self._try(self._transmit_two, header, payload)
+            sent = self._try(self._calls.sendmsg, (header, payload))
             if sent < len(header):
                 self._block(header[sent:])
             if sent < len(header) + len(payload):
@@ -248,29 +257,19 @@ class Stream:
             self.corked.append(data)
             self.flush()
 
-    def flush(self) -> None:
+    def flush(self, flags: int = 0) -> None:
         """Send what is corked, as far as the peer takes it. Never blocks, never raises."""
         if self.corked:
             data = self._uncork()
             try:
-                self._put(data)
+                self._put(data, flags)
             except OSError:
                 return  # it is noted; the next send tells
             self._own(len(data))
 
     def flush_last(self) -> None:
         """Flush right before a shutdown: what is left waits for the FIN, and leaves in one packet with it."""
-        if self.blocked or self.error is not None:
-            self.flush()
-        elif self.corked:
-            data = self._uncork()
-            try:
-                sent = self._try(self._transmit_last, data)
-            except OSError:
-                return
-            if sent < len(data):
-                self._block(memoryview(data)[sent:])
-                self._own(len(data))
+        self.flush(MSG_MORE)
 
     def writable(self) -> None:
         """Go on sending: the poller's word that the kernel takes bytes again. Never blocks, never raises."""
@@ -309,32 +308,26 @@ class Stream:
         self.corked.clear()
         return data
 
-    def _put(self, data: bytes | memoryview) -> None:
+    def _put(self, data: bytes | memoryview, flags: int = 0) -> None:
         """Send as much as the kernel takes, and leave the rest to the poller."""
         if self.error is not None:
             raise OSError(*self.error)
         if self._backlog is not None:
             self._backlog.append(data)
             return
-        sent = self._try(self.transmit, data)
+        sent = self._try(self._calls.send, data, flags)
         if sent < len(data):
             self._block(memoryview(data)[sent:])
 
-    def _try(self, transmit: Callable[..., int], *data: bytes | memoryview) -> int:
+    def _try(self, transmit: Callable[..., int], *arguments: Any) -> int:
         """Send without blocking, and return how much was taken; an error is noted, and raised."""
         try:
-            return transmit(*data)
+            return transmit(*arguments)
         except BlockingIOError:
             return 0
         except OSError as error:
             self._fail(error)
             raise
-
-    def _transmit_last(self, data: bytes) -> int:
-        return self._calls.send(data, MSG_MORE)
-
-    def _transmit_two(self, header: bytes, payload: bytes | memoryview) -> int:
-        return self._calls.sendmsg((header, payload))
 
     def _shut_down(self) -> None:
         try:
@@ -349,14 +342,12 @@ class Stream:
         if self._backlog is not None:
             self._backlog.append(rest)
             return
-        self.blocked, self._backlog = True, Backlog(rest, self._count_unacknowledged)
+        count = partial(self.poller.system.count_unacknowledged, self.channel.fd)
+        self.blocked, self._backlog = True, Backlog(rest, count)
         self._watch()
         if self._send_timeout is not None:
             timer = self.poller.clock.timer(self._send_timeout, self._send_timeout)
             self._backlog.set_alarm(timer, self.poller.call, self.channel)
-
-    def _count_unacknowledged(self) -> int:
-        return self.poller.system.count_unacknowledged(self.channel.fd)
 
     def _own(self, size: int) -> None:
         """Count bytes that are left to send, and that nobody waits for."""
@@ -372,10 +363,6 @@ class Stream:
         if self._writers is not None:
             self._writers.wake_soon()
 
-    def _is_free(self) -> bool:
-        """Whether a greenlet that waited may go on: one before it may have sent more than the kernel takes."""
-        return not self.blocked
-
     def _wait(self, size: int) -> None:
         """Block until nothing is left to send; `size` is how much of that is the caller's. A callback does not wait."""
         if not self.poller.may_block():
@@ -383,7 +370,7 @@ class Stream:
             return
         self._writers = self._writers or Waiters(self.poller)
         try:
-            self._writers.wait_until(self._is_free, None)
+            self._writers.wait_until(lambda: not self.blocked, None)  # one before it may have sent too much again
         except BaseException:
             if size:
                 self._own(size)
