@@ -25,7 +25,7 @@ class Channel:
 
     def __init__(self, poller: Poller, name: str = "") -> None:
         self.poller, self.name = poller, name
-        self.far, self.near = socket.socketpair()
+        self.near, self.far = socket.socketpair()  # ours has the lowest number that is free
         self.near.setblocking(False)
         self.fd = self.near.fileno()
         self.inbox: list[Any] = []
@@ -93,7 +93,6 @@ class Channel:
         return self.inbox.pop(0)
 
     def close(self) -> None:
-        if self.near.fileno() >= 0:
-            self.poller.interest.unregister(self)
-            self.near.close()
-            self.far.close()
+        self.poller.interest.unregister(self)
+        self.near.close()
+        self.far.close()

@@ -16,9 +16,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import gevent
+from gevent import socket as gsocket
 
 from geventws.engine.loop.poller import Poller, get_poller, set_poller
 from geventws.engine.loop.system import Clock, System
+
+
+def connect_pair() -> tuple[Any, Any]:
+    """Return both ends of a TCP connection."""
+    with gsocket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        far = gsocket.create_connection(server.getsockname())
+        near, _address = server.accept()
+    return near, far
 
 
 def failing(number: int) -> OSError:
