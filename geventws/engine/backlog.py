@@ -34,7 +34,7 @@ class Backlog:
     __slots__ = ("_alarm", "_count", "_goal", "_parts", "_sent", "_unacknowledged", "owned")
 
     def __init__(self, rest: bytes | memoryview, count: Callable[[], int]) -> None:
-        self._parts = deque([rest])
+        self._parts = deque([rest])  # what is left to send, in order
         self.owned = 0
         self._count = count
         self._alarm: Timer | None = None  # judges the pace

@@ -41,10 +41,10 @@ class Keepalive:
     __slots__ = ("_interval", "_monotonic", "_next_ping", "_pinged", "_pings", "_timeout", "latency")
 
     def __init__(self, timing: Timing, clock: Clock) -> None:
-        self._monotonic = clock.monotonic
-        self._interval = timing.ping_interval
-        self._timeout = timing.ping_timeout
-        self._next_ping = 0.0
+        self._monotonic = clock.monotonic  # tells the time
+        self._interval = timing.ping_interval  # between two pings, in seconds; None for no pings
+        self._timeout = timing.ping_timeout  # until a silent peer is given up, in seconds; None for never
+        self._next_ping = 0.0  # when it is due
         self._pinged: float | None = None  # when the first ping since the last sign of life was sent
         self._pings: Sequence[tuple[bytes, float, Any]] = ()  # not answered: what, when sent, and who wants to know
         self.latency = 0.0

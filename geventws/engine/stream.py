@@ -68,7 +68,7 @@ class Stream:
         self._socket = socket
         calls = poller.system.get_calls(socket)
         self._tls = find_tls(socket, calls)  # None where the socket's bytes are ours
-        self._calls: Calls = self._tls or calls
+        self._calls: Calls = self._tls or calls  # on the socket, where none blocks
         self._send_timeout = send_timeout
         self.channel = channel
         self.poller = poller

@@ -26,7 +26,7 @@ class Waiters:
 
     def __init__(self, poller: Poller) -> None:
         self._poller = poller
-        self._greenlets: list[tuple[Any, Callable[[], bool]]] = []
+        self._greenlets: list[tuple[Any, Callable[[], bool]]] = []  # each with what it waits for, the first first
         self._event: Event | None = None  # set when nothing more will be received; made when asked for
 
     def get_event(self, over: bool) -> Event:

@@ -1,4 +1,4 @@
-"""stream.py by itself: the queue of one stream, over real sockets whose calls follow a script (kit/system.py)."""
+"""stream.py by itself: one stream's queue, over real sockets whose calls follow a script (kit/engine/system.py)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 import gevent
 import pytest
-from kit.streams import Peer
-from kit.system import AGAIN, GONE, World, failing, stand_in
+from kit.engine.streams import Peer
+from kit.engine.system import AGAIN, GONE, World, failing, stand_in
 
 from geventws.engine.backlog import MOST_OWNED
 from geventws.engine.stream import CORK_PARTS, MSG_MORE, Stream

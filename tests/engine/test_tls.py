@@ -12,7 +12,7 @@ import gevent
 import gevent.ssl
 import pytest
 from gevent import socket as gsocket
-from kit.system import connect_pair
+from kit.engine.system import connect_pair
 
 from geventws.engine.backlog import Backlog
 from geventws.engine.loop.poller import get_poller

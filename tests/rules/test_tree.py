@@ -131,9 +131,7 @@ def file_of(name: str) -> str:
 
 
 UNTESTED = {
-    "engine.loop.interest",
     "engine.sending",
-    "engine.tls",
     "engine.waiters",
     "protocol.compressors",
     "protocol.interface",

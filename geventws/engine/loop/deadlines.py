@@ -49,8 +49,8 @@ class Deadline:
         self._has_input = has_input
         self._callback = callback
         self._arguments = arguments
-        self._turns = TURNS
-        self._timer: Any = clock.timer(seconds)
+        self._turns = TURNS  # how often it may still be put off
+        self._timer: Any = clock.timer(seconds)  # or the callback that is due in its place
         self._timer.start(self._expire, update=True)
 
     def close(self) -> None:

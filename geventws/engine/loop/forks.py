@@ -132,7 +132,7 @@ class _Stopped(Event):  # type: ignore[misc]
     def __init__(self, inherited: Any) -> None:
         super().__init__()
         super().set()
-        self._inherited = inherited
+        self._inherited = inherited  # what those wait for who wait for the parent's server to end
 
     def set(self) -> None:
         """Note that the server is stopped."""

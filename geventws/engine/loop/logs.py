@@ -44,8 +44,8 @@ class LogQueue:
 
     def __init__(self) -> None:
         self.dropped = 0
-        self._lines: deque[_Line] = deque()
-        self._size = 0
+        self._lines: deque[_Line] = deque()  # the oldest first
+        self._size = 0  # what they count for, in bytes
         self._writer: Any = None  # the greenlet, while there is something to write
 
     def tell(self, level: int, message: str, *arguments: Any, error: BaseException | None = None) -> None:

@@ -91,6 +91,7 @@ class Poller:
         clock: the loop's clock; None is the real one.
 
     Attributes:
+        loop: gevent's.
         current: the channel whose greenlet runs now, if we run it.
         run_queue: of the batch at hand, the channels that have not run yet, the last first.
         uninterrupted: whether greenlets have left the processor in `park` only, since the loop's last turn.

@@ -43,7 +43,7 @@ class Turns:
 
     def __init__(self, hub: Any, clock: Clock, polled: Callable[[], float], may_block: Callable[[], bool]) -> None:
         self._hub = hub
-        self._now = clock.monotonic
+        self._now = clock.monotonic  # tells the time
         self._polled = polled
         self._may_block = may_block
         self._began = 0.0  # when the loop last had its turn, as far as we know

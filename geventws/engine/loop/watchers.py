@@ -53,10 +53,10 @@ class WatcherSet:
     """
 
     def __init__(self, loop: Any) -> None:
-        self._loop = loop
+        self._loop = loop  # gevent's
         self._watchers: dict[int, Any] = {}  # of each registered descriptor; None for one that is watched for nothing
         self._ready: dict[int, int] = {}  # what was told, and not yet reported
-        self._callback: Callable[[], object] | None = None
+        self._callback: Callable[[], object] | None = None  # of `start`
         self._round: Any = None  # the loop's callback, while it is due
 
     def fileno(self) -> int:

@@ -10,8 +10,8 @@ from typing import Any
 
 import gevent
 import pytest
-from kit.channels import Channel
-from kit.system import failing, stand_in
+from kit.engine.channels import Channel
+from kit.engine.system import failing, stand_in
 
 from geventws.engine.loop.interest import RETRY, InterestList
 from geventws.engine.loop.poller import Poller

@@ -9,7 +9,7 @@ import gevent
 import pytest
 from gevent.event import Event
 from gevent.exceptions import BlockingSwitchOutError
-from kit.channels import Channel
+from kit.engine.channels import Channel
 from kit.sites.echoes import check, echo
 
 from geventws import ConnectionClosed, WebSocketWSGI, connect

@@ -8,9 +8,9 @@ from typing import Any
 
 import gevent
 import pytest
+from kit.engine.system import AGAIN, GONE, NO_ROOM, Calls, World, stand_in
 from kit.frames import CLOSE, PING, PONG, frame, text
 from kit.sites.echoes import echo
-from kit.system import AGAIN, GONE, NO_ROOM, Calls, World, stand_in
 
 from geventws import ConnectionClosed, WebSocketWSGI, connect
 from geventws.engine.backlog import PACE
