@@ -116,7 +116,7 @@ def test_inflating_that_fails_for_want_of_memory(serve, victim, log):
     offer = {"sec_websocket_extensions": "permessage-deflate"}
     clients = [site.connect(**offer), site.connect(**offer)]
     failing = [True]
-    victim(Deflate, "inflate", MemoryError(), lambda one: bool(failing) and failing.pop())
+    victim(Deflate, "decode", MemoryError(), lambda one: bool(failing) and failing.pop())
     for client in clients:  # in fragments, which the C core leaves to the extension
         client.send(frames.frame(TEXT, bytes.fromhex("f248cdc9c9"), fin=False, rsv=4) + frames.frame(0, b"\x07\x00"))
     first = {client.read_frame().opcode: client for client in clients}  # whichever comes first fails
