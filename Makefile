@@ -18,7 +18,7 @@ TOOLS = $(VENV)/.tools
 PROGRAMS = $(VENV)/.programs
 NODE = build/engineio/.made
 PEERS = $(VENV)/.peers
-CORE = _frame_build.py $(filter-out %/_frame.c,$(wildcard geventws/_core/*.[ch] geventws/_core/deflate/*.[ch]))
+CORE = _frame_build.py $(filter-out %/_frame.c,$(wildcard geventws/_core/*.[ch] geventws/_core/*/*.[ch]))
 
 .PHONY: help run test watchers build lint types conformance sanitize bench interop hostile docs wheel clean
 

@@ -14,9 +14,10 @@ import cffi
 
 HERE = Path(__file__).resolve().parent
 CORE = "geventws/_core"
-HEADERS = ["frame.h", "mask.h", "deflate/deflate.h", "deflate/inflate.h", "receive.h", "fanout.h"]
-PRIVATE = ["header.h", "records.h", "deflate/huffman.h"]
-MODULES = ["frame", "mask", "deflate/huffman", "deflate/deflate", "deflate/inflate", "records", "receive", "fanout"]
+HEADERS = ["frame.h", "mask.h", "deflate/deflate.h", "deflate/inflate.h", "receive/receive.h", "fanout/fanout.h"]
+PRIVATE = ["header.h", "receive/records.h", "deflate/huffman.h"]
+MODULES = ["frame", "mask", "deflate/huffman", "deflate/deflate", "deflate/inflate"]
+MODULES += ["receive/records", "receive/receive", "fanout/fanout"]
 
 # What inflates after epoll; setup.py does without it where its header is missing.
 LIBRARIES = ["z"] if sys.platform == "linux" else []

@@ -9,9 +9,9 @@ import logging
 import os
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 from . import pure
-from .fanout import Fanout as PythonFanout
 
 __all__ = [
     "FAST_DEFLATED",
@@ -31,15 +31,14 @@ __all__ = [
 ]
 
 core: ModuleType = pure
-Fanout: type[PythonFanout] = PythonFanout
 HAVE_C = False
 """Whether the C core is in use."""
 
 if os.environ.get("GEVENTWS_PURE_PYTHON", "0") in ("", "0"):
     try:
-        from . import native, sending
+        from . import native
 
-        core, Fanout = native, sending.CoreFanout
+        core = native
         HAVE_C = True
     except ImportError:
         logging.getLogger("geventws").info("the C core is not installed: its twin in Python does the same, more slowly")
@@ -50,7 +49,8 @@ FAST_UNMASKED: int = core.FAST_UNMASKED
 FULL_CHUNK_LIMIT: int = core.FULL_CHUNK_LIMIT
 LARGEST_BUFFER: int = core.LARGEST_BUFFER
 SMALL_CHUNK: int = core.SMALL_CHUNK
-Receiver: Callable[[pure.Owner], pure.Receiver] = core.Receiver
+Fanout: Callable[[], pure.Fanout] = core.Fanout
+Receiver: Callable[[Any], pure.Receiver] = core.Receiver
 deflate: Callable[..., bytes] = core.deflate
 mask: Callable[..., bytes] = core.mask
 mask_in_place: Callable[..., None] = core.mask_in_place

@@ -1,4 +1,4 @@
-"""The C core behind the functions of pure: the same names, the same results.
+"""The C core, with the names of pure.py and the same results.
 
 Importing this module fails where the extension was not built.
 """
@@ -10,8 +10,9 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from ._frame import ffi, lib
-from .pure import MAX_FRAMES, SMALL_CHUNK, Buffer, RawFrame, ScanResult
-from .receiving import Receiver
+from .fanout.native import Fanout
+from .pure import MAX_FRAMES, Buffer, RawFrame, ScanResult
+from .receive.native import FAST_DEFLATED, FAST_SIZE, FAST_UNMASKED, FULL_CHUNK_LIMIT, SMALL_CHUNK, Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +24,7 @@ __all__ = [
     "FULL_CHUNK_LIMIT",
     "LARGEST_BUFFER",
     "SMALL_CHUNK",
+    "Fanout",
     "Receiver",
     "deflate",
     "mask",
@@ -32,10 +34,6 @@ __all__ = [
 ]
 
 PAYLOAD: int = lib.WS_PAYLOAD
-FAST_SIZE: int = lib.WS_FAST_SIZE
-FAST_DEFLATED: int = lib.WS_FAST_DEFLATED
-FAST_UNMASKED: int = lib.WS_FAST_UNMASKED
-FULL_CHUNK_LIMIT: int = lib.WS_FULL_CHUNK_LIMIT
 
 LARGEST_BUFFER = (1 << 63) - 1
 """The longest payload that gets a buffer of its own size before it has come: any, as memory is used when it comes."""

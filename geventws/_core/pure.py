@@ -1,17 +1,33 @@
-"""The C core in Python: the specification of frame.c, and the fallback where it is not built.
+"""The C core in Python: the specification of frame.c and mask.c, and the fallback where it is not built.
 
-Same names, same results. `scan` and `mask` here do by slices and big integers what frame.c does byte by byte;
-tests/core/test_parity.py holds the two against each other. `deflate` leaves all to zlib, as deflate.c
-does with what is not for it.
+Same names, same results. `scan` and `mask` do with slices and big integers what the C does byte by byte;
+tests/core/test_native.py holds the two against each other. `deflate` leaves everything to zlib, as deflate.c does with
+messages that are not for it.
 """
 
 from __future__ import annotations
 
-import errno
 import sys
-from typing import Any, Protocol, TypeAlias
+from typing import TypeAlias
 
-from .inodes import Inodes
+from .fanout.pure import Fanout
+from .receive.pure import FAST_DEFLATED, FAST_SIZE, FAST_UNMASKED, FULL_CHUNK_LIMIT, SMALL_CHUNK, Receiver
+
+__all__ = [
+    "FAST_DEFLATED",
+    "FAST_SIZE",
+    "FAST_UNMASKED",
+    "FULL_CHUNK_LIMIT",
+    "LARGEST_BUFFER",
+    "SMALL_CHUNK",
+    "Fanout",
+    "Receiver",
+    "deflate",
+    "mask",
+    "mask_in_place",
+    "new_buffer",
+    "scan",
+]
 
 # enum ws_status
 MORE = 0
@@ -26,8 +42,6 @@ MASK_UNEXPECTED = 8
 LENGTH_NOT_MINIMAL = 9
 LENGTH_TOO_LARGE = 10
 TOO_BIG = 11
-
-FAST_SIZE, FAST_DEFLATED, FAST_UNMASKED = (1 << 30) - 1, 1 << 30, 1 << 31  # WS_FAST_...
 
 MAX_FRAMES = 256
 """How many frames one scan returns at the most."""
@@ -170,121 +184,3 @@ def _check_length(length: int, extended: int, head: int, max_payload: int) -> in
     if length > max_payload and not head & 0x08:
         return TOO_BIG
     return PAYLOAD
-
-# Receiving for all sockets of a loop
-
-CHUNK_SIZE = 128 * 1024
-"""Bytes that one connection receives in a batch at the most."""
-
-SMALL_CHUNK = 16 * 1024
-"""The same where its messages are compressed, as a kilobyte may inflate to a megabyte, or where `max_message_size` is
-below FULL_CHUNK_LIMIT."""
-
-FULL_CHUNK_LIMIT = 512 * 1024
-"""The least `max_message_size`, in bytes, with which a connection receives CHUNK_SIZE at once."""
-
-MAX_EVENTS = 128
-"""How many sockets a set is asked for at once."""
-
-EPOLLOUT = 4
-"""The event of a socket that takes bytes again, as <sys/epoll.h> has it."""
-
-
-class Owner(Protocol):
-    """What a receiver needs of its poller, which describes these."""
-
-    loop: Any
-    system: Any
-    clock: Any
-    turns: Any
-    channels: list[Any]
-    interest: Any
-
-    def call(self, channel: Any, function: Any, *arguments: Any) -> None: ...
-
-    def fail(self, channel: Any) -> None: ...
-
-
-class Receiver:
-    """Receives for the channels of a poller, one after the other, into their inboxes.
-
-    What a channel raises meanwhile ends that channel (`Poller.fail`), and no other one's messages are lost with it.
-    """
-
-    def __init__(self, poller: Owner) -> None:
-        self.poller = poller
-        self.spare = memoryview(bytearray(CHUNK_SIZE))  # for what a channel receives by itself
-        self.inodes = Inodes(poller.system.fstat)
-        self._polled = 0.0  # when `receive` was called last, by the poller's clock
-        self._events: list[tuple[int, int]] = []  # what the set has reported and nobody has handled, the last first
-
-    @property
-    def saw_stray(self) -> bool:
-        """Whether the last batch may have had an event of a socket that is no channel's. Only the C core can say no."""
-        return True
-
-    def get_polled(self) -> float:
-        """Return when `receive` was called last, by the poller's clock: then the loop had its turn."""
-        return self._polled
-
-    def grow(self, size: int) -> None:
-        """Make room for descriptors below `size`."""
-
-    def attach(self, epoll: Any) -> None:
-        """Use this set from now on; what another one has reported is forgotten."""
-        self._events.clear()
-
-    def forget(self, fd: int) -> None:
-        """Forget what the set has reported of a descriptor that is watched otherwise from now on, or no longer."""
-        self._events = [event for event in self._events if event[0] != fd]
-
-    def drop(self, fd: int) -> None:
-        """Know nothing about a descriptor any longer."""
-        self.inodes.drop(fd)
-
-    def let_go(self) -> None:
-        """Give the buffers back: nothing will be received any more."""
-        self.spare = memoryview(b"")
-
-    def set_fast_path(self, fd: int, word: int) -> None:
-        """Say which whole messages may go past the protocol (`WS_FAST_...` in receive.h). Here none does."""
-
-    def note_fork(self) -> None:
-        """Note which socket each descriptor is, now that a child holds them, too."""
-        self.inodes.note(self.poller.channels)
-
-    def receive(self) -> list[Any]:
-        """Receive for ready channels as long as the turn lasts, and return those to run."""
-        poller = self.poller
-        found: list[Any] = []
-        self._polled = poller.clock.monotonic()
-        self._events = self._events or poller.interest.set.poll(0, MAX_EVENTS)[::-1]
-        while self._events and not (found and poller.turns.is_over()):
-            fd, event = self._events.pop()
-            channel = poller.channels[fd]
-            if channel is None:
-                poller.interest.doubtful = True
-                continue
-            found.append(channel)
-            try:
-                self._take_event(channel, fd, event)
-            except BaseException:
-                poller.fail(channel)
-        return found
-
-    def _take_event(self, channel: Any, fd: int, event: int) -> None:
-        if self.inodes.is_stranger(fd):
-            channel.receive_eof(errno.EBADF)
-            return
-        if event & EPOLLOUT:
-            channel.writable()
-        if event & ~EPOLLOUT and self.poller.channels[fd] is channel:
-            channel.readable()
-
-    def busy_poll(self) -> list[Any]:
-        """Wait a moment for the next batch, receive it, and return the channels to run. Only the C core does that."""
-        return []
-
-    def split(self, channel: Any, count: int, word: int) -> None:
-        """Give a channel the bytes that it received into `spare`; `word` is as for `set_fast_path`."""
-        channel.receive_data(self.spare[:count])

@@ -12,17 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geventws._core import HAVE_C, Fanout
-from geventws._core.fanout import Fanout as PythonFanout
+from geventws._core import HAVE_C, pure
 
-BOTH = [Fanout, PythonFanout] if HAVE_C else [PythonFanout]
+if HAVE_C:
+    from geventws._core import native
+
+BOTH: list[Any] = [native.Fanout, pure.Fanout] if HAVE_C else [pure.Fanout]
 both = pytest.mark.parametrize("kind", BOTH)
 
 
 class Peers:
     """Pairs of sockets, the near ends of which are sent to."""
 
-    def __init__(self, kind: type[PythonFanout], count: int) -> None:
+    def __init__(self, kind: type[pure.Fanout], count: int) -> None:
         self.pairs = [socket.socketpair() for _ in range(count)]
         for far, near in self.pairs:
             far.setblocking(False)
@@ -61,7 +63,7 @@ class Peers:
 def peers(request: pytest.FixtureRequest) -> Iterator[Any]:
     made: list[Peers] = []
 
-    def make(kind: type[PythonFanout], count: int) -> Peers:
+    def make(kind: type[pure.Fanout], count: int) -> Peers:
         made.append(Peers(kind, count))
         return made[-1]
 
@@ -71,7 +73,7 @@ def peers(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 
 @both
-def test_each_descriptor_gets_its_frames_in_order(kind: type[PythonFanout], peers: Any) -> None:
+def test_each_descriptor_gets_its_frames_in_order(kind: type[pure.Fanout], peers: Any) -> None:
     three = peers(kind, 3)
     a, b, c = three.fds
     assert three.fanout.send([b"one", b"two", b"three"], [a, b, b, c, a], [2, 2, 1], [-1, -1, -1]) == []
@@ -81,7 +83,7 @@ def test_each_descriptor_gets_its_frames_in_order(kind: type[PythonFanout], peer
 
 
 @both
-def test_who_is_excepted_closed_or_unknown_gets_nothing(kind: type[PythonFanout], peers: Any) -> None:
+def test_who_is_excepted_closed_or_unknown_gets_nothing(kind: type[pure.Fanout], peers: Any) -> None:
     two = peers(kind, 2)
     a, b = two.fds
     unknown = max(a, b) + 1
@@ -93,7 +95,7 @@ def test_who_is_excepted_closed_or_unknown_gets_nothing(kind: type[PythonFanout]
 
 
 @both
-def test_what_may_not_be_sent_to_is_refused_untouched(kind: type[PythonFanout], peers: Any) -> None:
+def test_what_may_not_be_sent_to_is_refused_untouched(kind: type[pure.Fanout], peers: Any) -> None:
     two = peers(kind, 2)
     a, b = two.fds
     two.fanout.open[a] = False
@@ -105,7 +107,7 @@ def test_what_may_not_be_sent_to_is_refused_untouched(kind: type[PythonFanout], 
 
 
 @both
-def test_what_the_kernel_does_not_take_is_refused(kind: type[PythonFanout], peers: Any) -> None:
+def test_what_the_kernel_does_not_take_is_refused(kind: type[pure.Fanout], peers: Any) -> None:
     two = peers(kind, 2)
     a, b = two.fds
     two.fill(0)
@@ -115,7 +117,7 @@ def test_what_the_kernel_does_not_take_is_refused(kind: type[PythonFanout], peer
 
 
 @both
-def test_a_frame_that_is_cut_is_told_with_what_was_sent(kind: type[PythonFanout], peers: Any) -> None:
+def test_a_frame_that_is_cut_is_told_with_what_was_sent(kind: type[pure.Fanout], peers: Any) -> None:
     one = peers(kind, 1)
     (fd,) = one.fds
     large, small = os.urandom(8 << 20), b"small"
@@ -126,7 +128,7 @@ def test_a_frame_that_is_cut_is_told_with_what_was_sent(kind: type[PythonFanout]
 
 
 @both
-def test_a_broken_connection_is_told(kind: type[PythonFanout], peers: Any) -> None:
+def test_a_broken_connection_is_told(kind: type[pure.Fanout], peers: Any) -> None:
     two = peers(kind, 2)
     a, b = two.fds
     two.pairs[0][0].close()
@@ -135,7 +137,7 @@ def test_a_broken_connection_is_told(kind: type[PythonFanout], peers: Any) -> No
 
 
 @both
-def test_more_frames_than_one_system_call_takes(kind: type[PythonFanout], peers: Any) -> None:
+def test_more_frames_than_one_system_call_takes(kind: type[pure.Fanout], peers: Any) -> None:
     """Those for every second descriptor do not lie side by side."""
     two = peers(kind, 2)
     a, b = two.fds
@@ -147,7 +149,7 @@ def test_more_frames_than_one_system_call_takes(kind: type[PythonFanout], peers:
 @pytest.mark.parametrize("kind", BOTH)
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_what_arrives_and_what_is_refused_is_everything(kind: type[PythonFanout], data: Any) -> None:
+def test_what_arrives_and_what_is_refused_is_everything(kind: type[pure.Fanout], data: Any) -> None:
     four = Peers(kind, 4)
     try:
         closed = data.draw(st.sets(st.integers(0, 3), max_size=1))

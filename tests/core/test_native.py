@@ -1,7 +1,7 @@
 """The C core against its Python twin, and both against the reference in frames.py, over what hypothesis thinks of.
 
 The core is imported directly, so these tests fail where it is not built. Under GEVENTWS_PURE_PYTHON=1, which says that
-it is not wanted, there are none. What receive.c receives: test_parity_receiving.py.
+it is not wanted, there are none. What receive.c receives: receive/test_native.py.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ from kit.frames import BINARY, MASK_KEY, PING, TEXT, apply_mask, frame, scan
 
 import geventws
 from geventws._core import pure
+from geventws._core.receive.pure import MAX_EVENTS
 from geventws.frames import Opcode
 
 __test__ = os.environ.get("GEVENTWS_PURE_PYTHON", "0") in ("", "0")  # whether pytest collects this module
 
 if __test__:
-    from geventws._core import native, receiving
+    from geventws._core import native
     from geventws._core._frame import ffi, lib
+    from geventws._core.fanout.native import refusal_struct
+    from geventws._core.receive import native as receiving
 
 MAX_FRAMES = pure.MAX_FRAMES
 NAMES = dict(enumerate(
@@ -70,7 +73,7 @@ def test_both_have_the_numbers_of_the_header(name: str) -> None:
 
 
 def test_the_twin_asks_for_as_many_events() -> None:
-    assert lib.WS_MAX_EVENTS == pure.MAX_EVENTS
+    assert lib.WS_MAX_EVENTS == MAX_EVENTS
 
 
 def test_the_bits_of_the_fast_path_are_a_word() -> None:
@@ -79,7 +82,7 @@ def test_the_bits_of_the_fast_path_are_a_word() -> None:
 
 
 def test_the_kinds_of_records_begin_with_the_opcodes() -> None:
-    names = read_enum("receive.h", "ws_kind")
+    names = read_enum("receive/receive.h", "ws_kind")
     assert [getattr(lib, f"WS_{name}") for name in names] == [*range(1, len(names) + 1)]
     assert (lib.WS_TEXT, lib.WS_BINARY) == (Opcode.TEXT, Opcode.BINARY)
     for name in set(names) & set(vars(receiving)):
@@ -88,10 +91,11 @@ def test_the_kinds_of_records_begin_with_the_opcodes() -> None:
 
 def test_structs_are_unpacked_as_they_are() -> None:
     """All fields in their order, each as wide as in the header."""
-    codes = {"uint64_t": "Q", "uint32_t": "I", "int32_t": "i"}
-    for name, unpacked in (("ws_frame", native.frame_struct), ("ws_record", receiving.record_struct)):
-        fields = ffi.typeof(f"struct {name}").fields
-        assert unpacked.format == "=" + "".join(codes[field.type.cname] for _, field in fields)
+    codes = {"uint64_t": "Q", "uint32_t": "I", "int32_t": "i", "int64_t": "q"}
+    structs = {"ws_frame": native.frame_struct, "ws_record": receiving.record_struct, "ws_refusal": refusal_struct}
+    for name, unpacked in structs.items():
+        fields = [codes[field.type.cname] for _, field in ffi.typeof(f"struct {name}").fields]
+        assert unpacked.format.replace("4x", "i") == "=" + "".join(fields)
         assert unpacked.size == ffi.sizeof(f"struct {name}")
 
 

@@ -53,7 +53,6 @@ def find_lone_bases(classes: set[type], public: set[type]) -> set[str]:
 
 
 LONE = {
-    "_core.fanout.Fanout",
     "compat.pulsar.protocol.CallbackRoute",
     "compat.pulsar.protocol.Connection",
     "engine.connection.Connection",
@@ -257,9 +256,6 @@ def is_explained(source: Source, statement: ast.stmt) -> bool:
 
 
 MUTE = {
-    "_core.pure": {"Receiver"},
-    "_core.receiving": {"Batch", "Receiver"},
-    "_core.sending": {"CoreFanout"},
     "cli.terminal": {"Screen", "Session"},
     "client.backoff": {"Backoff"},
     "compat.cyclone.__init__": {"Hixie76FrameDecoder", "WebSocketHandler"},

@@ -23,7 +23,7 @@ ALLOWED = {
     "_sslobj": BELOW,
     "_accept": ("server",),
     "_NoopLog": ("hosts",),
-    "_callbacks": ("_core.receiving",),
+    "_callbacks": ("_core.receive.native",),
     "_detach_socket": ("hosts",),
     "_read_event": ("hosts",),
     "_write_event": ("hosts",),
@@ -156,7 +156,7 @@ class Mine(Base):
 
 
 def test_what_is_allowed_is_listed_where_it_is_used() -> None:
-    assert is_allowed("_callbacks", "_core.receiving") and not is_allowed("_callbacks", "_core.pure")
+    assert is_allowed("_callbacks", "_core.receive.native") and not is_allowed("_callbacks", "_core.receive.pure")
     assert is_allowed("_sock", "hosts.pywsgi") and not is_allowed("_sock", "hosts_of_others")
     assert set(ALLOWED) == {name for names in PRIVATES.values() for name in names}
     used = {one for name, source in SOURCES.items() for one in find_foreign(source) if is_allowed(one, name)}

@@ -95,12 +95,8 @@ def test_gaps_of_the_page_are_found() -> None:
 TESTED_IN = {
     "__main__": "cli/test_main.py",
     # what the C core and its twin must agree on is one subject, and tested at both
-    "_core.native": "core/test_parity.py",
-    "_core.pure": "core/test_parity.py",
-    "_core.receiving": "core/test_parity_receiving.py",
-    "_core.sending": "core/test_fanout.py",
-    # what a forked child finds out with it
-    "_core.inodes": "engine/loop/test_forks.py",
+    "_core.fanout.native": "core/test_fanout.py",
+    "_core.fanout.pure": "core/test_fanout.py",
     # the table of hosts, of which each is tested there
     "hosts.__init__": "hosts/test_hosts.py",
     # what the faces share, each of which tests it

@@ -46,7 +46,6 @@ C_FILES = {
 PROSE |= {name: " ".join(re.findall(r"/\*(.*?)\*/", text, re.DOTALL)) for name, text in C_FILES.items()}
 
 ODD: dict[str, set[str]] = {
-    "_core.native": {"behind"},
     "cli.terminal": {"behind"},
     "client.backoff": {"behind"},
     "client.dial": {"behind", "what came"},

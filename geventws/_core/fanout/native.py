@@ -1,4 +1,4 @@
-"""Sending frames to many descriptors in one call of the C core (fanout.h), with the face of fanout.Fanout.
+"""Sending frames to many descriptors in one call of the C core (fanout.h), with the face of pure.Fanout.
 
 Importing this module fails where the extension was not built.
 """
@@ -7,32 +7,37 @@ from __future__ import annotations
 
 from array import array
 from struct import Struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ._frame import ffi, lib
-from .fanout import Fanout
+from .._frame import ffi, lib
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .fanout import Refusal
+    from .pure import Refusal
 
-_refusals = Struct("@iii4xq").iter_unpack  # struct ws_refusal
+refusal_struct = Struct("=iii4xq")
+"""struct ws_refusal, without what is reserved in it."""
+
+_refusals = refusal_struct.iter_unpack
 
 
-class CoreFanout(Fanout):
-    """The same in C."""
+class Fanout:
+    """Sends to descriptors that it knows, all in one call: see pure.Fanout."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self._struct = ffi.new("struct ws_fanout *")
-        self._per_descriptor: tuple[object, ...] = ()  # what the struct points to
-        self._room = 0  # for so many descriptors of all frames together; see _make_room
+        self.open = bytearray()  # for each descriptor that is known: whether it may be sent to
+        self._struct = ffi.new("struct ws_fanout *")  # the arguments of a call
+        self._per_descriptor: tuple[object, ...] = ()  # what the struct points to, by descriptor
+        self._room = 0  # how many descriptors there is room for, those of all frames together
+        self._links: Any = None  # so many struct ws_link, which C works with
+        self._refusals: Any = None  # so many struct ws_refusal, which C fills
+        self._view = memoryview(b"")  # of the refusals
         self._make_room(64)
 
     def grow(self, size: int) -> None:
         """Know the descriptors below `size`."""
-        super().grow(size)
+        self.open = self.open.ljust(size, b"\0")  # another one: C has seen the old one, which may not move
         places = array("i", [-1]) * size, array("i", [-1]) * size
         first, last = (ffi.from_buffer("int32_t[]", each) for each in places)
         opened = ffi.from_buffer("uint8_t[]", self.open)

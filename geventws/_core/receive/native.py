@@ -9,9 +9,16 @@ import os
 from struct import Struct, unpack_from
 from typing import Any
 
-from ._frame import ffi, lib
+from .._frame import ffi, lib
 from .inodes import Inodes
 from .pure import CHUNK_SIZE, SMALL_CHUNK, Owner
+
+__all__ = ["FAST_DEFLATED", "FAST_SIZE", "FAST_UNMASKED", "FULL_CHUNK_LIMIT", "SMALL_CHUNK", "Receiver"]
+
+FAST_SIZE: int = lib.WS_FAST_SIZE
+FAST_DEFLATED: int = lib.WS_FAST_DEFLATED
+FAST_UNMASKED: int = lib.WS_FAST_UNMASKED
+FULL_CHUNK_LIMIT: int = lib.WS_FULL_CHUNK_LIMIT
 
 BUFFER_SIZE = 512 * 1024
 """Bytes that one batch receives and inflates at the most, shared by all connections of a loop."""
@@ -38,7 +45,11 @@ _records = record_struct.iter_unpack
 class Batch:
     """What the C core fills in one call, and how the channels are told.
 
+    Args:
+        options: fields of struct ws_poller_options.
+
     Attributes:
+        poller: the struct ws_poller.
         strays: how many events were of a descriptor that is no channel's, since there is this set.
     """
 
@@ -51,8 +62,8 @@ class Batch:
             "chunk": CHUNK_SIZE, "small_chunk": SMALL_CHUNK, "records": records, "max_records": MAX_RECORDS,
             "format": formats, "format_size": FORMAT_SIZE, **options,
         }))  # fmt: skip
-        self._view = memoryview(ffi.buffer(records))
-        self._format = ffi.buffer(formats)
+        self._view = memoryview(ffi.buffer(records))  # of the records
+        self._format = ffi.buffer(formats)  # of the runs, one after the other
         self._owned = records, formats, options  # what the poller points to
 
     def deliver(self, count: int, poller: Owner, buffer: Any) -> list[Any]:
@@ -106,25 +117,30 @@ def _take_other(channel: Any, kind: int, start: int, end: int, buffer: Any) -> N
 
 
 class Receiver:
-    """Receives for the channels of a poller, all at once, into their inboxes: see pure.Receiver."""
+    """Receives for the channels of a poller, all at once, into their inboxes.
+
+    Attributes:
+        poller: whose channels these are.
+        scratch: memory into which a channel receives that does so by itself.
+        inodes: which sockets a forked child holds, too.
+    """
 
     def __init__(self, poller: Owner) -> None:
         self.poller = poller
-        self.spare = memoryview(bytearray(CHUNK_SIZE))  # for what a channel receives by itself
+        self.scratch = memoryview(bytearray(CHUNK_SIZE))
         self.inodes = Inodes(poller.system.fstat)
         buffer = ffi.new("uint8_t[]", BUFFER_SIZE)
-        self._bytes = ffi.buffer(buffer)
+        self._bytes = ffi.buffer(buffer)  # what a batch receives into
         self._fast_paths: Any = ffi.new("uint32_t[]", 0)  # the words of `set_fast_path`, by descriptor
         self._inode_table: Any = None  # what is in `inodes`, by descriptor
-        self._inflater = ffi.gc(lib.ws_inflater_new(), lib.ws_inflater_free)
-        self._batch = Batch(
-            loop_fd=_get_loop_fd(poller.loop), buffer=buffer, size=BUFFER_SIZE, inflater=self._inflater
-        )
-        self._poller = self._batch.poller
-        self._spare = ffi.from_buffer("uint8_t[]", self.spare)
-        self._spare_bytes = ffi.buffer(self._spare)
-        # for `split`, which is called while the other batch is delivered
-        self._split_batch = Batch(loop_fd=-1, size=CHUNK_SIZE, inflater=self._inflater)
+        self._inflater = ffi.gc(lib.ws_inflater_new(), lib.ws_inflater_free)  # of both batches
+        options = {"loop_fd": _get_loop_fd(poller.loop), "buffer": buffer, "size": BUFFER_SIZE}
+        self._batch = Batch(inflater=self._inflater, **options)  # what `receive` fills
+        self._poller = self._batch.poller  # its struct ws_poller
+        self._scratch = ffi.from_buffer("uint8_t[]", self.scratch)  # the same, for C
+        self._scratch_bytes = ffi.buffer(self._scratch)  # the same, to be cut into messages
+        # what `split` fills, while the other one is being delivered
+        self._split_batch = Batch(inflater=self._inflater, loop_fd=-1, size=CHUNK_SIZE)
 
     @property
     def saw_stray(self) -> bool:
@@ -159,8 +175,8 @@ class Receiver:
 
     def let_go(self) -> None:
         """Give the buffers back: nothing will be received any more."""
-        self.spare = memoryview(b"")
-        del self._bytes, self._batch, self._split_batch, self._spare, self._spare_bytes, self._inflater
+        self.scratch = memoryview(b"")
+        del self._bytes, self._batch, self._split_batch, self._scratch, self._scratch_bytes, self._inflater
 
     def set_fast_path(self, fd: int, word: int) -> None:
         """Say which whole messages may go past the protocol (`WS_FAST_...` in receive.h)."""
@@ -191,9 +207,9 @@ class Receiver:
         return self._batch.deliver(count, self.poller, self._bytes)
 
     def split(self, channel: Any, count: int, word: int) -> None:
-        """Give a channel the bytes that it received into `spare`: whole messages past its protocol."""
-        count = lib.ws_split(self._split_batch.poller, channel.fd, word, self._spare, count)
-        self._split_batch.deliver(count, self.poller, self._spare_bytes)
+        """Give a channel the bytes that it received into `scratch`: whole messages past its protocol."""
+        count = lib.ws_split(self._split_batch.poller, channel.fd, word, self._scratch, count)
+        self._split_batch.deliver(count, self.poller, self._scratch_bytes)
 
 
 def _get_loop_fd(loop: Any) -> int:

@@ -118,7 +118,7 @@ class Poller:
         self._calling_back = False  # whether a callback runs, in whatever greenlet
         self.closed = False
         self.receiver = system.make_receiver(self)
-        self.scratch = self.receiver.spare
+        self.scratch = self.receiver.scratch
         self.turns = Turns(hub, self.clock, self.receiver.get_polled, self.may_block)
         self.interest = InterestList(self)
         self.channels = self.interest.channels
@@ -147,7 +147,7 @@ class Poller:
         self.interest.close()
         unregister(self)
         self.receiver.let_go()
-        self.scratch = self.receiver.spare
+        self.scratch = self.receiver.scratch
 
     def forked(self) -> None:
         """Leave the connections to the parent, in a forked child."""

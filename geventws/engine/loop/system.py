@@ -15,7 +15,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..._core import Receiver, pure
+from ..._core import Receiver
+from ..._core.receive import pure
 from .watchers import HAVE_EPOLL, open_set
 
 if sys.platform != "win32":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gevent.monkey import get_original
 
-from ..._core import pure
+from ..._core.receive import pure
 
 if TYPE_CHECKING:
     from collections.abc import Callable

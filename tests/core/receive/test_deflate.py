@@ -1,4 +1,4 @@
-"""ws_receive of receive.c on compressed messages, as test_parity_receiving.py has it for the others."""
+"""ws_receive of receive.c on compressed messages, as test_native.py has it for the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ws_receive of receive.c: what it makes of bytes must be what the protocol makes of them. See also test_parity.py."""
+"""ws_receive of receive.c: what it makes of bytes must be what the protocol makes of them."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Sending frames to many descriptors."""
