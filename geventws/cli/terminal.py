@@ -96,9 +96,10 @@ class Screen:
         stdin: Any = sys.stdin
         stdin.reconfigure(errors="surrogateescape")  # what is not text is told by `send`, not by the thread
         self._output = output
-        self._editing = False
+        self._editing = False  # a line is being typed, which is to be moved out of the way
         self._settled = threading.Event()  # the thread that reads has done to the terminal what it does
         self._settled.set()
+        # whether lines are edited, and what puts the terminal back
         self._has_readline, self._restore = _prepare_terminal(self._settled.set)
 
     def lines(self) -> Iterator[str]:
@@ -207,7 +208,7 @@ class Session:
 
     Args:
         ws: the connection.
-        quiet: seconds without a message after the end of a pipe's input behind which the connection is closed.
+        quiet: seconds without a message, after the end of a pipe's input, until the connection is closed.
         pings: whether the pings and pongs that come are shown.
     """
 
@@ -217,9 +218,9 @@ class Session:
         self._ws = ws
         ws.on_control = self._show_control if pings else None
         self._quiet = quiet
-        self._interactive = sys.stdin.isatty() and sys.stdout.isatty()
-        self._face: Any = Screen(sys.stdout) if self._interactive else Pipe(sys.stdout)
-        self._heard_at = time.monotonic()
+        self._interactive = sys.stdin.isatty() and sys.stdout.isatty()  # somebody types
+        self._face: Any = Screen(sys.stdout) if self._interactive else Pipe(sys.stdout)  # what shows the talk
+        self._heard_at = time.monotonic()  # when the last message came
 
     def run(self) -> int:
         """Send and show until the connection is over; return the exit status. Blocks."""

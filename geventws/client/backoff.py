@@ -33,11 +33,11 @@ class Backoff:
         self._initial = initial
         self._maximum = maximum
         self._factor = factor
-        self._bound = initial
+        self._bound = initial  # of the next delay
         self.failures: int = 0  # in a row
 
     def next_delay(self, at_least: float = 0.0) -> float:
-        """Count a failure, and return the seconds to wait: what is drawn, behind `at_least`.
+        """Count a failure, and return the seconds to wait: `at_least`, and then what is drawn.
 
         Waiting `at_least` alone would bring all clients back together.
         """

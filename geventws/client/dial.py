@@ -228,7 +228,7 @@ def _ask_plainly(redial: Callable[[], Any], silent: Any, answers: list[bytes]) -
 
 
 def exchange(socket: Any, request: bytes, who: str = "the server", hint: str = "") -> tuple[Response, bytes]:
-    """Send a request, and return the final answer and the bytes that came behind its head.
+    """Send a request, and return the final answer and the bytes that followed its head.
 
     Args:
         socket: where to.
@@ -240,7 +240,7 @@ def exchange(socket: Any, request: bytes, who: str = "the server", hint: str = "
         HandshakeError: the answer is not HTTP, or its head is too large.
         OSError: the connection broke; ConnectionResetError when the other side hung up.
     """
-    with contextlib.suppress(ConnectionError):  # it hung up, maybe behind an answer
+    with contextlib.suppress(ConnectionError):  # it hung up, maybe after an answer
         socket.sendall(request)
     data = bytearray()
     received = searched = 0
@@ -282,7 +282,7 @@ def read_body(socket: Any, response: Response, data: bytes, deadline: gevent.Tim
     Args:
         socket: where the rest of it comes from.
         response: the answer.
-        data: what came behind its head.
+        data: what followed its head.
         deadline: a timeout of the caller's that only ends the reading when it strikes here; none by default.
     """
     body = Body(response)
@@ -295,7 +295,7 @@ def read_body(socket: Any, response: Response, data: bytes, deadline: gevent.Tim
                     break
                 body.feed(chunk)
     except OSError:
-        pass  # what came has to do
+        pass  # what has been received has to do
     except gevent.Timeout as expired:
         if expired is not deadline:
             raise

@@ -223,7 +223,7 @@ class Opening:
             raise ValueError("there is one Host header, not two (RFC 9112 3.2)")
 
     def run(self, max_redirects: int, open_timeout: float | None) -> Opened:
-        """Return the connected socket, what was agreed on, and the bytes that came behind the 101."""
+        """Return the connected socket, what was agreed on, and the bytes that followed the 101."""
         asked = self.uri
         with FairTimeout(open_timeout) as self.deadline:
             try:

@@ -86,7 +86,7 @@ def covers(entry: str, host: str, port: int) -> bool:
     """Tell whether an entry of no_proxy is about a host: a name, with all below it, an address, or a range of them.
 
     Args:
-        entry: "*", or one of those, perhaps with a port behind it.
+        entry: "*", or one of those, perhaps with a port after it.
         host, port: where to.
     """
     if entry == "*":

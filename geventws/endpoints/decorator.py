@@ -199,10 +199,10 @@ class _KillOnClose:
     """Kills the greenlet in this block when nothing more will be received; the block just ends with that."""
 
     def __init__(self, ws: WebSocket) -> None:
-        self._ended = ws.ended
-        self._greenlet = getcurrent()
-        self._kill = GreenletExit(f"{ws.peer}: the connection is over (option: kill_on_close)")
-        self._due: Any = None
+        self._ended = ws.ended  # set when nothing more will be received
+        self._greenlet = getcurrent()  # the handler's
+        self._kill = GreenletExit(f"{ws.peer}: the connection is over (option: kill_on_close)")  # what is raised in it
+        self._due: Any = None  # the loop's callback that will raise it
 
     def _strike(self, _event: object) -> None:
         self._due = get_hub().loop.run_callback(self._greenlet.throw, self._kill)

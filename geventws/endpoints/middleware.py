@@ -107,7 +107,7 @@ class WebSocketMiddleware(Endpoint):
             if not is_departure(ws, error):  # type: ignore[arg-type]
                 logger.exception("%s: the application failed", ws.peer)
         finally:
-            environ["wsgi.websocket"] = None  # no cycle is left behind
+            environ["wsgi.websocket"] = None  # or the two would keep each other
             ws.end(code)
 
     def _relay(self, environ: Environ, answer: Answer) -> Iterator[bytes]:
@@ -153,8 +153,8 @@ class Answer:
         self.ws = ws
         self._end = end
         self._start_response = start_response
-        self._head: tuple[Any, ...] | None = None
-        self._begun = False
+        self._head: tuple[Any, ...] | None = None  # what the application has said last: status, headers, error
+        self._begun = False  # a plain answer has, and the head has left
         self._write: Callable[[bytes], object] | None = None  # the server's; some middleware returns none
 
     @property
@@ -163,7 +163,7 @@ class Answer:
         return self._head is not None and self._head[0].startswith("5")
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-        """As in PEP 3333. The connection ends behind the answer: frames may come, and are not to be read as HTTP."""
+        """As in PEP 3333. The connection ends after the answer: frames may come, and are not to be read as HTTP."""
         if not any(name.lower() == "connection" for name, _ in headers):
             headers = [*headers, ("Connection", "close")]
         self._head = (status, headers, exc_info)
@@ -193,10 +193,17 @@ class Answer:
 class RequestWebSocket:
     """The `WebSocket` of a request, connected when it is first used.
 
-    It has all that a `WebSocket` (or `StreamingWebSocket`) has. What tells of the connection (`environ`, `path`,
-    `origin`, `protocol`, `version`, `closed`, `close_code`, `close_reason`, `latency`) is no use of it; whatever
-    acts is: `accept`, `wait`, `receive`, `send`, `ping`, `close`, `ended`, iteration, `with`. When the request has been
-    answered with HTTP instead, using it raises `ConnectionClosed`.
+    It has all that a `WebSocket` (or `StreamingWebSocket`) has. What tells of the connection (the attributes below,
+    `closed`, `close_code`, `close_reason`, `latency`) is no use of it; whatever acts is: `accept`, `wait`, `receive`,
+    `send`, `ping`, `close`, `ended`, iteration, `with`. When the request has been answered with HTTP instead, using it
+    raises `ConnectionClosed`.
+
+    Attributes:
+        environ: the WSGI environment of the handshake.
+        path: its PATH_INFO.
+        origin: its Origin header, or None.
+        protocol: the subprotocol agreed on, or None.
+        version: the version of the protocol, 13 or 8; 75 or 76 for the drafts.
     """
 
     def __init__(self, environ: Environ, upgrade: Upgrade, connect: Callable[[], WebSocket]) -> None:
@@ -205,9 +212,10 @@ class RequestWebSocket:
         self.origin: str | None = upgrade.origin
         self.protocol: str | None = upgrade.protocol
         self.version: int = upgrade.version
-        self._connect = connect
-        self._ws: WebSocket | None = None
-        self._lock = BoundedSemaphore(1)
+        self._connect = connect  # answers with 101, and returns the connection
+        self._ws: WebSocket | None = None  # the connection, once there is one
+        self._lock = BoundedSemaphore(1)  # held by the greenlet that connects
+        # what is known without a connection
         self._state: dict[str, Any] = {"closed": False, "close_code": None, "close_reason": None, "latency": 0.0}
 
     def __repr__(self) -> str:

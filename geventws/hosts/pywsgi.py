@@ -158,7 +158,7 @@ def find_reader(environ: Environ) -> Any:
 def take_read_ahead(reader: Any) -> bytes:
     """Take the bytes that the server has read after the request, and close its reader.
 
-    The reader would also ask the socket, in vain most times, and with an exception: so for now it has an ended one.
+    The reader would also ask the socket, for nothing most times, and with an exception: so for now it has an ended one.
     """
     raw: Any = getattr(reader, "raw", None)
     if not hasattr(raw, "_sock"):

@@ -59,7 +59,7 @@ class Ended:
 
 
 class Joined:
-    """Writes bytes behind the first that it is given, in one write, which over TLS is one record.
+    """Writes some bytes together with the first that it is given, in one write, which over TLS is one record.
 
     It stands in for what a server writes the head of an answer with.
 

@@ -48,7 +48,7 @@ def to_ascii(name: str) -> str:
 
 
 def read_address(text: str) -> str:
-    """Return an IPv6 address in lower case, its zone decoded and behind a percent sign.
+    """Return an IPv6 address in lower case, its zone decoded and after a percent sign.
 
     Raises:
         ValueError: it is none.

@@ -1,6 +1,6 @@
 """The head of an HTTP/1 request: where it ends, what it says, and what is wrong with it (RFC 9112 sections 2-6).
 
-Nearly every head is plain: printable ASCII, CRLF after each line, one space behind each colon, no field twice, no
+Nearly every head is plain: printable ASCII, CRLF after each line, one space after each colon, no field twice, no
 transfer coding. `parse` reads just those, in one pass, and answers None to everything else. What it leaves is read by
 the slow and lenient parser of the standard library, as gevent.pywsgi does, after which `check_framing` refuses the
 heads that two servers on one path could cut at different places: the stuff that request smuggling is made of.
@@ -73,7 +73,7 @@ _fields = _Fields()
 
 
 def find_end(data: bytes | bytearray, start: int = 0) -> int:
-    """Return the index behind the empty line that ends a head, or -1; what is before `start` has been searched."""
+    """Return the index after the empty line that ends a head, or -1; what is before `start` has been searched."""
     if data.startswith((b"\r\n", b"\n")):
         return data.index(b"\n") + 1  # a request that begins with an empty line is refused for its request line
     start = max(0, start - 2)

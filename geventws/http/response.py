@@ -28,7 +28,7 @@ _BEGINNING = b"HTTP/1."
 # The reason says nothing. A status of 600 to 999 stands for one of 5xx (RFC 9110 15).
 _STATUS_LINE = re.compile(r"(HTTP/1\.[01]) ([1-9][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?")
 _IMPOSSIBLE = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # RFC 9112 2.2
-_CHUNK_SIZE = re.compile(rb"(?:\r\n)?([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n")  # behind the last one's line end
+_CHUNK_SIZE = re.compile(rb"(?:\r\n)?([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n")  # after the last one's line end
 
 
 class Response(NamedTuple):
@@ -51,7 +51,7 @@ class Response(NamedTuple):
 
 
 def find_end(data: bytes | bytearray, start: int = 0) -> int:
-    """Return the index behind the empty line that ends a head, or -1; what is before `start` has been searched."""
+    """Return the index after the empty line that ends a head, or -1; what is before `start` has been searched."""
     end = data.find(b"\r\n\r\n", max(0, start - 3))
     return end + 4 if end >= 0 else -1
 
@@ -113,15 +113,15 @@ class Body:
 
     def __init__(self, response: Response) -> None:
         self.data: bytearray = bytearray()
-        self._chunked = _is_chunked(response)
-        self._size = _body_size(response)
+        self._chunked = _is_chunked(response)  # its chunks say where it ends
+        self._size = _body_size(response)  # as the head has it; None: up to the end of the connection
         self._taken = 0  # with what is around the chunks
         self._line = bytearray()  # a part of the line in front of a chunk
         self._left = 0  # bytes of the chunk that are to come
         self.ended: bool = self._size == 0
 
     def feed(self, data: bytes) -> None:
-        """Take what has come; behind the end it is nothing."""
+        """Take what has come; after the end nothing counts."""
         if self.ended:
             return
         self._taken += len(data)

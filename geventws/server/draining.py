@@ -73,7 +73,7 @@ class Drain:
         self.aborted: int = 0
         self._connections = connections
         self._code = code
-        self._begin = time.monotonic()
+        self._begin = time.monotonic()  # when it began
         self._timeout = timeout
         self._moved = Event()  # there is something to look at before the next step
         self._untold: list[Connection] = []  # WebSockets that go on as if nothing were

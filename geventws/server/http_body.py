@@ -142,8 +142,8 @@ class RequestBody:
     def __init__(self, stream: HTTPStream, length: int | None, limits: Limits, awaited: bool = False) -> None:
         self._stream = stream
         self._left = length or 0  # bytes of the body, or of the chunk
-        self._next = SIZE if length is None else None
-        self._trailers = 0
+        self._next = SIZE if length is None else None  # what comes after the bytes that are left of a chunk
+        self._trailers = 0  # trailer fields so far
         self._waiting = False  # somebody waits for more of it, perhaps one whom the application has left behind
         self._limits = limits
         self._seconds = limits.body_timeout  # that we are still going to wait

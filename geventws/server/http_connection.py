@@ -102,13 +102,13 @@ class RequestHandler(WSGIHandler):  # type: ignore[misc]
     def __init__(self, sock: RawSocket, address: Any, server: Server) -> None:
         # not pywsgi's, which makes a reader that most connections never need
         self.stream: HTTPStream = HTTPStream(sock, server.max_head_size)
-        self.client_address = address
-        self.server = server
+        self.client_address = address  # pywsgi's name
+        self.server = server  # likewise
         self.surplus: bool = False
         self.greenlet: Any = None
         self.idle: bool = True
-        self._taken = False
-        self._on_drain: Callable[[int], object] | None = None
+        self._taken = False  # an application has the connection for itself
+        self._on_drain: Callable[[int], object] | None = None  # tells it that the server stops
         self.plain_environ: dict[str, Any] | None = None
         self._switching: bytes | None = None  # the head of a 101, until it is sent
 
@@ -166,7 +166,7 @@ class RequestHandler(WSGIHandler):  # type: ignore[misc]
     # The seam for WebSockets
 
     def take(self) -> tuple[Any, bytes]:
-        """Hand out the connection: its socket, and the bytes received behind the head. To be called once.
+        """Hand out the connection: its socket, and the bytes received after the head. To be called once.
 
         From here on the application alone reads and writes, and `environ["wsgi.input"]` is empty. The server closes the
         socket when the application returns.

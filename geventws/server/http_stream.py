@@ -37,7 +37,7 @@ class RawSocket(_socket.socket):
 
 
 class HeadError(Exception):
-    """A head that is not accepted; `head` is what came of it.
+    """A head that is not accepted; `head` is as much as was received of it.
 
     Attributes:
         status: the HTTP status that answers it.
@@ -71,8 +71,8 @@ class HTTPStream:
     def __init__(self, raw: RawSocket, max_head_size: int) -> None:
         self._raw: Any = raw  # the C socket; None once there is TLS on it
         self._socket: Any = None  # the gevent socket, when one was asked for
-        self._received = b""  # what came behind the last head
-        self._reader: io.BufferedReader | None = None
+        self._received = b""  # what followed the last head
+        self._reader: io.BufferedReader | None = None  # of what follows the head, where one was asked for
         self._max_head_size = max_head_size
 
     @property
@@ -124,7 +124,7 @@ class HTTPStream:
         try:
             data = data or self._receive(idle_timeout)
             if data == b"\r\n":
-                data += self._receive(idle_timeout)  # some have it behind a body, and nothing has begun with it
+                data += self._receive(idle_timeout)  # some have it after a body, and nothing has begun with it
         except TimeoutError:
             return b""
         end = http_head.find_end(data)
@@ -165,7 +165,7 @@ class HTTPStream:
             raise HeadError("431 Request Header Fields Too Large", head)
 
     def _receive(self, timeout: float, size: int = CHUNK) -> bytes:
-        """Receive what is there, or what comes within the timeout."""
+        """Receive what is available, or what comes within the timeout."""
         sock = self._socket
         if sock is not None:
             sock.settimeout(max(timeout, 0.001))
@@ -199,7 +199,7 @@ class HTTPStream:
         return len(received)
 
     def take(self, size: int, line: bool) -> bytes:
-        """Return up to so many of the bytes that are held, and not from behind a line's end where that is asked."""
+        """Return up to so many of the bytes that are held, and no more than a line of them where that is asked."""
         held = self._received
         if line:
             size = held.find(b"\n", 0, size) + 1 or size
@@ -226,7 +226,7 @@ class HTTPStream:
         return reader is not None and (reader.closed or reader.raw.ended)  # type: ignore[attr-defined]
 
     def unread(self) -> bytes:
-        """Take back what was received behind a head and not read yet; the reader, if there is one, is at its end."""
+        """Take back what was received after a head and not read yet; the reader, if there is one, is at its end."""
         received, self._received = self._received, b""
         reader, self._reader = self._reader, None
         if reader is not None and not reader.closed:
@@ -276,7 +276,8 @@ class HTTPStream:
         """Close the socket, unless it was given away. Idempotent; never raises.
 
         Args:
-            drop_input: take what came in and was not read, up to a limit, lest the close resets the connection.
+            drop_input: take what the kernel holds and nobody has read, up to a limit, lest the close resets the
+                connection.
         """
         sock = self._socket or self._raw
         if sock is None:
@@ -297,8 +298,8 @@ class Body(io.RawIOBase):
 
     def __init__(self, sock: Any, received: bytes) -> None:
         self._sock = sock  # where WebSocket libraries look for it
-        self._received = received
-        self._paused = False
+        self._received = received  # what is left of what was received with the head
+        self._paused = False  # reading is over: see `unread`
         self.ended: bool = False  # the peer sends no more
 
     def readable(self) -> bool:

@@ -105,11 +105,11 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
         self._greenlets: HandlerGreenlets | None = None  # in place of the default way to spawn
         self._connections: set[Any] = set()  # `RequestHandler`s, and `GivenSocket`s that outlive theirs
         self._drain: Drain | None = None  # that which is under way, or was the last
-        self.silent: bool = log is None
+        self.silent: bool = log is None  # there is no access log
         super().__init__(listener, application, backlog, spawn, log, error_log, handler_class, environ, **ssl_options)
         self.__dict__.pop("full", None)  # the pool's, see below
         if (context := ssl_options.get("ssl_context")) is not None:
-            self.wrap_socket = functools.partial(_wrap_socket, context)
+            self.wrap_socket = functools.partial(_wrap_socket, context)  # in place of the method
         if not issubclass(self.handler_class, RequestHandler):
             raise TypeError("handler_class must be derived from geventws.server.RequestHandler")
         share_keys(self.handler_class)

@@ -36,12 +36,12 @@ class Termination:
     def __init__(self, stop: Callable[[], object], timeout: float) -> None:
         self._stop = stop
         self._timeout = timeout
-        self.loop: Any = get_hub().loop
-        self._thread = _get_ident()
+        self.loop: Any = get_hub().loop  # which calls `stop`
+        self._thread = _get_ident()  # the main thread
         self._came: float | None = None  # when the first signal did
         self._overdue = False  # the time is up, and the loop is held up
         self._over = _make_lock()  # held until the end, for which the thread waits
-        self._before: Any = None
+        self._before: Any = None  # the handler of SIGTERM that was there
 
     def __enter__(self) -> Termination:
         self._over.acquire()

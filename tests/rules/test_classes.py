@@ -256,31 +256,19 @@ def is_explained(source: Source, statement: ast.stmt) -> bool:
 
 
 MUTE = {
-    "cli.terminal": {"Screen", "Session"},
-    "client.backoff": {"Backoff"},
     "compat.cyclone.__init__": {"Hixie76FrameDecoder", "WebSocketHandler"},
     "compat.geventwebsocket.websocket": {"WebSocket"},
     "compat.pulsar.frames": {"FrameParser"},
     "compat.pulsar04.frames": {"FrameParser"},
     "compat.wsocket.response": {"Response"},
     "endpoints.callbacks": {"CallbackWebSocket"},
-    "endpoints.decorator": {"_KillOnClose"},
-    "endpoints.middleware": {"Answer", "RequestWebSocket"},
     "engine.connection": {"Connection"},
     "engine.deliveries": {"Queue"},
-    "engine.loop.greenlets": {"CallbackGreenlets", "HandlerGreenlets"},
     "engine.sending": {"Sender"},
     "frames": {"FrameParser"},
-    "http.response": {"Body"},
     "protocol.connection": {"WebSocketProtocol"},
     "protocol.partial": {"PartialFrame"},
     "protocol.permessage_deflate": {"Deflate"},
-    "server.draining": {"Drain"},
-    "server.http_body": {"RequestBody"},
-    "server.http_connection": {"RequestHandler"},
-    "server.http_stream": {"Body", "HTTPStream"},
-    "server.server": {"WebSocketServer"},
-    "server.termination": {"Termination"},
 }
 
 

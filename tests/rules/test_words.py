@@ -46,11 +46,6 @@ C_FILES = {
 PROSE |= {name: " ".join(re.findall(r"/\*(.*?)\*/", text, re.DOTALL)) for name, text in C_FILES.items()}
 
 ODD: dict[str, set[str]] = {
-    "cli.terminal": {"behind"},
-    "client.backoff": {"behind"},
-    "client.dial": {"behind", "what came"},
-    "client.opening": {"behind"},
-    "client.proxies": {"behind"},
     "compat.cyclone.__init__": {"behind"},
     "compat.eventlet.__init__": {"behind"},
     "compat.eventlet.sockets": {"behind"},
@@ -60,7 +55,6 @@ ODD: dict[str, set[str]] = {
     "compat.pulsar04.frames": {"behind", "laid"},
     "compat.wsocket.__init__": {"what came"},
     "endpoints.callbacks": {"behind", "what came"},
-    "endpoints.middleware": {"behind"},
     "engine.connection": {"behind", "breach", "what came"},
     "engine.intake": {"what came"},
     "engine.loop.forks": {"behind"},
@@ -69,19 +63,12 @@ ODD: dict[str, set[str]] = {
     "engine.stream": {"behind"},
     "engine.tls": {"behind"},
     "frames": {"breach"},
-    "hosts.pywsgi": {"in vain"},
-    "hosts.sockets": {"behind"},
-    "http.names": {"behind"},
-    "http.request": {"behind"},
-    "http.response": {"behind"},
     "protocol.closing": {"what came"},
     "protocol.connection": {"behind", "breach", "what came"},
     "protocol.extension": {"what came"},
     "protocol.hixie76": {"breach", "what came"},
     "protocol.messages": {"behind"},
     "protocol.permessage_deflate": {"what came"},
-    "server.http_connection": {"behind"},
-    "server.http_stream": {"behind", "what came", "what is there"},
     "websocket": {"breach", "what came"},
 }
 

@@ -71,7 +71,7 @@ class HandlerGreenlets(ReusableGreenlets):
     def __init__(self) -> None:
         super().__init__(get_hub())
         self._served: list[Any] = []  # greenlets that have served, until `_settle` has looked at them
-        self._closed = False
+        self._closed = False  # no greenlet waits any more
         _HandlerGreenlet.spawn(None, self, None)  # it has nothing to do, and shows how many references there are
 
     def spawn(self, function: Callable[[], object]) -> None:
@@ -134,7 +134,7 @@ class CallbackGreenlets(ReusableGreenlets):
 
     def __init__(self, poller: Poller) -> None:
         super().__init__(poller.hub)
-        self.poller = poller
+        self.poller = poller  # of the loop; it serves the batch
         self.connections: int = 0
         self._next: Served | None = None  # whom the greenlet that is switched to serves
 
