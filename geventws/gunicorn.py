@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 from collections.abc import Callable, Collection
 from datetime import timedelta
 from ipaddress import ip_address, ip_network
@@ -80,6 +81,15 @@ class Worker(GeventWorker):  # type: ignore[misc]
         hooks = [cfg.settings[name] for name in ("pre_request", "post_request")]
         if any(hook.get() is not hook.default for hook in hooks):
             log.warning("geventws.gunicorn.Worker calls neither pre_request nor post_request")
+
+    def init_process(self) -> None:
+        """Serve, in a process that has just been forked. Blocks.
+
+        SIGTERM is heard from here on. gunicorn itself sets its handler after all that takes time here, and until then
+        the signal would be lost in the parent's, whose queue nobody reads in this process.
+        """
+        signal.signal(signal.SIGTERM, self.handle_exit)
+        super().init_process()
 
     def run(self) -> None:
         """Serve until the worker is to end, then drain. Blocks."""

@@ -121,7 +121,7 @@ class Drain:
     def _wait(self, seconds: float) -> None:
         if self._connections:
             self._moved.clear()
-            self._moved.wait(seconds)
+            self._moved.wait(max(seconds, 0.001))  # libuv warns of less
 
     def _tell(self, count: int) -> None:
         """See to it that so many WebSockets have been told, all in all."""

@@ -116,7 +116,7 @@ def test_over_tls(start: Any, certificate: dict[str, str], tls: Any) -> None:
 
 
 def test_who_does_not_answer_is_aborted(start: Any) -> None:
-    host = start("--graceful-timeout", "1")
+    host = start("--graceful-timeout", "2")
     clients = join(host, 30)
     os.kill(host.pid, signal.SIGTERM)
     for client in clients:
@@ -135,6 +135,11 @@ def test_an_impatient_end_tells_everybody_all_the_same(start: Any) -> None:
         assert client.read_frame() == RESTART
         client.close()
     assert host.wait() == 0
+
+
+def test_a_worker_that_is_told_to_end_while_it_begins_does_so(start: Any) -> None:
+    host = start("-k", "kit.apps.worker.Hasty")
+    host.wait_for("Worker exiting", 15)
 
 
 def test_new_handshakes_reach_the_new_workers(start: Any) -> None:

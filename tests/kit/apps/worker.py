@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 
 from geventws import WebSocketApplication, WebSocketMiddleware, WebSocketWSGI
+from geventws.gunicorn import Worker
 
 
 @WebSocketWSGI
@@ -59,3 +61,12 @@ def application(environ, start_response):
     """Dispatch on the path."""
     path = environ["PATH_INFO"]
     return (SOCKETS.get(path) or PAGES.get(path, environment))(environ, start_response)
+
+
+class Hasty(Worker):
+    """A worker that is told to end before it has begun."""
+
+    def patch(self):
+        """Begin."""
+        os.kill(os.getpid(), signal.SIGTERM)
+        super().patch()
