@@ -111,10 +111,8 @@ class Worker(GeventWorker):  # type: ignore[misc]
         while not all(stop.ready() for stop in stops):
             gevent.joinall(stops, timeout=NOTICE)
             self.notify()
-        for server in servers:
-            self.log.info(
-                "Worker drained (pid: %d): told %d WebSockets, aborted %d connections", self.pid, *server.tally
-            )
+        told, aborted = map(sum, zip(*(server.tally for server in servers), strict=True))
+        self.log.info("Worker drained (pid: %d): told %d WebSockets, aborted %d connections", self.pid, told, aborted)
 
     def _get_grace(self) -> float:
         grace = float(self.cfg.graceful_timeout)

@@ -221,8 +221,9 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
         stop_accepting(self)
         for connection in self._connections:
             cut(connection.fileno())
-        keep(self._connections, self._greenlets, self._drain)
-        self._connections, self._greenlets, self._drain = set(), None, None
+        keep(*self._connections, self._greenlets)
+        self._connections.clear()  # a drain under way finds nothing more to end
+        self._greenlets = self._drain = None
         self.draining = False
         hub = get_hub_if_exists()
         if hub is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import gevent
@@ -9,7 +11,7 @@ import pytest
 from gevent.event import Event
 from gevent.select import select
 from kit import frames
-from kit.clients import handshake
+from kit.clients import RawClient, handshake
 
 from geventws import WebSocketApplication, WebSocketMiddleware, WebSocketServer, WebSocketWSGI
 from geventws.server.draining import count_due
@@ -151,6 +153,50 @@ def test_who_goes_on_saying_nothing_is_cut_off(serve: Any) -> None:
     gevent.sleep(0.1)
     site.server.stop(60)
     assert silent.rest() == halfway.rest() == b""
+
+
+FORKING = """
+import os
+import gevent
+from gevent.event import Event
+from geventws import WebSocketServer, WebSocketWSGI
+
+there = Event()
+
+@WebSocketWSGI
+def stay(ws):
+    there.set()
+    try:
+        Event().wait()
+    finally:
+        print("ended in the", "parent" if os.getpid() == parent else "child", flush=True)
+
+parent = os.getpid()
+server = WebSocketServer(("127.0.0.1", 0), stay, log=None)
+server.start()
+print(server.server_port, flush=True)
+there.wait()
+stopping = gevent.spawn(server.stop, 0.3)
+gevent.sleep(0.1)
+child = gevent.fork()
+if not child:
+    gevent.sleep(1)
+    os._exit(0)
+stopping.get()
+os.waitpid(child, 0)
+"""
+
+
+def test_a_child_that_is_forked_meanwhile_ends_nothing() -> None:
+    process = subprocess.Popen([sys.executable, "-c", FORKING], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        with RawClient(int(process.stdout.readline())) as client:
+            client.open()
+            assert process.communicate(timeout=20)[0] == "ended in the parent\n"
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_the_code_is_the_server_s(serve: Any) -> None:
