@@ -71,7 +71,7 @@ _NORMAL = b"\x03\xe8"  # the payload of nearly all close frames
 
 _NOT_ON_THE_WIRE = {1004, 1005, 1006, 1015}
 
-BREACHES = {
+VIOLATIONS = {
     pure.RESERVED_BITS: "a reserved bit is set that no extension has claimed",
     pure.RESERVED_OPCODE: "the opcode is reserved",
     pure.CONTROL_FRAGMENTED: "a control frame is fragmented",
@@ -81,15 +81,15 @@ BREACHES = {
     pure.LENGTH_NOT_MINIMAL: "a length is not encoded in the fewest bytes",
     pure.LENGTH_TOO_LARGE: "the top bit of a 64-bit length is set",
 }
-"""What each breach that a scan can find is called."""
+"""What each violation that a scan can find is called."""
 
 
-def breach(status: int, data: bytes | bytearray | memoryview, max_payload: int) -> ProtocolError:
+def violation(status: int, data: bytes | bytearray | memoryview, max_payload: int) -> ProtocolError:
     """Return the error for a scan's status; `data` begins with the header that is wrong."""
     if status == pure.TOO_BIG:
         message = f"a frame is longer than the limit of {max_payload} bytes"
         return PayloadTooBig(message, limit=max_payload, size=_read_length(data))
-    return ProtocolError(BREACHES[status])
+    return ProtocolError(VIOLATIONS[status])
 
 
 def _read_length(data: bytes | bytearray | memoryview) -> int:
@@ -230,7 +230,7 @@ class FrameParser:
         """Return the frames that `data` completes, in order; the rest is kept for the next call.
 
         Raises:
-            ProtocolError: the bytes break RFC 6455. Frames before the breach are lost, and the parser is of no
+            ProtocolError: the bytes break RFC 6455. Frames before the violation are lost, and the parser is of no
                 further use.
         """
         self._buffer += data
@@ -244,7 +244,7 @@ class FrameParser:
         buffer = self._buffer
         status, consumed, found, following = scan(buffer, self.max_length, self.reserved_bits, self.masked_in)
         if status > pure.FULL:
-            raise breach(status, buffer[consumed:], self.max_length)
+            raise violation(status, buffer[consumed:], self.max_length)
         frames += [Frame.from_head(head, bytes(buffer[at : at + size])) for at, size, _key, head in found]
         del buffer[:consumed]
         self._needed = 0 if following is None else following[0] + following[1] - consumed

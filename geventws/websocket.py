@@ -273,7 +273,7 @@ class WebSocket(Sender):
     def disown(self) -> None:
         """Leave the connection to the parent, in a forked child: here it is over, without anybody being told.
 
-        What came and was not given out is the parent's. Whoever waits for something waits on: see forks.py.
+        What was received and not given out is the parent's. Whoever waits for something waits on: see forks.py.
         """
         self._stream.disown()
         keep(self._reader, self._waiters)
@@ -338,7 +338,7 @@ class WebSocket(Sender):
         """The close code; None while the connection lives.
 
         The peer's, 1005 where its close frame had none (RFC 6455 7.1.5). Without one, ours where we failed the
-        connection: 1002, 1007 or 1009 for a breach, 1011 for a ping that was not answered. Otherwise 1006: it was lost.
+        connection: 1002, 1007 or 1009 for a violation, 1011 for a ping without an answer. Otherwise 1006: it was lost.
         """
         return self._protocol.close_code if self.over else None
 

@@ -122,7 +122,7 @@ class CallbackWebSocket(WebSocket):
         return True
 
     def receive_control(self, opcode: int, payload: bytes) -> None:
-        """Queue a ping or a pong behind the messages, if the application has a callback for it."""
+        """Queue a ping or a pong after the messages, if the application has a callback for it."""
         application, mine = self.application, WebSocketApplication
         name = "on_ping" if opcode == Opcode.PING else "on_pong"
         if getattr(getattr(application, name), "__func__", None) is not getattr(mine, name):
@@ -166,7 +166,7 @@ class CallbackWebSocket(WebSocket):
             self._stream.flush()
 
     def _rest(self) -> None:
-        """No callback runs any more; see to what came meanwhile."""
+        """No callback runs any more; see to what was received meanwhile."""
         self._serving = False
         self._stream.flush()
         self._poller.later(self.run)

@@ -193,7 +193,7 @@ class Connection:
                 self._corked.append(data)
             else:
                 self._stream.push(data)
-            self._pong_due = None  # it may not come behind a close frame
+            self._pong_due = None  # it may not come after a close frame
         self._protocol.output = ()
 
     def _take_controls(self) -> None:
@@ -261,7 +261,7 @@ class Connection:
     # The end
 
     def answer(self) -> None:
-        """Answer the peer's close frame, or its breach of the rules, and end the connection."""
+        """Answer the peer's close frame, or its violation of the rules, and end the connection."""
         protocol = self._protocol
         if self.over or not protocol.close_reply_pending:
             return
@@ -348,7 +348,7 @@ class Connection:
         self._lose("keepalive ping timeout", CloseCode.INTERNAL_ERROR)
 
     def _push_ping(self, payload: bytes) -> None:
-        if not self._stream.blocked:  # behind what the peer does not take it would be no ping
+        if not self._stream.blocked:  # after what the peer does not take it would be no ping
             self._stream.push(self._protocol.encode_control(Opcode.PING, payload))
 
     def send_ping(self, payload: bytes, result: Any) -> None:

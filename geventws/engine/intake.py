@@ -38,7 +38,7 @@ class Taker(Protocol):
 
 
 def decode(taker: Taker, protocol: ConnectionProtocol, turns: Turns, data: memoryview = NOTHING) -> bool:
-    """Decode what came and what was kept; return whether that was all.
+    """Decode what was received and what was kept; return whether that was all.
 
     What is left goes on in the next turn, or when the handler has taken what waits.
     """

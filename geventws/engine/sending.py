@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 LARGE = 16 * 1024
-"""Payloads beyond this size are sent without copying them behind their header."""
+"""Payloads beyond this size are sent without copying them after their header."""
 
 LARGE_TO_COMPRESS = 128 * 1024
 """Payloads beyond this size are compressed in slices."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .loop.system import Calls
 
 RECORD_SIZE = 16 * 1024 - 64
-"""How much of a large payload is copied behind its header into the first record."""
+"""How much of a large payload is copied after its header into the first record."""
 
 
 class TLSCalls:

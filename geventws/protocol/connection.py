@@ -1,7 +1,7 @@
 """One connection after its handshake, as a state machine (RFC 6455 sections 5 to 7). No I/O.
 
-Bytes go in through `receive_data`; messages come out in `inbox`, replies that must be sent in `output`, and what came
-of pings and pongs in `controls`. Nothing here raises for what the peer does: a breach of the rules ends the receiving,
+Bytes go in through `receive_data`; messages come out in `inbox`, replies that must be sent in `output`, and the
+pings and pongs that came in `controls`. Nothing here raises for what the peer does: a violation ends the receiving,
 and stands in `failure` until `reply_to_close` puts the close frame for it in `output`. The peer's own close frame is
 answered at once, unless messages that came before it wait: then the reply is pending (`close_reply_pending`) until they
 are taken, and `reply_to_close` is called. The table of all that is in closing.py.
@@ -29,10 +29,10 @@ from ..frames import (
     NO_LIMIT,
     OPCODE,
     Opcode,
-    breach,
     encode_close,
     encode_header,
     parse_close,
+    violation,
 )
 from .closing import ClosingHandshake, Ending
 from .memory import CONTROL_WORK, MAX_CONTROL, MAX_CONTROLS, PIECE, begin_work, is_bounded, is_full, is_tired
@@ -56,7 +56,7 @@ class WebSocketProtocol(ClosingHandshake):
         max_message_size: the largest message taken, in bytes, after inflating.
         extension: the negotiated extension, or None.
         decode_text: whether a text message is delivered as `str`; otherwise as `bytes`, checked but not decoded.
-        streaming: whether messages are delivered in pieces, as they come: each is an `EndOfMessage` behind any number
+        streaming: whether messages are delivered in pieces, as they come: each is an `EndOfMessage` after any number
             of `str` or `bytes`, and `max_message_size` bounds only what one part inflates to.
     """
 
@@ -122,8 +122,8 @@ class WebSocketProtocol(ClosingHandshake):
     def receive_data(self, data: memoryview) -> bool:
         """Take bytes from the peer. They are unmasked in place, so `data` must be writable and is spent.
 
-        Bytes after a close frame or a breach are dropped (RFC 6455 1.4 and 7.1.7). Returns whether bytes are kept, to
-        be decoded once messages were taken, or later (`tired`): call it again then. Never without a bound.
+        Bytes after a close frame or a violation are dropped (RFC 6455 1.4 and 7.1.7). Returns whether bytes are kept,
+        to be decoded once messages were taken, or later (`tired`): call it again then. Never without a bound.
         """
         if self._kept:
             data = memoryview(bytearray(self._kept + bytes(data)))
@@ -213,7 +213,7 @@ class WebSocketProtocol(ClosingHandshake):
             return data[:0], False
         if status == pure.FULL:
             return data[consumed:], False
-        raise breach(status, data[consumed:], self.max_message_size)
+        raise violation(status, data[consumed:], self.max_message_size)
 
     def _receive_frame(self, head: int, payload: memoryview) -> None:
         """Take a whole frame."""

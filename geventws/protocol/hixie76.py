@@ -39,7 +39,7 @@ class HixieProtocol(ClosingHandshake):
     Args:
         version: the draft, 75 or 76.
         max_message_size: the largest frame taken, in bytes.
-        strict: whether a frame of another type is a breach instead.
+        strict: whether a frame of another type is a violation instead.
         decode_text: as for `WebSocketProtocol`.
         streaming: as for `WebSocketProtocol`; a message is one piece, though.
     """
@@ -74,7 +74,7 @@ class HixieProtocol(ClosingHandshake):
         self.waiting = 0  # bytes that both take, while something is decoded; 0 without a bound
         self.work = 0  # what was done since bytes were received, in frames
         self.controls: Any = ()  # pings and pongs, of which there are none
-        self._kept = b""  # what came, and waits until messages were taken
+        self._kept = b""  # received, and waits until messages were taken
         self._body = bytearray()  # of the frame that is coming, where it ends with FF
         self._kind: int | None = None  # the type of the frame that is coming; None between frames
         self._left = 0  # of a frame with a length: that length as far as it came, then what is left to skip
@@ -99,7 +99,7 @@ class HixieProtocol(ClosingHandshake):
         raise NotImplementedError
 
     def receive_data(self, data: memoryview) -> bool:
-        """Take bytes from the peer; those after a closing frame or a breach are dropped. Returns whether some wait."""
+        """Take bytes from the peer; after a closing frame or a violation they are dropped. Return whether some wait."""
         received, self._kept = self._kept + bytes(data), b""
         at = 0
         begin_work(self)

@@ -36,7 +36,7 @@ class Recipient(Inbound, Protocol):
 
 
 class EndOfMessage:
-    """Stands in `inbox` behind the pieces of a message, when they are delivered as they come."""
+    """Stands in `inbox` after the pieces of a message, when they are delivered as they come."""
 
     def __init__(self, empty: str | bytes) -> None:
         self.empty = empty

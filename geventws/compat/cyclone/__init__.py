@@ -182,7 +182,7 @@ class Transport:
         return ws is not None and not ws.closed
 
     def loseConnection(self) -> None:
-        """Close the connection, behind what was sent. Blocks until the peer has answered, for 5 s at the most."""
+        """Close the connection after what was sent. Blocks until the peer has answered, for 5 s at the most."""
         self._ws_protocol.close()
 
 
@@ -291,7 +291,7 @@ class Hixie76FrameDecoder:
     """
 
     CLOSING_FRAME = object()
-    """Stands for the closing frame in what `feed` returns, behind the messages before it."""
+    """Stands for the closing frame in what `feed` returns, after the messages before it."""
 
     def __init__(self, max_message_size: int = 1 << 20) -> None:
         self._protocol = HixieProtocol(max_message_size=max_message_size, strict=True)

@@ -241,7 +241,7 @@ def _as_bad_request(error: HandshakeError) -> BadRequest:
 
 
 def _refuse(environ: Environ, start_response: StartResponse, refusal: BadRequest) -> Iterable[bytes]:
-    """Answer with an HTTP status, and see to it that nothing behind the request is taken for another one."""
+    """Answer with an HTTP status, and see to it that nothing after the request is taken for another one."""
     body = refusal.body or b""
     headers = [("Connection", "close"), *refusal.headers, ("Content-Length", str(len(body)))]
     return answer(environ, start_response, refusal.status, headers, body)

@@ -63,7 +63,7 @@ class WebSocket(geventws.WebSocket):
         sock: a connected gevent socket, on which the handshake has been done; `close` closes it.
         environ: the WSGI environ of the handshake.
         version: the draft, 75 or 76.
-        early: bytes that came behind the handshake. Where it is not None, the socket is its owner's to close, and the
+        early: bytes that came after the handshake. Where it is not None, the socket is its owner's to close, and the
             connection is yet to be opened with `open`.
         timing: the clocks, which eventlet has none of.
     """

@@ -29,7 +29,7 @@ class Response:
 
     Attributes:
         status_code: 101.
-        url: where it came from, behind all redirects.
+        url: where it came from, after all redirects.
         headers: as pairs.
         cfg: what the client was made with.
     """

@@ -1,7 +1,7 @@
 """The frames of pulsar.utils.websocket, which pulsar.apps.ws exports, over geventws.frames. No I/O.
 
 Where pulsar's parser let pass or produced what RFC 6455 forbids, this one does not: reserved bits without an extension,
-reserved opcodes and lengths that are not minimal are breaches, text must be UTF-8, and `multi_encode` makes messages
+reserved opcodes and lengths that are not minimal are violations, text must be UTF-8, and `multi_encode` makes messages
 that a peer can take.
 """
 
@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from ..._core import mask, pure, scan
 from ...exceptions import InvalidData, ProtocolError
-from ...frames import Opcode, breach, encode_close, encode_header, parse_close
+from ...frames import Opcode, encode_close, encode_header, parse_close, violation
 from .._controls import MAX_MESSAGE_SIZE
 
 __all__ = [
@@ -73,7 +73,7 @@ def take_frame(
     status, consumed, frames, _next = scan(buffer, limit, reserved, masked, 1)
     if not frames:
         if status > pure.FULL:
-            raise breach(status, buffer, limit)
+            raise violation(status, buffer, limit)
         return None
     start, length, key, head = frames[0]
     payload = bytes(buffer[start : start + length])

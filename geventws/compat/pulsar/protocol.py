@@ -124,7 +124,7 @@ class WebSocketProtocol:
             self.write(self.parser.pong(message), encode=False)
 
     def write_close(self, code: int | None = None) -> None:
-        """Send a close frame, behind what was written, and let the connection end. Does not block. Idempotent.
+        """Send a close frame after what was written, and let the connection end. Does not block. Idempotent.
 
         Args:
             code: 1000 by default; its reason is what CLOSE_CODES says.
@@ -144,7 +144,7 @@ class WebSocketProtocol:
     def data_received(self, opcode: int, body: Any) -> None:
         """Hand out a message, a ping or a pong.
 
-        The peer may have closed behind it. Then it cannot be answered, but what follows is handed out all the same.
+        The peer may have closed after it. Then it cannot be answered, but what follows is handed out all the same.
         """
         if self._closing:
             return

@@ -1,6 +1,6 @@
 """The frames of pulsar 0.4's pulsar.apps.ws, over geventws.frames. No I/O.
 
-What 0.4 got wrong is right here: bytes behind a frame are kept for the next one, `FrameParser.encode` makes a whole
+What 0.4 got wrong is right here: bytes after a frame are kept for the next one, `FrameParser.encode` makes a whole
 message of its argument, and a close frame has a code.
 """
 
@@ -106,7 +106,7 @@ class Frame:
         """Return a close frame.
 
         Args:
-            body: its payload as bytes, which begin with a code; a `str` is a reason, behind the code 1000.
+            body: its payload as bytes, which begin with a code; a `str` is a reason, after the code 1000.
             version: as for the class.
         """
         if isinstance(body, str):
@@ -152,7 +152,7 @@ class Frame:
         return encode_header(head, len(payload), self.masking_key) + self.mask(payload)
 
     def mask(self, data: bytes | bytearray | memoryview) -> bytearray:
-        """Return data with the masking key laid over it, which masks and unmasks (RFC 6455 5.3)."""
+        """Mask data, or unmask it, which is the same (RFC 6455 5.3)."""
         return bytearray(mask(data, self.masking_key) if self.masking_key else data)
 
     unmask = mask
@@ -195,7 +195,7 @@ class FrameParser:
         return frame
 
     def decode(self, data: bytes | bytearray | memoryview) -> tuple[Frame | None, bytearray]:
-        """Return the next frame, or None, and the bytes behind it, which are to be given to the next call."""
+        """Return the next frame, or None, and the bytes after it, which are to be given to the next call."""
         frame = self.execute(data)
         if frame is None:
             return None, bytearray()

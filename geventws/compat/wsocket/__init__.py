@@ -151,7 +151,7 @@ class WSocketApp:
         client.send("you connected")
 
     def on_message(self, message: str | bytes, client: WebSocket) -> None:
-        """Say what came, and again after 2 seconds."""
+        """Say what was received, and again after 2 seconds."""
         said = message if isinstance(message, str) else repr(message)
         client.send("you said: " + said)
         client.wait_until(lambda: client.over, 2)

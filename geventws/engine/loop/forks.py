@@ -1,7 +1,7 @@
 """A process that forks: what the child does with what it has inherited.
 
-A child has a copy of everything: the greenlets, the clocks, the loop, and descriptors behind which the connections of
-the parent are. None of that may go on twice. So before any greenlet but the one that forked runs in the child,
+A child has a copy of everything: the greenlets, the clocks, the loop, and the descriptors of the
+parent's connections. None of that may go on twice. So before any greenlet but the one that forked runs in the child,
 
 1. each loop gets a set of descriptors of its own: gevent takes descriptors out of a loop's set, and with libuv at once,
    which would take them out of the parent's;

@@ -1,4 +1,4 @@
-"""The poller of one loop: it receives for all connections at once, and runs the greenlets that wait for what came.
+"""The poller of one loop: it receives for all connections at once, and runs the greenlets that wait for it.
 
 A batch has two halves. First everything that is ready is received, scanned and put into the inboxes, without
 running anybody's code; then the greenlets that wait for it are run, one after the other (the run queue). So a message
@@ -75,7 +75,7 @@ class Channel(Protocol):
         """Leave the connection to the parent, in a forked child: see forks.py."""
 
     def run(self) -> bool:
-        """Switch to whoever waits for what came, if anybody does; return whether that was so.
+        """Switch to whoever waits for what was received, if anybody does; return whether that was so.
 
         Called in the hub, or by a greenlet in `park`, to which nobody switches back before what it waits for has come.
         What it raises was thrown into the greenlet that calls it.
