@@ -9,6 +9,7 @@ is left. So callbacks may block, and those of one connection run one after the o
 from __future__ import annotations
 
 import logging
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from greenlet import GreenletExit
@@ -195,7 +196,7 @@ class CallbackWebSocket(WebSocket):
                 self._catch(error)
 
     def _reply(self, reply: Any) -> None:
-        self.send(encode(reply) if isinstance(reply, (dict, list)) else reply)
+        self.send(as_message(reply) if isinstance(reply, (dict, list)) else reply)
 
     def _begin(self) -> None:
         try:
@@ -247,9 +248,9 @@ class WebSocketApplication(Endpoint):
     one connection run in order, one at a time; those of different connections run concurrently, each burst in a
     greenlet of its own. A connection that has nothing to do has no greenlet.
 
-    What `on_open`, `on_message`, `on_bytes`, `on_ping` and `on_pong` return is sent, unless it is None: str, bytes, or
-    an iterable of them as `WebSocket.send` has it, dict and list as JSON. An exception goes to `on_error`; but that the
-    peer has left is none.
+    What `on_open`, `on_message`, `on_bytes`, `on_ping` and `on_pong` return is sent, unless it is None: as
+    `WebSocket.send` has it, so an iterable of str or bytes is one message in parts; a dict as JSON. An exception goes
+    to `on_error`; but that the peer has left is none.
 
     Args:
         options: by their names, all but `streaming`; each is an attribute, too, and may be set later, for connections
@@ -342,3 +343,16 @@ class WebSocketApplication(Endpoint):
         assert isinstance(ws, CallbackWebSocket)
         ws.begin(self, host.detach(ws.socket))
         return []
+
+
+def as_message(reply: dict[str, Any] | list[Any]) -> Any:
+    """Return what `send` takes for a dict or a list that a callback returned.
+
+    Until 1.3 a list of anything but parts of a message is JSON, with a DeprecationWarning.
+    """
+    if isinstance(reply, list):
+        if reply and all(isinstance(part, (str, bytes, bytearray, memoryview)) for part in reply):
+            return reply
+        why = "a callback's list is one message in parts, as for send: use ws.send_json(...) for JSON"
+        warnings.warn(why, DeprecationWarning, stacklevel=2)
+    return encode(reply)

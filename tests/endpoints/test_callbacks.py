@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import json
 import runpy
 import weakref
 from pathlib import Path
@@ -196,7 +197,6 @@ def test_a_ping_of_ours(open_with):
         (b"\xff", BINARY, b"\xff"),
         (bytearray(b"ab"), BINARY, b"ab"),
         ({"a": [1, "é"]}, TEXT, '{"a":[1,"é"]}'.encode()),
-        ([], TEXT, b"[]"),
     ],
 )
 def test_replies(open_with, reply, opcode, payload):
@@ -209,10 +209,23 @@ def test_replies(open_with, reply, opcode, payload):
 
 def test_a_reply_in_parts(open_with):
     app = Recorder()
-    app.reply = lambda message: iter(["a", "b"])
-    client, ws = open_with(app, text("a"))
-    assert b"".join(client.read_frame().payload for _ in range(3)) == b"ab"
-    client.leave()
+    for reply in (lambda message: iter(["a", "b"]), ["a", "b"], [b"a", bytearray(b"b")]):
+        app.reply = reply
+        client, ws = open_with(app, text("a"))
+        parts = [client.read_frame() for _ in range(3)]
+        assert b"".join(frame.payload for frame in parts) == b"ab"
+        assert [frame.fin for frame in parts] == [False, False, True]
+        client.leave()
+
+
+@pytest.mark.parametrize("reply", [[], [1, "a"], [["a"]]])
+def test_a_list_of_something_else_is_json_for_now(open_with, reply):
+    app = Recorder()
+    app.reply = reply
+    with pytest.warns(DeprecationWarning, match="send_json"):
+        client, ws = open_with(app, text("a"))
+        assert json.loads(client.read_message()) == reply
+        client.leave()
 
 
 def test_on_open_may_greet(serve):
