@@ -55,6 +55,10 @@ class ConcurrencyError(WebSocketError, RuntimeError):
 class ProtocolError(WebSocketError, ValueError):
     """The peer's bytes break RFC 6455.
 
+    Args:
+        message: what is wrong.
+        close_code: 1002 by default.
+
     Attributes:
         close_code: the close code that answers it (RFC 6455 7.4.1).
         option: the name of the option of ours that decides whether it is one, or None.
@@ -78,7 +82,7 @@ class InvalidData(ProtocolError):
         option: the name of the option that decides, None by default.
     """
 
-    close_code = 1007
+    close_code: int = 1007
 
     def __init__(self, message: str, close_code: int | None = None, *, option: str | None = None) -> None:
         super().__init__(message, close_code)
@@ -88,13 +92,19 @@ class InvalidData(ProtocolError):
 class PayloadTooBig(ProtocolError):
     """A frame or a message over the limit (RFC 6455 10.4).
 
+    Args:
+        message: what is wrong.
+        close_code: 1009 by default.
+        limit: see below.
+        size: see below.
+
     Attributes:
         limit: bytes, or None.
         size: bytes, as far as the frames announce them; None where that is not known, as with what is inflated.
     """
 
-    close_code = 1009
-    option: str = "max_message_size"
+    close_code: int = 1009
+    option: str | None = "max_message_size"
 
     def __init__(
         self, message: str, close_code: int | None = None, *, limit: int | None = None, size: int | None = None
@@ -153,9 +163,10 @@ class InvalidStatus(WebSocketError):
 
 
 class ProxyError(InvalidStatus):
-    """The proxy did not let the client through: `status`, `headers` and `body` are its own.
+    """The proxy did not let the client through.
 
     Attributes:
+        status, headers, body: as of `InvalidStatus`, from the proxy.
         proxy: its address, without credentials.
         why: what a SOCKS5 proxy has against it, whose status is 0; "" for an HTTP proxy.
     """

@@ -198,6 +198,11 @@ class RequestWebSocket:
     `send`, `ping`, `close`, `ended`, iteration, `with`. When the request has been answered with HTTP instead, using it
     raises `ConnectionClosed`.
 
+    Args:
+        environ: the request's.
+        upgrade: what its handshake agrees on.
+        connect: answers with 101, and returns the connection.
+
     Attributes:
         environ: the WSGI environment of the handshake.
         path: its PATH_INFO.
@@ -212,7 +217,7 @@ class RequestWebSocket:
         self.origin: str | None = upgrade.origin
         self.protocol: str | None = upgrade.protocol
         self.version: int = upgrade.version
-        self._connect = connect  # answers with 101, and returns the connection
+        self._connect = connect
         self._ws: WebSocket | None = None  # the connection, once there is one
         self._lock = BoundedSemaphore(1)  # held by the greenlet that connects
         # what is known without a connection

@@ -35,13 +35,18 @@ SURPLUS = 64
 class WebSocketServer(WSGIServer):  # type: ignore[misc]
     """Serves a WSGI application, WebSockets and plain HTTP alike, on one address.
 
-    Takes all that `gevent.pywsgi.WSGIServer` takes, by the same names and in the same order (`backlog`, `spawn`, `log`,
-    `error_log`, `handler_class`, `environ`, and `certfile`, `keyfile` or `ssl_context` for TLS). One greenlet runs
-    each connection. `TCP_NODELAY` is set.
+    Takes all that `gevent.pywsgi.WSGIServer` takes, by the same names and in the same order. One greenlet runs each
+    connection. `TCP_NODELAY` is set.
 
     Args:
         listener: the address to listen on, as `("127.0.0.1", 8000)` or `":8000"`, or a listening gevent socket.
         application: the WSGI application.
+        backlog: connections that wait to be accepted, 1024 by default.
+        spawn: a number of greenlets at most, a pool, or a function that runs another in a greenlet. By default there
+            is no bound, and greenlets serve again.
+        log, error_log: where lines go: a file, a logger, or None for none. By default standard error.
+        handler_class: a class derived from `RequestHandler`.
+        environ: what the environ of every request has besides.
         head_timeout: seconds for a request's head to come in, from its first byte on, and for the first byte on a
             new connection; 10 by default. Then 408.
         keepalive_timeout: seconds between a response and the next request's first byte; 75 by default.
@@ -54,6 +59,7 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
             take any time at this pace.
         max_connections: connections at a time; those over the limit are answered with 503. None, the default, for
             no limit but the system's.
+        ssl_options: for TLS, `certfile` and `keyfile`, or `ssl_context`.
 
     Raises:
         TypeError: `handler_class` is not derived from `RequestHandler`.

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import geventws
 from geventws import (
     InvalidStatus,
     PerMessageDeflate,
@@ -197,3 +198,18 @@ def test_every_option_is_an_attribute_of_an_endpoint(door: Any) -> None:
     for name, parameter in inspect.signature(door).parameters.items():
         if parameter.kind is parameter.KEYWORD_ONLY:
             assert getattr(endpoint, name) == parameter.default
+
+
+MADE_BY_US = {"WebSocket", "StreamingWebSocket", "CallbackWebSocket", "CloseCode", "Opcode", "SAME_ORIGIN"}
+"""Public names of what is never made by a caller."""
+
+
+@pytest.mark.parametrize("name", sorted(set(geventws.__all__) - MADE_BY_US))
+def test_help_names_all_that_a_public_name_takes(name: str) -> None:
+    thing = getattr(geventws, name)
+    try:
+        named = inspect.signature(thing).parameters
+    except ValueError:  # an exception without an __init__ of its own
+        return
+    told = re.findall(r"^    ([\w, ]+):", inspect.getdoc(thing) or "", re.MULTILINE)
+    assert set(named) <= {name for names in told for name in names.split(", ")}
