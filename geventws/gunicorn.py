@@ -35,214 +35,13 @@ from .text import WORD, between_quotes, one_line, quoted
 __all__ = ["Worker"]
 
 NOTICE = 1.0
-"""Seconds between two signs of life that a worker gives gunicorn."""
+"""Seconds between two signs of life that a worker gives gunicorn, at most."""
 
 RELOAD = 1.0
 """Seconds for a drain where gunicorn reloads by itself what has changed."""
 
 LAST = 1.0
 """Seconds before `graceful_timeout`, or a quarter of that, at which a worker aborts what is left: gunicorn kills it."""
-
-
-class Worker(GeventWorker):  # type: ignore[misc]
-    """Serves with `WebSocketServer`. Of gunicorn's settings, these mean something else than elsewhere:
-
-    * `worker_connections` is `max_connections`: over it, a single worker answers 503. One of several leaves the
-      connections to the others.
-    * `keepalive` is `keepalive_timeout`.
-    * `graceful_timeout` is the time for the drain, but for its last second.
-
-    The hooks `pre_request` and `post_request` are not called, and the limits of a request's head are the server's own.
-
-    Attributes:
-        forwarders: who may say something of another's request.
-    """
-
-    alive: bool  # gunicorn's: whether it is to go on
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.forwarders = Forwarders(self.cfg)
-        self._ending: Event | None = None  # set when it is to end; made in the worker's own process
-
-    @classmethod
-    def check_config(cls, cfg: Any, log: Any) -> None:
-        """Refuse settings that would change what is read from a connection, and that this worker does not know.
-
-        Raises:
-            RuntimeError: which of them, for gunicorn to show.
-        """
-        if str(getattr(cfg, "proxy_protocol", "off")) not in ("off", "False"):
-            raise RuntimeError("geventws.gunicorn.Worker does not speak the PROXY protocol (--proxy-protocol)")
-        if getattr(cfg, "protocol", "http") != "http":
-            raise RuntimeError("geventws.gunicorn.Worker speaks HTTP only (--protocol)")
-        if "h2" in getattr(cfg, "http_protocols", ()):
-            raise RuntimeError("geventws.gunicorn.Worker speaks HTTP/1.1 only (--http-protocols)")
-        hooks = [cfg.settings[name] for name in ("pre_request", "post_request")]
-        if any(hook.get() is not hook.default for hook in hooks):
-            log.warning("geventws.gunicorn.Worker calls neither pre_request nor post_request")
-
-    def init_process(self) -> None:
-        """Serve, in a process that has just been forked. Blocks.
-
-        SIGTERM is heard from here on. gunicorn itself sets its handler after all that takes time here, and until then
-        the signal would be lost in the parent's, whose queue nobody reads in this process.
-        """
-        signal.signal(signal.SIGTERM, self.handle_exit)
-        super().init_process()
-
-    def run(self) -> None:
-        """Serve until the worker is to end, then drain. Blocks."""
-        self._ending = Event()
-        servers = [Server(self, listener) for listener in self.sockets]
-        try:
-            for server in servers:
-                server.start()
-            while self.alive:
-                self.notify()
-                self._ending.wait(NOTICE)
-            self._drain(servers)
-        finally:
-            for server in servers:
-                server.stop(0)  # where gunicorn does not want to wait
-
-    def _drain(self, servers: list[Server]) -> None:
-        stops = [gevent.spawn(server.stop, self._get_grace()) for server in servers]
-        while not all(stop.ready() for stop in stops):
-            gevent.joinall(stops, timeout=NOTICE)
-            self.notify()
-        told, aborted = map(sum, zip(*(server.tally for server in servers), strict=True))
-        self.log.info("Worker drained (pid: %d): told %d WebSockets, aborted %d connections", self.pid, told, aborted)
-
-    def _get_grace(self) -> float:
-        grace = float(self.cfg.graceful_timeout)
-        return RELOAD if self.cfg.reload else grace - min(LAST, grace / 4)
-
-    def handle_exit(self, sig: int, frame: Any) -> None:
-        """Begin to end, at SIGTERM."""
-        super().handle_exit(sig, frame)
-        if self._ending is not None:
-            gevent.get_hub().loop.run_callback_threadsafe(self._ending.set)
-
-    def count_request(self) -> None:
-        """Count a request, and begin to end when there were `max_requests`."""
-        self.nr += 1
-        if self.nr >= self.max_requests and self.alive and self._ending is not None:
-            self.log.info("Autorestarting worker after current request.")
-            self.alive = False
-            self._ending.set()
-
-
-class Server(WebSocketServer):
-    """The server of one of a worker's sockets."""
-
-    close_code = CloseCode.SERVICE_RESTART
-
-    def __init__(self, worker: Worker, listener: Any) -> None:
-        cfg, log = worker.cfg, worker.log
-        Handler.logs_without_environ = not _logs_access(log, cfg)  # a process has one worker
-        super().__init__(
-            listener,
-            worker.wsgi,
-            log=None if Handler.logs_without_environ else log,
-            error_log=LoggingLogAdapter(log, WARNING),
-            handler_class=Handler,
-            environ={**base_environ(cfg), **_name_server(listener.getsockname())},
-            keepalive_timeout=cfg.keepalive,
-            max_connections=worker.worker_connections,
-            **({"ssl_context": ssl_context(cfg)} if cfg.is_ssl else {}),
-        )
-        self.worker = worker
-
-    def full(self) -> bool:
-        """Whether to accept no more for now: one of several workers refuses nothing that another one may take."""
-        others = self.worker.cfg.workers > 1
-        return (others and len(self._connections) >= self.worker.worker_connections) or super().full()
-
-    @property
-    def tally(self) -> tuple[int, int]:
-        """How many WebSockets the drain has told, and how many connections it has aborted."""
-        return (0, 0) if self._drain is None else (self._drain.told, self._drain.aborted)
-
-
-def _name_server(address: Any) -> dict[str, Any]:
-    """Return what the environ of all requests says of the server: as pywsgi's, without asking for its name."""
-    named = {"SERVER_NAME": str(address[0])} if isinstance(address, tuple) else {}
-    return {"wsgi.multithread": True, "SERVER_SOFTWARE": VERSION, **named}
-
-
-def _logs_access(log: Any, cfg: Any) -> bool:
-    """Whether somebody hears of requests: an access log, or a logger of its own kind, as that of statsd."""
-    if type(log).access is not Logger.access:
-        return True
-    asked = (getattr(cfg, name, None) for name in ("accesslog", "logconfig", "logconfig_dict", "logconfig_json"))
-    return any(asked) or bool(cfg.syslog and not cfg.disable_redirect_access_to_syslog)
-
-
-class Handler(RequestHandler):
-    """Handles the requests of one connection, with gunicorn's environ and access log."""
-
-    server: Any
-
-    def handle_one_request(self, idle_timeout: float | None = None) -> Any:
-        """Receive a request and answer it."""
-        self.environ = None  # the log is not to take the last one for that of a request that is refused
-        return super().handle_one_request(idle_timeout)
-
-    def get_environ(self) -> dict[str, Any]:
-        """Return the environ of the request, and count it; ValueError where proxies contradict each other."""
-        headers = self.headers  # pywsgi's, of a head that is not plain
-        environ = super().get_environ()
-        environ["RAW_URI"] = self.path
-        worker = self.server.worker
-        worker.forwarders.apply(environ, self.client_address, headers)
-        if not isinstance(self.client_address, tuple):
-            environ["REMOTE_ADDR"] = ""
-            _name_by_host(environ)
-        worker.count_request()
-        return environ
-
-    def log_request(self) -> None:
-        """Write gunicorn's line of the access log, if there is one."""
-        if self.server.silent:
-            return
-        environ = self.environ or self._describe()
-        fields = [(key[5:].replace("_", "-"), value) for key, value in environ.items() if key.startswith("HTTP_")]
-        seen = {key: one_line(value, MAX_REQUEST_LINE) for key, value in environ.items() if isinstance(value, str)}
-        took = timedelta(seconds=max(self.time_finish - (self.time_start or self.time_finish), 0))
-        status = (self._orig_status or self.status or "000").split()[0]
-        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.response_headers or ()]
-        self.server.worker.log.access(Answer(status, headers, self.response_length), fields, seen, took)
-
-    def _describe(self) -> dict[str, Any]:
-        """Return what the log needs to know of a request that was refused."""
-        method, target, version = (*(self.requestline or "").split(), "-", "-", "-")[:3]
-        address = self.client_address[0] if isinstance(self.client_address, tuple) else ""
-        words = {"REQUEST_METHOD": method, "RAW_URI": target, "SERVER_PROTOCOL": version, "REMOTE_ADDR": address}
-        return {name: between_quotes(word, MAX_REQUEST_LINE) for name, word in words.items()}
-
-    def _log_error(self, kind: Any, error: Any, traceback: Any) -> None:
-        """Log what the application has raised where gunicorn does; what ends the process is left to gevent."""
-        if issubclass(kind, Exception):
-            said = quoted(self.requestline or "", WORD)
-            self.server.worker.log.error("Error handling request %s", said, exc_info=(kind, error, traceback))
-        else:
-            super()._log_error(kind, error, traceback)
-
-
-class Answer(NamedTuple):
-    """An answer as gunicorn's access log knows it."""
-
-    status: str
-    headers: list[tuple[str, str]]
-    sent: int
-
-
-def _name_by_host(environ: dict[str, Any]) -> None:
-    """Name the server as the client does, where it listens on a Unix socket."""
-    name, _, port = environ.get("HTTP_HOST", "").partition(":")
-    default = "443" if environ["wsgi.url_scheme"] == "https" else "80"
-    environ["SERVER_NAME"], environ["SERVER_PORT"] = name, port or (default if name else "")
 
 
 class Forwarders:
@@ -253,12 +52,12 @@ class Forwarders:
     """
 
     def __init__(self, cfg: Any) -> None:
-        self._schemes = [(_name_key(name), value) for name, value in cfg.secure_scheme_headers.items()]
-        self._headers: Collection[str] = getattr(cfg, "forwarder_headers", ())
-        self._map = getattr(cfg, "header_map", "drop")
-        self._allowed: Collection[str] = cfg.forwarded_allow_ips
+        self._schemes = [(_name_key(name), value) for name, value in cfg.secure_scheme_headers.items()]  # for https
+        self._headers: Collection[str] = getattr(cfg, "forwarder_headers", ())  # those with an underscore; "*" for all
+        self._map = getattr(cfg, "header_map", "drop")  # what is done about others; "dangerous" is nothing
+        self._allowed: Collection[str] = cfg.forwarded_allow_ips  # who is trusted; "*" for everybody
         self._networks = list(_read_networks(self._allowed))
-        self._script_name = os.environ.get("SCRIPT_NAME", "")
+        self._script_name = os.environ.get("SCRIPT_NAME", "")  # where no proxy says another
         self._trusts: Callable[[str], bool] = functools.lru_cache(1024)(self._find)
 
     def apply(self, environ: dict[str, Any], peer: Any, headers: Any) -> None:
@@ -320,3 +119,208 @@ def _read_networks(names: Collection[str]) -> Any:
             yield ip_network(name, strict=False)
         except ValueError:
             pass  # "*", or a name, which is nobody's address
+
+
+class Handler(RequestHandler):
+    """Handles the requests of one connection, with gunicorn's environ and access log."""
+
+    server: Any
+
+    def handle_one_request(self, idle_timeout: float | None = None) -> Any:
+        """Receive a request and answer it."""
+        self.environ = None  # the log is not to take the last one for that of a request that is refused
+        return super().handle_one_request(idle_timeout)
+
+    def get_environ(self) -> dict[str, Any]:
+        """Return the environ of the request, and count it; ValueError where proxies contradict each other."""
+        headers = self.headers  # pywsgi's, of a head that is not plain
+        environ = super().get_environ()
+        environ["RAW_URI"] = self.path
+        self.server.forwarders.apply(environ, self.client_address, headers)
+        if not isinstance(self.client_address, tuple):
+            environ["REMOTE_ADDR"] = ""
+            _name_by_host(environ)
+        self.server.worker.count_request()
+        return environ
+
+    def log_request(self) -> None:
+        """Write gunicorn's line of the access log, if there is one."""
+        if self.server.silent:
+            return
+        environ = self.environ or self._describe()
+        fields = [(key[5:].replace("_", "-"), value) for key, value in environ.items() if key.startswith("HTTP_")]
+        seen = {key: one_line(value, MAX_REQUEST_LINE) for key, value in environ.items() if isinstance(value, str)}
+        took = timedelta(seconds=max(self.time_finish - (self.time_start or self.time_finish), 0))
+        status = (self._orig_status or self.status or "000").split()[0]
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.response_headers or ()]
+        self.server.worker.log.access(Answer(status, headers, self.response_length), fields, seen, took)
+
+    def _describe(self) -> dict[str, Any]:
+        """Return what the log needs to know of a request that was refused."""
+        method, target, version = (*(self.requestline or "").split(), "-", "-", "-")[:3]
+        address = self.client_address[0] if isinstance(self.client_address, tuple) else ""
+        words = {"REQUEST_METHOD": method, "RAW_URI": target, "SERVER_PROTOCOL": version, "REMOTE_ADDR": address}
+        return {name: between_quotes(word, MAX_REQUEST_LINE) for name, word in words.items()}
+
+    def _log_error(self, kind: Any, error: Any, traceback: Any) -> None:
+        """Log what the application has raised where gunicorn does; what ends the process is left to gevent."""
+        if issubclass(kind, Exception):
+            said = quoted(self.requestline or "", WORD)
+            self.server.worker.log.error("Error handling request %s", said, exc_info=(kind, error, traceback))
+        else:
+            super()._log_error(kind, error, traceback)
+
+
+class Answer(NamedTuple):
+    """An answer as gunicorn's access log knows it."""
+
+    status: str
+    headers: list[tuple[str, str]]
+    sent: int
+
+
+def _name_by_host(environ: dict[str, Any]) -> None:
+    """Name the server as the client does, where it listens on a Unix socket."""
+    name, _, port = environ.get("HTTP_HOST", "").partition(":")
+    default = "443" if environ["wsgi.url_scheme"] == "https" else "80"
+    environ["SERVER_NAME"], environ["SERVER_PORT"] = name, port or (default if name else "")
+
+
+class Server(WebSocketServer):
+    """The server of one of a worker's sockets."""
+
+    close_code = CloseCode.SERVICE_RESTART
+
+    def __init__(self, worker: Worker, listener: Any) -> None:
+        cfg, log = worker.cfg, worker.log
+        handler, silent = worker.wsgi_handler, not _logs_access(log, cfg)
+        handler.logs_without_environ = silent  # for all of its kind: a process has one worker
+        super().__init__(
+            listener,
+            worker.wsgi,
+            log=None if silent else log,
+            error_log=LoggingLogAdapter(log, WARNING),
+            handler_class=handler,
+            environ={**base_environ(cfg), **_name_server(listener.getsockname())},
+            keepalive_timeout=cfg.keepalive,
+            max_connections=worker.worker_connections,
+            **({"ssl_context": ssl_context(cfg)} if cfg.is_ssl else {}),
+        )
+        self.worker = worker
+        self.forwarders = Forwarders(cfg)
+
+    def full(self) -> bool:
+        """Whether to accept no more for now: one of several workers refuses nothing that another one may take."""
+        others = self.worker.cfg.workers > 1
+        return (others and len(self._connections) >= self.worker.worker_connections) or super().full()
+
+    @property
+    def tally(self) -> tuple[int, int]:
+        """How many WebSockets the drain has told, and how many connections it has aborted."""
+        return (0, 0) if self._drain is None else (self._drain.told, self._drain.aborted)
+
+
+def _name_server(address: Any) -> dict[str, Any]:
+    """Return what the environ of all requests says of the server: as pywsgi's, without asking for its name."""
+    named = {"SERVER_NAME": str(address[0])} if isinstance(address, tuple) else {}
+    return {"wsgi.multithread": True, "SERVER_SOFTWARE": VERSION, **named}
+
+
+def _logs_access(log: Any, cfg: Any) -> bool:
+    """Whether somebody hears of requests: an access log, or a logger of its own kind, as that of statsd."""
+    if type(log).access is not Logger.access:
+        return True
+    asked = (getattr(cfg, name, None) for name in ("accesslog", "logconfig", "logconfig_dict", "logconfig_json"))
+    return any(asked) or bool(cfg.syslog and not cfg.disable_redirect_access_to_syslog)
+
+
+class Worker(GeventWorker):  # type: ignore[misc]
+    """Serves with `WebSocketServer`. Of gunicorn's settings, these mean something else than elsewhere:
+
+    * `worker_connections` is `max_connections`: over it, a single worker answers 503. One of several leaves the
+      connections to the others.
+    * `keepalive` is `keepalive_timeout`.
+    * `graceful_timeout` is the time for the drain, but for its last second.
+
+    The hooks `pre_request` and `post_request` are not called, and the limits of a request's head are the server's own.
+    """
+
+    server_class = Server
+    wsgi_handler = Handler
+    alive: bool  # gunicorn's: whether it is to go on
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._ending: Event | None = None  # set when it is to end; made in the worker's own process
+
+    @classmethod
+    def check_config(cls, cfg: Any, log: Any) -> None:
+        """Refuse settings that would change what is read from a connection, and that this worker does not know.
+
+        Raises:
+            RuntimeError: which of them, for gunicorn to show.
+        """
+        if str(getattr(cfg, "proxy_protocol", "off")) not in ("off", "False"):
+            raise RuntimeError("geventws.gunicorn.Worker does not speak the PROXY protocol (--proxy-protocol)")
+        if getattr(cfg, "protocol", "http") != "http":
+            raise RuntimeError("geventws.gunicorn.Worker speaks HTTP only (--protocol)")
+        if "h2" in getattr(cfg, "http_protocols", ()):
+            raise RuntimeError("geventws.gunicorn.Worker speaks HTTP/1.1 only (--http-protocols)")
+        hooks = [cfg.settings[name] for name in ("pre_request", "post_request")]
+        if any(hook.get() is not hook.default for hook in hooks):
+            log.warning("geventws.gunicorn.Worker calls neither pre_request nor post_request")
+
+    def init_process(self) -> None:
+        """Serve, in a process that has just been forked. Blocks.
+
+        SIGTERM is heard from here on. gunicorn itself sets its handler after all that takes time here, and until then
+        the signal would be lost in the parent's, whose queue nobody reads in this process.
+        """
+        signal.signal(signal.SIGTERM, self.handle_exit)
+        super().init_process()
+
+    def run(self) -> None:
+        """Serve until the worker is to end, then drain. Blocks."""
+        self._ending = Event()
+        servers = [self.server_class(self, listener) for listener in self.sockets]
+        try:
+            for server in servers:
+                server.start()
+            while self.alive:
+                self.notify()
+                self._ending.wait(self.pause)
+            self._drain(servers)
+        finally:
+            for server in servers:
+                server.stop(0)  # where gunicorn does not want to wait
+
+    def _drain(self, servers: list[Server]) -> None:
+        stops = [gevent.spawn(server.stop, self._get_grace()) for server in servers]
+        while not all(stop.ready() for stop in stops):
+            gevent.joinall(stops, timeout=self.pause)
+            self.notify()
+        told, aborted = map(sum, zip(*(server.tally for server in servers), strict=True))
+        self.log.info("Worker drained (pid: %d): told %d WebSockets, aborted %d connections", self.pid, told, aborted)
+
+    def _get_grace(self) -> float:
+        grace = float(self.cfg.graceful_timeout)
+        return RELOAD if self.cfg.reload else grace - min(LAST, grace / 4)
+
+    @property
+    def pause(self) -> float:
+        """Seconds between two signs of life: not more than half of gunicorn's timeout, which is 0 for none."""
+        return min(NOTICE, self.timeout or NOTICE)
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """Begin to end, at SIGTERM."""
+        super().handle_exit(sig, frame)
+        if self._ending is not None:
+            gevent.get_hub().loop.run_callback_threadsafe(self._ending.set)
+
+    def count_request(self) -> None:
+        """Count a request, and begin to end when there were `max_requests`."""
+        self.nr += 1
+        if self.nr >= self.max_requests and self.alive and self._ending is not None:
+            self.log.info("Autorestarting worker after current request.")
+            self.alive = False
+            self._ending.set()

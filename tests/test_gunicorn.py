@@ -118,6 +118,15 @@ def test_a_path_that_is_not_below_the_proxys(pairs: Any) -> None:
         assert ask(client, "/it", "SCRIPT_NAME: /below")[0] == "400"
 
 
+def test_a_script_name_of_the_environment(start: Any) -> None:
+    host = start("--env", "SCRIPT_NAME=/below").listening()
+    with RawClient(host.port) as client:
+        environ = json.loads(ask(client, "/below/it")[1])[0]
+        assert (environ["SCRIPT_NAME"], environ["PATH_INFO"], environ["RAW_URI"]) == ("/below", "/it", "/below/it")
+    with RawClient(host.port) as client:
+        assert ask(client, "/it")[0] == "400"
+
+
 def test_a_multiprocess_server_is_one(pairs: Any) -> None:
     many, one = (ask_both(pairs[settings], "/")[0][1][0]["wsgi.multiprocess"] for settings in SETTINGS)
     assert (many, one) == (True, False)
@@ -238,6 +247,13 @@ def test_hooks_that_it_does_not_call_are_named(start: Any, tmp_path: Any) -> Non
     config.write_text("def pre_request(worker, request):\n    pass\n")
     host = start("--config", str(config)).listening()
     host.wait_for(r"\[WARNING\] .*calls neither pre_request nor post_request")
+
+
+@pytest.mark.parametrize(("timeout", "pause"), [(0, 1.0), (1, 0.5), (30, 1.0)])
+def test_a_sign_of_life_comes_in_time(timeout: int, pause: float) -> None:
+    worker = Worker(1, 0, [], None, timeout / 2, Config(), None)  # as gunicorn makes it
+    assert worker.pause == pause
+    worker.tmp.close()
 
 
 def test_the_package_does_not_import_gunicorn() -> None:
