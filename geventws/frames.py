@@ -223,8 +223,8 @@ class FrameParser:
         self.masked_out = masked_out
         self.max_length = max_length
         self.reserved_bits = reserved_bits
-        self._buffer = bytearray()
-        self._needed = 0
+        self._buffer = bytearray()  # what is left of a partial frame
+        self._needed = 0  # how long it has to be before there is a frame in it
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[Frame]:
         """Return the frames that `data` completes, in order; the rest is kept for the next call.

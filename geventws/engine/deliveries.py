@@ -108,7 +108,7 @@ class Queue:
 
     def __init__(self) -> None:
         self.size = 0
-        self._waiting: dict[Delivery, None] = {}
+        self._waiting: dict[Delivery, None] = {}  # in the order in which they go out
         self._latest: dict[Hashable, Delivery] = {}  # those that have a key, by it
 
     def __len__(self) -> int:

@@ -235,11 +235,11 @@ class Deflate:
         self.threshold = threshold
         self.fast_path = inflate_forgets
         self._small = small  # for messages that fill no large table
-        self._compressors = compressors
-        self._compressor: _Compress | None = None
+        self._compressors = compressors  # for all others
+        self._compressor: _Compress | None = None  # with the context of what was sent, in parts too, if that is kept
         # A window is what has to be kept: in a message that stands by itself no distance is too far, as in inflate.c.
         self._inflate_window = 15 if inflate_forgets else max(inflate_window, 9)
-        self._inflater: _Decompress | None = None
+        self._inflater: _Decompress | None = None  # with that of what was received, likewise
 
     @property
     def sharing(self) -> Hashable:

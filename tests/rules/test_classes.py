@@ -256,19 +256,10 @@ def is_explained(source: Source, statement: ast.stmt) -> bool:
 
 
 MUTE = {
-    "compat.cyclone.__init__": {"Hixie76FrameDecoder", "WebSocketHandler"},
-    "compat.geventwebsocket.websocket": {"WebSocket"},
-    "compat.pulsar.frames": {"FrameParser"},
-    "compat.pulsar04.frames": {"FrameParser"},
-    "compat.wsocket.response": {"Response"},
     "endpoints.callbacks": {"CallbackWebSocket"},
     "engine.connection": {"Connection"},
-    "engine.deliveries": {"Queue"},
     "engine.sending": {"Sender"},
-    "frames": {"FrameParser"},
     "protocol.connection": {"WebSocketProtocol"},
-    "protocol.partial": {"PartialFrame"},
-    "protocol.permessage_deflate": {"Deflate"},
 }
 
 

@@ -69,7 +69,7 @@ class WebSocketHandler:
         self.request = request
         self.ws_protocol = WebSocketProtocol(self)
         self.transport = Transport(self.ws_protocol)
-        self._refusal: HandshakeError | None = None
+        self._refusal: HandshakeError | None = None  # what `forbidConnection` wants answered
         self.initialize(**kwargs)
 
     @property
@@ -294,8 +294,8 @@ class Hixie76FrameDecoder:
     """Stands for the closing frame in what `feed` returns, after the messages before it."""
 
     def __init__(self, max_message_size: int = 1 << 20) -> None:
-        self._protocol = HixieProtocol(max_message_size=max_message_size, strict=True)
-        self._closed = False
+        self._protocol = HixieProtocol(max_message_size=max_message_size, strict=True)  # which does the work
+        self._closed = False  # the closing frame has been returned
 
     def feed(self, data: bytes | str) -> list[Any]:
         """Return the messages that `data` completes, as `str`, in order; [] where it completes none.

@@ -72,8 +72,8 @@ class WebSocket(geventws.WebSocket):
         super().__init__(*args, **options)
         self.protocol = self.environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL")
         self.version = self.environ.get("HTTP_SEC_WEBSOCKET_VERSION")  # type: ignore[assignment]
-        self.stream = Stream(self)
-        self._application: Any = None
+        self.stream = Stream(self)  # what has the socket, for those who look for it
+        self._application: Any = None  # set by `current_app`, whose default is the handler's
         self._ended = False  # `receive` has said so
 
     @property

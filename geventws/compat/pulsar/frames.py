@@ -184,8 +184,8 @@ class FrameParser:
         self.decode_mask_length = 4 if kind in (0, 3) else 0
         self.encode_mask_length = 4 if kind in (1, 3) else 0
         self.max_payload = 1 << 63
-        self._scan: Scan = pure.scan if pyparser else scan
-        self._buffer = bytearray()
+        self._scan: Scan = pure.scan if pyparser else scan  # the core's, or its twin's where pulsar asks for Python's
+        self._buffer = bytearray()  # what is left of a partial frame
 
     def decode(self, data: bytes | bytearray | memoryview | None = None) -> Frame | None:
         """Return the next frame, or None: of what was given before, and of `data`.

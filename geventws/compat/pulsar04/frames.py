@@ -175,7 +175,7 @@ class FrameParser:
     def __init__(self, version: Any = None, kind: int = 0) -> None:
         self.version = get_version(version)
         self.kind = kind
-        self._buffer = bytearray()
+        self._buffer = bytearray()  # what is left of a partial frame
 
     def execute(self, data: bytes | bytearray | memoryview) -> Frame | None:
         """Return the next frame, or None: of what is left from before, and of `data`.

@@ -26,7 +26,7 @@ class Response:
     def __init__(self, environ: Environ, start_response: StartResponse) -> None:
         self._environ = environ
         self._start_response = start_response
-        self._started = False
+        self._started = False  # `start_response` has been called
 
     def run(self, function: Callable[..., Any]) -> Iterable[bytes]:
         """Call a function, and return what it returns as WSGI wants it."""
