@@ -19,8 +19,8 @@ PROJECT = Path(__file__).parents[1]
 
 TREE = {
     "": ["text", "exceptions", "_core", "http", "frames", "protocol", "handshake", "engine", "websocket", "streaming",
-         "hosts", "endpoints", "server", "client", "flask", "gunicorn", "cli", "_moved", "__init__", "__main__",
-         "compat"],
+         "hosts", "endpoints", "server", "client", "flask", "testing", "gunicorn", "cli", "_moved", "__init__",
+         "__main__", "compat"],
     "_core": ["receive", "fanout", "pure", "native"],
     "_core.receive": ["inodes", "pure", "native"],
     "_core.fanout": ["pure", "native"],

@@ -28,6 +28,7 @@ from kit.documents.blocks import (
     handler,
     make_targets,
     nginx,
+    passes,
     pip_install,
     program,
     read,
@@ -87,6 +88,13 @@ RUNS: dict[str, dict[str, Callable[[Block], None]]] = {
         "def upload(": handler(talks.uploads),
         "def feed(": handler(talks.compresses),
         "def choose_compression(": handler(talks.compresses_for_others),
+    },
+    "docs/testing.rst": {
+        "def test_shout(": passes(1),
+        "def test_welcome(": passes(2),
+        "def test_a_slow_one(": passes(3),
+        "def test_a_silent_client": passes(1),
+        "def test_count(": passes(1),
     },
     "docs/flask.rst": {
         "pip install": pip_install,

@@ -109,7 +109,7 @@ class Poller:
         self.hub = hub
         self.loop = hub.loop
         self.system = system
-        self.clock = clock or Clock(hub.loop)
+        self.clock = clock or Clock.of(hub.loop)
         self.thread = get_thread()
         self.log = LogQueue()
         self.current: Any = None

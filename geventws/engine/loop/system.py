@@ -113,9 +113,6 @@ class Clock:
     """The time of one loop.
 
     Args:
-        loop: gevent's.
-
-    Attributes:
         monotonic: returns the seconds since some moment in the past.
         timer: returns a new `Timer`, from seconds, and the seconds after which it calls again, if it is to do that.
         run_callback: calls a function with arguments soon, in the hub; what it returns has `close`, too.
@@ -123,10 +120,17 @@ class Clock:
 
     __slots__ = ("monotonic", "run_callback", "timer")
 
-    def __init__(self, loop: Any) -> None:
-        self.monotonic: Callable[[], float] = time.monotonic
-        self.timer: Callable[..., Timer] = loop.timer
-        self.run_callback: Callable[..., Any] = loop.run_callback
+    def __init__(
+        self, monotonic: Callable[[], float], timer: Callable[..., Timer], run_callback: Callable[..., Any]
+    ) -> None:
+        self.monotonic = monotonic
+        self.timer = timer
+        self.run_callback = run_callback
+
+    @classmethod
+    def of(cls, loop: Any) -> Clock:
+        """Return the clock of one of gevent's loops."""
+        return cls(time.monotonic, loop.timer, loop.run_callback)
 
 
 SYSTEM = System()

@@ -33,14 +33,14 @@ def echo(ws: Any) -> None:
 def test_a_deadline_counts_once_nothing_is_left_to_be_read() -> None:
     answers = [True, True, False]
     struck = Event()
-    Deadline(Clock(gevent.get_hub().loop), 0, lambda: answers.pop(0), struck.set)
+    Deadline(Clock.of(gevent.get_hub().loop), 0, lambda: answers.pop(0), struck.set)
     assert struck.wait(5) and answers == []
 
 
 def test_a_deadline_counts_at_last_whatever_there_is_to_be_read() -> None:
     asked: list[bool] = []
     struck = Event()
-    Deadline(Clock(gevent.get_hub().loop), 0, lambda: asked.append(True) or True, struck.set)
+    Deadline(Clock.of(gevent.get_hub().loop), 0, lambda: asked.append(True) or True, struck.set)
     assert struck.wait(5) and 1 < len(asked) < 1000
 
 

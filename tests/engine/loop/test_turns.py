@@ -32,9 +32,9 @@ class Stopped(Clock):
     """A clock that shows what a test says, while the loop's timers go on."""
 
     def __init__(self) -> None:
-        super().__init__(gevent.get_hub().loop)
+        loop = gevent.get_hub().loop
+        super().__init__(lambda: self.now, loop.timer, loop.run_callback)
         self.now = 0.0
-        self.monotonic = lambda: self.now
 
 
 @pytest.fixture

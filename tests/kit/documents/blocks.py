@@ -98,9 +98,9 @@ class Skipped(docutils.parsers.rst.Directive):
         return []
 
 
-SPHINX = ["toctree", "currentmodule", "autoclass", "autodata", "autoexception", "autofunction"]
+SPHINX = ["toctree", "automodule", "currentmodule", "autoclass", "autodata", "autoexception", "autofunction"]
 for name in SPHINX:
-    options = ("caption", "maxdepth", "members", "undoc-members", "no-value")
+    options = ("caption", "maxdepth", "members", "undoc-members", "no-members", "no-value")
     spec = dict.fromkeys(options, docutils.parsers.rst.directives.unchanged)
     docutils.parsers.rst.directives.register_directive(name, type(name, (Skipped,), {"option_spec": spec}))
 for name in ("doc", "ref"):
@@ -199,6 +199,17 @@ def serving(text: str) -> Iterator[Place]:
     pathlib.Path("block.py").write_text(text)
     with running([sys.executable, "-c", SERVE]) as place:
         yield place
+
+
+def passes(count: int) -> Callable[[Block], None]:
+    """Run a block's tests, which are so many."""
+
+    def run(block: Block) -> None:
+        pathlib.Path("test_block.py").write_text(block.text)
+        lines = execute(["-m", "pytest", "-q", "-p", "no:cacheprovider", "test_block.py"]).splitlines()
+        assert lines[-1].startswith(f"{count} passed"), lines
+
+    return run
 
 
 def execute(arguments: list[str], stdin: str = "") -> str:

@@ -11,15 +11,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import gevent
 from gevent import socket as gsocket
 
-from geventws.engine.loop.poller import Poller, get_poller, set_poller
-from geventws.engine.loop.system import Clock, System
+from geventws.engine.loop.poller import Poller, get_poller
+from geventws.engine.loop.system import System
+from geventws.testing import HandClock, hand_clock
 
 
 def connect_pair() -> tuple[Any, Any]:
@@ -125,68 +125,6 @@ class ScriptedSystem(System):
         return self.unacknowledged
 
 
-class HandTimer:
-    """A timer of a `HandClock`."""
-
-    def __init__(self, clock: HandClock, seconds: float, repeat: float = 0.0) -> None:
-        self._clock, self._seconds, self._repeat = clock, seconds, repeat
-        self.due = 0.0
-
-    def start(self, callback: Callable[..., object], *arguments: Any, update: bool = False) -> None:
-        self._call = callback, arguments
-        self._set(self._seconds)
-
-    def _set(self, seconds: float) -> None:
-        self.due = self._clock.now + seconds
-        self._clock.timers.append(self)
-
-    def strike(self) -> None:
-        self.close()
-        if self._repeat:
-            self._set(self._repeat)
-        callback, arguments = self._call
-        callback(*arguments)
-
-    def close(self) -> None:
-        if self.pending:
-            self._clock.timers.remove(self)
-
-    stop = close
-
-    @property
-    def pending(self) -> bool:
-        return self in self._clock.timers
-
-    active = pending
-
-
-class HandClock(Clock):
-    """A clock that stands still until it is turned. Callbacks are the loop's, as their order needs no time.
-
-    Attributes:
-        now: the time.
-        timers: those that are due later.
-    """
-
-    def __init__(self, loop: Any) -> None:
-        super().__init__(loop)
-        self.now = 1000.0
-        self.timers: list[HandTimer] = []
-        self.monotonic = lambda: self.now
-        self.timer = lambda seconds, repeat=0.0: HandTimer(self, seconds, repeat)
-
-    def turn(self, seconds: float) -> None:
-        """Let time go by: call what is due meanwhile, in the hub, where timers call; then let the greenlets run."""
-        end = self.now + seconds
-        while self.timers and min(timer.due for timer in self.timers) <= end:
-            timer = min(self.timers, key=lambda timer: timer.due)
-            self.now = max(self.now, timer.due)
-            gevent.get_hub().loop.run_callback(timer.strike)
-            gevent.sleep(0)
-        self.now = end
-        gevent.sleep(0)
-
-
 @dataclass
 class World:
     """A poller, and what stands in for the system below it."""
@@ -199,12 +137,6 @@ class World:
 @contextlib.contextmanager
 def stand_in() -> Iterator[World]:
     """Have this thread's loop use a system and a clock of ours; see the module."""
-    hub, before = gevent.get_hub(), get_poller()
-    world = World(None, ScriptedSystem(), HandClock(hub.loop))  # type: ignore[arg-type]
-    world.poller = Poller(hub, world.system, world.clock)
-    set_poller(world.poller)
-    try:
-        yield world
-    finally:
-        set_poller(before)
-        world.poller.let_go()
+    system = ScriptedSystem()
+    with hand_clock(system) as clock:
+        yield World(get_poller(), system, clock)

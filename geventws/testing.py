@@ -1,0 +1,265 @@
+"""For tests of WebSocket applications: no port, no server, no waiting for time to go by.
+
+    from geventws.testing import connect
+
+    def test_echo():
+        with connect(app, "/echo") as ws:
+            ws.send("hello")
+            assert ws.wait(timeout=1) == "hello"
+
+A `WebSocketServer` serves the application on one end of a pair of sockets, and a real client has the other end. So
+handshake, frames, compression and the end are those of production. `dial` gives the other end to a `Peer` instead,
+which sends whatever bytes it is told to. With `hand_clock` the time of connections goes by when the test says so.
+
+With `pytest_plugins = ["geventws.testing"]` in conftest.py there is a fixture `websocket_connect`, which is `connect`
+and closes what the test has left open.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import gevent
+from gevent import socket as gsocket
+
+from .client.opening import Opening
+from .client.opening import connect as connect_to
+from .client.options import CONNECT_DEFAULTS
+from .engine.loop import forks
+from .engine.loop.poller import Poller, get_poller, set_poller
+from .engine.loop.system import SYSTEM, Clock, System
+from .engine.options import complete
+from .frames import NO_LIMIT, RSV1, Frame, FrameParser
+from .server.http_stream import RawSocket
+from .server.server import WebSocketServer
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .client.options import ConnectOptions
+    from .client.websocket import OwnedWebSocket
+
+__all__ = ["HandClock", "Peer", "connect", "dial", "hand_clock"]
+
+HOST = "testserver"
+"""The host that requests are for, in the Host header."""
+
+TURNS = 16
+"""Turns of the loop in which what follows from a timer is done: a ping goes out, comes in and is answered."""
+
+
+def connect(application: Any, path: str = "/", **options: Unpack[ConnectOptions]) -> OwnedWebSocket:
+    """Open a connection to a WSGI application, in this process and without a port.
+
+    Blocks as `geventws.connect` does, and returns what that returns. The application runs in greenlets of its own.
+
+    Args:
+        application: what a server would serve: an application of Flask's, a function that `WebSocketWSGI` decorates.
+        path: the path, with the query if there is one.
+        options: those of `geventws.connect`: headers, subprotocols, origin, compression and so on.
+
+    Raises:
+        InvalidStatus: the application has refused; the error has the status, the headers and the body.
+        TypeError, ValueError: as `geventws.connect`.
+    """
+    options["socket"] = _serve(application)
+    return connect_to(f"ws://{HOST}{path}", **options)
+
+
+def dial(application: Any, path: str = "/", **options: Unpack[ConnectOptions]) -> Peer:
+    """Open a connection as `connect` does, and return a peer that sends whatever it is told to.
+
+    Compression is offered only where `compression` says so: a peer leaves messages as they are.
+    """
+    options = {"compression": None, **options, "socket": _serve(application)}
+    chosen: Any = complete(options, CONNECT_DEFAULTS, "dial")
+    socket, _, came = Opening.of(f"ws://{HOST}{path}", chosen).run(chosen["max_redirects"], chosen["open_timeout"])
+    forks.release(socket)
+    return Peer(socket, came)
+
+
+def _serve(application: Any) -> Any:
+    """Return a socket whose other end the application serves."""
+    ours, theirs = gsocket.socketpair()
+    server = WebSocketServer((HOST, 80), application, log=None, environ={"SERVER_NAME": HOST, "SERVER_PORT": "80"})
+    sock = RawSocket(theirs.family, theirs.type, theirs.proto, theirs.detach())
+    sock.setblocking(False)
+    server.do_handle(sock, ("127.0.0.1", 0))
+    return ours
+
+
+class Peer:
+    """A client in bytes, right or wrong: it answers nothing by itself, and reads only when it is told to.
+
+    So a peer that stalls is one that is left alone. A block of `with` hangs up at its end.
+
+    Args:
+        socket: a gevent socket, after the handshake.
+        came: bytes that came along with the 101.
+    """
+
+    def __init__(self, socket: Any, came: bytes = b"") -> None:
+        self.socket = socket  # to be used for whatever there is no method for
+        # For what the application sends, compressed or not.
+        self._parser = FrameParser(masked_in=False, max_length=NO_LIMIT, reserved_bits=RSV1)
+        self._frames: list[Frame] = self._parser.feed(came)  # that have come and were not taken
+
+    def __enter__(self) -> Peer:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.hang_up()
+
+    def send(self, data: bytes) -> None:
+        """Send bytes as they are. Blocks while the application does not take them."""
+        self.socket.sendall(data)
+
+    def send_frame(self, frame: Frame) -> None:
+        """Send a frame, masked as a client's has to be; `frame.encode()` is one that is not."""
+        self.send(frame.encode(os.urandom(4)))
+
+    def send_slowly(self, data: bytes) -> None:
+        """Send bytes one by one, each in a turn of the loop of its own."""
+        for at in range(len(data)):
+            self.send(data[at : at + 1])
+            gevent.sleep(0)
+
+    def cut(self, data: bytes, size: int) -> None:
+        """Send the first `size` bytes, and hang up in the middle."""
+        self.send(data[:size])
+        self.hang_up()
+
+    def read_frame(self) -> Frame | None:
+        """Return the next frame that the application has sent, of whatever kind; None once it has ended its side.
+
+        Blocks until there is one. Its payload is what was sent: of a compressed message, the compressed bytes.
+        """
+        while not self._frames:
+            data = self.socket.recv(65536)
+            if not data:
+                return None
+            self._frames = self._parser.feed(data)
+        return self._frames.pop(0)
+
+    def hang_up(self) -> None:
+        """Close the socket, without a word. Idempotent."""
+        self.socket.close()
+
+
+class HandClock:
+    """A clock that stands still until it is turned: see `hand_clock`."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0  # the time, in seconds
+        self.timers: list[HandTimer] = []  # those that are due later
+
+    def make_timer(self, seconds: float, repeat: float = 0.0) -> HandTimer:
+        """Return a timer that goes by this clock."""
+        return HandTimer(self, seconds, repeat)
+
+    def turn(self, seconds: float) -> None:
+        """Let time go by. What is due meanwhile happens, one thing after the other, with all that follows from it."""
+        end = self.now + seconds
+        while self.timers and min(timer.due for timer in self.timers) <= end:
+            timer = min(self.timers, key=lambda timer: timer.due)
+            self.now = max(self.now, timer.due)
+            gevent.get_hub().loop.run_callback(timer.strike)
+            _settle()
+        self.now = end
+        _settle()
+
+
+def _settle() -> None:
+    """Let the loop turn some times, so that whoever has something to do does it, and is answered."""
+    hub = gevent.get_hub()
+    for _ in range(TURNS):
+        hub.wait(hub.loop.timer(0))  # gevent.sleep(0) would not have the loop ask for what has come
+
+
+class HandTimer:
+    """A timer of a `HandClock`, as the engine's `Timer` has it.
+
+    Args:
+        clock: what it goes by.
+        seconds: after which it strikes.
+        repeat: seconds after which it strikes again, and again; 0 for once.
+    """
+
+    def __init__(self, clock: HandClock, seconds: float, repeat: float) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._repeat = repeat
+        self._callback: Callable[[], object] | None = None  # once it is started
+        self.due = 0.0  # when it strikes next, once it is started
+
+    def start(self, callback: Callable[..., object], *arguments: Any, update: bool = False) -> None:
+        """Call back when the time is up; `update` is without a meaning here."""
+        self._callback = functools.partial(callback, *arguments)
+        self._set(self._seconds)
+
+    def _set(self, seconds: float) -> None:
+        self.due = self._clock.now + seconds
+        self._clock.timers.append(self)
+
+    def strike(self) -> None:
+        """Call back now."""
+        self.close()
+        if self._repeat:
+            self._set(self._repeat)
+        if self._callback is not None:
+            self._callback()
+
+    def close(self) -> None:
+        """Never call back. Idempotent."""
+        if self.pending:
+            self._clock.timers.remove(self)
+
+    stop = close
+
+    @property
+    def pending(self) -> bool:
+        """Whether it is still to strike."""
+        return self in self._clock.timers
+
+    active = pending
+
+
+@contextlib.contextmanager
+def hand_clock(system: System = SYSTEM) -> Iterator[HandClock]:
+    """Have the connections that are opened in this block, on either side, go by a clock that the test turns::
+
+        with hand_clock() as clock, connect(app, ping_interval=None) as ws:
+            clock.turn(20)  # the server's ping_interval
+
+    It is the time of keepalive pings and of `ping_timeout`, `close_timeout`, `send_timeout` and `wait(timeout)`. What
+    the application does with `gevent.sleep` takes its time.
+
+    Args:
+        system: what makes the engine's system calls.
+    """
+    hub, before = gevent.get_hub(), get_poller()
+    clock = HandClock()  # callbacks stay the loop's: their order needs no time
+    poller = Poller(hub, system, Clock(lambda: clock.now, clock.make_timer, hub.loop.run_callback))
+    set_poller(poller)
+    try:
+        yield clock
+    finally:
+        set_poller(before)
+        poller.let_go()
+
+
+try:
+    import pytest
+except ImportError:  # other test runners do without the fixture
+    pass
+else:
+
+    @pytest.fixture
+    def websocket_connect() -> Iterator[Callable[..., OwnedWebSocket]]:
+        """`connect`, which closes at the end of the test what that has left open."""
+        with contextlib.ExitStack() as opened:
+            yield lambda application, path="/", **options: opened.enter_context(connect(application, path, **options))
