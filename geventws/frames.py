@@ -75,7 +75,7 @@ VIOLATIONS = {
     pure.RESERVED_BITS: "a reserved bit is set that no extension has claimed",
     pure.RESERVED_OPCODE: "the opcode is reserved",
     pure.CONTROL_FRAGMENTED: "a control frame is fragmented",
-    pure.CONTROL_TOO_LONG: "a control frame is longer than 125 bytes",
+    pure.CONTROL_TOO_LONG: f"a control frame is longer than {MAX_CONTROL_PAYLOAD} bytes",
     pure.MASK_MISSING: "a client's frame is not masked",
     pure.MASK_UNEXPECTED: "a server's frame is masked",
     pure.LENGTH_NOT_MINIMAL: "a length is not encoded in the fewest bytes",
@@ -94,8 +94,8 @@ def violation(status: int, data: bytes | bytearray | memoryview, max_payload: in
 
 def _read_length(data: bytes | bytearray | memoryview) -> int:
     """Return the length that a whole header announces."""
-    short = data[1] & 0x7F
-    return short if short < 126 else int.from_bytes(data[2 : 4 if short == 126 else 10], "big")
+    short = data[1] & ~MASKED
+    return short if short < LENGTH_16 else int.from_bytes(data[2 : 4 if short == LENGTH_16 else 10], "big")
 
 
 def valid_close_code(code: int) -> bool:
@@ -146,17 +146,17 @@ def encode_header(head: int, length: int, mask_key: bytes | None = None) -> byte
     """Return a frame's header (RFC 6455 5.2).
 
     Args:
-        head: the first byte: FIN 0x80, RSV1 0x40, RSV2 0x20, RSV3 0x10, and the opcode.
+        head: the first byte: FIN, RSV1, RSV2 and RSV3 as above, and the opcode.
         length: of the payload, in bytes.
         mask_key: four bytes where the payload is masked.
     """
-    bit = 0 if mask_key is None else 0x80
-    if length < 126:
+    bit = 0 if mask_key is None else MASKED
+    if length < LENGTH_16:
         start = bytes((head, bit | length))
     elif length < 65536:
-        start = bytes((head, bit | 126, length >> 8, length & 255))
+        start = bytes((head, bit | LENGTH_16, length >> 8, length & 255))
     else:
-        start = bytes((head, bit | 127)) + length.to_bytes(8, "big")
+        start = bytes((head, bit | LENGTH_64)) + length.to_bytes(8, "big")
     return start if mask_key is None else start + mask_key
 
 
@@ -186,8 +186,8 @@ class Frame:
     @classmethod
     def from_head(cls, head: int, payload: bytes) -> Frame:
         """Return the frame with this first byte."""
-        bits = (bool(head & bit) for bit in (0x80, 0x40, 0x20, 0x10))
-        return cls(Opcode(head & 0x0F), payload, *bits)
+        bits = (bool(head & bit) for bit in (FIN, RSV1, RSV2, RSV3))
+        return cls(Opcode(head & OPCODE), payload, *bits)
 
     def encode(self, mask_key: bytes | None = None) -> bytes:
         """Return the frame's bytes, masked where a key of four bytes is given.
@@ -209,7 +209,7 @@ class FrameParser:
         masked_out: whether `encode` masks, as a client does. A server is (True, False), a client (False, True);
             both may be masked, or neither.
         max_length: the longest payload of a data frame, in bytes.
-        reserved_bits: the RSV bits (0x40, 0x20, 0x10) that an extension uses in data frames.
+        reserved_bits: the RSV bits (RSV1, RSV2, RSV3) that an extension uses in data frames.
     """
 
     def __init__(
@@ -223,8 +223,8 @@ class FrameParser:
         self.masked_out = masked_out
         self.max_length = max_length
         self.reserved_bits = reserved_bits
-        self._buffer = bytearray()  # what is left of a partial frame
-        self._needed = 0  # how long it has to be before there is a frame in it
+        self._buffer = bytearray()  # what no frame was made of yet
+        self._needed = 0  # how long it is to be before another scan can find anything
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[Frame]:
         """Return the frames that `data` completes, in order; the rest is kept for the next call.

@@ -23,7 +23,8 @@ from gevent.queue import Empty, Queue
 
 from ..engine.loop import forks
 from ..exceptions import HandshakeError, InvalidStatus
-from ..http.response import MAX_HEAD, TLS_RECORDS, Body, Response, check, find_end, parse
+from ..http.headers import find_end
+from ..http.response import MAX_HEAD, TLS_RECORDS, Body, Response, check, parse
 from ..text import quoted
 
 ATTEMPT_DELAY = 0.25
@@ -247,8 +248,8 @@ def exchange(socket: Any, request: bytes, who: str = "the server", hint: str = "
     try:
         while True:
             end = find_end(data, searched)
+            check(data if end < 0 else data[:end], searched)
             if end < 0:
-                check(data, searched)
                 searched = len(data)
                 data += _receive(socket, received, who, hint)
                 received += len(data) - searched

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ..endpoints.decorator import WebSocketWSGI
 from ..endpoints.endpoint import Endpoint
 from ..frames import Opcode
+from ..protocol.closing import append
 from ..protocol.connection import WebSocketProtocol
 from ..websocket import WebSocket
 
@@ -55,12 +56,13 @@ class ControlProtocol(WebSocketProtocol):
         super().__init__(**options)
         self.wanted: Collection[int] = ()
 
-    def _receive_control(self, opcode: int, payload: bytes) -> None:
+    def receive_control(self, opcode: int, payload: bytes) -> None:
+        """Take a control frame."""
         if opcode not in self.wanted:
-            super()._receive_control(opcode, payload)
+            super().receive_control(opcode, payload)
             return
         if opcode == Opcode.PONG:
-            self._note_control(opcode, payload)  # it may answer a ping of the engine's
+            self.controls = append(self.controls, (opcode, payload))  # it may answer a ping of the engine's
         self.inbox.append(Control(opcode, payload))
 
 

@@ -22,14 +22,28 @@ Parameters: TypeAlias = list[tuple[str, "str | None"]]
 HeaderList: TypeAlias = list[tuple[str, str]]
 
 _OWS = " \t"  # RFC 7230 3.2.3
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 7230 3.2.6
+TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 5.6.2
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 7230 3.2, without obs-fold
 _QUOTED_PAIR = re.compile(r"\\(.)")  # RFC 7230 3.2.6
 
 
+def find_end(data: bytes | bytearray, start: int = 0) -> int:
+    """Return the index after the empty line that ends a head, or -1; what is before `start` has been searched.
+
+    RFC 9112 2.2: "a recipient MAY recognize a single LF as a line terminator". Who does not, refuses the head for it.
+    """
+    if data.startswith((b"\r\n", b"\n")):
+        return data.index(b"\n") + 1  # what begins with an empty line is refused for its first line
+    start = max(0, start - 2)
+    bare, end = data.find(b"\n\n", start), data.find(b"\n\r\n", start)
+    if bare >= 0 and not 0 <= end < bare:
+        return bare + 2
+    return end + 3 if end >= 0 else -1
+
+
 def is_token(value: str) -> bool:
     """Tell whether `value` is a token (RFC 7230 3.2.6)."""
-    return _TOKEN.fullmatch(value) is not None
+    return TOKEN.fullmatch(value) is not None
 
 
 def has_token(value: str, token: str) -> bool:
@@ -129,6 +143,6 @@ def _build_extension(name: str, parameters: Sequence[tuple[str, str | None]]) ->
 
 
 def _token(value: str) -> str:
-    if _TOKEN.fullmatch(value) is None:
+    if TOKEN.fullmatch(value) is None:
         raise ValueError(f"{quoted(value)} is not a token")
     return value

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..text import quoted
+from .headers import TOKEN
 
 share: Callable[[str], str] = str if sys.version_info[:2] == (3, 12) else sys.intern
 """Return what equal strings share in memory; on Python 3.12, which never lets go of such a one, the string itself."""
@@ -27,7 +28,6 @@ MAX_REQUEST_LINE = 8192
 MAX_LINES = 100
 """Lines of a head without its request line: one more is refused with 400, as the standard library does."""
 
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 5.6.2
 _PRINTABLE = bytes(range(0x20, 0x7F))
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)([^#]*)")  # RFC 9112 3.2.2
 
@@ -72,17 +72,6 @@ class _Fields(dict[str, tuple[str, str]]):
 _fields = _Fields()
 
 
-def find_end(data: bytes | bytearray, start: int = 0) -> int:
-    """Return the index after the empty line that ends a head, or -1; what is before `start` has been searched."""
-    if data.startswith((b"\r\n", b"\n")):
-        return data.index(b"\n") + 1  # a request that begins with an empty line is refused for its request line
-    start = max(0, start - 2)
-    bare, end = data.find(b"\n\n", start), data.find(b"\n\r\n", start)
-    if bare >= 0 and not 0 <= end < bare:
-        return bare + 2
-    return end + 3 if end >= 0 else -1
-
-
 def parse(head: bytes, environ: dict[str, Any]) -> tuple[str, str, str] | None:
     """Put the fields of a plain head into a WSGI environ and return its method, target and version.
 
@@ -120,7 +109,7 @@ def _find_key(name: str) -> str | None:
     Those are what is no name, names with an underscore, which pywsgi drops because it could pass for a hyphen, and
     fields that change how the request is read.
     """
-    if _TOKEN.fullmatch(name) is None or "_" in name or name.lower() in ("transfer-encoding", "expect"):
+    if TOKEN.fullmatch(name) is None or "_" in name or name.lower() in ("transfer-encoding", "expect"):
         return None
     key = name.upper().replace("-", "_")
     if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
@@ -193,7 +182,7 @@ def check_framing(head: bytes, fields: Iterable[tuple[str, str]], version: str) 
     lines = head.split(b"\n")[1:-2]
     lengths, codings, hosts, count = set(), [], [], 0
     for count, (name, value) in enumerate(fields, 1):  # noqa: B007 (the count is used below)
-        if _TOKEN.fullmatch(name) is None:
+        if TOKEN.fullmatch(name) is None:
             raise ValueError(f"not a field name: {name!r}")
         if name.lower() == "content-length":
             lengths.add(value.strip(" \t"))

@@ -50,12 +50,6 @@ class Response(NamedTuple):
         return self.status < 200 and self.status != 101
 
 
-def find_end(data: bytes | bytearray, start: int = 0) -> int:
-    """Return the index after the empty line that ends a head, or -1; what is before `start` has been searched."""
-    end = data.find(b"\r\n\r\n", max(0, start - 3))
-    return end + 4 if end >= 0 else -1
-
-
 def check(data: bytes | bytearray, start: int = 0) -> None:
     """Check what has come of a head that has not ended yet, so that nobody waits for the end of what can be none.
 
@@ -113,15 +107,15 @@ class Body:
 
     def __init__(self, response: Response) -> None:
         self.data: bytearray = bytearray()
-        self._chunked = _is_chunked(response)  # its chunks say where it ends
-        self._size = _body_size(response)  # as the head has it; None: up to the end of the connection
+        self._chunked = _is_chunked(response)  # whether it comes in chunks
+        self._size = _body_size(response)  # how long it is at the most
         self._taken = 0  # with what is around the chunks
         self._line = bytearray()  # a part of the line in front of a chunk
         self._left = 0  # bytes of the chunk that are to come
         self.ended: bool = self._size == 0
 
     def feed(self, data: bytes) -> None:
-        """Take what has come; after the end nothing counts."""
+        """Take more bytes; those after the end are dropped."""
         if self.ended:
             return
         self._taken += len(data)

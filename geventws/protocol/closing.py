@@ -13,6 +13,7 @@ there. The payloads of close frames are in frames.py, as they belong to the publ
 from __future__ import annotations
 
 import enum
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..frames import CloseCode
@@ -119,7 +120,7 @@ TABLE: dict[tuple[Phase, Event], Step] = {
     # Close frame in response." And: "An endpoint MAY delay sending a Close frame until its current message is sent".
     (Phase.OPEN, Event.RECEIVE_CLOSE): Step(Phase.PEER_CLOSED),
     # 7.1.7: "the endpoint SHOULD send a Close frame with an appropriate status code before proceeding to _Close the
-    # WebSocket Connection_." It, too, may wait until what came before was answered.
+    # WebSocket Connection_." It, too, may wait until all before was answered.
     (Phase.OPEN, Event.FAIL): Step(Phase.FAILING),
     # 7.1.5: "If _The WebSocket Connection is Closed_ and no Close control frame was received by the endpoint [...],
     # _The WebSocket Connection Close Code_ is considered to be 1006."
@@ -163,6 +164,11 @@ TABLE: dict[tuple[Phase, Event], Step] = {
 """What each event does in each phase; every cell is there."""
 
 
+def _of_phase(name: str, meaning: str) -> Any:
+    """Return a property that is an attribute of the phase."""
+    return property(attrgetter(f"phase.{name}"), doc=meaning)
+
+
 class ClosingHandshake:
     """The way of one connection to its end. A kind of protocol derives from it, and says how a close frame looks.
 
@@ -178,25 +184,10 @@ class ClosingHandshake:
         self.failure: ProtocolError | None = None  # the first rule that the peer broke
         self.output: Any = ()  # frames to send, in order: a list, if there are any
 
-    @property
-    def state(self) -> State:
-        """OPEN, CLOSING or CLOSED (RFC 6455 4.1, 7.1.3, 7.1.4)."""
-        return self.phase.state
-
-    @property
-    def close_sent(self) -> bool:
-        """Whether nothing can be sent any more: our close frame was the last, or the stream has ended."""
-        return self.phase.close_sent
-
-    @property
-    def close_received(self) -> bool:
-        """Whether the peer's close frame came."""
-        return self.phase.close_received
-
-    @property
-    def close_reply_pending(self) -> bool:
-        """Whether `reply_to_close` is due as soon as the messages that came before were answered."""
-        return self.phase.reply_pending
+    state = _of_phase("state", "OPEN, CLOSING or CLOSED (RFC 6455 4.1, 7.1.3, 7.1.4).")
+    close_sent = _of_phase("close_sent", "Whether nothing can be sent any more.")
+    close_received = _of_phase("close_received", "Whether the peer's close frame came.")
+    close_reply_pending = _of_phase("reply_pending", "Whether `reply_to_close` is due, once all before was answered.")
 
     @property
     def end_due(self) -> bool:
@@ -215,16 +206,17 @@ class ClosingHandshake:
     def send_close(self, code: int | None = 1000, reason: str = "") -> None:
         """Put a close frame in `output`, unless one was sent. ValueError where code or reason may not be sent."""
         frame = self.encode_close_frame(code, reason)
-        if self._take_step(Event.SEND_CLOSE) is not Sends.NOTHING:
-            self._queue(frame)
+        if self._take_step(Event.SEND_CLOSE) is not Sends.NOTHING and frame:
+            self.output = append(self.output, frame)
 
     def reply_to_close(self) -> None:
         """Put the pending close frame in `output`: the peer's code again, or why the connection fails."""
         if self._take_step(Event.REPLY) is not Sends.NOTHING:
-            self._queue(self.encode_close_frame(self.close_code, self.close_reason))
+            frame = self.encode_close_frame(self.close_code, self.close_reason)
+            self.output = append(self.output, frame) if frame else self.output
 
     def fail(self, error: ProtocolError) -> None:
-        """Take nothing more (RFC 6455 7.1.7). What came before may still be answered; then comes `reply_to_close`."""
+        """Take nothing more (RFC 6455 7.1.7). Messages before it may still be answered; then comes `reply_to_close`."""
         self.failure = self.failure or error
         self._take_step(Event.FAIL)
 
@@ -247,7 +239,9 @@ class ClosingHandshake:
         self.phase = phase
         return sends
 
-    def _queue(self, frame: bytes) -> None:
-        if frame:
-            self.output = self.output or []
-            self.output.append(frame)
+
+def append(items: Any, item: Any) -> Any:
+    """Return a list with one more item: a connection keeps () in the place of a list that is nearly always empty."""
+    items = items or []
+    items.append(item)
+    return items

@@ -1,8 +1,8 @@
 """One connection after its handshake, as a state machine (RFC 6455 sections 5 to 7). No I/O.
 
-Bytes go in through `receive_data`; messages come out in `inbox`, replies that must be sent in `output`, and the
-pings and pongs that came in `controls`. Nothing here raises for what the peer does: a violation ends the receiving,
-and stands in `failure` until `reply_to_close` puts the close frame for it in `output`. The peer's own close frame is
+Bytes go in through `receive_data`; messages come out in `inbox`, replies that must be sent in `output`, and
+received pings and pongs in `controls`. Nothing here raises for what the peer does: a violation ends the receiving, and
+stands in `failure` until `reply_to_close` puts the close frame for it in `output`. The peer's own close frame is
 answered at once, unless messages that came before it wait: then the reply is pending (`close_reply_pending`) until they
 are taken, and `reply_to_close` is called. The table of all that is in closing.py.
 
@@ -20,7 +20,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from .._core import LARGEST_BUFFER, mask, pure, scan
+from .._core import mask, pure, scan
 from ..exceptions import ProtocolError
 from ..frames import (
     CONTROL,
@@ -34,18 +34,29 @@ from ..frames import (
     parse_close,
     violation,
 )
-from .closing import ClosingHandshake, Ending
-from .memory import CONTROL_WORK, MAX_CONTROL, MAX_CONTROLS, PIECE, begin_work, is_bounded, is_full, is_tired
-from .messages import Assembler, too_big
-from .partial import PartialFrame, mask_again
+from .closing import ClosingHandshake, Ending, append
+from .memory import (
+    CONTROL_WORK,
+    MAX_CONTROL,
+    MAX_CONTROLS,
+    begin_work,
+    get_delivery,
+    is_bounded,
+    is_full,
+    is_tired,
+)
+from .messages import Assembler
+from .partial import mask_again
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from .._core.pure import RawFrame
     from .extension import Data, Extension
 
 __all__ = ["WebSocketProtocol"]
+
+PLAIN_DELIVERY = get_delivery(True, False)
+"""Text as `str`, and messages whole: what the C core can do by itself."""
 
 
 class WebSocketProtocol(ClosingHandshake):
@@ -61,8 +72,8 @@ class WebSocketProtocol(ClosingHandshake):
     """
 
     __slots__ = (
-        "client", "controls", "decode_text", "extension", "inbox", "max_message_size", "pending", "streaming",
-        "waiting", "work", "_assembler", "_frame", "_kept",
+        "client", "controls", "delivery", "extension", "inbox", "max_message_size", "pending", "waiting", "work",
+        "_assembler",
     )  # fmt: skip
 
     def __init__(
@@ -78,16 +89,13 @@ class WebSocketProtocol(ClosingHandshake):
         self.client = client
         self.max_message_size = max_message_size
         self.extension = extension
-        self.decode_text = decode_text
-        self.streaming = streaming
+        self.delivery = get_delivery(decode_text, streaming)  # how messages are delivered
         self.inbox: Any = []  # messages received: a list, or what takes its place
         self.pending: Any = ()  # what was taken of it at once, and not given out: a list where a connection keeps that
         self.waiting = 0  # bytes that both take, while something is decoded; 0 without a bound
         self.work = 0  # what was done since bytes were received, in frames
         self.controls: Any = ()  # pings and pongs received, with their payloads: a list, if there are any
-        self._assembler = Assembler()
-        self._kept = b""  # the bytes of an incomplete header, or all that are kept as they came
-        self._frame: PartialFrame | None = None  # the frame whose payload is incomplete
+        self._assembler = Assembler()  # what was received and is no message yet
 
     @property
     def plain_frames(self) -> bool:
@@ -101,9 +109,8 @@ class WebSocketProtocol(ClosingHandshake):
 
     def measure(self) -> int:
         """Return the bytes of what is no message yet, and of what is to be sent."""
-        coming = self._assembler.measure() + (self._frame.measure() if self._frame else 0)
-        coming += 0 if self.extension is None else self.extension.measure()
-        return coming + len(self._kept) + sum(map(len, self.output)) + MAX_CONTROL * len(self.controls)
+        coming = self._assembler.measure() + (0 if self.extension is None else self.extension.measure())
+        return coming + sum(map(len, self.output)) + MAX_CONTROL * len(self.controls)
 
     # Receiving
 
@@ -113,9 +120,7 @@ class WebSocketProtocol(ClosingHandshake):
 
         One may where the next byte begins a message, and nothing has ended.
         """
-        if self._frame or self._kept or self.close_received or self.failure or not self._assembler.idle:
-            return 0
-        if self.streaming or not self.decode_text:
+        if self.close_received or self.failure or not self._assembler.idle or self.delivery != PLAIN_DELIVERY:
             return 0
         return self.max_message_size
 
@@ -125,67 +130,59 @@ class WebSocketProtocol(ClosingHandshake):
         Bytes after a close frame or a violation are dropped (RFC 6455 1.4 and 7.1.7). Returns whether bytes are kept,
         to be decoded once messages were taken, or later (`tired`): call it again then. Never without a bound.
         """
-        if self._kept:
-            data = memoryview(bytearray(self._kept + bytes(data)))
-            self._kept = b""
-        stopped = False
+        assembler, stopped = self._assembler, False
+        if assembler.kept:
+            data = memoryview(bytearray(assembler.kept + bytes(data)))
+            assembler.kept = b""
         begin_work(self)
         try:
-            self._finish_waiting()
+            assembler.finish_waiting(self)
             while len(data) and not (stopped or self.phase.close_received or self.failure):
                 if self._is_full():
                     stopped = True
-                elif self._frame:
-                    data = self._fill(data)
+                elif assembler.frame:
+                    data = assembler.fill(self, assembler.frame, data)
                 else:
                     data, stopped = self._scan(data)
             if stopped:
-                self._kept = bytes(data)
+                assembler.kept = bytes(data)
         except ProtocolError as error:
             self.fail(error)
         self.waiting = 0
-        return stopped or self._has_waiting()
+        return stopped or assembler.waits
 
     def receive_buffer(self) -> memoryview | None:
         """Return where the rest of a large frame's payload may be received to; None where `receive_data` is due."""
-        return None if self._frame is None or self.close_received else self._frame.rest()
+        frame = self._assembler.frame
+        return None if frame is None or self.close_received else frame.rest()
 
     def buffer_received(self, count: int) -> bool:
         """Take `count` bytes that were put at the front of `receive_buffer()`. Returns what `receive_data` does."""
+        assembler = self._assembler
+        assert assembler.frame is not None
         begin_work(self)
         try:
-            self._filled_in(count)
+            assembler.note_filled(self, assembler.frame, count)
         except ProtocolError as error:
             self.fail(error)
         self.waiting = 0
-        return self._has_waiting()
-
-    def _has_waiting(self) -> bool:
-        """Whether a message has come whole, and is not delivered as too much else waits."""
-        return self._assembler.whole or (self._frame is not None and self._frame.is_filled)
-
-    def _finish_waiting(self) -> None:
-        """Deliver such a message, if there is room for it now."""
-        if self._assembler.whole:
-            self._assembler.finish(self)
-        elif self._frame is not None and self._frame.is_filled:
-            self._finish_frame(self._frame)
+        return assembler.waits
 
     def _is_full(self) -> bool:
         """Whether no further frame may be decoded for now."""
-        return is_bounded(self) and (is_full(self) or self._has_waiting() or len(self.controls) >= MAX_CONTROLS)
+        return is_full(self) or (is_bounded(self) and (self._assembler.waits or len(self.controls) >= MAX_CONTROLS))
 
     def _has_room(self, head: int, length: int) -> bool:
         """Whether a frame that has come whole may be decoded."""
-        assembler = self._assembler
         if self._is_full():
             return False
+        assembler = self._assembler
         return bool(head & CONTROL) or not assembler.is_whole(self, head) or assembler.fits(self, head, length, False)
 
     def _scan(self, data: memoryview) -> tuple[memoryview, bool]:
         """Take the complete frames at the front; return what follows them, and whether it has to wait."""
-        bounded = is_bounded(self)
-        limit = NO_LIMIT if self.streaming else self.max_message_size
+        assembler, bounded = self._assembler, is_bounded(self)
+        limit = NO_LIMIT if self.delivery.streaming else self.max_message_size
         reserved = 0
         if self.extension is not None:
             reserved = self.extension.header_bits
@@ -199,90 +196,26 @@ class WebSocketProtocol(ClosingHandshake):
                 if not self.client:
                     mask_again(data, frames[number:])
                 return data[at:], True
-            self._receive_frame(head, data[start : start + length])
+            at = start + length
+            if not head & CONTROL:
+                assembler.receive_frame(self, head, data[start:at])
+                continue
+            self.receive_control(head & OPCODE, bytes(data[start:at]))
             if self.phase.close_received:
                 return data[:0], False
-            at = start + length
         if following is not None:
             if self._is_full():
                 return data[at:], True
-            self._begin(following)
+            assembler.begin_frame(self, following)
             return data[following[0] :], False
         if status == pure.MORE:
-            self._kept = bytes(data[consumed:])
+            assembler.kept = bytes(data[consumed:])
             return data[:0], False
         if status == pure.FULL:
             return data[consumed:], False
         raise violation(status, data[consumed:], self.max_message_size)
 
-    def _receive_frame(self, head: int, payload: memoryview) -> None:
-        """Take a whole frame."""
-        if head & CONTROL:
-            self._receive_control(head & OPCODE, bytes(payload))
-            return
-        assembler = self._assembler
-        assembler.check_order(self, head, len(payload))
-        if assembler.is_whole(self, head):
-            assembler.deliver(self, head & OPCODE, payload)
-        else:
-            assembler.begin(head)
-            assembler.add(self, head, payload, True)
-
-    def _begin(self, frame: RawFrame) -> None:
-        """Prepare for a frame whose payload is still to come."""
-        _start, length, _key, head = frame
-        assembler, own = self._assembler, True
-        if not head & CONTROL:
-            assembler.check_order(self, head, length)
-            assembler.begin(head)
-            own = length <= LARGEST_BUFFER and assembler.is_whole(self, head)
-        try:
-            self._frame = PartialFrame(frame, own)
-        except (MemoryError, OverflowError):
-            raise too_big(self.max_message_size, length) from None
-
-    def _fill(self, data: memoryview) -> memoryview:
-        """Take the payload of a frame whose header has come, and return what follows it."""
-        frame = self._frame
-        assert frame is not None
-        part = data[: frame.length - frame.filled]
-        if self.streaming:
-            part = part[:PIECE]
-        rest = frame.rest()
-        if rest is not None:
-            rest[: len(part)] = part
-            del rest
-            self._filled_in(len(part))
-        else:
-            frame.advance(len(part), part, not self.client)
-            if frame.is_filled:
-                self._frame = None
-            self._assembler.add(self, frame.head, part, frame.is_filled)
-        return data[len(part) :]
-
-    def _filled_in(self, count: int) -> None:
-        """Unmask and check `count` more bytes of a frame with a buffer of its own, and finish it with the last."""
-        frame = self._frame
-        assert frame is not None and frame.target is not None
-        part = frame.advance(count, None, not self.client)
-        if not frame.head & CONTROL:
-            self._assembler.check(part, frame.is_filled)
-        del part  # a text is decoded in the place of what it comes from
-        if frame.is_filled:
-            self._finish_frame(frame)
-
-    def _finish_frame(self, frame: PartialFrame) -> None:
-        """Take what has come in a buffer of its own, if there is room for it."""
-        assembler, head = self._assembler, frame.head
-        assert frame.target is not None
-        if head & CONTROL:
-            self._frame = None
-            self._receive_control(head & OPCODE, bytes(frame.target))
-        elif assembler.fits(self, head, frame.length, assembler.ascii_only):
-            self._frame = None
-            assembler.deliver(self, head & OPCODE, assembler.release(self, frame.give_up()))
-
-    def _receive_control(self, opcode: int, payload: bytes) -> None:
+    def receive_control(self, opcode: int, payload: bytes) -> None:
         """Take a control frame (RFC 6455 5.5)."""
         self.work += CONTROL_WORK
         if opcode == Opcode.CLOSE:
@@ -294,13 +227,12 @@ class WebSocketProtocol(ClosingHandshake):
         # 5.5.2: "Upon receipt of a Ping frame, an endpoint MUST send a Pong frame in response, unless it already
         # received a Close frame." Once ours was sent, nothing may follow it.
         if opcode == Opcode.PING and not self.close_sent:
-            self._queue(self.encode_control(Opcode.PONG, payload))
-        self._note_control(opcode, payload)
+            self.output = append(self.output, self.encode_control(Opcode.PONG, payload))
+        self.controls = append(self.controls, (opcode, payload))
 
     def fail(self, error: ProtocolError) -> None:
-        """Take nothing more (RFC 6455 7.1.7). What came before may still be answered; then comes `reply_to_close`."""
+        """Take nothing more (RFC 6455 7.1.7). Messages before it may still be answered; then comes `reply_to_close`."""
         super().fail(error)
-        self._frame, self._kept = None, b""
         self._assembler.drop()
 
     @property
@@ -367,10 +299,6 @@ class WebSocketProtocol(ClosingHandshake):
             opcode = kind
         if opcode is not None:
             yield self.encode(FIN | Opcode.CONTINUATION, extension.encode_part(b"", True) if extension else b"")
-
-    def _note_control(self, opcode: int, payload: bytes) -> None:
-        self.controls = self.controls or []
-        self.controls.append((opcode, payload))
 
 
 def _encode_part(part: Any) -> bytes:

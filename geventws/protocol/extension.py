@@ -89,7 +89,7 @@ class Extension(Protocol):
         Args:
             data: the part, cut anywhere.
             final: whether the message ends with it.
-            limit: bytes; how much may come out of it. The caller counts what came out of earlier parts.
+            limit: bytes; how much may come out of it. The caller counts what earlier parts gave.
 
         Raises:
             InvalidData: it stands for nothing.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..exceptions import PayloadTooBig, ProtocolError
 from ..frames import CONTROL, CloseCode
 from .closing import ClosingHandshake, Ending, Phase
-from .memory import begin_work, decode, deliver, has_room, is_full, is_tired
+from .memory import begin_work, decode, deliver, get_delivery, has_room, is_full, is_tired
 from .messages import END_OF_BINARY, END_OF_TEXT
 
 if TYPE_CHECKING:
@@ -25,9 +25,60 @@ if TYPE_CHECKING:
 
 __all__ = ["HixieProtocol"]
 
-TEXT_FRAME = 0x00
+TEXT_TYPE = 0x00
+CLOSING_TYPE = 0xFF
+HAS_LENGTH = 0x80
+"""The bit that the types of frames with a length have; all others end with a byte FF (5.3)."""
+
 CLOSING_FRAME = b"\xff\x00"
-LENGTH_BYTES = 9  # of 7 bits each: 63 bits
+LENGTH_BYTES = 9
+"""Bytes of a length at the most, of 7 bits each: 63 bits, as in RFC 6455."""
+
+
+class _Frame:
+    """The frame that is coming."""
+
+    __slots__ = ("body", "kind", "left", "length_bytes")
+
+    def __init__(self) -> None:
+        self.kind: int | None = None  # its type; None between frames
+        self.body = bytearray()  # what was received of it, where it ends with FF
+        self.left = 0  # where it has a length: that length as far as it came, then how much is left to skip
+        self.length_bytes = 0  # how many bytes of the length have come, and one; 0 once all have
+
+    def begin(self, kind: int) -> None:
+        """Take its first byte."""
+        self.kind = kind
+        self.left, self.length_bytes = 0, 1
+
+    def end(self) -> None:
+        """Let go of it."""
+        self.kind = None
+        self.body = bytearray()
+
+    def take_length(self, byte: int, limit: int) -> bool:
+        """Take seven bits of the length (5.3): the high bit says that more come. Return whether that is all of it."""
+        self.left = self.left << 7 | byte & 0x7F
+        if self.left > limit or self.length_bytes > LENGTH_BYTES:
+            raise _too_big(limit)
+        self.length_bytes += 1
+        if byte & 0x80:
+            return False
+        self.length_bytes = 0
+        self.skip(0)
+        return True
+
+    def skip(self, count: int) -> int:
+        """Skip as many bytes of a frame with a length; return how many of them it has."""
+        skipped = min(self.left, count)
+        self.left -= skipped
+        if not self.left:
+            self.end()
+        return skipped
+
+
+def _too_big(limit: int) -> PayloadTooBig:
+    return PayloadTooBig(f"a frame is longer than the limit of {limit} bytes", limit=limit)
 
 
 class HixieProtocol(ClosingHandshake):
@@ -45,14 +96,14 @@ class HixieProtocol(ClosingHandshake):
     """
 
     __slots__ = (
-        "controls", "decode_text", "inbox", "max_message_size", "pending", "streaming", "strict", "version", "waiting",
-        "work", "_body", "_kept", "_kind", "_left", "_length_bytes",
+        "controls", "delivery", "inbox", "max_message_size", "pending", "strict", "version", "waiting", "work",
+        "_frame", "_kept",
     )  # fmt: skip
 
     client = False
     plain_frames = False  # a message is not sent as RFC 6455 has it
     extension = None
-    fast_path = 0  # nothing of what comes is a frame of RFC 6455
+    fast_path = 0  # nothing that is received is a frame of RFC 6455
 
     def __init__(
         self,
@@ -67,18 +118,14 @@ class HixieProtocol(ClosingHandshake):
         self.version = version
         self.max_message_size = max_message_size
         self.strict = strict
-        self.decode_text = decode_text
-        self.streaming = streaming
+        self.delivery = get_delivery(decode_text, streaming)  # how messages are delivered
         self.inbox: Any = []  # messages received: a list, or what takes its place
         self.pending: Any = ()  # what was taken of it at once, and not given out: a list where a connection keeps that
         self.waiting = 0  # bytes that both take, while something is decoded; 0 without a bound
         self.work = 0  # what was done since bytes were received, in frames
         self.controls: Any = ()  # pings and pongs, of which there are none
-        self._kept = b""  # received, and waits until messages were taken
-        self._body = bytearray()  # of the frame that is coming, where it ends with FF
-        self._kind: int | None = None  # the type of the frame that is coming; None between frames
-        self._left = 0  # of a frame with a length: that length as far as it came, then what is left to skip
-        self._length_bytes = 0  # how many bytes of the length have come; 0 once all have
+        self._kept = b""  # bytes that wait until messages were taken
+        self._frame = _Frame()  # the frame that is coming
 
     @property
     def tired(self) -> bool:
@@ -87,7 +134,7 @@ class HixieProtocol(ClosingHandshake):
 
     def measure(self) -> int:
         """Return the bytes of what is no message yet, and of what is to be sent."""
-        return len(self._body) + len(self._kept) + sum(map(len, self.output))
+        return len(self._frame.body) + len(self._kept) + sum(map(len, self.output))
 
     # Receiving
 
@@ -99,7 +146,7 @@ class HixieProtocol(ClosingHandshake):
         raise NotImplementedError
 
     def receive_data(self, data: memoryview) -> bool:
-        """Take bytes from the peer; after a closing frame or a violation they are dropped. Return whether some wait."""
+        """Take bytes from the peer; those after a closing frame or a violation are dropped. Return whether any wait."""
         received, self._kept = self._kept + bytes(data), b""
         at = 0
         begin_work(self)
@@ -117,78 +164,58 @@ class HixieProtocol(ClosingHandshake):
 
     def _take(self, data: bytes, at: int) -> int:
         """Take some bytes, and return where the next ones are."""
-        if self._kind is None:
+        frame = self._frame
+        if frame.kind is None:
             self._begin_frame(data[at])
             return at + 1
-        # 5.3: "If the high-order bit of the frame type byte is not set", the frame ends with a byte FF.
-        if self._kind < 0x80:
+        if frame.kind < HAS_LENGTH:
             return self._take_text(data, at)
-        if self._length_bytes:
-            self._take_length(data[at])
+        if frame.length_bytes:
+            kind = frame.kind
+            if frame.take_length(data[at], self.max_message_size) and kind == CLOSING_TYPE:
+                self._take_closing(frame.left)
             return at + 1
-        skipped = min(self._left, len(data) - at)
-        self._left -= skipped
-        if not self._left:
-            self._kind = None
-        return at + skipped
+        return at + frame.skip(len(data) - at)
 
     def _begin_frame(self, kind: int) -> None:
-        if self.strict and kind not in (TEXT_FRAME, 0xFF):
+        if self.strict and kind not in (TEXT_TYPE, CLOSING_TYPE):
             raise ProtocolError(f"a frame of type 0x{kind:02x}")
         self.work += 1
-        self._kind = kind
-        self._left, self._length_bytes = 0, 1
+        self._frame.begin(kind)
 
     def _take_text(self, data: bytes, at: int) -> int:
         """Take a part of a frame that ends with FF."""
-        end = data.find(b"\xff", at)
+        frame, end = self._frame, data.find(b"\xff", at)
         stop = len(data) if end < 0 else end
-        if len(self._body) + stop - at > self.max_message_size:
-            raise self._too_big()
-        self._body += data[at:stop]
-        if end < 0 or not has_room(self, len(self._body), not self.decode_text):
+        if len(frame.body) + stop - at > self.max_message_size:
+            raise _too_big(self.max_message_size)
+        frame.body += data[at:stop]
+        if end < 0 or not has_room(self, len(frame.body), not self.delivery.decode_text):
             return stop
-        if self._kind == TEXT_FRAME:
-            self._deliver_text(decode(self._body, "replace"))
-        self._kind = None
-        self._body = bytearray()
+        if frame.kind == TEXT_TYPE:
+            self._deliver_text(decode(frame.body, "replace"))
+        frame.end()
         return end + 1
-
-    def _take_length(self, byte: int) -> None:
-        """Take seven bits of a length (5.3): the high bit says that more come."""
-        self._left = self._left << 7 | byte & 0x7F
-        if self._left > self.max_message_size or self._length_bytes > LENGTH_BYTES:
-            raise self._too_big()
-        self._length_bytes += 1
-        if byte & 0x80:
-            return
-        self._length_bytes = 0
-        if self._kind == 0xFF:
-            self._take_closing()
-        elif not self._left:
-            self._kind = None
-
-    def _too_big(self) -> PayloadTooBig:
-        limit = self.max_message_size
-        return PayloadTooBig(f"a frame is longer than the limit of {limit} bytes", limit=limit)
 
     def fail(self, error: ProtocolError) -> None:
         """Take nothing more."""
         super().fail(error)
-        self._body, self._kept = bytearray(), b""
+        self._kept = b""
+        self._frame.end()
 
     def _deliver_text(self, text: str) -> None:
-        message = text if self.decode_text else text.encode()
-        if message or not self.streaming:
+        decode_text, streaming = self.delivery
+        message = text if decode_text else text.encode()
+        if message or not streaming:
             deliver(self, message)
-        if self.streaming:
-            deliver(self, END_OF_TEXT if self.decode_text else END_OF_BINARY)
+        if streaming:
+            deliver(self, END_OF_TEXT if decode_text else END_OF_BINARY)
 
     # Closing
 
-    def _take_closing(self) -> None:
+    def _take_closing(self, length: int) -> None:
         """Take a frame of type FF: the closing frame if it is empty. It is answered at once: it carries no code."""
-        if not self._left:
+        if not length:
             self.receive_close(CloseCode.NO_STATUS_RCVD.value, "")
             self.reply_to_close()
         elif self.strict:

@@ -15,9 +15,10 @@ Each kind of protocol is an `Inbound`: it holds what is received, and the functi
 from __future__ import annotations
 
 import codecs
+import functools
 import mmap
 from sys import getsizeof
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -57,6 +58,17 @@ CONTROL_WORK = MAX_WORK // MAX_CONTROLS
 MAX_CONTROL = 256
 """Bytes that a control frame and its payload take, at the most."""
 
+class Delivery(NamedTuple):
+    """How messages are delivered: text as `str` or as `bytes`, and each one whole or in pieces."""
+
+    decode_text: bool
+    streaming: bool
+
+
+get_delivery = functools.cache(Delivery)
+"""Return one that all connections share."""
+
+
 class Inbound(Protocol):
     """What a connection has received, and how much it may.
 
@@ -67,7 +79,7 @@ class Inbound(Protocol):
         waiting: the bytes that both take, while bytes are decoded; 0 where nothing is bounded.
         work: what was done since bytes were received, in frames.
         max_message_size: the largest message taken, in bytes.
-        streaming: whether messages are delivered in pieces.
+        delivery: how messages are delivered.
     """
 
     inbox: Any
@@ -75,7 +87,7 @@ class Inbound(Protocol):
     waiting: int
     work: int
     max_message_size: int
-    streaming: bool
+    delivery: Delivery
 
 
 def is_bounded(inbound: Inbound) -> bool:
@@ -96,19 +108,21 @@ def is_tired(inbound: Inbound) -> bool:
 
 
 def is_full(inbound: Inbound) -> bool:
-    """Whether nothing more may be decoded for now."""
-    share = 2 if inbound.streaming else 1  # what `wait` collects is held besides
-    return is_tired(inbound) or inbound.waiting * share > read_ahead(inbound.max_message_size)
+    """Whether nothing more may be decoded for now, where there is a bound."""
+    if not isinstance(inbound.pending, list):
+        return False
+    share = 2 if inbound.delivery.streaming else 1  # what `wait` collects is held besides
+    return inbound.work >= MAX_WORK or inbound.waiting * share > read_ahead(inbound.max_message_size)
 
 
 def has_room(inbound: Inbound, size: int, narrow: bool) -> bool:
     """Whether a message may be delivered besides what waits; `narrow`: each byte of it stays one byte."""
-    return inbound.streaming or fits(size, narrow, inbound.waiting, inbound.max_message_size)
+    return inbound.delivery.streaming or fits(size, narrow, inbound.waiting, inbound.max_message_size)
 
 
 def deliver(inbound: Inbound, message: Any) -> None:
     """Put a message, or a piece of one, into the inbox."""
-    if is_bounded(inbound):
+    if isinstance(inbound.pending, list):
         inbound.waiting += getsizeof(message) + PLACE
     inbound.inbox.append(message)
 

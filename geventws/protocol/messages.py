@@ -3,6 +3,9 @@
 A message whose frame is whole, as it stands, and at hand is delivered as it is. Every other one is put together from
 its parts as they come, and text is checked as it comes, so that it fails as early as the bytes allow.
 
+A frame of which a part is at hand gets a buffer of its own (partial.py) where it is a control frame, or a message by
+itself; of any other one, each part is added to its message as it comes.
+
 Where a connection bounds what waits, a message that has come whole stays as it is until there is room to deliver it:
 see memory.py. What is received, and the limits, are the protocol's: it hands itself to the methods of its `Assembler`,
 as `to`.
@@ -16,23 +19,38 @@ from mmap import mmap
 from sys import getsizeof
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .._core import LARGEST_BUFFER
 from ..exceptions import InvalidData, PayloadTooBig, ProtocolError
-from ..frames import FIN, OPCODE, RESERVED, Opcode
-from .memory import PIECE, PIECE_WORK, Inbound, Source, copy, decode, deliver, has_room, is_bounded, is_tired
+from ..frames import CONTROL, FIN, OPCODE, RESERVED, Opcode
+from .memory import PIECE, PIECE_WORK, Delivery, Source, copy, decode, deliver, has_room, is_bounded, is_tired
+from .partial import PartialFrame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from .._core.pure import RawFrame
     from .extension import Extension
 
 _text_decoder = codecs.getincrementaldecoder("utf-8")
 
 
-class Recipient(Inbound, Protocol):
-    """The protocol for which messages are put together; the attributes are those of `WebSocketProtocol`."""
+class Recipient(Protocol):
+    """The protocol for which messages are put together: an `Inbound` with control frames and perhaps an extension.
 
+    The attributes are those of `WebSocketProtocol`.
+    """
+
+    inbox: Any
+    pending: Any
+    waiting: int
+    work: int
+    max_message_size: int
+    delivery: Delivery
+    client: bool
     extension: Extension | None
-    decode_text: bool
+
+    def receive_control(self, opcode: int, payload: bytes) -> None:
+        """Take a control frame."""
 
 
 class EndOfMessage:
@@ -60,11 +78,16 @@ def too_big(limit: int, size: int | None = None) -> PayloadTooBig:
 
 
 class Assembler:
-    """Puts the messages of one connection together. Its methods raise ProtocolError for what breaks the rules."""
+    """What one connection has received and is no message yet: kept bytes, a part of a frame, a part of a message.
 
-    __slots__ = ("ascii_only", "whole", "_body", "_decoder", "_final", "_head", "_pieces")
+    Its methods raise ProtocolError for what breaks the rules.
+    """
+
+    __slots__ = ("ascii_only", "frame", "kept", "whole", "_body", "_decoder", "_final", "_head", "_pieces")
 
     def __init__(self) -> None:
+        self.kept = b""  # the bytes of an incomplete header, or all that are kept as they came
+        self.frame: PartialFrame | None = None  # the frame whose payload is coming
         self.ascii_only = True  # whether what was checked of the text that is coming is ASCII
         self.whole = False  # a part has come, and waits until there is time to decode it, or room for its message
         self._head = 0  # opcode and reserved bits of the message whose parts are coming, 0 between messages
@@ -75,13 +98,94 @@ class Assembler:
 
     @property
     def idle(self) -> bool:
-        """Whether the next data frame begins a message."""
-        return not self._head
+        """Whether the next byte begins a message."""
+        return not (self.frame or self.kept or self._head)
+
+    @property
+    def waits(self) -> bool:
+        """Whether a message has come whole, and is not delivered as too much else waits."""
+        return self.whole or (self.frame is not None and self.frame.is_filled)
 
     def measure(self) -> int:
-        """Return the bytes that the message takes which is coming."""
-        body = PIECE if self._pieces is not None else 0
-        return body if self._body is None else body + getsizeof(self._body)
+        """Return the bytes that all of it takes."""
+        size = len(self.kept) + (PIECE if self._pieces is not None else 0)
+        size += 0 if self.frame is None else self.frame.measure()
+        return size if self._body is None else size + getsizeof(self._body)
+
+    def drop(self) -> None:
+        """Let go of it."""
+        self.kept = b""
+        self.frame = self._body = self._decoder = self._pieces = None
+        self.whole = False
+
+    # Frames
+
+    def receive_frame(self, to: Recipient, head: int, payload: memoryview) -> None:
+        """Take a whole data frame."""
+        self.check_order(to, head, len(payload))
+        if self.is_whole(to, head):
+            self.deliver(to, head & OPCODE, payload)
+        else:
+            self.begin_message(head)
+            self.add(to, head, payload, True)
+
+    def begin_frame(self, to: Recipient, frame: RawFrame) -> None:
+        """Prepare for a frame whose payload is still to come."""
+        _start, length, _key, head = frame
+        own = True
+        if not head & CONTROL:
+            self.check_order(to, head, length)
+            self.begin_message(head)
+            own = length <= LARGEST_BUFFER and self.is_whole(to, head)
+        try:
+            self.frame = PartialFrame(frame, own)
+        except (MemoryError, OverflowError):
+            raise too_big(to.max_message_size, length) from None
+
+    def fill(self, to: Recipient, frame: PartialFrame, data: memoryview) -> memoryview:
+        """Take the payload of a frame whose header has come, and return what follows it."""
+        part = data[: frame.length - frame.filled]
+        if to.delivery.streaming:
+            part = part[:PIECE]
+        rest = frame.rest()
+        if rest is not None:
+            rest[: len(part)] = part
+            del rest
+            self.note_filled(to, frame, len(part))
+        else:
+            frame.advance(len(part), part, not to.client)
+            if frame.is_filled:
+                self.frame = None
+            self.add(to, frame.head, part, frame.is_filled)
+        return data[len(part) :]
+
+    def note_filled(self, to: Recipient, frame: PartialFrame, count: int) -> None:
+        """Unmask and check `count` more bytes of a frame with a buffer of its own, and finish it with the last."""
+        part = frame.advance(count, None, not to.client)
+        if not frame.head & CONTROL:
+            self.check(part, frame.is_filled)
+        del part  # a text is decoded in the place of what it comes from
+        if frame.is_filled:
+            self._finish_frame(to, frame)
+
+    def _finish_frame(self, to: Recipient, frame: PartialFrame) -> None:
+        """Take what has come in a buffer of its own, if there is room for it."""
+        head = frame.head
+        if head & CONTROL:
+            self.frame = None
+            to.receive_control(head & OPCODE, bytes(frame.give_up()))
+        elif self.fits(to, head, frame.length, self.ascii_only):
+            self.frame = None
+            self.deliver(to, head & OPCODE, self.release(to, frame.give_up()))
+
+    def finish_waiting(self, to: Recipient) -> None:
+        """Deliver a message that has come whole, if there is room for it now."""
+        if self.whole:
+            self.finish(to)
+        elif self.frame is not None and self.frame.is_filled:
+            self._finish_frame(to, self.frame)
+
+    # Messages
 
     def check_order(self, to: Recipient, head: int, length: int) -> None:
         """Check a frame against the message it belongs to (RFC 6455 5.4)."""
@@ -100,14 +204,14 @@ class Assembler:
         else:
             coded = self._head & RESERVED
         size = length + (self._body.tell() if self._body else 0)
-        if size > to.max_message_size and not (coded or to.streaming):
+        if size > to.max_message_size and not (coded or to.delivery.streaming):
             raise too_big(to.max_message_size, size)
 
     def is_whole(self, to: Recipient, head: int) -> bool:
         """Whether a frame is a message by itself, as it stands."""
-        return head & FIN != 0 and not self._head and not head & RESERVED and not to.streaming
+        return head & FIN != 0 and not self._head and not head & RESERVED and not to.delivery.streaming
 
-    def begin(self, head: int) -> None:
+    def begin_message(self, head: int) -> None:
         """Note the head of a frame whose payload comes in parts."""
         if head & OPCODE:
             self.ascii_only = True
@@ -145,7 +249,7 @@ class Assembler:
 
     def fits(self, to: Recipient, head: int, size: int, ascii_only: bool) -> bool:
         """Whether a message may be delivered besides what waits."""
-        return has_room(to, size, ascii_only or head & OPCODE != Opcode.TEXT or not to.decode_text)
+        return has_room(to, size, ascii_only or head & OPCODE != Opcode.TEXT or not to.delivery.decode_text)
 
     def _decode_pieces(self, to: Recipient, pieces: Iterator[bytes]) -> bool:
         """Have the extension decode a part, as far as there is time; return whether that is done."""
@@ -161,13 +265,13 @@ class Assembler:
         return True
 
     def _add_piece(self, to: Recipient, piece: memoryview | bytes) -> None:
-        if not to.streaming:
+        if not to.delivery.streaming:
             assert self._body is not None
             self.check(piece, False)
             self._body.write(piece)
             return
         text = self.check_text(piece, False)
-        if delivered := bytes(piece) if text is None or not to.decode_text else text:
+        if delivered := bytes(piece) if text is None or not to.delivery.decode_text else text:
             deliver(to, delivered)
 
     def check(self, part: memoryview | bytes, final: bool) -> None:
@@ -197,8 +301,8 @@ class Assembler:
     def deliver(self, to: Recipient, opcode: int, payload: bytes | memoryview | Source) -> None:
         """Deliver a message, or the end of one whose pieces were delivered. A memoryview was not checked yet."""
         self._decoder = None
-        if to.streaming:
-            deliver(to, END_OF_TEXT if opcode == Opcode.TEXT and to.decode_text else END_OF_BINARY)
+        if to.delivery.streaming:
+            deliver(to, END_OF_TEXT if opcode == Opcode.TEXT and to.delivery.decode_text else END_OF_BINARY)
         elif opcode == Opcode.BINARY:
             deliver(to, bytes(payload))
         else:
@@ -206,11 +310,11 @@ class Assembler:
 
     def release(self, to: Recipient, payload: bytes | bytearray) -> bytes | Source:
         """Return a checked payload as it is to be delivered, when nobody else has a hold of it: see `decode`."""
-        spent = self._decoder is not None and to.decode_text and not self.ascii_only
+        spent = self._decoder is not None and to.delivery.decode_text and not self.ascii_only
         return copy(payload) if spent else payload
 
     def _decode(self, to: Recipient, payload: bytes | memoryview | Source) -> str | bytes:
-        if not to.decode_text and type(payload) is not memoryview:
+        if not to.delivery.decode_text and type(payload) is not memoryview:
             return bytes(payload)
         try:
             if isinstance(payload, (bytearray, mmap)) and not self.ascii_only:
@@ -218,9 +322,4 @@ class Assembler:
             text = str(payload, "utf-8")
         except UnicodeDecodeError:
             raise not_utf8() from None
-        return text if to.decode_text else bytes(payload)
-
-    def drop(self) -> None:
-        """Let go of what has come of a message."""
-        self._body = self._decoder = self._pieces = None
-        self.whole = False
+        return text if to.delivery.decode_text else bytes(payload)

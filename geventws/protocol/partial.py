@@ -31,7 +31,7 @@ class PartialFrame:
     __slots__ = ("_key", "_view", "filled", "head", "length", "target")
 
     def __init__(self, frame: RawFrame, own: bool) -> None:
-        _start, self.length, self._key, self.head = frame  # the key, as an integer, unmasks what comes
+        _start, self.length, self._key, self.head = frame  # the key unmasks it
         self.filled = 0
         self.target: bytes | bytearray | None = None
         self._view: memoryview | None = None  # the same, to be written to

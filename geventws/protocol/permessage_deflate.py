@@ -236,10 +236,10 @@ class Deflate:
         self.fast_path = inflate_forgets
         self._small = small  # for messages that fill no large table
         self._compressors = compressors  # for all others
-        self._compressor: _Compress | None = None  # with the context of what was sent, in parts too, if that is kept
+        self._compressor: _Compress | None = None  # where context is kept, or a message is sent in parts
         # A window is what has to be kept: in a message that stands by itself no distance is too far, as in inflate.c.
         self._inflate_window = 15 if inflate_forgets else max(inflate_window, 9)
-        self._inflater: _Decompress | None = None  # with that of what was received, likewise
+        self._inflater: _Decompress | None = None  # where context is kept, or a message is coming
 
     @property
     def sharing(self) -> Hashable:
@@ -325,7 +325,7 @@ class Deflate:
         Args:
             data: the part, cut anywhere.
             final: whether the message ends with it.
-            limit: bytes; how much may come out of it. The caller counts what came out of earlier parts.
+            limit: bytes; how much may come out of it. The caller counts what earlier parts gave.
 
         Raises:
             InvalidData: the data is not deflate, or ends within a block.

@@ -20,6 +20,7 @@ from gevent.socket import wait_read
 from ..engine.loop.deadlines import FairTimeout
 from ..engine.options import LINGER
 from ..http import request as http_head
+from ..http.headers import find_end
 
 CHUNK = 8192
 
@@ -127,7 +128,7 @@ class HTTPStream:
                 data += self._receive(idle_timeout)  # some have it after a body, and nothing has begun with it
         except TimeoutError:
             return b""
-        end = http_head.find_end(data)
+        end = find_end(data)
         if not 2 < end <= http_head.MAX_REQUEST_LINE:
             data, end = self._receive_rest(data, timeout)
         self._received = data[end:]
@@ -143,7 +144,7 @@ class HTTPStream:
             if not skipped and buffer.startswith(b"\r\n"):
                 del buffer[:2]
                 searched, skipped = 0, True
-            if (end := http_head.find_end(buffer, searched)) >= 0:
+            if (end := find_end(buffer, searched)) >= 0:
                 break
             _check_beginning(buffer)
             self._check_size(buffer)

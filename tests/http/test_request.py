@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 from kit.sites.http import DEADLINE, UPGRADE, deadline, parser, read_all, read_response, requested, run, show  # noqa: F401
 
 from geventws.http import request as http_head
+from geventws.http.headers import find_end
+from geventws.server import heads
 from geventws.server.http_connection import RequestHandler
 
 SAME = {
@@ -243,10 +245,10 @@ def test_log_lines_stay_one_line(run: Any, parser: None) -> None:
 
 @pytest.mark.parametrize("head", [*SAME.values(), *(b"GET / HTTP/1.1\r\n" + head for head in STRICTER.values())])
 def test_the_end_of_a_head_is_found_wherever_it_is_cut(head: bytes) -> None:
-    end = http_head.find_end(head)
+    end = find_end(head)
     found = -1
     for size in range(1, min(len(head), 400) + 1):
-        found = http_head.find_end(head[:size], size - 1)
+        found = find_end(head[:size], size - 1)
         if found >= 0:
             break
     assert found == end or end > 400
@@ -285,7 +287,7 @@ def read(handler_class: Any, head: bytes) -> tuple[Any, ...]:
     handler.client_address, handler.rfile, handler.stream = ("::1", 1), io.BytesIO(head), SimpleNamespace(tls=None)
     if handler_class is RequestHandler:
         environ: dict[str, Any] = handler.server.get_environ()
-        handler._read_plain(environ, *http_head.parse(head, environ))
+        heads._read_plain(handler, environ, *http_head.parse(head, environ))
     else:
         assert handler.read_request(handler.read_requestline())
     environ = handler.get_environ()
@@ -323,6 +325,6 @@ FIRST = st.builds(
 @settings(max_examples=300, deadline=None)
 def test_what_the_own_parser_takes_it_reads_as_pywsgi_does(first: str, lines: list[str], end: str) -> None:
     head = end.join([first, *lines, "", ""]).encode()
-    head = head[: http_head.find_end(head)]
+    head = head[: find_end(head)]
     if http_head.parse(head, {}) is not None:
         assert read(RequestHandler, head) == read(pywsgi.WSGIHandler, head)

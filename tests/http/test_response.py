@@ -7,7 +7,8 @@ import re
 import pytest
 
 from geventws.http import response as http_response
-from geventws.http.response import MAX_BODY, MAX_CHUNKED, Body, Response, find_end
+from geventws.http.headers import find_end
+from geventws.http.response import MAX_BODY, MAX_CHUNKED, Body, Response
 
 # ---- answers: RFC 9112
 

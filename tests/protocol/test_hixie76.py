@@ -76,7 +76,7 @@ def test_message_limit(feed):
     feed(protocol, b"\x00exact\xff\x05other\xff\x80\x05other\x00longer\xff\x00a\xff")
     assert take(protocol) == ["exact"]
     assert isinstance(protocol.failure, PayloadTooBig) and protocol.failure.close_code == 1009
-    assert protocol._body == b""
+    assert protocol._frame.body == b""
 
 
 @every_way
@@ -99,7 +99,7 @@ def test_length_of_63_bits_is_the_longest(feed):
     protocol = HixieProtocol(max_message_size=1 << 70)
     feed(protocol, b"\x80" + b"\xff" * 8 + b"\x7f" + b"skipped")
     assert protocol.failure is None
-    assert protocol._left == (1 << 63) - 1 - len(b"skipped")
+    assert protocol._frame.left == (1 << 63) - 1 - len(b"skipped")
 
 
 @every_way

@@ -57,7 +57,6 @@ LONE = {
     "compat.pulsar.protocol.Connection",
     "engine.connection.Connection",
     "engine.sending.Sender",
-    "protocol.memory.Inbound",
 }
 
 
@@ -117,9 +116,7 @@ def find_large(classes: set[type]) -> set[str]:
 LARGE = {
     "client.websocket.OwnedStreamingWebSocket",
     "client.websocket.OwnedWebSocket",
-    "compat._controls.ControlProtocol",
     "compat._controls.ControlWebSocket",
-    "compat.eventlet.sockets.Protocol",
     "compat.eventlet.sockets.RFC6455WebSocket",
     "compat.eventlet.sockets.WebSocket",
     "compat.geventwebsocket.websocket.WebSocket",
@@ -130,8 +127,6 @@ LARGE = {
     "engine.connection.Connection",
     "engine.sending.Sender",
     "flask.SockWebSocket",
-    "protocol.connection.WebSocketProtocol",
-    "protocol.hixie76.HixieProtocol",
     "streaming.StreamingWebSocket",
     "websocket.WebSocket",
 }
@@ -259,7 +254,6 @@ MUTE = {
     "endpoints.callbacks": {"CallbackWebSocket"},
     "engine.connection": {"Connection"},
     "engine.sending": {"Sender"},
-    "protocol.connection": {"WebSocketProtocol"},
 }
 
 

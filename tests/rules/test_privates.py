@@ -72,7 +72,7 @@ def is_allowed(name: str, module: str) -> bool:
 
 OFFENDERS: dict[str, set[str]] = {
     "client.websocket": {"_lose", "_poller", "_protocol", "_stream"},
-    "compat._controls": {"_note_control", "_protocol", "_send_frame", "_stream", "_take_turn"},
+    "compat._controls": {"_protocol", "_send_frame", "_stream", "_take_turn"},
     "compat.cyclone.__init__": {"_stream"},
     "compat.eventlet.__init__": {"_go_away", "_hang_up"},
     "compat.eventlet.sockets": {
@@ -111,7 +111,6 @@ OFFENDERS: dict[str, set[str]] = {
     "endpoints.middleware": {"_hang_up"},
     "engine.sending": {"_corked", "_lose", "_messages", "_poller", "_protocol", "_stream"},
     "gunicorn": {"_connections"},
-    "protocol.connection": {"_queue"},
     "streaming": {"_drop_messages", "_protocol"},
     "websocket": {
         "_address",
