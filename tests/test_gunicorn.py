@@ -18,6 +18,8 @@ from kit.programs.hosts import Host
 
 from geventws.gunicorn import Worker
 
+pytestmark = pytest.mark.outside
+
 OURS, THEIRS = "geventws.gunicorn.Worker", "gevent"
 GUNICORN = [sys.executable, "-m", "gunicorn", "--graceful-timeout", "1", "kit.apps.worker", "--access-logfile", "-"]
 SETTINGS = {
