@@ -215,6 +215,8 @@ class CallbackWebSocket(WebSocket):
             self._catch(error)
         finally:
             self._crew.leave()
+            if self._owned is not None:
+                self._owned.leave()
 
     def _catch(self, error: BaseException) -> None:
         """See to what a callback has raised: an error is reported, all else is raised again."""

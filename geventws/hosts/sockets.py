@@ -29,6 +29,9 @@ class Detached:
         """Close the socket. Idempotent."""
         self._sock.close()
 
+    def leave(self) -> None:
+        """Note that nothing more is done for the connection."""
+
 
 def detach_socket(socket: Any) -> Detached:
     """Take the C library's socket, and OpenSSL's if there is one, out of a gevent socket, which is closed with that."""

@@ -50,7 +50,7 @@ class GivenSocket:
         on_drain: tells the connection that the server stops, with a close code; None for one that nobody tells.
     """
 
-    __slots__ = ("_on_drain", "_server", "_sock", "_sslobj")
+    __slots__ = ("_busy", "_on_drain", "_server", "_sock", "_sslobj")
 
     greenlet: Any = None  # none has it for itself
     lasting: bool = True
@@ -58,7 +58,8 @@ class GivenSocket:
     def __init__(self, detached: Detached, server: Server, on_drain: Callable[[int], object] | None) -> None:
         self._sock = detached._sock  # the C library's
         self._sslobj = detached._sslobj  # OpenSSL's, which needs that very socket
-        self._server = server  # which counts this until the socket is closed
+        self._server = server  # which counts this until the socket is closed and nothing is done for the connection
+        self._busy = True  # somebody may still be called back for the connection
         self._on_drain = on_drain  # until the socket is closed
         server.count(self)
         if server.draining:
@@ -83,4 +84,13 @@ class GivenSocket:
         """Close the socket. Idempotent."""
         self._sock.close()
         self._on_drain = None  # which has a hold of the connection, and so of this
-        self._server.forget(self)
+        self._forget_if_over()
+
+    def leave(self) -> None:
+        """Note that nothing more is done for the connection. Idempotent."""
+        self._busy = False
+        self._forget_if_over()
+
+    def _forget_if_over(self) -> None:
+        if not self._busy and self.fileno() < 0:
+            self._server.forget(self)

@@ -183,7 +183,7 @@ class RequestHandler(WSGIHandler):  # type: ignore[misc]
     def give_away(self) -> GivenSocket:
         """Let the connection, which was taken, live longer than its request. To be called once.
 
-        The server still counts it against `max_connections`, and drains it, until the socket is closed.
+        The server counts it against `max_connections`, and drains it, until both `close` and `leave` were called.
 
         Returns:
             the socket, which never blocks, and is the caller's to close.

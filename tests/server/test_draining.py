@@ -107,6 +107,23 @@ def test_who_is_not_told_yet_goes_on(serve: Any, application: Any) -> None:
     stopping.get()
 
 
+def test_stop_waits_for_on_close(serve: Any) -> None:
+    """A callback may take its time, though the connection is closed."""
+    done: list[int] = []
+
+    class Slow(Callbacks):
+        def on_close(self, ws: Any, code: int, reason: str) -> None:
+            gevent.sleep(0.2)
+            done.append(code)
+
+    site = Site(serve, Slow(), 3)
+    stopping = site.stop(8)
+    for client in site.clients:
+        client.expect_close(1001)
+    stopping.get()
+    assert done == [1001] * 3
+
+
 def test_a_second_stop_shortens_the_first(serve: Any) -> None:
     """The clients do not answer: the first would take close_timeout."""
     site = Site(serve, echo, 30)

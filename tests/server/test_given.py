@@ -31,13 +31,15 @@ def given(run: Any) -> Iterator[tuple[Any, Any, list[Any]]]:
     gevent.idle()
     yield running, client, sockets
     sockets[0].close()
+    sockets[0].leave()
 
 
-def test_a_connection_counts_until_its_socket_is_closed(given: Any) -> None:
+@pytest.mark.parametrize("steps", [["close", "close", "leave"], ["leave", "leave", "close"]], ids=" ".join)
+def test_a_connection_counts_until_its_socket_is_closed_and_nothing_is_left_to_do(given: Any, steps: Any) -> None:
     running, client, sockets = given
-    assert running.server._connections == {sockets[0]}
-    sockets[0].close()
-    sockets[0].close()
+    for step in steps:
+        assert running.server._connections == {sockets[0]}
+        getattr(sockets[0], step)()
     assert not running.server._connections
     assert read_all(client).endswith(b"\r\n\r\n")
 
