@@ -189,7 +189,9 @@ class WebSocketProtocol(ClosingHandshake):
             limit = min(self.extension.longest(limit), NO_LIMIT)
         # RFC 6455 5.1: "The server MUST close the connection upon receiving a frame that is not masked. [...] A client
         # MUST close a connection if it detects a masked frame."
-        status, consumed, frames, following = scan(data, limit, reserved, not self.client)
+        # No more than may be decoded at once if they are all pings: others would be scanned again, after their turn.
+        most = MAX_CONTROLS if bounded else pure.MAX_FRAMES
+        status, consumed, frames, following = scan(data, limit, reserved, not self.client, most)
         at = 0
         for number, (start, length, _key, head) in enumerate(frames):
             if bounded and not self._has_room(head, length):

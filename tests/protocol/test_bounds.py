@@ -10,6 +10,8 @@ import pytest
 from kit.core import deflates
 from kit.frames import BINARY, CLOSE, CONTINUATION, MASK_KEY, PING, RSV1, TEXT, frame
 
+from geventws._core import scan
+from geventws.protocol import connection
 from geventws.protocol.connection import WebSocketProtocol
 from geventws.protocol.hixie76 import HixieProtocol
 from geventws.protocol.memory import LEAST_AHEAD, SLACK, measure, read_ahead
@@ -139,6 +141,41 @@ def test_what_stops_is_kept_as_it_came_and_no_more_than_may_wait(client: bool, m
         found += protocol.inbox
         protocol.inbox.clear()
     assert found + protocol.inbox == [message] * count
+
+
+FLOODS = {
+    "pings": ([(PING, True)], 64),
+    "messages": ([(BINARY, True)], 256),
+    "fragments": ([(BINARY, False), (CONTINUATION, False), (CONTINUATION, True)], 256),
+}
+"""The frames that come over and over, with their FIN bits; and how many frames are decoded at once."""
+
+
+@pytest.mark.parametrize("client", [False, True])
+@pytest.mark.parametrize("flood", FLOODS)
+def test_each_frame_of_a_flood_is_scanned_once(monkeypatch: pytest.MonkeyPatch, flood: str, client: bool) -> None:
+    """Decoding stops when it is others' turn, and what was scanned before that is not scanned again."""
+    scanned: list[int] = []
+
+    def counting(*arguments: Any) -> Any:
+        result = scan(*arguments)
+        scanned.append(len(result[2]))
+        return result
+
+    monkeypatch.setattr(connection, "scan", counting)
+    kinds, most = FLOODS[flood]
+    key = None if client else MASK_KEY
+    data = b"".join(frame(opcode, b"x", fin=fin, key=key) for opcode, fin in kinds) * 600
+    protocol = WebSocketProtocol(client=client)
+    protocol.pending = []
+    waits, done = protocol.receive_data(memoryview(bytearray(data))), 0
+    while waits:
+        decoded = sum(scanned)
+        assert 0 < decoded - done <= most
+        done, protocol.output, protocol.controls = decoded, (), ()
+        waits = protocol.receive_data(NOTHING)
+    assert sum(scanned) == 600 * len(kinds)
+    assert protocol.failure is None
 
 
 def test_a_wide_text_is_delivered_where_nothing_else_waits() -> None:
