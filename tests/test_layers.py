@@ -35,7 +35,7 @@ TREE = {
     "endpoints": ["legacy", "endpoint", "decorator", "callbacks", "middleware"],
     "server": ["draining", "http_stream", "http_body", "given", "heads", "http_connection", "termination", "server"],
     "client": ["options", "backoff", "websocket", "dial", "proxies", "opening"],
-    "cli": ["terminal", "versions", "workers", "main"],
+    "cli": ["terminal", "reload", "versions", "watchdog", "workers", "main"],
     "compat": ["_controls", "engineio", "wsocket", "cyclone", "geventwebsocket", "eventlet", "pulsar", "pulsar04"],
     "compat.wsocket": ["response", "connection"],
     "compat.cyclone": ["request"],

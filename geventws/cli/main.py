@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import glob
 import importlib
 import os
 import signal
 import ssl
 import sys
-import sysconfig
-import time
-import traceback
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import gevent
-import gevent.socket
 import gevent.ssl
+from gevent import monkey
 from gevent.baseserver import parse_address
 
 from ..client.opening import connect
@@ -25,26 +21,11 @@ from ..exceptions import InvalidStatus, WebSocketError
 from ..http.uri import parse_uri
 from ..server.server import WebSocketServer
 from ..text import one_line
+from .reload import make_listener, restart, wait_and_stop, wait_for_repair
 from .terminal import printable, run_session
 from .versions import describe
+from .watchdog import Watchdog
 from .workers import become_gunicorn
-
-LISTENER = "GEVENTWS_LISTENER"
-"""The environment's name for the listening descriptor that a reload passes on."""
-
-POLL = 0.5
-"""Seconds between two looks at the source files."""
-
-HURRY = 0.1
-"""Seconds that a reload gives to what is under way."""
-
-NOT_THERE = (0, 0)
-"""The stamp of a file that there is not."""
-
-INSTALLED = tuple(map(sysconfig.get_path, ("stdlib", "purelib", "platlib")))
-"""Where no application is being written."""
-
-_STARTED = time.time_ns()
 
 SHOWN_BODY = 500
 """Characters of a refusal's body that are shown."""
@@ -112,8 +93,8 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         "Serve a WSGI application with geventws.WebSocketServer. SIGTERM and SIGINT drain it; a second SIGINT ends it."
     )
     parser.epilog = (
-        "Blocking code cooperates when it is monkey-patched first: "
-        "python -m gevent.monkey --module geventws serve MODULE:APPLICATION"
+        "Code that blocks without gevent, such as a database's client, holds up every connection, unless --patch has "
+        "it cooperate. Whatever holds the loop up for a second is told, with its stack."
     )
     parser.set_defaults(command=_serve, refuse=parser.error)
     add = parser.add_argument
@@ -122,6 +103,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     add("--certfile", help="the certificate, for TLS")
     add("--keyfile", help="its key; by default in the same file")
     add("--reload", action="store_true", help="start anew when a source file changes")
+    add("--patch", action="store_true", help="monkey-patch the standard library first, as gunicorn's workers do")
     add(
         "--workers",
         type=_check_count,
@@ -208,6 +190,8 @@ def _show_answer(error: InvalidStatus) -> None:
 
 def _serve(options: argparse.Namespace) -> int:
     _check_together(options)
+    if options.patch:
+        _patch()
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
@@ -223,15 +207,26 @@ def _serve(options: argparse.Namespace) -> int:
     except (Exception, SystemExit) as error:
         if not options.reload:
             raise
-        _wait_for_repair(error)
-        _restart()
-    return _run(options, WebSocketServer(_make_listener(options.bind), application, **tls))
+        wait_for_repair(error)
+        restart()
+    return _run(options, WebSocketServer(make_listener(options.bind), application, **tls))
+
+
+def _patch() -> None:
+    """Start again, monkey-patched before anything is imported, unless that has been done."""
+    if not monkey.is_module_patched("socket"):
+        command = [word for word in sys.argv[1:] if word != "--patch"]
+        own = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv)]  # the interpreter, with its own options
+        own = own[:-1] if own[-1] == "-m" else own
+        os.execv(sys.executable, [*own, "-m", "gevent.monkey", "--module", "geventws", *command])
 
 
 def _check_together(options: argparse.Namespace) -> None:
     """Refuse options that do not go together."""
     if options.keyfile is not None and options.certfile is None:
         options.refuse("--keyfile is the key of a --certfile, and there is none")
+    if options.workers is not None and options.patch:
+        options.refuse("--patch goes without --workers: gunicorn's workers are monkey-patched")
     if options.workers is not None and options.reload:
         options.refuse("--reload is for one process, and goes without --workers")
     if options.workers is not None and "." in options.application.partition(":")[2]:
@@ -255,12 +250,12 @@ def _run(options: argparse.Namespace, server: WebSocketServer) -> int:
         print(one_line(f"cannot listen on {options.bind}: {error}"), file=sys.stderr)
         return 1
     _announce(options, server)
-    reloader = gevent.spawn(_reload, server) if options.reload else None
+    reloader = gevent.spawn(wait_and_stop, server) if options.reload else None
     _heed_signals()
-    server.serve_forever()
+    with Watchdog():
+        server.serve_forever()
     if reloader is not None and reloader.value is not None:
-        os.environ[LISTENER] = str(reloader.value)
-        _restart()
+        restart(reloader.value)
     return 0
 
 
@@ -299,89 +294,8 @@ def _load(name: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
-def _make_listener(address: str) -> Any:
-    """Return where to listen: the socket that a reload passes on, or the address."""
-    inherited = os.environ.pop(LISTENER, None)
-    if inherited is not None:
-        os.set_inheritable(int(inherited), False)
-        return gevent.socket.socket(fileno=int(inherited))
-    return address
-
-
 def _announce(options: argparse.Namespace, server: WebSocketServer) -> None:
     scheme = "http" if options.certfile is None else "https"
     host, port = server.address[:2]
     host = f"[{host}]" if ":" in host else host
     print(f"serving {options.application} on {scheme}://{host}:{port}", flush=True)
-
-
-# ---- reload
-
-
-def _reload(server: WebSocketServer) -> int:
-    """Stop the server when a source file changes; return a descriptor that goes on listening meanwhile."""
-    _wait_for_change(_list_sources())
-    listener = os.dup(server.socket.fileno())
-    os.set_inheritable(listener, True)
-    server.stop(HURRY)
-    return listener
-
-
-def _restart() -> None:
-    """Put the same command in the place of this process."""
-    os.execv(sys.executable, sys.orig_argv)
-
-
-def _wait_for_repair(error: BaseException) -> None:
-    """Show why the application cannot be served, and wait until it may be otherwise. Blocks."""
-    if isinstance(error, SystemExit) and isinstance(error.code, str):
-        print(error.code, file=sys.stderr)
-    else:
-        traceback.print_exception(error)
-    paths = _list_sources(error)
-    ours = (path for path in paths if os.path.isabs(path) and not path.startswith(INSTALLED))
-    _wait_for_change(paths, {os.getcwd(), *map(os.path.dirname, ours)})
-
-
-def _wait_for_change(paths: set[str], folders: Collection[str] = ()) -> None:
-    """Wait until one of the files changes, or a Python file in the folders, which may be a new one. Blocks."""
-    before = {path: _stamp(path) for path in paths.union(_list_files(folders))}
-    while not any(_has_changed(path, stamp) for path, stamp in before.items()):
-        gevent.sleep(POLL)
-        before.update((path, NOT_THERE) for path in _list_files(folders) if path not in before)
-
-
-def _has_changed(path: str, stamp: tuple[int, int]) -> bool:
-    """Tell whether a file is another one than when we looked, or was written between our start and then."""
-    return _stamp(path) != stamp or _STARTED < stamp[0] < time.time_ns()
-
-
-def _stamp(path: str) -> tuple[int, int]:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return NOT_THERE
-    return status.st_mtime_ns, status.st_size
-
-
-def _list_files(folders: Iterable[str]) -> Iterator[str]:
-    """Yield the Python files in folders, and the packages."""
-    for folder in folders:
-        for pattern in ("*.py", "*/__init__.py"):
-            yield from glob.iglob(os.path.join(glob.escape(folder), pattern))
-
-
-def _list_sources(error: BaseException | None = None) -> set[str]:
-    """Return the files of all modules there are, and of those in which an import failed."""
-    modules = list(sys.modules.values())
-    paths = {getattr(module, "__file__", None) for module in modules}
-    if error is not None:
-        paths.update(_list_failed(error))
-    return {path for path in paths if path is not None}
-
-
-def _list_failed(error: BaseException) -> Iterator[str]:
-    if isinstance(error, SyntaxError) and error.filename is not None:
-        yield error.filename
-    for frame in traceback.extract_tb(error.__traceback__):
-        yield frame.filename

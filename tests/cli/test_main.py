@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from kit import frames
 from kit.clients import RawClient
-from kit.programs.command import APPLICATION, DEADLINE, Output, Served, run, running, serving
+from kit.programs.command import DEADLINE, Output, Served, ask, run, running, serving
 
 from geventws.cli import main as cli
 from geventws.client.opening import connect
@@ -82,12 +82,6 @@ def test_a_wrong_command_line_is_status_2() -> None:
 
 
 # ---- serve
-
-
-def ask(uri: str, question: str, **options: Any) -> str | bytes | None:
-    with connect(uri, proxy=None, **options) as ws:
-        ws.send(question)
-        return ws.wait(timeout=DEADLINE)
 
 
 def fail(*options: str, application: str = "json:dumps", cwd: pathlib.Path | None = None) -> tuple[int, str]:
@@ -184,52 +178,6 @@ def test_files_that_make_no_tls_are_one_line(
 def test_a_key_without_its_certificate_is_a_wrong_command_line(certificate: dict[str, str]) -> None:
     status, said = fail("--keyfile", certificate["keyfile"])
     assert status == 2 and "--keyfile is the key of a --certfile" in said
-
-
-def test_reload_takes_up_changes_and_survives_mistakes(tmp_path: pathlib.Path) -> None:
-    source = tmp_path / "site_app.py"
-    with serving(tmp_path, "--reload") as served:
-        assert ask(served.uri(), "which") == "first"
-        source.write_text(APPLICATION.replace('"first"', '"the second"'))
-        served.wait()
-        assert ask(served.uri(), "which") == "the second"
-        source.write_text(APPLICATION + "def unfinished(")
-        served.output.until(rb"SyntaxError")
-        source.write_text(APPLICATION.replace('"first"', '"the third one"'))
-        served.wait()
-        assert ask(served.uri(), "which") == "the third one"
-        served.process.terminate()
-        assert served.process.wait(DEADLINE) == 0
-
-
-@pytest.mark.parametrize(
-    ("mistake", "why"),
-    [
-        (APPLICATION.replace("def application", "def app"), rb"site_app has no 'application'\n"),
-        (APPLICATION + "application = None\n", rb"site_app is NoneType, not a WSGI application\n"),
-        ("import sys\nsys.exit(3)\n", rb"SystemExit: 3\n"),
-    ],
-)
-def test_reload_survives_what_would_end_the_program(tmp_path: pathlib.Path, mistake: str, why: bytes) -> None:
-    with serving(tmp_path, "--reload") as served:
-        (tmp_path / "site_app.py").write_text(mistake)
-        served.output.until(why)
-        (tmp_path / "site_app.py").write_text(APPLICATION)
-        served.wait()
-        assert ask(served.uri(), "which") == "first"
-
-
-@pytest.mark.parametrize("later", ["later_mod.py", "later_mod/__init__.py"])
-def test_reload_takes_up_a_module_that_was_missing(tmp_path: pathlib.Path, later: str) -> None:
-    with serving(tmp_path, "--reload") as served:
-        (tmp_path / "site_app.py").write_text(
-            "from later_mod import ANSWER\n" + APPLICATION.replace('"first"', "ANSWER")
-        )
-        served.output.until(rb"No module named 'later_mod'\n")
-        (tmp_path / later).parent.mkdir(exist_ok=True)
-        (tmp_path / later).write_text('ANSWER = "late"\n')
-        served.wait()
-        assert ask(served.uri(), "which") == "late"
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from geventws import connect
+
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 COMMAND = [sys.executable, "-m", "geventws"]
 DEADLINE = 20.0
@@ -154,6 +156,12 @@ def run(*arguments: str, lines: str | bytes = "") -> tuple[int, str, str]:
         [*COMMAND, "connect", *arguments], input=data, capture_output=True, timeout=DEADLINE, env=environment()
     )
     return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def ask(uri: str, question: str, **options: Any) -> str | bytes | None:
+    with connect(uri, proxy=None, **options) as ws:
+        ws.send(question)
+        return ws.wait(timeout=DEADLINE)
 
 
 class Terminal(Output):
