@@ -129,8 +129,6 @@ def file_of(name: str) -> str:
 UNTESTED = {
     "engine.sending",
     "engine.waiters",
-    "protocol.compressors",
-    "protocol.interface",
 }
 """Those whose tests are still to get a file of their own."""
 
