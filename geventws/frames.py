@@ -14,7 +14,7 @@ __all__ = [
 ]  # fmt: skip
 
 NO_LIMIT = (1 << 63) - 1
-"""The longest payload that a frame can announce."""
+"""The longest payload that a frame can announce: in 64 bits, "the most significant bit MUST be 0" (RFC 6455 5.2)."""
 
 # The first byte of a frame (RFC 6455 5.2)
 FIN = 0x80  # set in the last frame of a message
@@ -69,19 +69,24 @@ class CloseCode(enum.IntEnum):
 
 _NORMAL = b"\x03\xe8"  # the payload of nearly all close frames
 
-_NOT_ON_THE_WIRE = {1004, 1005, 1006, 1015}
+_NOT_ON_THE_WIRE = {1004, 1005, 1006, 1015}  # 7.4.1: reserved, for applications that tell why a connection ended
 
 VIOLATIONS = {
+    # RFC 6455 5.2: "MUST be 0 unless an extension is negotiated that defines meanings for non-zero values."
     pure.RESERVED_BITS: "a reserved bit is set that no extension has claimed",
+    # 5.2: "If an unknown opcode is received, the receiving endpoint MUST _Fail the WebSocket Connection_."
     pure.RESERVED_OPCODE: "the opcode is reserved",
+    # 5.5: "All control frames MUST have a payload length of 125 bytes or less and MUST NOT be fragmented."
     pure.CONTROL_FRAGMENTED: "a control frame is fragmented",
     pure.CONTROL_TOO_LONG: f"a control frame is longer than {MAX_CONTROL_PAYLOAD} bytes",
+    # 5.1: "a client MUST mask all frames that it sends to the server"; "A server MUST NOT mask any frames".
     pure.MASK_MISSING: "a client's frame is not masked",
     pure.MASK_UNEXPECTED: "a server's frame is masked",
+    # 5.2: "in all cases, the minimal number of bytes MUST be used to encode the length".
     pure.LENGTH_NOT_MINIMAL: "a length is not encoded in the fewest bytes",
     pure.LENGTH_TOO_LARGE: "the top bit of a 64-bit length is set",
 }
-"""What each violation that a scan can find is called."""
+"""The violations that a scan can find, and how an error names each."""
 
 
 def violation(status: int, data: bytes | bytearray | memoryview, max_payload: int) -> ProtocolError:
@@ -99,7 +104,7 @@ def _read_length(data: bytes | bytearray | memoryview) -> int:
 
 
 def valid_close_code(code: int) -> bool:
-    """Whether a close frame may carry the code (RFC 6455 7.4)."""
+    """Whether a close frame may carry the code (RFC 6455 7.4, and the registry, where 1016 to 2999 are free)."""
     return (1000 <= code < 1015 and code not in _NOT_ON_THE_WIRE) or 3000 <= code < 5000
 
 
@@ -111,8 +116,11 @@ def parse_close(payload: bytes | bytearray | memoryview) -> tuple[int, str]:
     """
     if payload == _NORMAL:
         return 1000, ""
+    # RFC 6455 7.1.5: "If this Close control frame contains no status code, _The WebSocket Connection Close Code_ is
+    # considered to be 1005."
     if not payload:
         return CloseCode.NO_STATUS_RCVD.value, ""
+    # 5.5.1: "If there is a body, the first two bytes of the body MUST be a 2-byte unsigned integer".
     if len(payload) < 2:
         raise ProtocolError("a close frame holds a single byte")
     code = int.from_bytes(payload[:2], "big")
@@ -132,6 +140,7 @@ def encode_close(code: int | None, reason: str = "") -> bytes:
     """
     if code == 1000 and not reason:
         return _NORMAL
+    # RFC 6455 7.4.1: "1005 is a reserved value and MUST NOT be set as a status code in a Close control frame".
     if code is None or code == CloseCode.NO_STATUS_RCVD:
         return b""
     if not valid_close_code(code):

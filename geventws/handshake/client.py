@@ -90,14 +90,17 @@ def check_response(
     """
     received = list(headers)
     values = grammar.join_headers(received)
+    # Item 1: any other status is HTTP's, which the caller knows.
     if status != 101:
         refuse(f"the server answers with HTTP status {status}, not 101", 0)
+    # Items 2 to 4: the client MUST fail a response that lacks one of these, or has another value in it.
     if values.get("upgrade", "").lower() != "websocket":
         _fail_header(values, "Upgrade", "is not websocket")
     if not has_token(values.get("connection", ""), "upgrade"):
         _fail_header(values, "Connection", "does not hold Upgrade")
     if values.get("sec-websocket-accept") != accept_key(key):
         _fail_header(values, "Sec-WebSocket-Accept", "does not answer the key sent")
+    # Item 6: so it MUST for "the use of a subprotocol that was not present in the client's handshake".
     protocol = values.get("sec-websocket-protocol")
     if protocol is not None and protocol not in tuple(subprotocols):
         _fail_header(values, "Sec-WebSocket-Protocol", "was not offered", option="subprotocols")
@@ -105,7 +108,10 @@ def check_response(
 
 
 def _check_extensions(values: dict[str, str], extensions: Sequence[Negotiator]) -> Extension | None:
-    """Return what the extension in the answer makes for this connection, or None."""
+    """Return what the server's answer agrees on, or None.
+
+    RFC 6455 4.1, item 5: it may not indicate "the use of an extension that was not present in the client's handshake".
+    """
     try:
         agreed = grammar.parse_extensions(values.get("sec-websocket-extensions", ""))
     except ValueError as error:

@@ -96,10 +96,10 @@ def check_further(headers: Iterable[tuple[str, str]]) -> None:
 
 
 def check_answer(own: HeaderList, headers: HeaderList) -> None:
-    """Check the headers of a 101 once the application had its say.
+    """Check the headers of a 101 after the application has seen them.
 
     Raises:
-        ValueError: one of them cannot be sent, or what makes it a 101, or tells of an extension, is not as it was.
+        ValueError: one of them cannot be sent, or one that makes the handshake, or names an extension, was changed.
     """
     grammar.check_headers(headers)
     if _pick(headers) != _pick(own):
@@ -113,18 +113,21 @@ def _pick(headers: HeaderList) -> HeaderList:
 
 def check_request(environ: Environ) -> None:
     """Check what a request must be before it is looked at as a WebSocket's (RFC 6455 4.2.1, items 1 to 4)."""
+    # Item 1: "An HTTP/1.1 or higher GET request".
     method = environ.get("REQUEST_METHOD")
     if method != "GET":
         raise HandshakeError(405, f"the method is {quoted(str(method))}, not GET", [("Allow", "GET")])
     protocol = environ.get("SERVER_PROTOCOL", "")
     if protocol != "HTTP/1.1" and (VERSION.fullmatch(protocol) is None or protocol < "HTTP/1.1"):
         refuse(f"the request is {quoted(protocol)}, not HTTP/1.1 (in nginx: proxy_http_version 1.1)")
+    # Items 3 and 4: Upgrade with the value "websocket", and Connection "that includes the token "Upgrade"".
     if not is_upgrade(environ):
         found = f"{_show(environ, 'Upgrade')} and {_show(environ, 'Connection')}"
         refuse(f"the request asks for no WebSocket: there is {found} (a proxy has to pass both on)")
+    # Item 2: "A |Host| header field containing the server's authority."
     if (fault := find_fault(environ)) is not None:
         refuse(fault)
-    # Nobody would read a body: its bytes would be taken for frames, or for a second request.
+    # Nobody would read a body: its bytes would pass for frames, or for a second request.
     if environ.get("CONTENT_LENGTH", "") not in ("", "0"):
         refuse(f"the request has a body: Content-Length {quoted(environ['CONTENT_LENGTH'])}")
     if "HTTP_TRANSFER_ENCODING" in environ:
@@ -132,7 +135,11 @@ def check_request(environ: Environ) -> None:
 
 
 def _read_version(environ: Environ) -> int:
-    """Return the version asked for, or refuse with those spoken here (RFC 6455 4.2.1, item 6, and 4.4)."""
+    """Return the version asked for, or refuse with those that are spoken here.
+
+    RFC 6455 4.2.2, item 4: "the server MUST abort the WebSocket handshake [...] and instead send an appropriate HTTP
+    error code (such as 426 Upgrade Required) and a |Sec-WebSocket-Version| header field".
+    """
     version = environ.get("HTTP_SEC_WEBSOCKET_VERSION")
     if version in VERSIONS:
         return VERSIONS[version]
@@ -145,7 +152,7 @@ def _read_version(environ: Environ) -> int:
 
 
 def _read_key(environ: Environ) -> str:
-    """Return the key, which is 16 bytes in base64 (RFC 6455 4.2.1, item 5)."""
+    """Return the key: "base64-encoded [...], when decoded, is 16 bytes in length" (RFC 6455 4.2.1, item 5)."""
     key: str | None = environ.get("HTTP_SEC_WEBSOCKET_KEY")
     if key is None:
         refuse("there is no Sec-WebSocket-Key")
@@ -159,8 +166,8 @@ def _read_key(environ: Environ) -> str:
 def _is_key(key: str) -> bool:
     """Tell whether `key` is base64 of 16 bytes.
 
-    `a2b_base64` skips what is not base64. Of 24 characters, the last two of them pads, it has to use all the
-    other 22 to reach 16 bytes, so the two tests together let nothing else pass.
+    `a2b_base64` skips characters that are not base64. A key has 24, of which the last two are padding. All the other 22
+    are needed for 16 bytes, so that none of them can be skipped.
     """
     try:
         return key[22:] == "==" and len(a2b_base64(key)) == 16
@@ -184,9 +191,9 @@ def _choose_subprotocol(header: str | None, subprotocols: Collection[str]) -> st
 
 
 def _choose_extension(header: str | None, extensions: Sequence[Negotiator]) -> tuple[str | None, Extension | None]:
-    """Return the answer to an extensions header and what the extension made (RFC 6455 9.1).
+    """Return the answer to an extensions header and what was agreed on (RFC 6455 9.1).
 
-    A header that does not parse counts as none: what it asks for is optional, a connection is not.
+    A header that does not parse counts as none: extensions are optional, a connection is not.
     """
     if header is None or not extensions:
         return None, None
@@ -204,7 +211,7 @@ def _choose_extension(header: str | None, extensions: Sequence[Negotiator]) -> t
 
 @functools.lru_cache(maxsize=16)
 def parse_offers(header: str) -> list[tuple[str, Parameters]]:
-    """Return the extensions that a client offers, which nearly all say in the same words; nobody may change it."""
+    """Return the extensions that a client offers: most headers are alike. Nobody may change what is returned."""
     return grammar.parse_extensions(header)
 
 

@@ -1,12 +1,11 @@
-"""The grammar of the handshake's headers: tokens, lists of tokens, lists of extensions, and what may be sent.
+"""Headers: where a head ends, the grammar of the handshake's headers, and what may be sent. No I/O.
 
-Every list of RFC 6455 holds tokens alone: what stands in quotes must be a token too once the quotes are off
-(section 9.1), so a comma, a semicolon or an equals sign is always a separator and never data. A header is
-therefore taken apart with `str.split` and each piece is looked at once: the work is linear in the length of
-the header, whatever it holds.
+Every list of RFC 6455 holds tokens alone: a value in quotes must be a token, too, without them (section 9.1). So a
+comma, a semicolon or an equals sign is always a separator and never data, and a header is taken apart with `str.split`.
+Each piece is read once: the work is linear in the length of the header, whatever it holds.
 
-These are functions on `str`; they keep nothing and raise only `ValueError`. The text of that error shows the
-header through `quoted`, which lets no control character through.
+These are functions without state, which raise only `ValueError`. The text of that error shows the header through
+`quoted`, which lets no control character through.
 """
 
 from __future__ import annotations
@@ -17,8 +16,9 @@ from typing import TypeAlias
 
 from ..text import quoted
 
-#: The parameters of one extension: a name, and a value or None, in the order of the header.
 Parameters: TypeAlias = list[tuple[str, "str | None"]]
+"""The parameters of one extension: a name, and a value or None, in the order of the header."""
+
 HeaderList: TypeAlias = list[tuple[str, str]]
 
 _OWS = " \t"  # RFC 7230 3.2.3
@@ -30,10 +30,10 @@ _QUOTED_PAIR = re.compile(r"\\(.)")  # RFC 7230 3.2.6
 def find_end(data: bytes | bytearray, start: int = 0) -> int:
     """Return the index after the empty line that ends a head, or -1; what is before `start` has been searched.
 
-    RFC 9112 2.2: "a recipient MAY recognize a single LF as a line terminator". Who does not, refuses the head for it.
+    RFC 9112 2.2: "a recipient MAY recognize a single LF as a line terminator". The client refuses such a head.
     """
     if data.startswith((b"\r\n", b"\n")):
-        return data.index(b"\n") + 1  # what begins with an empty line is refused for its first line
+        return data.index(b"\n") + 1  # a head that begins with an empty line is refused for its first line
     start = max(0, start - 2)
     bare, end = data.find(b"\n\n", start), data.find(b"\n\r\n", start)
     if bare >= 0 and not 0 <= end < bare:

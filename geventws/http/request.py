@@ -3,9 +3,9 @@
 Nearly every head is plain: printable ASCII, CRLF after each line, one space after each colon, no field twice, no
 transfer coding. `parse` reads just those, in one pass, and answers None to everything else. What it leaves is read by
 the slow and lenient parser of the standard library, as gevent.pywsgi does, after which `check_framing` refuses the
-heads that two servers on one path could cut at different places: the stuff that request smuggling is made of.
+heads that two servers on one path could cut at different places: which is how requests are smuggled.
 
-So the fast way need not judge anything: what it takes has only one reading.
+So the fast way need not judge: a head that it takes can be read in one way only.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ _COMMON = frozenset(
     for name in ("Host", "Connection", "Upgrade", "Origin", "User-Agent", "Sec-WebSocket-Version", "Pragma", "Accept")
     + ("Sec-WebSocket-Extensions", "Accept-Encoding", "Accept-Language", "Cache-Control")
 )
-"""Fields that say the same in many requests, and nothing that is secret."""
+"""Fields that are alike in many requests, and hold no secret."""
 
-_MAX_LINES = 1000
-_MAX_LINE = 300
+_MAX_LINES = 1000  # lines that are kept
+_MAX_LINE = 300  # characters of a line that is kept
 
 
 class _Fields(dict[str, tuple[str, str]]):
-    """What a plain line says: the environ's key and the value. Those of common fields are kept for the next request.
+    """The environ's key and the value, by the plain line that holds them. Those of common fields are kept.
 
-    So the environs of connections that last share them, too.
+    The next request finds them, and the environs of long connections share them.
     """
 
     def __missing__(self, line: str) -> tuple[str, str]:
@@ -106,8 +106,8 @@ def parse(head: bytes, environ: dict[str, Any]) -> tuple[str, str, str] | None:
 def _find_key(name: str) -> str | None:
     """Return the environ's key for a field name and remember it, or None for one that is left to the slow way.
 
-    Those are what is no name, names with an underscore, which pywsgi drops because it could pass for a hyphen, and
-    fields that change how the request is read.
+    The slow way gets what is no name; names with an underscore, which pywsgi drops as they could pass for others with a
+    hyphen; and fields that change how the request is read.
     """
     if TOKEN.fullmatch(name) is None or "_" in name or name.lower() in ("transfer-encoding", "expect"):
         return None
@@ -120,7 +120,7 @@ def _find_key(name: str) -> str | None:
 
 
 def find_fault(environ: dict[str, Any]) -> str | None:
-    """Return what is wrong with a request's Host or path where a WSGI server has not looked, or None."""
+    """Return what is wrong with a request's Host or path, which WSGI servers may not have checked; None for nothing."""
     host, path = environ.get("HTTP_HOST"), environ.get("PATH_INFO", "/")
     if not host:
         return "there is no Host"

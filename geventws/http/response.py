@@ -1,7 +1,7 @@
 """The answers of HTTP servers and proxies, as a client reads them (RFC 9112 sections 4 to 7). No I/O.
 
-Strict: an answer that two readers could take for different things is none. Whoever speaks WebSocket has no need of
-the leniency that old web servers once asked for.
+They are read strictly: an answer that two clients could read in two ways is refused. Who speaks WebSocket does not need
+the leniency that old web servers once needed.
 """
 
 from __future__ import annotations

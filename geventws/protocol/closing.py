@@ -1,13 +1,13 @@
-"""How a connection closes (RFC 6455 5.5.1 and 7.1): its states, and who sends what, and who ends first. No I/O.
+"""How a connection closes (RFC 6455 5.5.1 and 7.1): its states, who sends what, and who ends first. No I/O.
 
     State       OPEN, CLOSING, CLOSED: the states that RFC 6455 names
-    Phase       the same, with what was said so far on the way to the end
+    Phase       the same, with all that decides what happens next
     Event       what may happen
     TABLE       the step for each event in each phase: the next phase, and the close frame that is sent
 
-`ClosingHandshake` takes each of its steps from the table, and keeps no flags besides. `WebSocketProtocol` is one, and
-so is `HixieProtocol`. A cell that leaves the phase as it is, and sends nothing, says that the event makes no difference
-there. The payloads of close frames are in frames.py, as they belong to the public codec.
+`ClosingHandshake` takes each of its steps from the table, and keeps no flags besides the phase. `WebSocketProtocol` and
+`HixieProtocol` are such. In a cell that keeps the phase and sends nothing, the event makes no difference. The payloads
+of close frames are encoded and parsed in frames.py, which is the public codec.
 """
 
 from __future__ import annotations
@@ -216,12 +216,12 @@ class ClosingHandshake:
             self.output = append(self.output, frame) if frame else self.output
 
     def fail(self, error: ProtocolError) -> None:
-        """Take nothing more (RFC 6455 7.1.7). Messages before it may still be answered; then comes `reply_to_close`."""
+        """Receive nothing more (RFC 6455 7.1.7). Once the messages before were answered, `reply_to_close` is due."""
         self.failure = self.failure or error
         self._take_step(Event.FAIL)
 
     def receive_eof(self) -> None:
-        """Take note that the stream has ended, or was given up. It makes no difference when it comes again."""
+        """Note that the stream has ended, or was given up. Idempotent."""
         self._take_step(Event.RECEIVE_EOF)
 
     def receive_close(self, code: int, reason: str) -> None:
@@ -232,7 +232,7 @@ class ClosingHandshake:
             self.close_code, self.close_reason = code, reason
 
     def _take_step(self, event: Event) -> Sends:
-        """Go on as the table has it, and return which close frame is to be sent."""
+        """Take the step that the table has for the event, and return which close frame is to be sent."""
         phase, sends = TABLE[self.phase, event]
         if phase is Phase.FAILED is not self.phase and self.failure is not None:
             self.close_code, self.close_reason = int(self.failure.close_code), str(self.failure)

@@ -23,13 +23,13 @@ except ImportError:
     isal_zlib = None
 
 SMALL = 4 << 10
-"""Bytes of a message up to which a small table is as good, and sooner emptied."""
+"""Bytes of a message up to which a small hash table does as well, and is cleared sooner."""
 
 TINY = 1 << 10
 """Bytes of a message up to which the C core is faster than isal."""
 
 LARGE = 64 << 10
-"""Bytes that are compressed at once where others are to have their turn: half a millisecond at level 2."""
+"""Bytes that are compressed at once before others have their turn: half a millisecond at level 2."""
 
 
 class Compressors:
@@ -48,17 +48,18 @@ class Compressors:
         self.most = 0 if not forgets or level not in (1, 2) else TINY if fast else SMALL
         self.reach = 1 << window
         window = max(window, 9)
-        self.forgets = forgets
+        self.forgets = forgets  # whether no context is kept from one message to the next
+        # Makes one more.
         self._make: Callable[[], _Compress] = functools.partial(
             module.compressobj, level, zlib.DEFLATED, -window, memory_level
         )
         # One for each thread that compresses; there are more only while messages are sent in parts.
         self._idle: deque[_Compress] = deque(maxlen=4)
-        # Takes back a compressor whose last flush was Z_FULL_FLUSH; one that failed midway is let go.
+        # Takes back a compressor whose last flush was Z_FULL_FLUSH; one that failed midway is dropped.
         self.give: Callable[[_Compress], None] = self._idle.append
 
     def take(self) -> _Compress:
-        """Return one that has seen nothing yet."""
+        """Return one without any context."""
         try:
             return self._idle.pop()
         except IndexError:

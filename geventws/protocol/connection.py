@@ -6,13 +6,12 @@ stands in `failure` until `reply_to_close` puts the close frame for it in `outpu
 answered at once, unless messages that came before it wait: then the reply is pending (`close_reply_pending`) until they
 are taken, and `reply_to_close` is called. The table of all that is in closing.py.
 
-A frame that is whole in the bytes at hand is unmasked in place by the scan, and handled at once. A control frame, or a
-message in one frame, of which a part is at hand, gets a buffer of its own, and what comes is unmasked in there
-(`receive_buffer` hands it out, so that a socket can receive straight into it). Of any other data frame, each part is
-handed to the assembler as it comes.
+A frame that is whole in the bytes received is unmasked in place by the scan, and handled at once. Where only a part of
+it was received, the assembler takes over (messages.py). A large message in one frame gets a buffer of its own:
+`receive_buffer` returns the rest of it, so that a socket can receive straight into it.
 
-Where `pending` is a list, a connection bounds what waits for its handler (memory.py). `receive_data` then stops at what
-would be too much, keeps what is left as it came, and goes on with that when it is called again.
+Where `pending` is a list, the connection bounds what waits for its handler (memory.py). `receive_data` then stops
+before too much waits, keeps the bytes that are left, and goes on with them when it is called again.
 """
 
 from __future__ import annotations
@@ -90,12 +89,12 @@ class WebSocketProtocol(ClosingHandshake):
         self.max_message_size = max_message_size
         self.extension = extension
         self.delivery = get_delivery(decode_text, streaming)  # how messages are delivered
-        self.inbox: Any = []  # messages received: a list, or what takes its place
-        self.pending: Any = ()  # what was taken of it at once, and not given out: a list where a connection keeps that
-        self.waiting = 0  # bytes that both take, while something is decoded; 0 without a bound
-        self.work = 0  # what was done since bytes were received, in frames
+        self.inbox: Any = []  # the messages received, the oldest first: a list, or what takes its place
+        self.pending: Any = ()  # those that the reading greenlet took from it: a list where a connection bounds them
+        self.waiting = 0  # the bytes of memory that both hold, while bytes are decoded; 0 without a bound
+        self.work = 0  # the work done since bytes were received, in frames
         self.controls: Any = ()  # pings and pongs received, with their payloads: a list, if there are any
-        self._assembler = Assembler()  # what was received and is no message yet
+        self._assembler = Assembler()  # holds what was received and is not a message yet
 
     @property
     def plain_frames(self) -> bool:
@@ -104,11 +103,11 @@ class WebSocketProtocol(ClosingHandshake):
 
     @property
     def tired(self) -> bool:
-        """Whether `receive_data` has stopped for others' sake, and needs only to be called again."""
+        """Whether `receive_data` stopped to let others have their turn: then it need only be called again."""
         return is_tired(self)
 
     def measure(self) -> int:
-        """Return the bytes of what is no message yet, and of what is to be sent."""
+        """Return how many bytes of memory are held besides messages."""
         coming = self._assembler.measure() + (0 if self.extension is None else self.extension.measure())
         return coming + sum(map(len, self.output)) + MAX_CONTROL * len(self.controls)
 
@@ -127,8 +126,9 @@ class WebSocketProtocol(ClosingHandshake):
     def receive_data(self, data: memoryview) -> bool:
         """Take bytes from the peer. They are unmasked in place, so `data` must be writable and is spent.
 
-        Bytes after a close frame or a violation are dropped (RFC 6455 1.4 and 7.1.7). Returns whether bytes are kept,
-        to be decoded once messages were taken, or later (`tired`): call it again then. Never without a bound.
+        Bytes after a close frame or a violation are dropped (RFC 6455 1.4 and 7.1.7). Returns whether bytes are kept
+        that wait for the handler to take messages, or for the next turn (`tired`): call it again then. Without a bound
+        it never keeps whole frames.
         """
         assembler, stopped = self._assembler, False
         if assembler.kept:
@@ -173,7 +173,7 @@ class WebSocketProtocol(ClosingHandshake):
         return is_full(self) or (is_bounded(self) and (self._assembler.waits or len(self.controls) >= MAX_CONTROLS))
 
     def _has_room(self, head: int, length: int) -> bool:
-        """Whether a frame that has come whole may be decoded."""
+        """Whether a frame that was received whole may be decoded."""
         if self._is_full():
             return False
         assembler = self._assembler
@@ -222,18 +222,18 @@ class WebSocketProtocol(ClosingHandshake):
         self.work += CONTROL_WORK
         if opcode == Opcode.CLOSE:
             self.receive_close(*parse_close(payload))
-            # 5.5.1: "It SHOULD do so as soon as practical": send a close frame in response.
+            # 5.5.1, of the close frame in response: "It SHOULD do so as soon as practical."
             if self.close_reply_pending and not (self.inbox or self.pending):
                 self.reply_to_close()
             return
         # 5.5.2: "Upon receipt of a Ping frame, an endpoint MUST send a Pong frame in response, unless it already
-        # received a Close frame." Once ours was sent, nothing may follow it.
+        # received a Close frame." And nothing may follow our own close frame.
         if opcode == Opcode.PING and not self.close_sent:
             self.output = append(self.output, self.encode_control(Opcode.PONG, payload))
         self.controls = append(self.controls, (opcode, payload))
 
     def fail(self, error: ProtocolError) -> None:
-        """Take nothing more (RFC 6455 7.1.7). Messages before it may still be answered; then comes `reply_to_close`."""
+        """Receive nothing more (RFC 6455 7.1.7). Once the messages before were answered, `reply_to_close` is due."""
         super().fail(error)
         self._assembler.drop()
 

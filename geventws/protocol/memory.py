@@ -1,15 +1,15 @@
-"""What messages take of memory, and how much of it may wait for a handler that is busy. No I/O.
+"""How much memory messages take, and how much of it may wait for a busy handler. No I/O.
 
 What is held for one connection is at most 2 x `max_message_size` + SLACK, or 5 x + SLACK while one text with a wide
 character waits to be taken: Python keeps four bytes for each character of such a text. The parts of it:
 
     read_ahead(limit)       messages that wait, past which no further frame is decoded
-    limit, and an eighth    the message that is coming; what it is put together in grows by eighths
-    SLACK                   what one read brought and is kept undecoded (128 KiB), what is corked, replies, pings
+    limit, and an eighth    the message that is being received, in a buffer that grows by eighths
+    SLACK                   what one read received and is kept undecoded (128 KiB), what is corked, replies, pings
 
-A message that is whole waits as it came until decoding it fits, too: `fits`. Where nothing else waits it always does.
+A message that was received whole stays encoded until it fits (`fits`). Where nothing else waits, it always does.
 
-Each kind of protocol is an `Inbound`: it holds what is received, and the functions below keep that within its bounds.
+Each kind of protocol is an `Inbound`: it holds what was received, and the functions below keep that within its bounds.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ PLACE = 24
 """Bytes for a message's place in a list, twice while it is moved to another, and what its allocator rounds up to."""
 
 LEAST_AHEAD = 16 * 1024
+"""Bytes of messages that may wait, however low `max_message_size` is."""
 
 SLICE = 16 * 1024
 """Bytes of a large text that are decoded at once."""
@@ -54,9 +55,11 @@ PIECE_WORK = MAX_WORK // 16
 """What a piece counts for that is inflated, and checked where it is text."""
 
 CONTROL_WORK = MAX_WORK // MAX_CONTROLS
+"""What a control frame counts for."""
 
 MAX_CONTROL = 256
 """Bytes that a control frame and its payload take, at the most."""
+
 
 class Delivery(NamedTuple):
     """How messages are delivered: text as `str` or as `bytes`, and each one whole or in pieces."""
@@ -66,18 +69,18 @@ class Delivery(NamedTuple):
 
 
 get_delivery = functools.cache(Delivery)
-"""Return one that all connections share."""
+"""Return the one that all connections with these options share."""
 
 
 class Inbound(Protocol):
-    """What a connection has received, and how much it may.
+    """What a connection has received, and how much it may hold.
 
     Attributes:
         inbox: the messages received, the oldest first: a list, or what takes its place.
-        pending: what the reading greenlet has taken of them at once, and not given out: a list. Where nobody bounds
-            what waits it is ().
-        waiting: the bytes that both take, while bytes are decoded; 0 where nothing is bounded.
-        work: what was done since bytes were received, in frames.
+        pending: those that the reading greenlet took from the inbox and has not given out: a list. Where nobody
+            bounds what waits it is ().
+        waiting: the bytes of memory that both hold, while bytes are decoded; 0 where nothing is bounded.
+        work: the work done since bytes were received, in frames.
         max_message_size: the largest message taken, in bytes.
         delivery: how messages are delivered.
     """
@@ -96,19 +99,19 @@ def is_bounded(inbound: Inbound) -> bool:
 
 
 def begin_work(inbound: Inbound) -> None:
-    """Look how much waits, before bytes are decoded."""
+    """Measure how much waits, before bytes are decoded."""
     inbound.work = 0
     if is_bounded(inbound):
         inbound.waiting = measure(inbound.inbox) + measure(inbound.pending)
 
 
 def is_tired(inbound: Inbound) -> bool:
-    """Whether enough was decoded at once, where there is a bound: others wait for their turn."""
+    """Whether so much was decoded at once that others should have their turn; never without a bound."""
     return inbound.work >= MAX_WORK and is_bounded(inbound)
 
 
 def is_full(inbound: Inbound) -> bool:
-    """Whether nothing more may be decoded for now, where there is a bound."""
+    """Whether nothing more may be decoded for now; never without a bound."""
     if not isinstance(inbound.pending, list):
         return False
     share = 2 if inbound.delivery.streaming else 1  # what `wait` collects is held besides
@@ -116,7 +119,7 @@ def is_full(inbound: Inbound) -> bool:
 
 
 def has_room(inbound: Inbound, size: int, narrow: bool) -> bool:
-    """Whether a message may be delivered besides what waits; `narrow`: each byte of it stays one byte."""
+    """Whether a message may be delivered besides what waits. A narrow one takes one byte for each byte received."""
     return inbound.delivery.streaming or fits(size, narrow, inbound.waiting, inbound.max_message_size)
 
 
@@ -131,7 +134,7 @@ _text_decoder = codecs.getincrementaldecoder("utf-8")
 
 
 def measure(messages: Collection[str | bytes]) -> int:
-    """Return the bytes that messages take where they wait."""
+    """Return the bytes of memory that messages hold in a list."""
     return sum(map(getsizeof, messages)) + PLACE * len(messages)
 
 
@@ -149,7 +152,7 @@ def fits(size: int, ascii_only: bool, waiting: int, max_message_size: int) -> bo
 
 
 def copy(payload: bytes | bytearray | memoryview) -> Source:
-    """Return a copy for `decode` to use up: of a large payload one whose pages the system has back at once."""
+    """Return a copy for `decode` to use up: a large payload is copied to pages that go back to the system at once."""
     if len(payload) < PAGES or MADV_DONTNEED is None:
         return bytearray(payload)
     pages = mmap.mmap(-1, len(payload), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
@@ -158,7 +161,7 @@ def copy(payload: bytes | bytearray | memoryview) -> Source:
 
 
 def _take(payload: Source, size: int) -> bytes | bytearray:
-    """Return the next bytes of a payload, which gives them up."""
+    """Take the next bytes out of a payload, and return them."""
     if isinstance(payload, bytearray):
         part = payload[:size]
         del payload[:size]
@@ -171,10 +174,10 @@ def _take(payload: Source, size: int) -> bytes | bytearray:
 
 
 def decode(payload: Source, errors: str = "strict") -> str:
-    """Decode UTF-8, and use `payload` up: the text grows in its place, as what it comes from goes.
+    """Decode UTF-8, and use `payload` up: as the text grows, the payload shrinks.
 
-    Decoded in one go, a text with a wide character would be there three times: as it came, with a byte for each
-    character up to the first that needs more, and as it is returned.
+    Decoded in one go, a text with a wide character would be in memory three times: as bytes, as a text with one byte
+    for each character up to the first that needs more, and as the text that is returned.
 
     Raises:
         UnicodeDecodeError: it is not UTF-8.

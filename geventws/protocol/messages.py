@@ -1,14 +1,14 @@
 """From data frames to messages: fragments, extensions, UTF-8 and the limit (RFC 6455 5.4, 8.1 and 10.4). No I/O.
 
-A message whose frame is whole, as it stands, and at hand is delivered as it is. Every other one is put together from
-its parts as they come, and text is checked as it comes, so that it fails as early as the bytes allow.
+A message that fits in one frame, and needs no decoding, is delivered as soon as that frame is whole. Every other
+message is put together from its parts as they arrive. Text is checked as it arrives, so that it fails as early as the
+bytes allow.
 
-A frame of which a part is at hand gets a buffer of its own (partial.py) where it is a control frame, or a message by
-itself; of any other one, each part is added to its message as it comes.
+A frame that has arrived in part gets a buffer of its own (partial.py) if it is a control frame, or a message by itself.
+The parts of any other frame are added to its message as they arrive.
 
-Where a connection bounds what waits, a message that has come whole stays as it is until there is room to deliver it:
-see memory.py. What is received, and the limits, are the protocol's: it hands itself to the methods of its `Assembler`,
-as `to`.
+Where a connection bounds what waits, a message that has arrived whole stays encoded until there is room to deliver it:
+see memory.py. The protocol owns the inbox and the limits. It passes itself to the methods of its `Assembler`, as `to`.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ class Recipient(Protocol):
 
 
 class EndOfMessage:
-    """Stands in `inbox` after the pieces of a message, when they are delivered as they come."""
+    """Follows the pieces of a message in `inbox`, where messages are delivered in pieces."""
 
     def __init__(self, empty: str | bytes) -> None:
-        self.empty = empty
+        self.empty = empty  # the message that has no pieces
 
     def __len__(self) -> int:
         return 0
@@ -78,23 +78,23 @@ def too_big(limit: int, size: int | None = None) -> PayloadTooBig:
 
 
 class Assembler:
-    """What one connection has received and is no message yet: kept bytes, a part of a frame, a part of a message.
+    """Holds what one connection has received and is not a message yet: bytes, a part of a frame, a part of a message.
 
-    Its methods raise ProtocolError for what breaks the rules.
+    Its methods raise ProtocolError when the peer breaks a rule.
     """
 
     __slots__ = ("ascii_only", "frame", "kept", "whole", "_body", "_decoder", "_final", "_head", "_pieces")
 
     def __init__(self) -> None:
-        self.kept = b""  # the bytes of an incomplete header, or all that are kept as they came
-        self.frame: PartialFrame | None = None  # the frame whose payload is coming
-        self.ascii_only = True  # whether what was checked of the text that is coming is ASCII
-        self.whole = False  # a part has come, and waits until there is time to decode it, or room for its message
-        self._head = 0  # opcode and reserved bits of the message whose parts are coming, 0 between messages
-        self._body: BytesIO | None = None  # what has come of it
-        self._decoder: Any = None  # checks it, when it is text
-        self._pieces: Iterator[bytes] | None = None  # what the extension makes of the part, as far as it was not taken
-        self._final = False  # whether the message ends with the part
+        self.kept = b""  # bytes that were not scanned yet: a part of a header, or all that has to wait
+        self.frame: PartialFrame | None = None  # the frame whose payload is incomplete
+        self.ascii_only = True  # whether the text that is being received is ASCII so far
+        self.whole = False  # whether a part was received that waits for time to decode it, or for room to deliver it
+        self._head = 0  # opcode and reserved bits of the message whose parts are being received; 0 between messages
+        self._body: BytesIO | None = None  # the payload of that message so far
+        self._decoder: Any = None  # checks the payload where it is text
+        self._pieces: Iterator[bytes] | None = None  # the rest of what the extension decodes the last part to
+        self._final = False  # whether the message ends with that part
 
     @property
     def idle(self) -> bool:
@@ -103,17 +103,17 @@ class Assembler:
 
     @property
     def waits(self) -> bool:
-        """Whether a message has come whole, and is not delivered as too much else waits."""
+        """Whether a message was received whole, and waits for time or room."""
         return self.whole or (self.frame is not None and self.frame.is_filled)
 
     def measure(self) -> int:
-        """Return the bytes that all of it takes."""
+        """Return how many bytes of memory it holds."""
         size = len(self.kept) + (PIECE if self._pieces is not None else 0)
         size += 0 if self.frame is None else self.frame.measure()
         return size if self._body is None else size + getsizeof(self._body)
 
     def drop(self) -> None:
-        """Let go of it."""
+        """Forget all of it."""
         self.kept = b""
         self.frame = self._body = self._decoder = self._pieces = None
         self.whole = False
@@ -130,7 +130,7 @@ class Assembler:
             self.add(to, head, payload, True)
 
     def begin_frame(self, to: Recipient, frame: RawFrame) -> None:
-        """Prepare for a frame whose payload is still to come."""
+        """Prepare for a frame of which the header was received."""
         _start, length, _key, head = frame
         own = True
         if not head & CONTROL:
@@ -143,7 +143,7 @@ class Assembler:
             raise too_big(to.max_message_size, length) from None
 
     def fill(self, to: Recipient, frame: PartialFrame, data: memoryview) -> memoryview:
-        """Take the payload of a frame whose header has come, and return what follows it."""
+        """Take the next bytes of a frame's payload, and return the bytes that follow."""
         part = data[: frame.length - frame.filled]
         if to.delivery.streaming:
             part = part[:PIECE]
@@ -169,7 +169,7 @@ class Assembler:
             self._finish_frame(to, frame)
 
     def _finish_frame(self, to: Recipient, frame: PartialFrame) -> None:
-        """Take what has come in a buffer of its own, if there is room for it."""
+        """Take a frame that is whole in a buffer of its own, if there is room to deliver it."""
         head = frame.head
         if head & CONTROL:
             self.frame = None
@@ -179,7 +179,7 @@ class Assembler:
             self.deliver(to, head & OPCODE, self.release(to, frame.give_up()))
 
     def finish_waiting(self, to: Recipient) -> None:
-        """Deliver a message that has come whole, if there is room for it now."""
+        """Deliver the message that waits, if there is room for it now."""
         if self.whole:
             self.finish(to)
         elif self.frame is not None and self.frame.is_filled:
@@ -191,15 +191,16 @@ class Assembler:
         """Check a frame against the message it belongs to (RFC 6455 5.4)."""
         to.work += 1
         if head & OPCODE:
-            # "The fragments of one message MUST NOT be interleaved between the fragments of another message unless an
-            # extension has been negotiated that can interpret the interleaving."
+            # 5.4: "The fragments of one message MUST NOT be interleaved between the fragments of another message unless
+            # an extension has been negotiated that can interpret the interleaving."
             if self._head:
                 raise ProtocolError("a message begins inside of a fragmented one")
             coded = head & RESERVED
         elif not self._head:
             raise ProtocolError("a continuation frame continues nothing")
         elif head & RESERVED:
-            # RFC 7692 6.1: "an endpoint MUST NOT set the "Per-Message Compressed" bit of [...] non-first fragments".
+            # RFC 7692 6.1: "An endpoint MUST NOT set the "Per-Message Compressed" bit of control frames and non-first
+            # fragments of a data message."
             raise ProtocolError("a continuation frame has a reserved bit set")
         else:
             coded = self._head & RESERVED
@@ -212,7 +213,7 @@ class Assembler:
         return head & FIN != 0 and not self._head and not head & RESERVED and not to.delivery.streaming
 
     def begin_message(self, head: int) -> None:
-        """Note the head of a frame whose payload comes in parts."""
+        """Prepare to check the payload of a message's first frame."""
         if head & OPCODE:
             self.ascii_only = True
             self._decoder = _text_decoder() if head & OPCODE == Opcode.TEXT else None
@@ -225,7 +226,7 @@ class Assembler:
         self._final = ends and bool(head & FIN)
         if self._head & RESERVED:
             assert to.extension is not None and self._body is not None
-            part = memoryview(bytes(part)) if is_bounded(to) else part  # what waits may not lie in somebody's buffer
+            part = memoryview(bytes(part)) if is_bounded(to) else part  # the buffer is the loop's
             self._pieces = to.extension.decode(part, self._final, to.max_message_size - self._body.tell())
         else:
             self._add_piece(to, part)
@@ -233,7 +234,7 @@ class Assembler:
         self.finish(to)
 
     def finish(self, to: Recipient) -> None:
-        """Go on with a part that has come, and deliver the message that it ends, if there is time and room for it."""
+        """Go on with the last part, and deliver the message that it ends, if there is time and room for it."""
         assert self._body is not None
         if self._pieces is not None and not self._decode_pieces(to, self._pieces):
             return
@@ -275,7 +276,7 @@ class Assembler:
             deliver(to, delivered)
 
     def check(self, part: memoryview | bytes, final: bool) -> None:
-        """Check a part of a text, of which no more than a piece is decoded at once."""
+        """Check a part of a message if that is text. No more than a piece is decoded at once."""
         if self._decoder is not None:
             for at in range(0, len(part), PIECE):
                 self.check_text(part[at : at + PIECE], final and at + PIECE >= len(part))
@@ -309,7 +310,7 @@ class Assembler:
             deliver(to, self._decode(to, payload))
 
     def release(self, to: Recipient, payload: bytes | bytearray) -> bytes | Source:
-        """Return a checked payload as it is to be delivered, when nobody else has a hold of it: see `decode`."""
+        """Return a checked payload, in a form that `decode` may use up where that saves memory."""
         spent = self._decoder is not None and to.delivery.decode_text and not self.ascii_only
         return copy(payload) if spent else payload
 

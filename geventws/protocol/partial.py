@@ -1,4 +1,4 @@
-"""The frame of which a part has come: what is known of it, and what its payload is put in. No I/O."""
+"""A frame of which a part was received, and the buffer for its payload. No I/O."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class PartialFrame:
-    """A frame whose header has come, and whose payload is coming.
+    """A frame whose header was received, and whose payload is being received.
 
     Args:
         frame: where its payload begins, how long it is, the mask key, and its first byte.
@@ -21,7 +21,7 @@ class PartialFrame:
     Attributes:
         head: the frame's first byte.
         length: bytes of its payload.
-        filled: how many of them have come.
+        filled: how many of them were received.
         target: the payload's own buffer, if it has one.
 
     Raises:
@@ -40,7 +40,7 @@ class PartialFrame:
 
     @property
     def is_filled(self) -> bool:
-        """Whether the payload has come."""
+        """Whether the payload was received."""
         return self.filled == self.length
 
     def rest(self) -> memoryview | None:
@@ -59,19 +59,19 @@ class PartialFrame:
         return part
 
     def give_up(self) -> bytes | bytearray:
-        """Return the payload, of which nothing is kept here."""
+        """Return the payload, and forget it."""
         target = self.target
         assert target is not None
         self.target = self._view = None
         return target
 
     def measure(self) -> int:
-        """Return the bytes that it takes."""
+        """Return how many bytes of memory its payload holds."""
         return 0 if self.target is None else getsizeof(self.target)
 
 
 def mask_again(data: memoryview, frames: list[RawFrame]) -> None:
-    """Have frames as they came, which `scan` has unmasked."""
+    """Mask frames again that `scan` has unmasked, as they will be scanned again."""
     for start, length, key, _head in frames:
         if length:
             mask_in_place(data, start, start + length, key)
