@@ -87,7 +87,7 @@ def accept(
 def answer_challenge(environ: Environ, challenge: bytes) -> bytes:
     """Return the 16 bytes that follow the head of an answer to draft 76, for a request that `accept` has taken.
 
-    They are the MD5 of the two keys' numbers, in 32 bits each, and of the challenge (5.2, items 8 and 9).
+    They are the MD5 of the two keys' numbers, in 32 bits each, and of the challenge (5.2).
     """
     return md5(_read_keys(environ) + challenge, usedforsecurity=False).digest()
 
@@ -99,12 +99,12 @@ def _find_draft(environ: Environ) -> int:
 
 
 def _read_keys(environ: Environ) -> bytes:
-    """Return what the keys of draft 76 stand for (5.2)."""
+    """Return the numbers of the two keys of draft 76 (5.2)."""
     return _read_key(environ, "Sec-WebSocket-Key1") + _read_key(environ, "Sec-WebSocket-Key2")
 
 
 def _read_key(environ: Environ, name: str) -> bytes:
-    """Return what a key stands for: the number that its digits make, divided by how many spaces it has."""
+    """Return the number of a key: its digits make a number, which is divided by how many spaces the key has."""
     key: str | None = environ.get("HTTP_" + name.upper().replace("-", "_"))
     if key is None:
         raise HandshakeError(400, f"there is no {name}")

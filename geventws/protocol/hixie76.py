@@ -36,15 +36,15 @@ LENGTH_BYTES = 9
 
 
 class _Frame:
-    """The frame that is coming."""
+    """The frame that is being received."""
 
     __slots__ = ("body", "kind", "left", "length_bytes")
 
     def __init__(self) -> None:
         self.kind: int | None = None  # its type; None between frames
-        self.body = bytearray()  # what was received of it, where it ends with FF
-        self.left = 0  # where it has a length: that length as far as it came, then how much is left to skip
-        self.length_bytes = 0  # how many bytes of the length have come, and one; 0 once all have
+        self.body = bytearray()  # its payload so far, where it ends with FF
+        self.left = 0  # where it has a length: the length so far, and then how much is left to skip
+        self.length_bytes = 0  # the number of the length's next byte, from 1; 0 once the length is known
 
     def begin(self, kind: int) -> None:
         """Take its first byte."""
@@ -52,12 +52,12 @@ class _Frame:
         self.left, self.length_bytes = 0, 1
 
     def end(self) -> None:
-        """Let go of it."""
+        """Forget it."""
         self.kind = None
         self.body = bytearray()
 
     def take_length(self, byte: int, limit: int) -> bool:
-        """Take seven bits of the length (5.3): the high bit says that more come. Return whether that is all of it."""
+        """Take seven bits of the length (5.3): the high bit says that more follow. Return whether it is known now."""
         self.left = self.left << 7 | byte & 0x7F
         if self.left > limit or self.length_bytes > LENGTH_BYTES:
             raise _too_big(limit)
@@ -84,8 +84,8 @@ def _too_big(limit: int) -> PayloadTooBig:
 class HixieProtocol(ClosingHandshake):
     """The state of one connection of draft 75 or 76, on the server's side, with the face of `WebSocketProtocol`.
 
-    What comes in text frames is UTF-8, and what is not is replaced (5.3), so it fails for length alone. Frames of
-    other types are ignored, as 5.3 has it, but count as messages do: `max_message_size` bounds them, too.
+    Text that is not UTF-8 is replaced (5.3), so that nothing but length makes a connection fail. Frames of other types
+    are ignored, as 5.3 has it, but `max_message_size` bounds them, too.
 
     Args:
         version: the draft, 75 or 76.
@@ -119,21 +119,21 @@ class HixieProtocol(ClosingHandshake):
         self.max_message_size = max_message_size
         self.strict = strict
         self.delivery = get_delivery(decode_text, streaming)  # how messages are delivered
-        self.inbox: Any = []  # messages received: a list, or what takes its place
-        self.pending: Any = ()  # what was taken of it at once, and not given out: a list where a connection keeps that
-        self.waiting = 0  # bytes that both take, while something is decoded; 0 without a bound
-        self.work = 0  # what was done since bytes were received, in frames
+        self.inbox: Any = []  # the messages received, the oldest first: a list, or what takes its place
+        self.pending: Any = ()  # those that the reading greenlet took from it: a list where a connection bounds them
+        self.waiting = 0  # the bytes of memory that both hold, while bytes are decoded; 0 without a bound
+        self.work = 0  # the work done since bytes were received, in frames
         self.controls: Any = ()  # pings and pongs, of which there are none
-        self._kept = b""  # bytes that wait until messages were taken
-        self._frame = _Frame()  # the frame that is coming
+        self._kept = b""  # bytes that were not decoded yet, as too much waits
+        self._frame = _Frame()  # the frame that is being received
 
     @property
     def tired(self) -> bool:
-        """Whether `receive_data` has stopped for others' sake, and needs only to be called again."""
+        """Whether `receive_data` stopped to let others have their turn: then it need only be called again."""
         return is_tired(self)
 
     def measure(self) -> int:
-        """Return the bytes of what is no message yet, and of what is to be sent."""
+        """Return how many bytes of memory are held besides messages."""
         return len(self._frame.body) + len(self._kept) + sum(map(len, self.output))
 
     # Receiving
@@ -153,7 +153,7 @@ class HixieProtocol(ClosingHandshake):
         try:
             while at < len(received) and not (self.close_received or self.failure):
                 following = at if is_full(self) else self._take(received, at)
-                if following == at:  # what waits has to be taken first
+                if following == at:  # the handler has to take messages first
                     self._kept = received[at:]
                     break
                 at = following

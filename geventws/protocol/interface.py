@@ -1,4 +1,4 @@
-"""What a connection's protocol is to everything below the sans-I/O line: `WebSocketProtocol`, or `HixieProtocol`."""
+"""The interface of a connection's protocol, which is a `WebSocketProtocol` or a `HixieProtocol`. No I/O."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ConnectionProtocol(Protocol):
 
     Attributes:
         inbox: the messages received, the oldest first: a list, or what takes its place.
-        pending: what the reading greenlet has taken of them at once, and not given out: a list; () without a bound.
+        pending: those that the reading greenlet took from it and has not given out: a list; () without a bound.
         controls: pings and pongs received, with their payloads; to be emptied by whoever reads them.
         output: frames to send, in order; to be emptied by whoever sends them.
         close_code: the peer's close code; ours where we failed the connection; 1006 without either.
@@ -56,15 +56,15 @@ class ConnectionProtocol(Protocol):
 
     @property
     def tired(self) -> bool:
-        """Whether `receive_data` has stopped for others' sake, and needs only to be called again."""
+        """Whether `receive_data` stopped to let others have their turn: then it need only be called again."""
 
     def measure(self) -> int:
-        """Return the bytes of what is no message yet, and of what is to be sent."""
+        """Return how many bytes of memory are held besides messages."""
 
     # Receiving
 
     def receive_data(self, data: memoryview) -> bool:
-        """Take bytes from the peer, which are spent. Return whether some are kept: then call it again."""
+        """Take bytes from the peer, and change them. Return whether some are kept: then call it again."""
 
     def receive_buffer(self) -> memoryview | None:
         """Return where the rest of a large frame's payload may be received to; None where `receive_data` is due."""
@@ -108,7 +108,7 @@ class ConnectionProtocol(Protocol):
         """Take nothing more."""
 
     def receive_eof(self) -> None:
-        """Take note that the stream has ended, or was given up."""
+        """Note that the stream has ended, or was given up."""
 
     # Sending
 
