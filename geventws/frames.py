@@ -92,9 +92,13 @@ VIOLATIONS = {
 def violation(status: int, data: bytes | bytearray | memoryview, max_payload: int) -> ProtocolError:
     """Return the error for a scan's status; `data` begins with the header that is wrong."""
     if status == pure.TOO_BIG:
-        message = f"a frame is longer than the limit of {max_payload} bytes"
-        return PayloadTooBig(message, limit=max_payload, size=_read_length(data))
+        return frame_too_big(max_payload, _read_length(data))
     return ProtocolError(VIOLATIONS[status])
+
+
+def frame_too_big(limit: int, size: int | None = None) -> PayloadTooBig:
+    """Return the error for a frame over the limit (RFC 6455 10.4); `size` is None where its end is not known."""
+    return PayloadTooBig(f"a frame is longer than the limit of {limit} bytes", limit=limit, size=size)
 
 
 def _read_length(data: bytes | bytearray | memoryview) -> int:

@@ -42,8 +42,9 @@ def test_other_missing_modules_are_missing() -> None:
         importlib.import_module("geventws.nothing")
 
 
-NAMES = ["protocol:WebSocketProtocol", "handshake:accept", "server:WebSocketServer", "client:connect", "frames:Frame",
-         "exceptions:WebSocketError", "compat.eventlet:WebSocketWSGI"]  # fmt: skip
+NAMES = ["protocol:WebSocketProtocol", "handshake:accept", "handshake:check_response", "handshake:Extension",
+         "handshake:GUID", "server:WebSocketServer", "client:connect", "frames:Frame", "exceptions:WebSocketError",
+         "compat.eventlet:WebSocketWSGI"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)

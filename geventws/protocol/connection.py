@@ -266,12 +266,12 @@ class WebSocketProtocol(ClosingHandshake):
         """Return a frame as header and payload, masked where this side is the client (RFC 6455 5.3)."""
         if not self.client:
             return encode_header(head, len(payload)), payload
+        # 5.3: "The masking key needs to be unpredictable; thus, the masking key MUST be derived from a strong source of
+        # entropy".
         mask_key = os.urandom(4)
         return encode_header(head, len(payload), mask_key), mask(payload, mask_key)
 
-    def encode_message(
-        self, head: int, payload: Data, compress: bool | None
-    ) -> tuple[bytes, Data]:
+    def encode_message(self, head: int, payload: Data, compress: bool | None) -> tuple[bytes, Data]:
         """Return a whole message as header and payload.
 
         `compress` is whether to compress it where that was negotiated; None leaves it to the extension's threshold.
@@ -288,6 +288,9 @@ class WebSocketProtocol(ClosingHandshake):
         Raises:
             TypeError: a part is neither str nor bytes-like, or text follows binary.
         """
+        # 5.4: "A fragmented message consists of a single frame with the FIN bit clear and an opcode other than 0,
+        # followed by zero or more frames with the FIN bit clear and the opcode set to 0, and terminated by a single
+        # frame with the FIN bit set and an opcode of 0."
         opcode: Opcode | None = None
         extension = self.extension if compress is not False else None
         bits = extension.header_bits if extension else 0

@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import PayloadTooBig, ProtocolError
-from ..frames import CONTROL, CloseCode
+from ..exceptions import ProtocolError
+from ..frames import CONTROL, CloseCode, frame_too_big
 from .closing import ClosingHandshake, Ending, Phase
 from .memory import begin_work, decode, deliver, get_delivery, has_room, is_full, is_tired
 from .messages import END_OF_BINARY, END_OF_TEXT
@@ -60,7 +60,7 @@ class _Frame:
         """Take seven bits of the length (5.3): the high bit says that more follow. Return whether it is known now."""
         self.left = self.left << 7 | byte & 0x7F
         if self.left > limit or self.length_bytes > LENGTH_BYTES:
-            raise _too_big(limit)
+            raise frame_too_big(limit)
         self.length_bytes += 1
         if byte & 0x80:
             return False
@@ -75,10 +75,6 @@ class _Frame:
         if not self.left:
             self.end()
         return skipped
-
-
-def _too_big(limit: int) -> PayloadTooBig:
-    return PayloadTooBig(f"a frame is longer than the limit of {limit} bytes", limit=limit)
 
 
 class HixieProtocol(ClosingHandshake):
@@ -188,7 +184,7 @@ class HixieProtocol(ClosingHandshake):
         frame, end = self._frame, data.find(b"\xff", at)
         stop = len(data) if end < 0 else end
         if len(frame.body) + stop - at > self.max_message_size:
-            raise _too_big(self.max_message_size)
+            raise frame_too_big(self.max_message_size)
         frame.body += data[at:stop]
         if end < 0 or not has_room(self, len(frame.body), not self.delivery.decode_text):
             return stop
@@ -245,9 +241,7 @@ class HixieProtocol(ClosingHandshake):
         """Raise ValueError: there are no control frames here."""
         raise ValueError("drafts 75 and 76 have no control frames")
 
-    def encode_message(
-        self, head: int, payload: Data, compress: bool | None
-    ) -> tuple[bytes, Data]:
+    def encode_message(self, head: int, payload: Data, compress: bool | None) -> tuple[bytes, Data]:
         """Return a whole message as header and payload. Raises as `encode` does."""
         return self.encode(head, payload)
 
