@@ -94,7 +94,7 @@ def test_a_fresh_mask_key_for_every_frame() -> None:
     assert len({client.encode(Frame(Opcode.BINARY, bytes(8)))[2:6] for _ in range(64)}) > 60
 
 
-BREACHES = {
+VIOLATIONS = {
     "RSV1": (b"\xc1", 1),
     "RSV2": (b"\xa1", 1),
     "RSV3": (b"\x91", 1),
@@ -118,7 +118,7 @@ BREACHES = {
 
 @every_way
 @pytest.mark.parametrize("trail", [b"", b"\x00" * 20], ids=["alone", "with trailing bytes"])
-@pytest.mark.parametrize(("data", "size"), BREACHES.values(), ids=BREACHES)
+@pytest.mark.parametrize(("data", "size"), VIOLATIONS.values(), ids=VIOLATIONS)
 def test_a_breach_is_found_with_its_last_byte(data: bytes, size: int, trail: bytes, feed: Feed) -> None:
     assert len(data) == size
     assert feed(FrameParser(), data[:-1]) == []

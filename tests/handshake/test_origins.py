@@ -1,4 +1,4 @@
-"""handshake.py: who may connect, by Origin; on literal environs."""
+"""origins.py: who may connect, by Origin; on literal environs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTTP on WebSocketServer is pywsgi's, whichever parser reads the head.
+"""request.py: HTTP on WebSocketServer is pywsgi's, whichever parser reads the head.
 
 What a request comes to is compared with a plain `pywsgi.WSGIServer` that gets the same bytes. Ours is asked twice:
 with its own parser, and with that parser made to refuse everything, so that pywsgi's reads all heads.

@@ -23,9 +23,9 @@ def test_parse_head() -> None:
     assert [http_response.parse(b"HTTP/1.1 %d x\r\n\r\n" % status).status for status in (600, 999)] == [600, 999]
 
 
-@pytest.mark.parametrize("behind", [b"", b"\x81\x02hi", b"\r\n\r\n"])
-def test_find_end_at_every_cut(behind: bytes) -> None:
-    data = HEAD + behind
+@pytest.mark.parametrize("following", [b"", b"\x81\x02hi", b"\r\n\r\n"])
+def test_find_end_at_every_cut(following: bytes) -> None:
+    data = HEAD + following
     for cut in range(len(data) + 1):
         found = find_end(data[:cut])
         assert found == (len(HEAD) if cut >= len(HEAD) else -1)

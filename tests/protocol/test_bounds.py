@@ -1,4 +1,4 @@
-"""A protocol that bounds what waits (`taken` is a list): it decodes the same, however bytes are cut."""
+"""memory.py, in protocols that bound what waits (`pending` is a list): they decode the same, however bytes are cut."""
 
 from __future__ import annotations
 

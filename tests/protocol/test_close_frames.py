@@ -76,11 +76,11 @@ def test_a_close_that_breaks_a_rule(payload: bytes, code: int, way: Any) -> None
     assert protocol.close_code == code and list(protocol.inbox) == ["last"]
 
 
-BEHIND = {
+FOLLOWING = {
     "a message": frame(TEXT, b"late"),
     "a ping": frame(PING, b"late"),
     "another close": frame(CLOSE, close(1001)),
-    "a breach": b"\xff" * 50,
+    "a violation": b"\xff" * 50,
     "too long a frame": b"\x82" + lengths(2**63 - 1, True),
     "an HTTP request": b"GET / HTTP/1.1\r\n\r\n",
     "600 messages": frame(TEXT, b"late") * 600,
@@ -88,11 +88,11 @@ BEHIND = {
 
 
 @every_way
-@pytest.mark.parametrize("behind", BEHIND.values(), ids=BEHIND)
-def test_what_comes_behind_a_close_is_dropped(behind: bytes, way: Any) -> None:
+@pytest.mark.parametrize("following", FOLLOWING.values(), ids=FOLLOWING)
+def test_what_follows_a_close_is_dropped(following: bytes, way: Any) -> None:
     protocol = WebSocketProtocol()
-    way(protocol, frame(CLOSE, close(1000)) + behind)
-    feed(protocol, behind)
+    way(protocol, frame(CLOSE, close(1000)) + following)
+    feed(protocol, following)
     assert sent(protocol) == [(CLOSE, close(1000))]
     assert not protocol.inbox and not protocol.controls and protocol.failure is None
     assert protocol.close_code == 1000 and protocol.fast_path == 0 and protocol.receive_buffer() is None
@@ -175,7 +175,7 @@ FAILURES = {"1002": (b"\xff", 1002), "1007": (frame(TEXT, b"\xff"), 1007), "1009
 
 @every_way
 @pytest.mark.parametrize(("data", "code"), FAILURES.values(), ids=FAILURES)
-def test_a_failure_is_answered_behind_the_replies_that_are_due(data: bytes, code: int, way: Any) -> None:
+def test_a_failure_is_answered_after_the_replies_that_are_due(data: bytes, code: int, way: Any) -> None:
     protocol = WebSocketProtocol(max_message_size=100)
     way(protocol, frame(PING, b"1") + data + frame(PING, b"2") + frame(CLOSE))
     assert sent(protocol) == [(PONG, b"1")] and not protocol.close_sent

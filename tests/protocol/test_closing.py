@@ -1,4 +1,4 @@
-"""closing.py: the table of the closing handshake, cell by cell, and close frames on the wire (RFC 6455 5.5.1, 7.1)."""
+"""closing.py: the table of the closing handshake, cell by cell; who ends first; the close code (RFC 6455 7.1)."""
 
 from __future__ import annotations
 

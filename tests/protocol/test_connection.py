@@ -152,13 +152,13 @@ def test_the_order_of_fragments(data: bytes) -> None:
     check(frame(TEXT, b"before") + data, ["before"], failure=1002)
 
 
-def test_a_continuation_behind_the_last_fragment() -> None:
+def test_a_continuation_after_the_last_fragment() -> None:
     check(frame(TEXT, b"a", fin=False) + frame(CONTINUATION) + frame(CONTINUATION), ["a"], failure=1002)
 
 
 # Headers (RFC 6455 5.1, 5.2, 5.5): the bytes up to the one that breaks the rule
 
-BREACHES = {
+VIOLATIONS = {
     **{f"RSV {bits:03b}": bytes([0x80 | bits << 4 | 1]) for bits in range(1, 8)},
     "RSV1 on a ping": b"\xc9",
     "RSV1 on a continuation": b"\xc0",
@@ -182,7 +182,7 @@ BREACHES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("data", BREACHES.values(), ids=BREACHES)
+@pytest.mark.parametrize("data", VIOLATIONS.values(), ids=VIOLATIONS)
 def test_a_header_that_breaks_a_rule_fails_with_the_byte_that_does(data: bytes) -> None:
     check(data, failure=1002)
     check(frame(TEXT, b"before") + data, ["before"], failure=1002)

@@ -1,4 +1,4 @@
-"""Compressed messages that were cut short: each is refused, unless it ends between two blocks as whole ones do."""
+"""permessage_deflate.py: messages that were cut short are refused, unless they end between two blocks as all do."""
 
 from __future__ import annotations
 

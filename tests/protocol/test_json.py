@@ -1,4 +1,4 @@
-"""send_json and wait_json, the same with orjson and without."""
+"""json.py: send_json and wait_json, the same with orjson and without."""
 
 from __future__ import annotations
 

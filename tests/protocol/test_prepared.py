@@ -1,4 +1,4 @@
-"""PreparedMessage: what `send` would send, made once for each distinct set of parameters."""
+"""prepared.py: what `send` would send, made once for each distinct set of parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""protocol.py with `streaming` and with `decode_text=False`: the same bytes, delivered in pieces or undecoded."""
+"""messages.py with `streaming` and with `decode_text=False`: the same bytes, delivered in pieces or undecoded."""
 
 from __future__ import annotations
 
