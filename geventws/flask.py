@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Sock", "SockWebSocket"]
 
-logger = logging.getLogger("geventws")
+logger: logging.Logger = logging.getLogger("geventws")
 
 OPTIONS = "SOCK_SERVER_OPTIONS"
 """The name in Flask's configuration for options of `WebSocketWSGI`, as a dict."""

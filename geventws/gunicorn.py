@@ -125,6 +125,7 @@ class Handler(RequestHandler):
     """Handles the requests of one connection, with gunicorn's environ and access log."""
 
     server: Any
+    environ: Any
 
     def handle_one_request(self, idle_timeout: float | None = None) -> Any:
         """Receive a request and answer it."""
@@ -189,7 +190,7 @@ def _name_by_host(environ: dict[str, Any]) -> None:
 class Server(WebSocketServer):
     """The server of one of a worker's sockets."""
 
-    close_code = CloseCode.SERVICE_RESTART
+    close_code: int = CloseCode.SERVICE_RESTART
 
     def __init__(self, worker: Worker, listener: Any) -> None:
         cfg, log = worker.cfg, worker.log
@@ -207,7 +208,7 @@ class Server(WebSocketServer):
             **({"ssl_context": ssl_context(cfg)} if cfg.is_ssl else {}),
         )
         self.worker = worker
-        self.forwarders = Forwarders(cfg)
+        self.forwarders: Forwarders = Forwarders(cfg)
 
     def full(self) -> bool:
         """Whether to accept no more for now: one of several workers refuses nothing that another one may take."""
@@ -245,9 +246,10 @@ class Worker(GeventWorker):  # type: ignore[misc]
     The hooks `pre_request` and `post_request` are not called, and the limits of a request's head are the server's own.
     """
 
-    server_class = Server
-    wsgi_handler = Handler
+    server_class: type[Server] = Server
+    wsgi_handler: type[Handler] = Handler
     alive: bool  # gunicorn's: whether it is to go on
+    nr: int  # likewise: how many requests there were
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)

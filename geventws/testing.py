@@ -154,7 +154,7 @@ class HandClock:
     """A clock that stands still until it is turned: see `hand_clock`."""
 
     def __init__(self) -> None:
-        self.now = 1000.0  # the time, in seconds
+        self.now: float = 1000.0  # the time, in seconds
         self.timers: list[HandTimer] = []  # those that are due later
 
     def make_timer(self, seconds: float, repeat: float = 0.0) -> HandTimer:
@@ -194,7 +194,7 @@ class HandTimer:
         self._seconds = seconds
         self._repeat = repeat
         self._callback: Callable[[], object] | None = None  # once it is started
-        self.due = 0.0  # when it strikes next, once it is started
+        self.due: float = 0.0  # when it strikes next, once it is started
 
     def start(self, callback: Callable[..., object], *arguments: Any, update: bool = False) -> None:
         """Call back when the time is up; `update` is without a meaning here."""

@@ -22,7 +22,10 @@ from ..http.names import certified_name, to_ascii, without_zone
 from ..http.uri import URI, Proxy, basic_auth, parse_proxy
 from .dial import connect_tcp, exchange, look_up, read_body
 
-VARIABLES = {True: ("wss", "socks", "https", "all"), False: ("ws", "socks", "https", "http", "all")}
+VARIABLES: dict[bool, tuple[str, ...]] = {
+    True: ("wss", "socks", "https", "all"),
+    False: ("ws", "socks", "https", "http", "all"),
+}
 """Which ones are asked for wss and for ws, in order, without their _proxy."""
 
 FAILURES = {1: errno.EHOSTUNREACH, 3: errno.ENETUNREACH, 4: errno.EHOSTUNREACH, 5: errno.ECONNREFUSED}

@@ -54,9 +54,9 @@ class Connection:
 
     def __init__(self, ws: Any, wait: Callable[[], str | bytes | None]) -> None:
         self.ws = ws
-        self.send = ws.send
+        self.send: Any = ws.send
         self.wait = wait
-        self.close = ws.close
+        self.close: Any = ws.close
 
 
 class WebSocketWSGI(wsgi.WebSocketWSGI):

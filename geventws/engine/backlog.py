@@ -35,7 +35,7 @@ class Backlog:
 
     def __init__(self, rest: bytes | memoryview, count: Callable[[], int]) -> None:
         self._parts = deque([rest])  # what is left to send, in order
-        self.owned = 0
+        self.owned: int = 0
         self._count = count
         self._alarm: Timer | None = None  # judges the pace
         self._unacknowledged = count()  # by the kernel, when the pace was judged last

@@ -45,7 +45,11 @@ class Tally:
     __slots__ = ("abandoned", "dropped", "published", "queued", "sent")
 
     def __init__(self) -> None:
-        self.published = self.sent = self.queued = self.dropped = self.abandoned = 0
+        self.published: int = 0
+        self.sent: int = 0
+        self.queued: int = 0
+        self.dropped: int = 0
+        self.abandoned: int = 0
 
     def add(self, other: Tally) -> None:
         """Count what another one has counted."""
@@ -69,11 +73,11 @@ class Delivery:
 
     def __init__(self, frame: bytes, tally: Tally, policy: str, key: Hashable) -> None:
         self.rest: bytes | memoryview = frame
-        self.size = len(frame)
-        self.tally = tally
-        self.policy = policy
-        self.key = key if policy == LATEST else None
-        self.begun = False
+        self.size: int = len(frame)
+        self.tally: Tally = tally
+        self.policy: str = policy
+        self.key: Hashable | None = key if policy == LATEST else None
+        self.begun: bool = False
 
     def advance(self, sent: int) -> None:
         """Note that so many further bytes were sent, but not all."""
@@ -107,7 +111,7 @@ class Queue:
     __slots__ = ("_latest", "_waiting", "size")
 
     def __init__(self) -> None:
-        self.size = 0
+        self.size: int = 0
         self._waiting: dict[Delivery, None] = {}  # in the order in which they go out
         self._latest: dict[Hashable, Delivery] = {}  # those that have a key, by it
 

@@ -178,16 +178,16 @@ class ClosingHandshake:
     __slots__ = ("close_code", "close_reason", "failure", "output", "phase")
 
     def __init__(self) -> None:
-        self.phase = Phase.OPEN  # how far it is
-        self.close_code = LOST  # the peer's close code; ours where we failed the connection; 1006 without either
-        self.close_reason = ""  # the reason that came with it
+        self.phase: Phase = Phase.OPEN  # how far it is
+        self.close_code: int = LOST  # the peer's close code; ours where we failed the connection; 1006 without either
+        self.close_reason: str = ""  # the reason that came with it
         self.failure: ProtocolError | None = None  # the first rule that the peer broke
         self.output: Any = ()  # frames to send, in order: a list, if there are any
 
-    state = _of_phase("state", "OPEN, CLOSING or CLOSED (RFC 6455 4.1, 7.1.3, 7.1.4).")
-    close_sent = _of_phase("close_sent", "Whether nothing can be sent any more.")
-    close_received = _of_phase("close_received", "Whether the peer's close frame came.")
-    close_reply_pending = _of_phase("reply_pending", "Whether `reply_to_close` is due, once all before was answered.")
+    state: Any = _of_phase("state", "OPEN, CLOSING or CLOSED (RFC 6455 4.1, 7.1.3, 7.1.4).")
+    close_sent: Any = _of_phase("close_sent", "Whether nothing can be sent any more.")
+    close_received: Any = _of_phase("close_received", "Whether the peer's close frame came.")
+    close_reply_pending: Any = _of_phase("reply_pending", "Whether `reply_to_close` is due, once all is answered.")
 
     @property
     def end_due(self) -> bool:

@@ -46,9 +46,9 @@ class Compressors:
         module, level = (isal_zlib, 1) if fast else (zlib, level)
         # Bytes of a message up to which the C core compresses it, and how far back it may look then.
         self.most = 0 if not forgets or level not in (1, 2) else TINY if fast else SMALL
-        self.reach = 1 << window
+        self.reach: int = 1 << window
         window = max(window, 9)
-        self.forgets = forgets  # whether no context is kept from one message to the next
+        self.forgets: bool = forgets  # whether no context is kept from one message to the next
         # Makes one more.
         self._make: Callable[[], _Compress] = functools.partial(
             module.compressobj, level, zlib.DEFLATED, -window, memory_level
@@ -66,5 +66,7 @@ class Compressors:
             return self._make()
 
 
-# One pool for each kind there is, whatever the number of configurations.
-get_compressors = functools.cache(Compressors)
+@functools.cache
+def get_compressors(level: int, memory_level: int, window: int, forgets: bool) -> Compressors:
+    """Return the pool of one kind: one for each kind there is, whatever the number of configurations."""
+    return Compressors(level, memory_level, window, forgets)

@@ -38,6 +38,7 @@ from .memory import (
     CONTROL_WORK,
     MAX_CONTROL,
     MAX_CONTROLS,
+    Delivery,
     begin_work,
     get_delivery,
     is_bounded,
@@ -85,14 +86,14 @@ class WebSocketProtocol(ClosingHandshake):
         streaming: bool = False,
     ) -> None:
         super().__init__()
-        self.client = client
-        self.max_message_size = max_message_size
-        self.extension = extension
-        self.delivery = get_delivery(decode_text, streaming)  # how messages are delivered
+        self.client: bool = client
+        self.max_message_size: int = max_message_size
+        self.extension: Extension | None = extension
+        self.delivery: Delivery = get_delivery(decode_text, streaming)  # how messages are delivered
         self.inbox: Any = []  # the messages received, the oldest first: a list, or what takes its place
         self.pending: Any = ()  # those that the reading greenlet took from it: a list where a connection bounds them
-        self.waiting = 0  # the bytes of memory that both hold, while bytes are decoded; 0 without a bound
-        self.work = 0  # the work done since bytes were received, in frames
+        self.waiting: int = 0  # the bytes of memory that both hold, while bytes are decoded; 0 without a bound
+        self.work: int = 0  # the work done since bytes were received, in frames
         self.controls: Any = ()  # pings and pongs received, with their payloads: a list, if there are any
         self._assembler = Assembler()  # holds what was received and is not a message yet
 

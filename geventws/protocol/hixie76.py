@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..exceptions import ProtocolError
 from ..frames import CONTROL, CloseCode, frame_too_big
 from .closing import ClosingHandshake, Ending, Phase
-from .memory import begin_work, decode, deliver, get_delivery, has_room, is_full, is_tired
+from .memory import Delivery, begin_work, decode, deliver, get_delivery, has_room, is_full, is_tired
 from .messages import END_OF_BINARY, END_OF_TEXT
 
 if TYPE_CHECKING:
@@ -111,14 +111,14 @@ class HixieProtocol(ClosingHandshake):
         streaming: bool = False,
     ) -> None:
         super().__init__()
-        self.version = version
-        self.max_message_size = max_message_size
-        self.strict = strict
-        self.delivery = get_delivery(decode_text, streaming)  # how messages are delivered
+        self.version: int = version
+        self.max_message_size: int = max_message_size
+        self.strict: bool = strict
+        self.delivery: Delivery = get_delivery(decode_text, streaming)  # how messages are delivered
         self.inbox: Any = []  # the messages received, the oldest first: a list, or what takes its place
         self.pending: Any = ()  # those that the reading greenlet took from it: a list where a connection bounds them
-        self.waiting = 0  # the bytes of memory that both hold, while bytes are decoded; 0 without a bound
-        self.work = 0  # the work done since bytes were received, in frames
+        self.waiting: int = 0  # the bytes of memory that both hold, while bytes are decoded; 0 without a bound
+        self.work: int = 0  # the work done since bytes were received, in frames
         self.controls: Any = ()  # pings and pongs, of which there are none
         self._kept = b""  # bytes that were not decoded yet, as too much waits
         self._frame = _Frame()  # the frame that is being received

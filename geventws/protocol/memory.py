@@ -68,8 +68,10 @@ class Delivery(NamedTuple):
     streaming: bool
 
 
-get_delivery = functools.cache(Delivery)
-"""Return the one that all connections with these options share."""
+@functools.cache
+def get_delivery(decode_text: bool, streaming: bool) -> Delivery:
+    """Return the one that all connections with these options share."""
+    return Delivery(decode_text, streaming)
 
 
 class Inbound(Protocol):
@@ -194,6 +196,10 @@ def decode(payload: Source, errors: str = "strict") -> str:
     return text
 
 
-# CPython adds to a text in its place only in code that it has seen to do so a few times.
-for _ in range(64):
-    decode(bytearray(b"ab"))
+def _warm_up() -> None:
+    """Decode a few times: CPython adds to a text in its place only in code that it has seen to do so."""
+    for _ in range(64):
+        decode(bytearray(b"ab"))
+
+
+_warm_up()

@@ -86,10 +86,10 @@ class Assembler:
     __slots__ = ("ascii_only", "frame", "kept", "whole", "_body", "_decoder", "_final", "_head", "_pieces")
 
     def __init__(self) -> None:
-        self.kept = b""  # bytes that were not scanned yet: a part of a header, or all that has to wait
+        self.kept: bytes = b""  # bytes that were not scanned yet: a part of a header, or all that has to wait
         self.frame: PartialFrame | None = None  # the frame whose payload is incomplete
-        self.ascii_only = True  # whether the text that is being received is ASCII so far
-        self.whole = False  # whether a part was received that waits for time to decode it, or for room to deliver it
+        self.ascii_only: bool = True  # whether the text that is being received is ASCII so far
+        self.whole: bool = False  # whether a part was received that waits for time to decode it, or for room
         self._head = 0  # opcode and reserved bits of the message whose parts are being received; 0 between messages
         self._body: BytesIO | None = None  # the payload of that message so far
         self._decoder: Any = None  # checks the payload where it is text

@@ -30,9 +30,12 @@ class PartialFrame:
 
     __slots__ = ("_key", "_view", "filled", "head", "length", "target")
 
+    head: int
+    length: int
+
     def __init__(self, frame: RawFrame, own: bool) -> None:
         _start, self.length, self._key, self.head = frame  # the key unmasks it
-        self.filled = 0
+        self.filled: int = 0
         self.target: bytes | bytearray | None = None
         self._view: memoryview | None = None  # the same, to be written to
         if own:

@@ -232,8 +232,8 @@ class Deflate:
         inflate_window: int,
         inflate_forgets: bool,
     ) -> None:
-        self.threshold = threshold
-        self.fast_path = inflate_forgets
+        self.threshold: int = threshold
+        self.fast_path: bool = inflate_forgets
         self._small = small  # for messages that fill no large table
         self._compressors = compressors  # for all others
         self._compressor: _Compress | None = None  # where context is kept, or a message is sent in parts

@@ -39,6 +39,9 @@ class PreparedMessage:
 
     __slots__ = ("_frames", "compress", "opcode", "payload")
 
+    opcode: Opcode
+    payload: bytes
+
     def __init__(self, message: Message, compress: bool | None = None) -> None:
         if isinstance(message, str):
             self.opcode, self.payload = Opcode.TEXT, message.encode()
@@ -46,7 +49,7 @@ class PreparedMessage:
             self.opcode, self.payload = Opcode.BINARY, bytes(message)
         else:
             raise TypeError(f"a message is str or bytes-like, not {type(message).__name__}")
-        self.compress = compress
+        self.compress: bool | None = compress
         self._frames: dict[Hashable, bytes] = {}  # by what they depend on: see `encode`
 
     def __repr__(self) -> str:

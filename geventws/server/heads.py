@@ -41,11 +41,11 @@ def receive_head(handler: Any, idle_timeout: float) -> bool:
     if plain is None:
         _read_odd(handler, head)
     else:
-        _read_plain(handler, environ, *plain)
+        read_plain(handler, environ, *plain)
     return True
 
 
-def _read_plain(handler: Any, environ: dict[str, Any], method: str, target: str, version: str) -> None:
+def read_plain(handler: Any, environ: dict[str, Any], method: str, target: str, version: str) -> None:
     """Complete the environ of a plain head: the same as pywsgi's `read_request` and `get_environ` make."""
     handler.requestline = f"{method} {target} {version}"
     handler.command, handler.path, handler.request_version = method, target, version

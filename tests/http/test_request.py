@@ -21,7 +21,7 @@ from kit.sites.http import DEADLINE, UPGRADE, deadline, parser, read_all, read_r
 
 from geventws.http import request as http_head
 from geventws.http.headers import find_end
-from geventws.server import heads
+from geventws.server.heads import read_plain
 from geventws.server.http_connection import RequestHandler
 
 SAME = {
@@ -287,7 +287,7 @@ def read(handler_class: Any, head: bytes) -> tuple[Any, ...]:
     handler.client_address, handler.rfile, handler.stream = ("::1", 1), io.BytesIO(head), SimpleNamespace(tls=None)
     if handler_class is RequestHandler:
         environ: dict[str, Any] = handler.server.get_environ()
-        heads._read_plain(handler, environ, *http_head.parse(head, environ))
+        read_plain(handler, environ, *http_head.parse(head, environ))
     else:
         assert handler.read_request(handler.read_requestline())
     environ = handler.get_environ()

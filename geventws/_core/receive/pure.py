@@ -59,8 +59,8 @@ class Receiver:
 
     def __init__(self, poller: Owner) -> None:
         self.poller = poller
-        self.scratch = memoryview(bytearray(CHUNK_SIZE))
-        self.inodes = Inodes(poller.system.fstat)
+        self.scratch: memoryview = memoryview(bytearray(CHUNK_SIZE))
+        self.inodes: Inodes = Inodes(poller.system.fstat)
         self._polled = 0.0  # when `receive` was called last, by the poller's clock
         self._events: list[tuple[int, int]] = []  # what the set has reported and nobody has handled, the last first
 

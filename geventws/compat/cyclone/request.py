@@ -50,9 +50,9 @@ class Request:
         self.method: str = environ["REQUEST_METHOD"]
         self.path: str = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         self.query: str = environ.get("QUERY_STRING", "")
-        self.uri = self.path + ("?" + self.query if self.query else "")
+        self.uri: str = self.path + ("?" + self.query if self.query else "")
         self.version: str = environ.get("SERVER_PROTOCOL", "HTTP/1.1")
-        self.headers = Headers(environ)
+        self.headers: Headers = Headers(environ)
         self.remote_ip: str = environ.get("REMOTE_ADDR", "")
         self.protocol: str = environ.get("wsgi.url_scheme", "http")
         self.host: str = environ.get("HTTP_HOST", "")

@@ -26,7 +26,7 @@ class WebSocketApplication:
 
     def __init__(self, ws: Any) -> None:
         self.ws = ws
-        self.protocol = self.protocol_class(self)
+        self.protocol: BaseProtocol = self.protocol_class(self)
 
     def handle(self) -> None:
         """Call back until the connection is over. Blocks."""

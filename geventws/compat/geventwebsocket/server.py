@@ -26,7 +26,7 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
         clients: the connections, as `Client` by address.
     """
 
-    handler_class = WebSocketHandler
+    handler_class: type[WebSocketHandler] = WebSocketHandler
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
         self.debug = debug
         self.pre_start_hook = pre_start_hook
         self.clients: dict[Any, Client] = {}
-        self.logger = logger
+        self.logger: logging.Logger = logger
         if debug:
             logging.getLogger("geventws").setLevel(logging.DEBUG)
             logging.basicConfig()

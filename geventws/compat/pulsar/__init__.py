@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ...endpoints.endpoint import log_refusal
@@ -66,7 +67,8 @@ __all__ = [
     "wsgi",
 ]
 
-ws = websocket = sys.modules[__name__]
+ws: ModuleType = sys.modules[__name__]
+websocket: ModuleType = ws
 
 websocket_key = make_key
 
@@ -133,7 +135,7 @@ class WebSocket:
     ) -> None:
         self.route = route
         self.handle = handle
-        self.parser_factory = parser_factory or frame_parser
+        self.parser_factory: Callable[..., FrameParser] = parser_factory or frame_parser
         self.settings = settings
         self._pattern, self._converters = _compile(route)
         self._site = _Site(self, **pick_options(settings))

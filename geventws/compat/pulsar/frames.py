@@ -116,11 +116,11 @@ class Frame:
     def __init__(
         self, opcode: int, final: bool, body: str | bytes, masking_key: bytes, payload_length: int
     ) -> None:
-        self.opcode = opcode
-        self.final = final
-        self.body = body
-        self.masking_key = masking_key
-        self.payload_length = payload_length
+        self.opcode: int = opcode
+        self.final: bool = final
+        self.body: str | bytes = body
+        self.masking_key: bytes = masking_key
+        self.payload_length: int = payload_length
 
     @property
     def is_message(self) -> bool:
@@ -177,7 +177,7 @@ class FrameParser:
     ) -> None:
         if kind not in (0, 1, 2, 3):
             raise ValueError(f"the kind of a parser is 0, 1, 2 or 3, not {kind!r}")
-        self.version = get_version(version)
+        self.version: int = get_version(version)
         self.kind = kind
         self.extensions = extensions
         self.protocols = protocols

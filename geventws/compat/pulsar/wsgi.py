@@ -24,7 +24,7 @@ class Config:
     """Settings by name, as attributes. A name that was not set is an AttributeError; `get` has a default for it."""
 
     def __init__(self, settings: dict[str, Any] | None = None) -> None:
-        self.settings = dict(settings or {})
+        self.settings: dict[str, Any] = dict(settings or {})
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a setting, or the default."""
@@ -49,7 +49,7 @@ class WsgiHandler:
     """
 
     def __init__(self, middleware: Iterable[Middleware] = ()) -> None:
-        self.middleware = list(middleware)
+        self.middleware: list[Middleware] = list(middleware)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request (PEP 3333). For a WebSocket, it blocks until the connection is over."""
@@ -93,9 +93,9 @@ class WSGIServer:
     def __init__(
         self, callable: Callable[..., Iterable[bytes]], bind: str = DEFAULT_BIND, **settings: Any
     ) -> None:
-        self.cfg = Config({"bind": bind, **settings})
+        self.cfg: Config = Config({"bind": bind, **settings})
         self.callable = callable
-        self.server = WebSocketServer(_parse_bind(bind), callable, environ={"pulsar.cfg": self.cfg})
+        self.server: WebSocketServer = WebSocketServer(_parse_bind(bind), callable, environ={"pulsar.cfg": self.cfg})
 
     def start(self) -> None:
         """Serve until SIGTERM, `stop` or a KeyboardInterrupt. Blocks."""

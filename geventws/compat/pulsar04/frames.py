@@ -78,18 +78,20 @@ class Frame:
             raise ProtocolError("opcode not available")
         if opcode not in OPCODES:
             raise ProtocolError(f"the opcode {opcode} is reserved")
-        self.version = get_version(version)
-        self.opcode = int(opcode)
-        self.masking_key = _as_bytes(masking_key)
+        self.version: int = get_version(version)
+        self.opcode: int = int(opcode)
+        self.masking_key: bytes = _as_bytes(masking_key)
         if len(self.masking_key) not in (0, 4):
             raise ProtocolError("Masking key must be 4 bytes long")
-        self.fin = int(bool(final))
-        self.rsv1, self.rsv2, self.rsv3 = int(rsv1), int(rsv2), int(rsv3)
+        self.fin: int = int(bool(final))
+        self.rsv1: int = int(rsv1)
+        self.rsv2: int = int(rsv2)
+        self.rsv3: int = int(rsv3)
         self.body: str | bytes = _as_bytes(message)
-        self.payload_length = len(self.body)
+        self.payload_length: int = len(self.body)
         if self.opcode & 0x08 and self.payload_length > 125:
             raise ProtocolError("a control frame is longer than 125 bytes")
-        self.msg = self.build_frame(self.body)
+        self.msg: bytes = self.build_frame(self.body)
 
     @classmethod
     def ping(cls, body: Message = None, version: Any = None) -> Frame:
@@ -173,7 +175,7 @@ class FrameParser:
     max_length = MAX_MESSAGE_SIZE
 
     def __init__(self, version: Any = None, kind: int = 0) -> None:
-        self.version = get_version(version)
+        self.version: int = get_version(version)
         self.kind = kind
         self._buffer = bytearray()  # what is left of a partial frame
 

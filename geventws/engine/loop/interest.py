@@ -52,7 +52,7 @@ class InterestList:
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
         self.channels: list[Any] = []
-        self.doubtful = False
+        self.doubtful: bool = False
         self._masks = bytearray()  # what each descriptor is watched for
         self._count = 0  # of the channels
         self._retry: Any = None  # the timer of the next attempt to recover

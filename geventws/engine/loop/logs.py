@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import gevent
 
-logger = logging.getLogger("geventws")
+logger: logging.Logger = logging.getLogger("geventws")
 
 MAX_SIZE = 256 * 1024
 """Bytes that lines may take while they wait, as they are counted here."""
@@ -43,7 +43,7 @@ class LogQueue:
     """
 
     def __init__(self) -> None:
-        self.dropped = 0
+        self.dropped: int = 0
         self._lines: deque[_Line] = deque()  # the oldest first
         self._size = 0  # what they count for, in bytes
         self._writer: Any = None  # the greenlet, while there is something to write

@@ -39,7 +39,9 @@ from .turns import Turns
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-switch_to = greenlet.switch
+    from ..._core.receive.pure import Receiver
+
+switch_to: Any = greenlet.switch
 """`hub.switch()` without gevent's hooks, of which the hub alone has one."""
 
 
@@ -107,21 +109,21 @@ class Poller:
 
     def __init__(self, hub: Any, system: System = SYSTEM, clock: Clock | None = None) -> None:
         self.hub = hub
-        self.loop = hub.loop
+        self.loop: Any = hub.loop
         self.system = system
-        self.clock = clock or Clock.of(hub.loop)
-        self.thread = get_thread()
-        self.log = LogQueue()
+        self.clock: Clock = clock or Clock.of(hub.loop)
+        self.thread: Any = get_thread()
+        self.log: LogQueue = LogQueue()
         self.current: Any = None
         self.run_queue: list[Any] = []
-        self.uninterrupted = False
+        self.uninterrupted: bool = False
         self._calling_back = False  # whether a callback runs, in whatever greenlet
-        self.closed = False
-        self.receiver = system.make_receiver(self)
-        self.scratch = self.receiver.scratch
-        self.turns = Turns(hub, self.clock, self.receiver.get_polled, self.may_block)
-        self.interest = InterestList(self)
-        self.channels = self.interest.channels
+        self.closed: bool = False
+        self.receiver: Receiver = system.make_receiver(self)
+        self.scratch: memoryview = self.receiver.scratch
+        self.turns: Turns = Turns(hub, self.clock, self.receiver.get_polled, self.may_block)
+        self.interest: InterestList = InterestList(self)
+        self.channels: list[Any] = self.interest.channels
         register(self, tell_parent=True)
 
     def set_fast_path(self, channel: Any, word: int) -> None:
@@ -305,7 +307,7 @@ class Poller:
         return bool(found)
 
 
-get_thread = get_original("_thread", "get_ident")
+get_thread: Any = get_original("_thread", "get_ident")
 """Return the ident of the native thread, whatever is patched."""
 
 

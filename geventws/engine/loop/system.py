@@ -123,9 +123,9 @@ class Clock:
     def __init__(
         self, monotonic: Callable[[], float], timer: Callable[..., Timer], run_callback: Callable[..., Any]
     ) -> None:
-        self.monotonic = monotonic
-        self.timer = timer
-        self.run_callback = run_callback
+        self.monotonic: Callable[[], float] = monotonic
+        self.timer: Callable[..., Timer] = timer
+        self.run_callback: Callable[..., Any] = run_callback
 
     @classmethod
     def of(cls, loop: Any) -> Clock:

@@ -32,6 +32,14 @@ HAVE_EPOLL = _epoll is not None and os.environ.get("GEVENTWS_POLLER") != "watche
 class EpollSet:
     """An epoll set whose descriptor a gevent loop watches."""
 
+    register: Callable[..., Any]  # these are epoll's own
+    modify: Callable[..., Any]
+    unregister: Callable[..., Any]
+    poll: Callable[..., Any]
+    fileno: Callable[[], int]
+    start: Callable[..., Any]  # and these are the watcher's
+    stop: Callable[[], Any]
+
     def __init__(self, loop: Any) -> None:
         epoll = _epoll()
         self.register, self.modify, self.unregister = epoll.register, epoll.modify, epoll.unregister

@@ -16,4 +16,4 @@ class RequestHandler(WebSocketHandler, PyWSGIHandler):  # type: ignore[misc]
 class GeventWebSocketWorker(GeventPyWSGIWorker):  # type: ignore[misc]
     """gunicorn's gevent_pywsgi worker with `environ["wsgi.websocket"]`."""
 
-    wsgi_handler = RequestHandler
+    wsgi_handler: type[RequestHandler] = RequestHandler
