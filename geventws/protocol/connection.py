@@ -171,7 +171,9 @@ class WebSocketProtocol(ClosingHandshake):
 
     def _is_full(self) -> bool:
         """Whether no further frame may be decoded for now."""
-        return is_full(self) or (is_bounded(self) and (self._assembler.waits or len(self.controls) >= MAX_CONTROLS))
+        if not isinstance(self.pending, list):
+            return False
+        return is_full(self) or self._assembler.waits or len(self.controls) >= MAX_CONTROLS
 
     def _has_room(self, head: int, length: int) -> bool:
         """Whether a frame that was received whole may be decoded."""
