@@ -136,7 +136,9 @@ def takes(defaults: object, *kinds: type) -> Callable[[Thing], Thing]:
         signature = _expand(inspect.signature(functions[-1]), cast("dict[str, object]", defaults))
         for function in functions:
             getattr(function, "__func__", function).__signature__ = signature
-        lines = inspect.cleandoc(thing.__doc__ or "").splitlines()
+        if thing.__doc__ is None:
+            return thing  # python -OO
+        lines = inspect.cleandoc(thing.__doc__).splitlines()
         after = next(number for number, line in enumerate(lines, 1) if line.startswith("    options:"))
         while after < len(lines) and lines[after].startswith("     "):
             after += 1

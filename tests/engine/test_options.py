@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import math
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -213,3 +215,9 @@ def test_help_names_all_that_a_public_name_takes(name: str) -> None:
         return
     told = re.findall(r"^    ([\w, ]+):", inspect.getdoc(thing) or "", re.MULTILINE)
     assert set(named) <= {name for names in told for name in names.split(", ")}
+
+
+def test_without_docstrings_everything_goes_on() -> None:
+    code = "import geventws; print(geventws.connect.__doc__, geventws.WebSocketWSGI(print).ping_interval)"
+    done = subprocess.run([sys.executable, "-OO", "-c", code], capture_output=True, text=True)
+    assert done.stdout == "None 20.0\n", done.stderr
