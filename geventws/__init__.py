@@ -14,7 +14,8 @@
 from __future__ import annotations
 
 from . import _moved as _moved
-from .client.opening import connect, reconnect
+from .client.opening import connect
+from .client.reconnection import reconnect
 from .endpoints.callbacks import CallbackWebSocket, WebSocketApplication
 from .endpoints.decorator import WebSocketWSGI
 from .endpoints.middleware import RequestWebSocket, WebSocketMiddleware

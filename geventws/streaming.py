@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from io import BytesIO
-from sys import getsizeof
 from typing import TYPE_CHECKING, Any
 
 from .protocol.memory import copy, decode
 from .protocol.messages import EndOfMessage, too_big
-from .websocket import WebSocket
+from .websocket import WebSocket, get_connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from .engine.connection import Connection
 
 __all__ = ["StreamingWebSocket"]
 
@@ -25,11 +26,11 @@ class StreamingWebSocket(WebSocket):
 
     __slots__ = ("_collected", "_ended", "_started")
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, connection: Connection, environ: dict[str, Any] | None = None) -> None:
+        super().__init__(connection, environ)
         self._started = False  # a piece of the message at the front was taken
         self._ended = 0  # messages whose end was taken
         self._collected: BytesIO | None = None  # what `wait` has of it, should it be interrupted
-        super().__init__(*args, **options)
 
     def wait_pieces(self, timeout: float | None = None) -> Iterator[str | bytes] | None:
         """Return an iterator over the pieces of the next message. Blocks until its first piece has come.
@@ -54,19 +55,7 @@ class StreamingWebSocket(WebSocket):
             if self._next(timeout) is None:
                 return None
         piece = self._next(timeout)
-        return None if piece is None else self._pieces(piece)
-
-    def _pieces(self, piece: Any) -> Iterator[str | bytes]:
-        ended = self._ended
-        if isinstance(piece, EndOfMessage):
-            yield piece.empty
-        while not isinstance(piece, EndOfMessage):
-            yield piece
-            if self._ended != ended:
-                raise RuntimeError("the rest of this message was skipped, as the next one was asked for")
-            piece = self._next(None)
-            if piece is None:
-                raise self.closed_error()
+        return None if piece is None else _iterate(self, piece)
 
     def wait(self, timeout: float | None = None) -> str | bytes | None:
         """Return the next message whole: see `WebSocket.wait`. One over `max_message_size` closes with 1009."""
@@ -75,36 +64,15 @@ class StreamingWebSocket(WebSocket):
                 return None
             collected = self._collected = self._collected or BytesIO()  # as a piece may be a character, of 80 bytes
             collected.write(piece.encode() if isinstance(piece, str) else piece)
-            if collected.tell() > self._protocol.max_message_size:
-                self._refuse()
+            if collected.tell() > get_connection(self).protocol.max_message_size:
+                self._collected = None
+                _refuse(get_connection(self))
                 return None
-        return self._join(piece.empty)
+        return _join(self, piece.empty)
 
-    def _join(self, empty: str | bytes) -> str | bytes:
-        """Return the message that was collected."""
-        collected, self._collected = self._collected, None
-        if collected is None:
-            return empty
-        if isinstance(empty, bytes):
-            return collected.getvalue()
-        if collected.getvalue().isascii():
-            return str(collected.getbuffer(), "ascii")
-        payload = copy(collected.getbuffer())
-        del collected
-        return decode(payload)
-
-    @property
-    def _held(self) -> int:
-        """Bytes that are held for this connection, besides itself."""
-        collected = 0 if self._collected is None else getsizeof(self._collected)
-        return super()._held + collected
-
-    def _refuse(self) -> None:
-        """Fail the connection for a message that is too large to be held whole."""
-        self._collected = None
-        self._drop_messages()
-        self._protocol.fail(too_big(self._protocol.max_message_size))
-        self.answer()
+    def __iter__(self) -> Iterator[str | bytes]:
+        """Iterate over the messages, whole, until the connection is over. Blocks, and raises, as `wait` does."""
+        return iter(self.wait, None)
 
     def _next(self, timeout: float | None) -> Any:
         """Return the next piece or end of a message, or None once the connection is over."""
@@ -113,3 +81,40 @@ class StreamingWebSocket(WebSocket):
         self._started = piece is not None and not ends
         self._ended += ends
         return piece
+
+
+def _iterate(ws: StreamingWebSocket, piece: Any) -> Iterator[str | bytes]:
+    """Yield the pieces of the message that begins with this one."""
+    ended = ws._ended
+    if isinstance(piece, EndOfMessage):
+        yield piece.empty
+    while not isinstance(piece, EndOfMessage):
+        yield piece
+        if ws._ended != ended:
+            raise RuntimeError("the rest of this message was skipped, as the next one was asked for")
+        piece = ws._next(None)
+        if piece is None:
+            raise get_connection(ws).closed_error()
+
+
+def _join(ws: StreamingWebSocket, empty: str | bytes) -> str | bytes:
+    """Return the message that was collected, and keep nothing of it."""
+    collected, ws._collected = ws._collected, None
+    if collected is None:
+        return empty
+    if isinstance(empty, bytes):
+        return collected.getvalue()
+    if collected.getvalue().isascii():
+        return str(collected.getbuffer(), "ascii")
+    payload = copy(collected.getbuffer())
+    del collected
+    return decode(payload)
+
+
+def _refuse(connection: Connection) -> None:
+    """Fail a connection for a message that is too large to be held whole."""
+    protocol = connection.protocol
+    protocol.inbox.clear()
+    protocol.pending.clear()
+    protocol.fail(too_big(protocol.max_message_size))
+    connection.closing.reply()

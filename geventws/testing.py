@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from .client.options import ConnectOptions
-    from .client.websocket import OwnedWebSocket
+    from .client.websocket import ClientWebSocket
 
 __all__ = ["HandClock", "Peer", "connect", "dial", "hand_clock"]
 
@@ -52,7 +52,7 @@ TURNS = 16
 """Turns of the loop in which what follows from a timer is done: a ping goes out, comes in and is answered."""
 
 
-def connect(application: Any, path: str = "/", **options: Unpack[ConnectOptions]) -> OwnedWebSocket:
+def connect(application: Any, path: str = "/", **options: Unpack[ConnectOptions]) -> ClientWebSocket:
     """Open a connection to a WSGI application, in this process and without a port.
 
     Blocks as `geventws.connect` does, and returns what that returns. The application runs in greenlets of its own.
@@ -259,7 +259,7 @@ except ImportError:  # other test runners do without the fixture
 else:
 
     @pytest.fixture
-    def websocket_connect() -> Iterator[Callable[..., OwnedWebSocket]]:
+    def websocket_connect() -> Iterator[Callable[..., ClientWebSocket]]:
         """`connect`, which closes at the end of the test what that has left open."""
         with contextlib.ExitStack() as opened:
             yield lambda application, path="/", **options: opened.enter_context(connect(application, path, **options))

@@ -1,87 +1,90 @@
-"""WebSocket: the connection as a handler sees it, in blocking calls."""
+"""WebSocket: what a handler holds of a connection. It has a `Connection`, the engine, and is none.
+
+    BaseWebSocket           sends and closes, and tells of the connection
+      WebSocket             is waited for, too: a handler's
+      CallbackWebSocket     a callback's, whose messages come by themselves (endpoints/callbacks.py)
+
+What the hot half of `send` and `wait` needs for each message is at hand here; all else is asked of the connection.
+`get_connection` is for our own code that stands on the engine: the endpoints, and the faces in compat.
+"""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+import struct
+from itertools import cycle
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gevent.event import AsyncResult
-from greenlet import error as GreenletError
-from greenlet import getcurrent
 
-from .engine.keepalive import Timing
-from .engine.loop.deadlines import Deadline
-from .engine.loop.forks import keep
-from .engine.options import LINGER
-from .engine.sending import Sender
-from .engine.waiters import Waiters
-from .exceptions import ConcurrencyError
-from .frames import CloseCode
-from .protocol.json import send_json, wait_json
-from .text import one_word
+from .engine.fragments import PLAIN_LIMIT, check_thread, send_after, send_frame, send_message, send_other
+from .engine.loop.poller import get_thread
+from .engine.loop.turns import UNITS
+from .engine.stream import CORK_PARTS
+from .engine.waiting import take, wait_for_messages, wait_for_seconds
+from .frames import BINARY, TEXT, CloseCode
+from .protocol.json import decode, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
     from gevent.event import Event
     from typing_extensions import Self
 
-    from .protocol.interface import ConnectionProtocol
+    from .engine.connection import Connection
 
-__all__ = ["WebSocket"]
-
-SLICE = 512
-"""Messages that are taken at once: a flood of tiny ones is no reason to keep the loop from its turn."""
-
-SLICE_UNITS = 16
-"""What so many count for: see turns.py."""
+__all__ = ["BaseWebSocket", "WebSocket", "get_connection"]
 
 EXITS = (SystemExit, KeyboardInterrupt)
 """What ends the program, and so waits for no peer."""
 
+Message: TypeAlias = "str | bytes | bytearray | memoryview"
 
-class WebSocket(Sender):
-    """One WebSocket connection, with calls that block this greenlet only.
 
-    `send`, `ping` and `close` may be called from any greenlet of the connection's thread, also at once; `wait`
-    from one at a time. A `gevent.Timeout` or a kill thrown into any of them leaves the connection in step.
+class _Headers(dict[int, list[bytes]]):
+    """The headers of frames with a payload of less than 126 bytes, by their first byte and that size (RFC 6455 5.2).
 
-    Attributes:
-        path: PATH_INFO of the handshake.
-        protocol: the negotiated subprotocol, or None.
-        origin: the Origin header of the handshake, or None.
-        version: the version of the protocol, 13 or 8.
+    Those for a first byte are made when they are first needed.
     """
 
-    __slots__ = ("__weakref__", "_environ", "origin", "path", "protocol", "version")
+    def __missing__(self, head: int) -> list[bytes]:
+        headers = self[head] = [bytes((head, size)) for size in range(126)]
+        return headers
 
-    def __init__(
-        self,
-        socket: Any,
-        protocol: ConnectionProtocol,
-        timing: Timing,
-        *,
-        environ: dict[str, Any] | None = None,
-        subprotocol: str | None = None,
-        origin: str | None = None,
-        version: int = 13,
-    ) -> None:
+
+_HEADERS = _Headers()
+
+_TEXT_HEADERS, _BINARY_HEADERS = _HEADERS[TEXT], _HEADERS[BINARY]
+_medium_header = struct.Struct("!BBH").pack  # the header where the size takes 16 bits
+
+_is_time = cycle([False] * (UNITS - 1) + [True]).__next__
+"""Whether to look at the clock: once for so many small messages, whoever sends them. No count is as cheap."""
+
+
+class BaseWebSocket:
+    """One WebSocket connection: its sending half, and what is known of it.
+
+    Everything may be used from any greenlet of the connection's thread, also at once.
+
+    Args:
+        connection: the engine.
+        environ: the WSGI environment of the handshake; None on a client.
+    """
+
+    __slots__ = ("__weakref__", "_connection", "_environ", "_pending", "_stream")
+
+    def __init__(self, connection: Connection, environ: dict[str, Any] | None = None) -> None:
+        self._connection = connection  # the engine, which knows nothing of this object
+        self._stream = connection.stream  # the same as the connection's, at hand for `send`
+        self._pending: list[Any] = connection.protocol.pending  # the protocol's own list: messages taken, not given out
         self._environ: Any = environ if environ is not None else {}  # or packed: see hosts/pywsgi.py
-        self.path: str = self.environ.get("PATH_INFO", "")
-        self.protocol = subprotocol
-        self.origin = origin
-        self.version = version
-        super().__init__(socket, protocol, timing, self.environ.get("REMOTE_ADDR", ""))
 
     def __repr__(self) -> str:
         state = f"closed {self.close_code}" if self.closed else "open"
-        return f"<WebSocket {self.peer.strip()} {state}>"
+        return f"<WebSocket {self._connection.peer} {state}>"
 
-    @property
-    def peer(self) -> str:
-        """Whose connection this is, for log lines: the address, and the path."""
-        return f"{one_word(self._address)} {one_word(self.path)}"
+    # What is known from the handshake
 
     @property
     def environ(self) -> dict[str, Any]:
@@ -90,128 +93,101 @@ class WebSocket(Sender):
             self._environ = self._environ.unpack()
         return self._environ
 
-    # Receiving
+    @property
+    def path(self) -> str:
+        """PATH_INFO of the handshake; on a client, the path of its URI."""
+        return self._connection.handshake.path
 
-    def wait(self, timeout: float | None = None) -> str | bytes | None:
-        """Return the oldest message not yet taken. Blocks until there is one.
+    @property
+    def protocol(self) -> str | None:
+        """The negotiated subprotocol, or None."""
+        return self._connection.handshake.protocol
+
+    @property
+    def origin(self) -> str | None:
+        """The Origin header of the handshake, or None."""
+        return self._connection.handshake.origin
+
+    @property
+    def version(self) -> int:
+        """The version of the protocol, 13 or 8; 75 or 76 for the drafts."""
+        return self._connection.handshake.version
+
+    # Sending
+
+    def send(self, message: Message | Iterable[Message], compress: bool | None = None) -> None:
+        """Send a message: `str` as text, bytes-like as binary. Blocks while the peer does not take it.
+
+        Messages leave whole, in the order of the calls, whichever greenlets they come from.
 
         Args:
-            timeout: seconds to block at the most; None blocks for as long as the connection lives.
-
-        Returns:
-            `str` for a text message (`bytes` where the route has `decode_text=False`) and `bytes` for a binary one,
-            either may be empty; None once the connection is over and every message was taken, now and on every later
-            call.
+            message: the message; or an iterable of its parts, all text or all binary, each of which is sent as it
+                comes (RFC 6455 5.4). When the iterable raises after its first part, the connection is closed with 1011.
+            compress: whether to compress it, where that was negotiated; None compresses what is over the threshold.
 
         Raises:
-            TimeoutError: nothing came in time; nothing is lost, and `wait` may be called again.
-            ConcurrencyError: another greenlet is in `wait`; or this is another thread than that of the connection.
+            ConnectionClosed: the connection is over, or has begun to close; it is an `OSError` with errno EPIPE.
+            TypeError: `message` is of another type.
+            UnicodeEncodeError: a `str` has a lone surrogate, for which UTF-8 has no bytes; it is not sent.
+            ConcurrencyError: called while this very greenlet produces the parts of another message; or in another
+                thread than that of the connection.
         """
-        messages, arrived = self._messages, self._arrived
-        if not messages:
-            if not arrived:
-                if timeout is None:
-                    self._wait_for_more()
-                else:
-                    self._wait_with_timeout(timeout)
-                if not arrived:
-                    return None
-            if len(arrived) == 1:
-                message: str | bytes = arrived[0]
-                arrived.clear()
-                return message
-            self._take()
-        return messages.pop()  # type: ignore[no-any-return]
-
-    def __iter__(self) -> Iterator[str | bytes]:
-        """Iterate over the messages, until the connection is over. Blocks, and raises, as `wait` does."""
-        if type(self).wait is not WebSocket.wait:
-            others: Iterator[str | bytes] = iter(self.wait, None)
-            yield from others
+        if type(message) is bytes:
+            payload, head, headers = message, BINARY, _BINARY_HEADERS
+        elif type(message) is str:
+            payload, head, headers = message.encode(), TEXT, _TEXT_HEADERS
+        else:
+            send_other(self._connection, message, compress)
             return
-        messages, arrived = self._messages, self._arrived
-        while True:
-            while messages:
-                yield messages.pop()
-            if not arrived:
-                if self.over:
-                    return
-                self._wait_for_more()
-            if len(arrived) == 1:
-                message = arrived[0]
-                arrived.clear()
-                yield message
-                del message  # it may be large, and the next one far
+        stream, size = self._stream, len(payload)
+        if size > stream.plain_limit or compress is not None:
+            if compress is not None or not -1 < stream.plain_limit < size <= PLAIN_LIMIT:
+                send_message(self._connection, head, payload, compress)
+                return
+            extension: Any = self._connection.protocol.extension
+            payload = extension.encode(payload)  # as it reaches the threshold
+            head |= extension.header_bits
+            size, headers = len(payload), _HEADERS[head]
+        header = headers[size] if size < 126 else _medium_header(head, 126, size)
+        if self._pending:  # the handler will be back for them with more to send
+            corked = stream.corked
+            if 0 < len(corked) < CORK_PARTS:
+                corked += header, payload
             else:
-                self._take()
-
-    def _take(self) -> None:
-        """Take what has arrived, the newest first: a list gives from its end at once, and takes no room when empty."""
-        self._check_alone()
-        arrived = self._arrived
-        if len(arrived) > SLICE:
-            self._poller.turns.spend(SLICE_UNITS)
-        self._messages += arrived[SLICE - 1 :: -1]
-        del arrived[:SLICE]
-
-    def _drop_messages(self) -> None:
-        """Forget what has come and was not given out."""
-        self._arrived.clear()
-        self._messages.clear()
-
-    def _check_alone(self) -> None:
-        if self._reader is not None:
-            raise ConcurrencyError(f"{self._reader!r} is waiting for this connection's messages already")
-
-    def _wait_for_more(self) -> None:
-        """Block until there is a message, or none will come."""
-        if (self._attention or self._reader is not None) and not self._prepare_to_wait():
+                check_thread(self._connection)
+                send_frame(self._connection, header, payload)
             return
-        if self._corked:
-            self._stream.flush()
-        self._reader = getcurrent()
+        frame = header + payload
+        if get_thread() != stream.poller.thread:
+            check_thread(self._connection)
         try:
-            self._poller.park(self)
-        except BaseException as error:
-            self._reader = None
-            if isinstance(error, GreenletError):
-                self._check_thread()
-            raise
+            if stream.corked or stream.blocked:
+                stream.send(frame)
+            else:
+                sent = stream.transmit(frame)
+                if sent != len(frame):
+                    stream.send_rest(memoryview(frame)[sent:])
+        except OSError as error:
+            send_after(self._connection, frame, error)
+        if _is_time():
+            stream.poller.turns.look()
 
-    def _prepare_to_wait(self) -> bool:
-        """See to what has to be done before this greenlet may wait; return whether anything will come."""
-        self._check_alone()
-        held_back, self._attention = self._attention, self.over
-        if self._protocol.close_reply_pending:
-            self.answer()
-        if held_back and self._stream.paused:
-            self._catch_up()
-        return not (self.over or self._arrived)
+    def send_json(
+        self, value: Any, default: Callable[[Any], Any] | None = None, compress: bool | None = None
+    ) -> None:
+        """Send a value as JSON, in a text message. Blocks, and may be called, as `send`.
 
-    def _wait_with_timeout(self, timeout: float) -> None:
-        """Block until there is a message, or none will come, or the time is up: TimeoutError."""
-        self._check_thread()
-        if not self._prepare_to_wait():
-            return
-        expired = False
+        Args:
+            value: what JSON has: dict, list, tuple, str, int, float, bool, None. With orjson also dataclasses,
+                datetimes, UUIDs and enums.
+            default: called with what is of another type; returns what stands for it.
+            compress: as for `send`.
 
-        def expire() -> None:
-            nonlocal expired
-            if self._reader is waiter:
-                expired = True
-                self._reader = None
-                waiter.switch()
-
-        self._stream.flush()
-        waiter = self._reader = getcurrent()
-        deadline = Deadline(self._poller.clock, max(timeout, 0), self._stream.has_input, expire)
-        try:
-            self._poller.park(self, patient=False)
-        finally:
-            self._reader = None
-            deadline.close()
-        if expired and not self._arrived and not self.over:
-            raise TimeoutError(f"no message came within {timeout:g} s")
+        Raises:
+            TypeError, ValueError: the value cannot be said in JSON. Nothing is sent.
+            ConnectionClosed: the connection is over, or has begun to close.
+        """
+        self.send(encode(value, default), compress)
 
     def ping(self, payload: bytes | bytearray | memoryview | None = None) -> AsyncResult:
         """Send a ping (RFC 6455 5.5.2). Does not block.
@@ -229,15 +205,19 @@ class WebSocket(Sender):
             TypeError: the payload is not bytes-like.
             ValueError: it is too long.
         """
-        self._check_thread()
-        if self._protocol.close_sent or self.over:
-            raise self.closed_error()
+        connection = self._connection
+        check_thread(connection)
+        if connection.closed:
+            raise connection.closed_error()
         result = AsyncResult()
-        self.send_ping(os.urandom(4) if payload is None else bytes(memoryview(payload)), result)
+        data = os.urandom(4) if payload is None else bytes(memoryview(payload))
+        connection.keepalive.send_ping(connection, data, result)
         return result
 
-    send_json = send_json
-    wait_json = wait_json
+    @property
+    def latency(self) -> float:
+        """Seconds that the last answered ping took to come back, 0.0 before."""
+        return self._connection.keepalive.latency
 
     # The end
 
@@ -255,7 +235,40 @@ class WebSocket(Sender):
         """
         if code == CloseCode.NO_STATUS_RCVD:  # it says that a close frame had no code: never set by an endpoint (7.4.1)
             raise ValueError(f"close code {code} may not be sent")
-        self.finish(code, reason)
+        check_thread(self._connection)
+        self._connection.closing.close(code, reason)
+
+    def __enter__(self) -> Self:
+        """Return the connection, to be closed at the end of the block."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close with 1000, or with 1011 when the block raised."""
+        if kind is not None and issubclass(kind, EXITS):
+            self._connection.closing.close_now(1011)
+        else:
+            self.close(1000 if kind is None else 1011)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is over or has begun to close: `send` raises."""
+        return self._connection.closed
+
+    @property
+    def close_code(self) -> int | None:
+        """The close code; None while the connection lives.
+
+        The peer's, 1005 where its close frame had none (RFC 6455 7.1.5). Without one, ours where we failed the
+        connection: 1002, 1007 or 1009 for a violation, 1011 for a ping without an answer. Otherwise 1006: it was lost.
+        """
+        return self._connection.protocol.close_code if self._connection.ended else None
+
+    @property
+    def close_reason(self) -> str | None:
+        """The reason that came with `close_code`; None while the connection lives."""
+        return self._connection.protocol.close_reason if self._connection.ended else None
 
     @property
     def ended(self) -> Event:
@@ -267,82 +280,96 @@ class WebSocket(Sender):
 
         While receiving is paused, since the handler is too far behind with its messages, an end is not seen.
         """
-        self._waiters = self._waiters or Waiters(self._poller)
-        return self._waiters.get_event(self.over)
+        return self._connection.closing.get_event()
 
-    def disown(self) -> None:
-        """Leave the connection to the parent, in a forked child: here it is over, without anybody being told.
 
-        What was received and not given out is the parent's. Whoever waits for something waits on: see forks.py.
+class WebSocket(BaseWebSocket):
+    """One WebSocket connection, with calls that block this greenlet only.
+
+    `send`, `ping` and `close` may be called from any greenlet of the connection's thread, also at once; `wait`
+    from one at a time. A `gevent.Timeout` or a kill thrown into any of them leaves the connection in step.
+
+    A subclass that overrides `wait` overrides `__iter__`, too.
+    """
+
+    __slots__ = ("_inbox",)
+
+    def __init__(self, connection: Connection, environ: dict[str, Any] | None = None) -> None:
+        super().__init__(connection, environ)
+        self._inbox: Any = connection.protocol.inbox  # the protocol's own list: what has come, and was not taken
+
+    def wait(self, timeout: float | None = None) -> str | bytes | None:
+        """Return the oldest message not yet taken. Blocks until there is one.
+
+        Args:
+            timeout: seconds to block at the most; None blocks for as long as the connection lives.
+
+        Returns:
+            `str` for a text message (`bytes` where the route has `decode_text=False`) and `bytes` for a binary one,
+            either may be empty; None once the connection is over and every message was taken, now and on every later
+            call.
+
+        Raises:
+            TimeoutError: nothing came in time; nothing is lost, and `wait` may be called again.
+            ConcurrencyError: another greenlet is in `wait`; or this is another thread than that of the connection.
         """
-        self._stream.disown()
-        keep(self._reader, self._waiters)
-        if self._waiters is not None:
-            self._waiters.leave()
-        self._reader = self._waiters = None
-        self._keepalive.forget()
-        self._drop_messages()
-        self._pong_due = None
-        if not self.over:
-            self._protocol.close_code = CloseCode.ABNORMAL_CLOSURE.value
-            self._protocol.close_reason = "the process has forked"
-        self._finish()
+        pending, inbox = self._pending, self._inbox
+        if not pending:
+            if not inbox:
+                if timeout is None:
+                    wait_for_messages(self._connection)
+                else:
+                    wait_for_seconds(self._connection, timeout)
+                if not inbox:
+                    return None
+            if len(inbox) == 1:
+                message: str | bytes = inbox[0]
+                inbox.clear()
+                return message
+            take(self._connection, inbox, pending)
+        return pending.pop()  # type: ignore[no-any-return]
 
-    def _go_away(self, code: int) -> None:
-        """Begin to close because the server stops. Never blocks."""
-        if not self.over:
-            self.begin_close(code, "")
+    def __iter__(self) -> Iterator[str | bytes]:
+        """Iterate over the messages, until the connection is over. Blocks, and raises, as `wait` does."""
+        pending, inbox, connection = self._pending, self._inbox, self._connection
+        while True:
+            while pending:
+                yield pending.pop()
+            if not inbox:
+                if connection.ended:
+                    return
+                wait_for_messages(connection)
+            if len(inbox) == 1:
+                message = inbox[0]
+                inbox.clear()
+                yield message
+                del message  # it may be large, and the next one far
+            else:
+                take(connection, inbox, pending)
 
-    def finish(self, code: int | None, reason: str) -> None:
-        """Close, and block until nothing more will come, for `close_timeout` at the most (RFC 6455 7.1.2)."""
-        self._check_thread()
-        if not self.over:
-            self.begin_close(code, reason)
-            self.wait_until(lambda: self.over, None)
+    def wait_json(self, timeout: float | None = None) -> Any:
+        """Return what the oldest message not yet taken says in JSON. Blocks as `wait` does.
 
-    def wait_closed(self) -> None:
-        """Block until the TCP connection has ended on both sides, which takes LINGER at the most."""
-        if not self._stream.closed:
-            try:
-                self.wait_until(lambda: self._stream.closed, LINGER)
-            finally:
-                self._stop()  # also when this greenlet is killed: the socket is closed next
+        Args:
+            timeout: seconds to block at the most; None for as long as the connection lives.
 
-    def wait_until(self, done: Callable[[], bool], timeout: float | None) -> None:
-        """Block until `done`, which is asked whenever something happens, or the time is up."""
-        if not done():
-            self._waiters = self._waiters or Waiters(self._poller)
-            self._waiters.wait_until(done, timeout)
+        Returns:
+            The value; None once the connection is over, as from `wait`. A message `null` is None, too.
 
-    def _hang_up(self, code: int) -> None:
-        """Send a close frame, and end the connection without waiting for the peer. Never blocks."""
-        if not self.over:
-            self.begin_close(code, "")
-        self._stop()
-
-    def __enter__(self) -> Self:
-        """Return the connection, to be closed at the end of the block."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Close with 1000, or with 1011 when the block raised."""
-        if kind is not None and issubclass(kind, EXITS):
-            self._hang_up(1011)
-        else:
-            self.close(1000 if kind is None else 1011)
-
-    @property
-    def close_code(self) -> int | None:
-        """The close code; None while the connection lives.
-
-        The peer's, 1005 where its close frame had none (RFC 6455 7.1.5). Without one, ours where we failed the
-        connection: 1002, 1007 or 1009 for a violation, 1011 for a ping without an answer. Otherwise 1006: it was lost.
+        Raises:
+            ValueError: the message, which is taken, is not JSON.
+            TimeoutError: nothing came in time; nothing is lost.
+            ConcurrencyError: another greenlet is receiving.
         """
-        return self._protocol.close_code if self.over else None
+        message = self.wait(timeout)
+        return None if message is None else decode(message)
 
-    @property
-    def close_reason(self) -> str | None:
-        """The reason that came with `close_code`; None while the connection lives."""
-        return self._protocol.close_reason if self.over else None
+
+def get_connection(ws: BaseWebSocket) -> Connection:
+    """Return the engine of a WebSocket: for code of ours that stands on it."""
+    return ws._connection
+
+
+def keep_packed(ws: BaseWebSocket, packed: Any) -> None:
+    """Have a WebSocket keep its environ as a host has packed it, until somebody asks for it."""
+    ws._environ = packed

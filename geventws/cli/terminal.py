@@ -20,10 +20,11 @@ from typing import Any, TextIO
 
 import gevent
 
-from ..client.websocket import OwnedWebSocket
+from ..client.websocket import ClientWebSocket
 from ..exceptions import ConnectionClosed, describe_close
 from ..frames import Opcode
 from ..text import one_line
+from ..websocket import get_connection
 
 PROMPT = "> "
 GRACEFUL = (1000, 1001, 1005)
@@ -212,7 +213,7 @@ class Session:
         pings: whether the pings and pongs that come are shown.
     """
 
-    def __init__(self, ws: OwnedWebSocket, quiet: float, pings: bool) -> None:
+    def __init__(self, ws: ClientWebSocket, quiet: float, pings: bool) -> None:
         stdout: Any = sys.stdout
         stdout.reconfigure(errors="backslashreplace")
         self._ws = ws
@@ -227,7 +228,7 @@ class Session:
         feeder = gevent.Greenlet(self._feed)
         written = True
         try:
-            self._tell(f"connected to {self._ws.peer}" + self._details())
+            self._tell(f"connected to {get_connection(self._ws).peer}" + self._details())
             feeder.start()
             for message in self._ws:
                 self._heard_at = time.monotonic()
@@ -307,7 +308,7 @@ class Session:
             self._tell(f"pong after {result.value * 1000:.1f} ms")
 
 
-def run_session(ws: OwnedWebSocket, quiet: float, pings: bool) -> int:
+def run_session(ws: ClientWebSocket, quiet: float, pings: bool) -> int:
     """Run a connection on the standard streams to its end, and return the exit status."""
     status = Session(ws, quiet, pings).run()
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from .opening import connect, reconnect
+from .opening import connect
+from .reconnection import reconnect
 
 __all__ = ["connect", "reconnect"]

@@ -1,7 +1,4 @@
-"""The client: one connection, or one after the other.
-
-    connect     a URI in, an open WebSocket out
-    reconnect   an iterator over connections to one server, which waits between them as one should
+"""`connect`: a URI in, an open WebSocket out.
 
 An opening is a handful of HTTP exchanges under one deadline: perhaps with a proxy, with each server that redirects, and
 the one that ends in a 101. http/uri.py says where to go, dial.py goes there, handshake/ knows what to say, and
@@ -13,13 +10,13 @@ from __future__ import annotations
 import logging
 import os
 import ssl as _ssl
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import gevent
 
+from ..engine.connection import Connection, Handshake
 from ..engine.loop import forks
 from ..engine.loop.deadlines import FairTimeout
 from ..engine.options import ConnectionOptions, Timing, check_limits, complete, make_timing, takes
@@ -32,30 +29,40 @@ from ..http.response import Response
 from ..http.uri import URI, basic_auth, parse_uri, resolve
 from ..protocol.connection import WebSocketProtocol
 from ..protocol.extension import Negotiator
-from ..text import one_line, quoted
-from .backoff import Backoff, retry_after
+from ..text import quoted
 from .dial import adopt, connect_tcp, connect_unix, exchange, read_body, start_tls
 from .options import CONNECT_DEFAULTS, ConnectOptions
 from .proxies import connect_proxy, find_proxy, read_proxy
-from .websocket import OwnedStreamingWebSocket, OwnedWebSocket
+from .websocket import ClientStreamingWebSocket, ClientWebSocket
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["connect", "reconnect"]
+__all__ = ["connect"]
 
 logger: logging.Logger = logging.getLogger("geventws")
 
 REDIRECTS = (301, 302, 303, 307, 308)
-TRANSIENT = (408, 425, 429)  # besides 500 and up
 IMPERSONAL = ("accept", "accept-language", "origin", "user-agent")
 """Headers that go along to another origin; nobody knows which of all others are secrets."""
 
-Opened: TypeAlias = "tuple[Any, Upgrade, bytes]"
+
+class Opened(NamedTuple):
+    """What an opening has come to.
+
+    Attributes:
+        socket: connected, and past the handshake.
+        upgrade: what was agreed on.
+        trailing_data: bytes that followed the 101.
+    """
+
+    socket: Any
+    upgrade: Upgrade
+    trailing_data: bytes
 
 
 @takes(CONNECT_DEFAULTS, ConnectOptions, ConnectionOptions)
-def connect(uri: str, **options: Unpack[ConnectOptions]) -> OwnedWebSocket:
+def connect(uri: str, **options: Unpack[ConnectOptions]) -> ClientWebSocket:
     """Open a connection to a WebSocket server.
 
     Blocks this greenlet only, whether or not the program is monkey-patched. The connection is the caller's to
@@ -90,96 +97,20 @@ def connect(uri: str, **options: Unpack[ConnectOptions]) -> OwnedWebSocket:
     check_limits(chosen["max_message_size"], chosen["compression"])
     timing = make_timing(*(chosen[name] for name in Timing._fields))
     opening = Opening.of(uri, chosen)
-    connected, upgrade, early = opening.run(chosen["max_redirects"], chosen["open_timeout"])
+    opened = opening.run(chosen["max_redirects"], chosen["open_timeout"])
     protocol = WebSocketProtocol(
         client=True,
         max_message_size=chosen["max_message_size"],
-        extension=upgrade.extension,
+        extension=opened.upgrade.extension,
         decode_text=chosen["decode_text"],
         streaming=chosen["streaming"],
     )
-    kind = OwnedStreamingWebSocket if chosen["streaming"] else OwnedWebSocket
-    ws = kind(connected, protocol, timing, upgrade, str(opening.uri), opening.uri.path)
-    ws.open(early)
-    forks.release(connected)
+    kind = ClientStreamingWebSocket if chosen["streaming"] else ClientWebSocket
+    connection = make_connection(opening, opened, protocol, timing)
+    ws = kind(connection, opening.uri.path, opened.upgrade.headers)
+    connection.open()
+    forks.release(opened.socket)
     return ws
-
-
-@takes(CONNECT_DEFAULTS, ConnectOptions, ConnectionOptions)
-def reconnect(
-    uri: str,
-    *,
-    initial_delay: float = 1.0,
-    max_delay: float = 60.0,
-    factor: float = 2.0,
-    reset_after: float = 10.0,
-    max_attempts: int | None = None,
-    **options: Unpack[ConnectOptions],
-) -> Iterator[OwnedWebSocket]:
-    """Iterate over connections to a server: when one has ended, the next is opened, for as long as it takes.
-
-    Each step blocks this greenlet until a connection is open. What may pass with time is waited out: a server
-    that cannot be reached or does not answer in time, and the statuses 408, 425, 429 and from 500 on, with their
-    Retry-After.
-    Everything else is raised. A connection is closed when its turn is over, whatever ended it; break out of the
-    loop to stop::
-
-        for ws in geventws.reconnect("wss://example.org/feed"):
-            for message in ws:
-                print(message)
-
-    The delays have full jitter: each is drawn evenly from zero to a bound that grows with every failure, so that the
-    clients of a server that comes back do not all come at once.
-
-    Args:
-        uri: where to, as for `connect`.
-        initial_delay: seconds, the bound of the first delay.
-        max_delay: seconds, the largest bound.
-        factor: by how much the bound grows with each failure.
-        reset_after: seconds that a connection has to live to count as a success, after which the delays begin anew.
-        max_attempts: failures in a row after which the last one is raised; None goes on for ever.
-        options: those of `connect`.
-
-    Raises:
-        InvalidURI, HandshakeError, InvalidStatus, ssl.SSLCertVerificationError, ValueError, TypeError: as `connect`,
-            without another try. As this is a generator, nothing is done, and nothing raised, before its first step.
-        OSError, InvalidStatus: the last of `max_attempts` failures.
-    """
-    backoff = Backoff(initial_delay, max_delay, factor)
-    while True:
-        try:
-            ws = connect(uri, **options)
-        except (OSError, InvalidStatus) as error:
-            _wait_after(error, backoff, max_attempts)
-            continue
-        opened_at = time.monotonic()
-        try:
-            yield ws
-        finally:
-            ws.close()
-        if time.monotonic() - opened_at >= reset_after:
-            backoff.reset()
-        _sleep(ws.peer, f"closed with {ws.close_code}", backoff.next_delay())
-
-
-def is_transient(error: Exception) -> bool:
-    """Tell whether an error of `connect` may pass with time."""
-    if isinstance(error, InvalidStatus):
-        return error.status in TRANSIENT or error.status >= 500  # RFC 9110 15: 600 to 999 stand for 5xx
-    return isinstance(error, OSError) and not isinstance(error, _ssl.SSLCertVerificationError)
-
-
-def _wait_after(error: Exception, backoff: Backoff, max_attempts: int | None) -> None:
-    """Wait out a failure, or raise it."""
-    if not is_transient(error) or (max_attempts is not None and backoff.failures + 1 >= max_attempts):
-        raise error
-    asked = retry_after(error.headers, time.time()) if isinstance(error, InvalidStatus) else 0.0
-    _sleep("reconnect", str(error), backoff.next_delay(asked))
-
-
-def _sleep(name: str, why: str, delay: float) -> None:
-    logger.info("%s: %s; the next attempt follows in %.1f s", name, one_line(why), delay)
-    gevent.sleep(delay)
 
 
 @dataclass
@@ -255,7 +186,7 @@ class Opening:
             socket.close()
             raise
         if upgrade is not None:
-            return socket, upgrade, early
+            return Opened(socket, upgrade, early)
         socket.close()
         return None
 
@@ -351,6 +282,14 @@ class Opening:
             response.status, response.headers, key=key, subprotocols=self.subprotocols, extensions=extensions
         )
         return upgrade._replace(origin=self.origin)
+
+
+def make_connection(opening: Opening, opened: Opened, protocol: WebSocketProtocol, timing: Timing) -> Connection:
+    """Return the connection of a client, not yet open, which owns its socket."""
+    opened.socket.settimeout(0.0)
+    _headers, subprotocol, origin, version, _extension = opened.upgrade
+    handshake = Handshake(str(opening.uri), "", subprotocol, origin, version, opened.trailing_data)
+    return Connection(opened.socket, protocol, timing, handshake, owned_socket=opened.socket)
 
 
 def _stay(status: int, location: str, why: str) -> NoReturn:

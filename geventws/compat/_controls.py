@@ -10,15 +10,16 @@ from __future__ import annotations
 import inspect
 import time
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from ..endpoints.decorator import WebSocketWSGI
-from ..endpoints.endpoint import Endpoint
+from ..endpoints.endpoint import Endpoint, read_handshake
+from ..engine.connection import Connection
 from ..frames import Opcode
 from ..protocol.closing import append
 from ..protocol.connection import WebSocketProtocol
-from ..websocket import WebSocket
+from ..websocket import WebSocket, get_connection
 
 if TYPE_CHECKING:
     from ..handshake.origins import Environ
@@ -69,13 +70,14 @@ class ControlProtocol(WebSocketProtocol):
 class ControlWebSocket(WebSocket):
     """A connection with a `ControlProtocol`. Derive from it, call `want`, and override `take_control`."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._keepalives: deque[bytes] = deque(maxlen=4)  # payloads of the engine's own pings
+    def __init__(self, connection: Connection, environ: Environ | None = None) -> None:
+        super().__init__(connection, environ)
+        self._keepalives: deque[bytes] = deque(maxlen=4)  # payloads of the engine's own pings, which notes them here
+        connection.keepalive.payloads = self._keepalives
 
     def want(self, *opcodes: int) -> None:
         """Say which of PING and PONG go to `take_control`; nothing may have been received yet."""
-        cast(ControlProtocol, self._protocol).wanted = opcodes
+        cast(ControlProtocol, get_connection(self).protocol).wanted = opcodes
 
     def take_control(self, opcode: int, payload: bytes) -> None:
         """Take a ping or a pong; called in the greenlet that is in `wait`, and may block."""
@@ -92,24 +94,13 @@ class ControlWebSocket(WebSocket):
             message = super().wait(None if end is None else end - time.monotonic())
         return cast("str | bytes | None", message)
 
-    def _push_ping(self, payload: bytes) -> None:
-        self._keepalives.append(payload)
-        super()._push_ping(payload)
+    def __iter__(self) -> Iterator[str | bytes]:
+        """Iterate over the messages, until the connection is over. Blocks, and hands out, as `wait` does."""
+        return iter(self.wait, None)
 
     def send_pong(self, payload: bytes) -> None:
         """Send a pong. Does not block. ValueError for more than 125 bytes; a connection that is over takes none."""
-        frame = self._protocol.encode_control(Opcode.PONG, payload)
-        if not self.closed:
-            self._stream.push(frame)
-
-    def send_frames(self, data: bytes) -> None:
-        """Send whole frames, encoded already. Blocks while the peer does not take them.
-
-        Raises:
-            ConnectionClosed: the connection is over, or has begun to close.
-        """
-        self._take_turn()
-        self._send_frame(b"", data)
+        get_connection(self).send_control(Opcode.PONG, payload)
 
 
 class ControlRoute(WebSocketWSGI):
@@ -121,18 +112,14 @@ class ControlRoute(WebSocketWSGI):
         """Return the route; it is never a decorator."""
         return object.__new__(cls)
 
+    def make_protocol(self, upgrade: Upgrade) -> WebSocketProtocol:
+        """Return the protocol's state."""
+        return ControlProtocol(max_message_size=self.max_message_size, extension=upgrade.extension)
+
     def make_websocket(self, socket: Any, environ: Environ, upgrade: Upgrade) -> WebSocket:
         """Return the connection, not yet open."""
-        protocol = ControlProtocol(max_message_size=self.max_message_size, extension=upgrade.extension)
-        return self.websocket_class(
-            socket,
-            protocol,
-            self.timing,
-            environ=environ,
-            subprotocol=upgrade.protocol,
-            origin=upgrade.origin,
-            version=upgrade.version,
-        )
+        connection = Connection(socket, self.make_protocol(upgrade), self.timing, read_handshake(environ, upgrade))
+        return self.websocket_class(connection, environ)
 
 
 def overrides(thing: object, base: type, name: str) -> bool:

@@ -2,8 +2,8 @@
 
 A blocking handler costs its connection a greenlet, and the server's objects below it. Here the handshake runs in the
 request's greenlet, as ever; then the socket is taken away from the server, so that the request ends, and the connection
-lives on in the poller alone. When messages come, `CallbackWebSocket.run` has a greenlet run the callbacks until nothing
-is left. So callbacks may block, and those of one connection run one after the other. It is the loop's.
+lives on in the poller alone. When messages come, its `CallbackRunner` has a greenlet run the callbacks until nothing is
+left. So callbacks may block, and those of one connection run one after the other. The greenlet is the loop's.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from greenlet import GreenletExit
 
+from ..engine.intake import check_read_ahead
 from ..engine.loop.greenlets import get_callback_greenlets
 from ..engine.loop.poller import get_poller
 from ..engine.options import ConnectionOptions, takes
+from ..engine.waiting import prepare_to_wait, take
 from ..frames import Opcode
 from ..hosts import find_host
 from ..protocol.json import encode
-from ..websocket import EXITS, WebSocket
+from ..websocket import EXITS, BaseWebSocket, get_connection, keep_packed
 from .decorator import is_departure
 from .endpoint import ENDPOINT_DEFAULTS, Endpoint, EndpointOptions
 
@@ -29,12 +31,18 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from ..engine.loop.greenlets import CallbackGreenlets
+    from ..engine.connection import Connection
     from ..handshake.origins import Environ
 
 __all__ = ["CallbackWebSocket", "WebSocketApplication"]
 
 logger = logging.getLogger("geventws")
+
+
+_MISSING = {
+    "environ": "a connection has its environ until on_open has returned: keep what you need in data",
+    "wait": "a WebSocketApplication's messages go to on_message and on_bytes",
+}
 
 
 class _Ping(bytes):
@@ -45,8 +53,8 @@ class _Pong(bytes):
     """A pong in the queue of messages."""
 
 
-class CallbackWebSocket(WebSocket):
-    """The connection that callbacks are given: a `WebSocket` that calls back instead of being waited for.
+class CallbackWebSocket(BaseWebSocket):
+    """The connection that callbacks are given: its messages come by themselves, to the application's callbacks.
 
     `send`, `send_json`, `ping` and `close` may be called from any greenlet of the connection's thread, at any time.
 
@@ -56,152 +64,161 @@ class CallbackWebSocket(WebSocket):
         environ: the WSGI environment of the handshake, until `on_open` has returned. It is large, and then gone.
     """
 
-    __slots__ = ("_closing", "_crew", "_owned", "_serving", "_told", "application", "data")
+    __slots__ = ("application", "data")
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        self.application: WebSocketApplication
-        self._crew: CallbackGreenlets
-        self._owned: Any = None  # the socket, where it is ours to close
-        self._serving = True  # callbacks run, or are about to
-        self._closing = False  # the application has closed the connection: it wants no more messages
-        self._told = False  # on_close was called
+    application: WebSocketApplication
+
+    def __init__(self, connection: Connection, environ: Environ | None = None) -> None:
+        super().__init__(connection, environ)
         self.data: Any = None
-        super().__init__(*arguments, **options)
 
     def __getattr__(self, name: str) -> Any:
-        """Say what became of the environ."""
-        if name == "environ":
-            raise AttributeError("a connection has its environ until on_open has returned: keep what you need in data")
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+        """Say what became of a name that one may look for."""
+        why = _MISSING.get(name, f"{type(self).__name__!r} object has no attribute {name!r}")
+        raise AttributeError(why, name=name, obj=self)
 
-    def wait(self, timeout: float | None = None) -> str | bytes | None:
-        """Raise TypeError: the messages go to the application's `on_message` and `on_bytes`."""
-        raise TypeError("a WebSocketApplication's messages go to on_message and on_bytes")
 
-    @property
-    def socket(self) -> Any:
-        """The socket, or what stands for it."""
-        return self._stream._socket
+class _Gone:
+    """What stands for the environ of a connection once `on_open` has returned."""
 
-    def begin(self, application: WebSocketApplication, socket: Any) -> None:
+    def unpack(self) -> Environ:
+        """Raise AttributeError, of which `CallbackWebSocket` says more."""
+        raise AttributeError("environ")
+
+
+class CallbackRunner:
+    """Runs the callbacks of one connection, one after the other, in a greenlet of the loop's while there is work.
+
+    Args:
+        ws: what callbacks are given.
+        application: whose they are.
+    """
+
+    __slots__ = ("_connection", "_greenlets", "_inbox", "_pending", "_serving", "_stopped", "_told", "ws")
+
+    def __init__(self, ws: CallbackWebSocket, application: WebSocketApplication) -> None:
+        ws.application = application
+        self.ws = ws  # what callbacks are given
+        self._connection = get_connection(ws)  # its engine
+        self._inbox = self._connection.protocol.inbox  # the protocol's own list: what has come, and was not taken
+        self._pending = self._connection.protocol.pending  # and what was taken of it, the newest first
+        self._greenlets = get_callback_greenlets()  # the loop's, one of which serves us while there is work
+        self._serving = True  # callbacks run, or are about to
+        self._stopped = False  # we have closed the connection: no more messages are wanted
+        self._told = False  # on_close was called
+        self._connection.runner = self
+        if overrides(application, "on_ping") or overrides(application, "on_pong"):
+            self._connection.keepalive.on_control = self._receive_control
+
+    def begin(self, socket: Any) -> None:
         """Receive, and run `on_open`. Blocks as long as that does; without a socket, until the connection is over.
 
         Args:
-            application: whose callbacks are to be called.
             socket: the connection's, to be closed at its end; None leaves that to the server.
         """
-        self.application = application
-        self._crew = get_callback_greenlets()
-        self._crew.connections += 1
+        connection = self._connection
+        self._greenlets.connections += 1
         if socket is not None:
-            self._owned = self._stream._socket = socket  # the same C socket, without what was around it
+            connection.owned_socket = connection.stream.socket = socket  # without what was around the C socket
         try:
-            self._begin()
+            self._open()
         finally:
-            del self._environ
+            keep_packed(self.ws, _Gone())
             self._rest()
         if socket is None:
             try:
-                self.wait_until(lambda: self.over, None)
+                connection.closing.wait()
             finally:  # as for a kill
-                self.close(1001)
-                self.wait_closed()
+                self.ws.close(1001)
+                connection.closing.wait_closed()
 
     # What the engine calls, in the hub
 
     def run(self) -> bool:
         """Switch to a greenlet if there is something to call back for; return whether that was so."""
-        self._heard = True
+        connection = self._connection
         if self._serving:
-            if self.inbox:
-                self._poller.call(self, self._check_read_ahead)
+            if connection.inbox:
+                connection.stream.poller.call(connection, check_read_ahead, connection)
             return False
-        if not (self._arrived or self._messages) and (self._told or not self._attention):
+        if not (self._inbox or self._pending) and (self._told or not connection.wait_needs_work):
             return False
         self._serving = True
-        self._crew.serve(self)
+        self._greenlets.serve(self, connection)
         return True
 
-    def receive_control(self, opcode: int, payload: bytes) -> None:
+    def _receive_control(self, opcode: int, payload: bytes) -> None:
         """Queue a ping or a pong after the messages, if the application has a callback for it."""
-        application, mine = self.application, WebSocketApplication
-        name = "on_ping" if opcode == Opcode.PING else "on_pong"
-        if getattr(getattr(application, name), "__func__", None) is not getattr(mine, name):
-            self._arrived.append((_Ping if opcode == Opcode.PING else _Pong)(payload))
+        if overrides(self.ws.application, "on_ping" if opcode == Opcode.PING else "on_pong"):
+            self._inbox.append((_Ping if opcode == Opcode.PING else _Pong)(payload))
 
-    def begin_close(self, code: int | None, reason: str) -> None:
-        """Send a close frame; with that, the application wants no more messages. Never blocks."""
-        super().begin_close(code, reason)
-        self._closing = True
-        self._drop_messages()
+    def stop(self) -> None:
+        """We have begun to close: call back for no more messages."""
+        self._stopped = True
+        self._inbox.clear()
+        self._pending.clear()
 
     def disown(self) -> None:
         """Leave the connection to the parent, in a forked child, which does not call `on_close` for it."""
-        self._told, self._owned = True, None
-        super().disown()
-
-    def _finish(self) -> None:
-        super()._finish()
-        if self._stream.closed and self._owned is not None:
-            self._owned.close()
-        if not self._serving:
-            self._poller.later(self.run)
+        self._told, self._connection.owned_socket = True, None
 
     # What runs in a greenlet, one at a time
 
     def serve(self) -> None:
         """Call back until nothing is left to call back for."""
+        connection = self._connection
         try:
-            while self._arrived or self._messages or self._attention and not self._told:
-                if self._arrived or self._messages:
+            while self._inbox or self._pending or (connection.wait_needs_work and not self._told):
+                if self._inbox or self._pending:
                     self._serve_messages()
-                elif not self.over:
-                    self._prepare_to_wait()
+                elif not connection.ended:
+                    prepare_to_wait(connection)
                 else:
                     self._tell()
         except BaseException:
             self._rest()
             raise
         self._serving = False
-        if self._corked:
-            self._stream.flush()
+        connection.flush()
 
     def _rest(self) -> None:
         """No callback runs any more; see to what was received meanwhile."""
         self._serving = False
-        self._stream.flush()
-        self._poller.later(self.run)
+        connection = self._connection
+        connection.stream.flush()
+        connection.stream.poller.later(connection.run)
 
     def _serve_messages(self) -> None:
-        application, messages = self.application, self._messages
-        if not messages:
-            self._take()
-        while messages:
-            message = messages.pop()
-            if self._closing:
+        ws, pending = self.ws, self._pending
+        application = ws.application
+        if not pending:
+            take(self._connection, self._inbox, pending)
+        while pending:
+            message = pending.pop()
+            if self._stopped:
                 continue
             kind = type(message)
             try:
                 if kind is str:
-                    reply = application.on_message(self, message)
+                    reply = application.on_message(ws, message)
                 elif kind is bytes:
-                    reply = application.on_bytes(self, message)
+                    reply = application.on_bytes(ws, message)
                 elif kind is _Ping:
-                    reply = application.on_ping(self, bytes(message))
+                    reply = application.on_ping(ws, bytes(message))
                 else:
-                    reply = application.on_pong(self, bytes(message))
+                    reply = application.on_pong(ws, bytes(message))
                 if reply is not None:
                     self._reply(reply)
             except BaseException as error:
                 self._catch(error)
 
     def _reply(self, reply: Any) -> None:
-        self.send(as_message(reply) if isinstance(reply, (dict, list)) else reply)
+        self.ws.send(as_message(reply) if isinstance(reply, (dict, list)) else reply)
 
-    def _begin(self) -> None:
+    def _open(self) -> None:
         try:
-            self.open()
-            reply = self.application.on_open(self)
+            self._connection.open()
+            reply = self.ws.application.on_open(self.ws)
             if reply is not None:
                 self._reply(reply)
         except BaseException as error:
@@ -209,31 +226,34 @@ class CallbackWebSocket(WebSocket):
 
     def _tell(self) -> None:
         self._told = True
+        protocol = self._connection.protocol
+        self._connection.runner = self._connection.keepalive.on_control = None  # no cycle is left behind
         try:
-            self.application.on_close(self, self._protocol.close_code, self._protocol.close_reason)
+            self.ws.application.on_close(self.ws, protocol.close_code, protocol.close_reason)
         except BaseException as error:
             self._catch(error)
         finally:
-            self._crew.leave()
-            if self._owned is not None:
-                self._owned.leave()
+            self._greenlets.leave()
+            if self._connection.owned_socket is not None:
+                self._connection.owned_socket.leave()
 
     def _catch(self, error: BaseException) -> None:
         """See to what a callback has raised: an error is reported, all else is raised again."""
+        ws = self.ws
         if isinstance(error, EXITS):
-            self._hang_up(1011)
+            self._connection.closing.close_now(1011)
             raise error
         if not isinstance(error, Exception):  # a kill, for one
-            self.close(1001 if isinstance(error, GreenletExit) else 1011)
+            ws.close(1001 if isinstance(error, GreenletExit) else 1011)
             raise error
-        if is_departure(self, error):
+        if is_departure(ws, error):
             return
         try:
-            self.application.on_error(self, error)
+            ws.application.on_error(ws, error)
         except Exception as another:
-            if not is_departure(self, another):
-                logger.exception("%s: on_error failed", self.peer)
-            self.close(1011)
+            if not is_departure(ws, another):
+                logger.exception("%s: on_error failed", self._connection.peer)
+            ws.close(1011)
 
 
 @takes(ENDPOINT_DEFAULTS, EndpointOptions, ConnectionOptions)
@@ -313,14 +333,15 @@ class WebSocketApplication(Endpoint):
 
         An override that does not close the connection lets it go on.
         """
-        logger.error("%s: a callback failed", ws.peer, exc_info=error)
+        logger.error("%s: a callback failed", get_connection(ws).peer, exc_info=error)
         ws.close(1011)
 
     @property
     def connections(self) -> list[CallbackWebSocket]:
         """The connections of this application that are open now, in this thread: to tell all of them something."""
-        channels = get_poller().channels
-        return [ws for ws in channels if isinstance(ws, CallbackWebSocket) and ws.application is self and not ws.closed]
+        runners = [channel.runner for channel in get_poller().channels if channel is not None]
+        found = [runner.ws for runner in runners if isinstance(runner, CallbackRunner)]
+        return [ws for ws in found if ws.application is self and not ws.closed]
 
     # The request
 
@@ -340,10 +361,10 @@ class WebSocketApplication(Endpoint):
         """
         host = find_host(environ, start_response)
         ws = self.connect(environ, start_response, host)
-        if not isinstance(ws, WebSocket):
+        if not isinstance(ws, BaseWebSocket):
             return ws
         assert isinstance(ws, CallbackWebSocket)
-        ws.begin(self, host.detach(ws.socket))
+        CallbackRunner(ws, self).begin(host.detach(get_connection(ws).stream.socket))
         return []
 
 
@@ -358,3 +379,8 @@ def as_message(reply: dict[str, Any] | list[Any]) -> Any:
         why = "a callback's list is one message in parts, as for send: use ws.send_json(...) for JSON"
         warnings.warn(why, DeprecationWarning, stacklevel=2)
     return encode(reply)
+
+
+def overrides(application: WebSocketApplication, name: str) -> bool:
+    """Whether an application has a callback of its own by this name."""
+    return getattr(getattr(application, name), "__func__", None) is not getattr(WebSocketApplication, name)

@@ -12,7 +12,7 @@ from gevent import GreenletExit, get_hub, getcurrent
 from ..engine.options import ConnectionOptions, takes
 from ..exceptions import ConnectionClosed
 from ..hosts import find_host
-from ..websocket import EXITS, WebSocket
+from ..websocket import EXITS, BaseWebSocket, WebSocket, get_connection, keep_packed
 from .endpoint import ENDPOINT_DEFAULTS, Endpoint, EndpointOptions, as_origins
 
 if TYPE_CHECKING:
@@ -155,14 +155,15 @@ class WebSocketWSGI(Endpoint, Generic[Handler_co]):
         """
         host = find_host(environ, start_response)
         ws = self.connect(environ, start_response, host)
-        if not isinstance(ws, WebSocket):
+        if not isinstance(ws, BaseWebSocket):
             return ws
+        assert isinstance(ws, WebSocket)
         packed = host.save_room(self)
         if packed is not None:
-            ws._environ = packed
+            keep_packed(ws, packed)
         del environ, host
         try:
-            ws.open()
+            get_connection(ws).open()
             self.run(ws)
         finally:
             if packed is not None:
@@ -171,7 +172,7 @@ class WebSocketWSGI(Endpoint, Generic[Handler_co]):
 
     def run(self, ws: WebSocket) -> None:
         """Run the handler, then close the connection, whatever became of it."""
-        code = 1011
+        code, connection = 1011, get_connection(ws)
         try:
             if self.kill_on_close:
                 with _KillOnClose(ws):
@@ -183,16 +184,16 @@ class WebSocketWSGI(Endpoint, Generic[Handler_co]):
             code = 1001
             raise
         except EXITS:
-            ws._hang_up(code)
+            connection.closing.close_now(code)
             raise
         except Exception as error:
             if not is_departure(ws, error):
-                logger.exception("%s: the handler failed", ws.peer)
+                logger.exception("%s: the handler failed", connection.peer)
         finally:
             try:
                 ws.close(code)
             finally:
-                ws.wait_closed()
+                connection.closing.wait_closed()
 
 
 class _KillOnClose:
@@ -201,7 +202,8 @@ class _KillOnClose:
     def __init__(self, ws: WebSocket) -> None:
         self._ended = ws.ended  # set when nothing more will be received
         self._greenlet = getcurrent()  # the handler's
-        self._kill = GreenletExit(f"{ws.peer}: the connection is over (option: kill_on_close)")  # what is raised in it
+        why = f"{get_connection(ws).peer}: the connection is over (option: kill_on_close)"
+        self._kill = GreenletExit(why)  # what is raised in it
         self._due: Any = None  # the loop's callback that will raise it
 
     def _strike(self, _event: object) -> None:
@@ -217,7 +219,7 @@ class _KillOnClose:
         return error is self._kill
 
 
-def is_departure(ws: WebSocket, error: Exception) -> bool:
+def is_departure(ws: BaseWebSocket, error: Exception) -> bool:
     """Whether a handler ended because the peer did, which is no error."""
     return ws.closed and (
         isinstance(error, ConnectionClosed) or (isinstance(error, OSError) and error.errno in PEER_GONE)

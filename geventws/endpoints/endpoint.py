@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ..engine.connection import Connection, Handshake
 from ..engine.options import (
     COMPRESSION,
     DEFAULTS,
@@ -30,7 +31,7 @@ from ..protocol.hixie76 import HixieProtocol
 from ..protocol.interface import ConnectionProtocol
 from ..streaming import StreamingWebSocket
 from ..text import one_word, quoted
-from ..websocket import WebSocket
+from ..websocket import BaseWebSocket, WebSocket, get_connection
 from . import legacy
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ class Endpoint:
 
     def connect(
         self, environ: Environ, start_response: StartResponse, host: Host | None = None
-    ) -> WebSocket | Iterable[bytes]:
+    ) -> BaseWebSocket | Iterable[bytes]:
         """Answer the opening handshake: return the connection, not yet open, or the body of a refusal.
 
         Args:
@@ -197,16 +198,17 @@ class Endpoint:
         log_refusal(environ, error)
         return refuse(environ, start_response, error)
 
-    def switch(self, host: Host, environ: Environ, start_response: StartResponse, upgrade: Upgrade) -> WebSocket:
+    def switch(self, host: Host, environ: Environ, start_response: StartResponse, upgrade: Upgrade) -> BaseWebSocket:
         """Answer with 101, and return the connection, not yet open."""
         if upgrade.version in DRAFTS:
             socket, early = legacy.switch(host, environ, start_response, upgrade)
         else:
             socket, early = host.switch(start_response, upgrade.headers, SWITCHING)
         ws = self.make_websocket(socket, environ, upgrade)
-        ws.early = early
+        connection = get_connection(ws)
+        connection.handshake.trailing_data = early
         if host.on_drain is not None:
-            host.on_drain(ws._go_away)
+            host.on_drain(connection.go_away)
         return ws
 
     def complete_headers(self, environ: Environ, headers: list[tuple[str, str]]) -> None:
@@ -215,23 +217,16 @@ class Endpoint:
         check_further(further)
         headers += further
 
-    def make_websocket(self, socket: Any, environ: Environ, upgrade: Upgrade) -> WebSocket:
+    def make_websocket(self, socket: Any, environ: Environ, upgrade: Upgrade) -> BaseWebSocket:
         """Return the connection, not yet open."""
         kind = StreamingWebSocket if self.streaming else self.websocket_class
         timing = self.timing
         if upgrade.version in DRAFTS:
             timing = legacy.use_keepalive(socket, timing)
-        return kind(
-            socket,
-            self._make_protocol(upgrade),
-            timing,
-            environ=environ,
-            subprotocol=upgrade.protocol,
-            origin=upgrade.origin,
-            version=upgrade.version,
-        )
+        return kind(Connection(socket, self.make_protocol(upgrade), timing, read_handshake(environ, upgrade)), environ)
 
-    def _make_protocol(self, upgrade: Upgrade) -> ConnectionProtocol:
+    def make_protocol(self, upgrade: Upgrade) -> ConnectionProtocol:
+        """Return the state of a connection's protocol."""
         options: dict[str, Any] = {
             "max_message_size": self.max_message_size,
             "decode_text": self.decode_text,
@@ -241,12 +236,18 @@ class Endpoint:
             return HixieProtocol(upgrade.version, **options)
         return WebSocketProtocol(extension=upgrade.extension, **options)
 
-    websocket_class: type[WebSocket] = WebSocket
+    websocket_class: type[BaseWebSocket] = WebSocket
 
     @property
     def timing(self) -> Timing:
         """The clocks of a connection."""
         return _share_timing(self.ping_interval, self.ping_timeout, self.close_timeout, self.send_timeout)
+
+
+def read_handshake(environ: Environ, upgrade: Upgrade) -> Handshake:
+    """Return what a connection is known by, from the request and what was agreed on."""
+    address, path = environ.get("REMOTE_ADDR", ""), environ.get("PATH_INFO", "")
+    return Handshake(address, path, upgrade.protocol, upgrade.origin, upgrade.version)
 
 
 def as_pairs(headers: Headers) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ a body, or the end. From the 101 on all that it returns is dropped, for framewor
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from gevent import GreenletExit
 from gevent.lock import BoundedSemaphore
@@ -19,7 +19,7 @@ from ..handshake.server import is_upgrade
 from ..hosts import call_application, find_host, show_certificate
 from ..hosts.host import EMPTY_INPUT, NO_WRITE
 from ..text import one_word
-from ..websocket import EXITS
+from ..websocket import EXITS, get_connection
 from .decorator import is_departure
 from .endpoint import ENDPOINT_DEFAULTS, Endpoint, EndpointOptions, logger
 
@@ -82,7 +82,11 @@ class WebSocketMiddleware(Endpoint):
         self, host: Host, environ: Environ, start_response: StartResponse, upgrade: Upgrade
     ) -> Generator[bytes]:
         """Run the application, and yield its answer if it is a plain one."""
-        ws = RequestWebSocket(environ, upgrade, lambda: self.switch(host, environ, start_response, upgrade))
+
+        def connect() -> WebSocket:
+            return cast("WebSocket", self.switch(host, environ, start_response, upgrade))
+
+        ws = RequestWebSocket(environ, upgrade, connect)
         environ["wsgi.input"], environ["wsgi.input_terminated"] = EMPTY_INPUT, True  # a handshake has no body
         environ["wsgi.websocket"] = ws
         environ["wsgi.websocket_version"] = str(upgrade.version)
@@ -105,7 +109,7 @@ class WebSocketMiddleware(Endpoint):
             if not ws.connected:
                 raise
             if not is_departure(ws, error):  # type: ignore[arg-type]
-                logger.exception("%s: the application failed", ws.peer)
+                logger.exception("%s: the application failed", get_connection(ws._get()).peer)
         finally:
             environ["wsgi.websocket"] = None  # or the two would keep each other
             ws.end(code)
@@ -277,7 +281,7 @@ class RequestWebSocket:
             raise ConnectionClosed(self._state["close_code"], self._state["close_reason"])
         try:
             ws = self._connect()
-            ws.open()
+            get_connection(ws).open()
         except OSError:
             self.give_up("the client left during its handshake")
             raise ConnectionClosed(1006, self._state["close_reason"]) from None
@@ -293,7 +297,7 @@ class RequestWebSocket:
     def hang_up(self, code: int) -> None:
         """End the connection, if there is one, without waiting for the peer."""
         if self._ws is not None:
-            self._ws._hang_up(code)
+            get_connection(self._ws).closing.close_now(code)
 
     def end(self, code: int) -> None:
         """Close the connection if there is one, and block until it has ended."""
@@ -302,4 +306,4 @@ class RequestWebSocket:
             try:
                 self._ws.close(code)
             finally:
-                self._ws.wait_closed()
+                get_connection(self._ws).closing.wait_closed()

@@ -1,393 +1,329 @@
-"""One connection at work: the protocol's state machine on a stream, with its clocks.
+"""One connection at work: it joins the protocol's state machine, the stream, and the inbox for whoever takes messages.
 
-It receives without being asked, answers pings and closes, keeps the peer's pace, notices a dead peer, and ends what has
-to end. What it does not do is run anybody's code: `WebSocket` (a greenlet that waits) and `WebSocketApplication`
-(callbacks) decide that, in `run`.
+It is what the poller knows of a connection. It receives without being asked, answers pings and closes, keeps the peer's
+pace, notices a dead peer, and ends what has to end: with the help of intake.py, keepalive.py and closing.py. What it
+does not do is run anybody's code. That is for the greenlet that waits in `WebSocket.wait`, and for the runner of
+callbacks.
 
-All callbacks run in the hub, and nothing blocks.
+The loop holds the connection, and the connection holds the greenlet that waits, in whose frames is the `WebSocket` that
+the handler has. The connection itself knows no WebSocket, so that a client's may be dropped, and end it.
+
+What the poller calls runs in the hub, or in a greenlet that parks: nothing blocks there.
 """
 
 from __future__ import annotations
 
 import errno
-from collections import deque
-from functools import partial
 from logging import INFO
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import ConnectionClosed, ProtocolError
-from ..frames import CloseCode, Opcode
-from ..protocol.memory import measure, read_ahead
+from ..frames import CloseCode
+from ..protocol.memory import measure
 from ..protocol.messages import not_utf8
-from .intake import decode, find_fast_path, receive
+from ..text import one_word
+from .closing import Closing, Runner
+from .fragments import Fragments, find_plain_limit
+from .intake import NOWHERE, check_read_ahead, decode, receive_all, update_fast_path
 from .keepalive import Keepalive, Timing
-from .loop.deadlines import Deadline
+from .loop.forks import keep
 from .loop.poller import get_poller, switch_to
-from .options import LINGER
 from .stream import Stream
-from .waiters import Waiters
 
 if TYPE_CHECKING:
     from ..protocol.interface import ConnectionProtocol
 
-READ_AHEAD = 64
-"""Messages received ahead of a busy handler, past which receiving pauses. Their bytes are bounded, too: memory.py."""
 
-_NOWHERE: deque[Any] = deque(maxlen=0)
+class Handshake:
+    """What is known of a connection from its opening handshake.
+
+    Args:
+        address: the peer's, or on a client the URI; for log lines.
+        path: the path of the request, on a server.
+        protocol: the negotiated subprotocol, or None.
+        origin: the Origin header of the request, or None.
+        version: the version of the protocol, 13 or 8; 75 or 76 for the drafts.
+        trailing_data: bytes that followed the handshake; they are taken when the connection is opened.
+    """
+
+    __slots__ = ("address", "origin", "path", "protocol", "trailing_data", "version")
+
+    def __init__(
+        self,
+        address: str = "",
+        path: str = "",
+        protocol: str | None = None,
+        origin: str | None = None,
+        version: int = 13,
+        trailing_data: bytes = b"",
+    ) -> None:
+        self.address = address
+        self.path = path
+        self.protocol = protocol
+        self.origin = origin
+        self.version = version
+        self.trailing_data = trailing_data
 
 
 class Connection:
-    """The engine below WebSocket: see the module.
+    """One connection at work: see the module.
 
     Args:
-        socket: a connected gevent socket; whoever gave it closes it, after `end`.
+        socket: a connected gevent socket; whoever gave it closes it, once the connection has ended.
         protocol: the protocol's state.
         timing: the clocks.
-        address: the peer's, for log lines.
+        handshake: what is known from the handshake.
+        owned_socket: the same socket, where it is to be closed here.
     """
 
     __slots__ = (  # fmt: skip
-        "_address", "_arrived", "_attention", "_clock", "_corked", "_heard", "_keepalive", "_limit", "_messages",
-        "_plain_limit", "_poller", "_pong_due", "_protocol", "_reader", "_stream", "_timing", "_waiters",
-        "early", "fd", "inbox", "over",
+        "_closing", "alive_since_tick", "ended", "fast_path", "fd", "fragments", "handshake", "inbox", "keepalive",
+        "owned_socket", "protocol", "reader", "runner", "stream", "wait_needs_work",
     )
 
-    def __init__(self, socket: Any, protocol: ConnectionProtocol, timing: Timing, address: str = "") -> None:
-        self.fd: int = socket.fileno()
-        self._address = address
-        self.early = b""  # bytes that came along with the handshake
-        self.inbox: Any = protocol.inbox  # where the poller puts messages
-        self._arrived = protocol.inbox
-        self._messages: list[Any] = []  # what was taken of them at once, the newest first
-        protocol.pending = self._messages
-        self.over = False  # nothing more will be received
-        self._protocol = protocol
-        self._timing = timing
-        self._stream = Stream(socket, self, get_poller(), timing.send_timeout)
-        self._poller = self._stream.poller
-        self._corked = self._stream.corked
-        self._reader: Any = None  # the greenlet that waits for a message
-        self._attention = False  # something is to be done before a greenlet may wait
-        self._waiters: Waiters | None = None  # who waits for the end
-        self._keepalive = Keepalive(timing, self._poller.clock)
-        self._heard = False  # something came since the clock last looked
-        self._pong_due: bytes | None = None  # the newest ping that came while sending was blocked
-        self._limit = 0  # what the poller has been told
-        self._plain_limit = -1  # the largest payload that is sent just as it is; -1 for none
-        self._clock: Any = None
+    def __init__(
+        self,
+        socket: Any,
+        protocol: ConnectionProtocol,
+        timing: Timing,
+        handshake: Handshake,
+        *,
+        owned_socket: Any = None,
+    ) -> None:
+        self.fd: int = socket.fileno()  # the socket's, by which the poller knows us
+        self.handshake = handshake  # what is known from it, such as whose connection this is
+        self.protocol = protocol  # what is said, and may be said
+        protocol.pending = []
+        self.inbox: Any = protocol.inbox  # where the poller puts messages: the protocol's own list, or NOWHERE
+        # what the bytes leave by, and come from
+        self.stream = Stream(socket, self, get_poller(), timing.send_timeout)
+        self.owned_socket = owned_socket  # what is closed when the connection has ended
+        self.keepalive = Keepalive(timing, self.stream.poller.clock)  # pings and pongs
+        self.alive_since_tick = False  # something came since its clock last looked
+        self.ended = False  # nothing more will be received
+        self.reader: Any = None  # the greenlet that waits for a message
+        self.wait_needs_work = False  # something is to be done before a greenlet may wait: `prepare_to_wait` does it
+        self.runner: Runner | None = None  # who takes the messages in callbacks, where no greenlet waits for them
+        self.fast_path = 0  # what the poller has been told
+        self.fragments: Fragments | None = None  # the message that is being sent in parts
+        self._closing: Closing | None = None  # made when first used
+        self.stream.plain_limit = find_plain_limit(self)
 
-    def open(self, early: bytes = b"") -> None:
-        """Begin to receive, with the bytes that came along with the handshake."""
-        self._stream.open()
-        self._set_clock(self._keepalive.start(), self._tick)
-        early, self.early = early or self.early, b""
-        if early:
-            self.receive_data(memoryview(bytearray(early)))
+    def open(self) -> None:
+        """Begin to receive, first of all what followed the handshake."""
+        self.stream.open()
+        self.keepalive.start(self)
+        data, self.handshake.trailing_data = self.handshake.trailing_data, b""
+        if data:
+            self.receive_data(memoryview(bytearray(data)))
         else:
-            self._set_limit()
-        if self._stream.more():  # the server's reader may have taken a part of a TLS record
+            update_fast_path(self)
+        if self.stream.more():  # the server's reader may have taken a part of a TLS record
             self.readable()
 
     @property
     def peer(self) -> str:
-        """Whose connection this is, for log lines."""
-        return self._address
+        """Whose connection this is, for log lines: the peer's address and the path, or on a client the URI."""
+        return f"{one_word(self.handshake.address)} {one_word(self.handshake.path)}".strip()
 
     @property
-    def _held(self) -> int:
-        """Bytes that are held for this connection, besides itself: see memory.py."""
-        waiting = measure(self._arrived) + measure(self._messages)
-        return waiting + self._protocol.measure() + self._stream.measure() + self._keepalive.measure()
+    def closing(self) -> Closing:
+        """Its end: whoever wants to bring it about, or to wait for it, turns there."""
+        if self._closing is None:
+            self._closing = Closing(self)
+        return self._closing
 
-    # What the poller calls, in the hub
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is over, or has begun to close: nothing can be sent any more."""
+        return self.ended or self.protocol.close_sent
+
+    def closed_error(self) -> ConnectionClosed:
+        """Return the error that says how the connection ended."""
+        return ConnectionClosed(self.protocol.close_code, self.protocol.close_reason)
+
+    @property
+    def held(self) -> int:
+        """Bytes that are held for this connection, besides itself: see memory.py."""
+        waiting = measure(self.protocol.inbox) + measure(self.protocol.pending)
+        if self._closing is not None:
+            waiting += self._closing.measure()
+        return waiting + self.protocol.measure() + self.stream.measure() + self.keepalive.measure()
+
+    # What the poller calls
 
     def refuse_text(self) -> None:
         """Take a whole text message that is not UTF-8."""
-        self._protocol.fail(not_utf8())
+        self.protocol.fail(not_utf8())
         self.after_receiving()
 
     def receive_data(self, data: memoryview) -> None:
         """Take bytes as they came."""
-        decode(self, self._protocol, self._poller.turns, data)
+        decode(self, data)
 
     def readable(self) -> None:
         """Receive once, or until what TLS holds back is taken."""
-        while receive(self, self._protocol, self._stream, self._limit):
-            pass
+        receive_all(self)
 
     def writable(self) -> None:
         """Go on sending."""
-        self._stream.writable()
-        if self._pong_due is not None and not self._stream.blocked:
-            self._stream.push(self._pong_due)
-            self._pong_due = None
+        self.stream.writable()
+        if self.protocol.output and not self.stream.blocked:
+            self.send_replies()
 
     def receive_eof(self, number: int) -> None:
         """Take the end of the stream. Without a close frame before it, the connection was lost (RFC 6455 7.1.5)."""
-        self._stream.close()
-        self._finish()
+        self.stream.close()
+        self.on_closed()
 
     def receive_error(self) -> None:
-        """Say 1011 for what was raised in here, after what came before, and end."""
-        protocol = self._protocol
+        """Say 1011 for what was raised in here, after the messages before, and end."""
+        protocol = self.protocol
         protocol.fail(ProtocolError("an internal error", CloseCode.INTERNAL_ERROR))
         self.after_receiving()
-        if protocol.close_sent and not self.over:
-            self._end()
+        if protocol.close_sent and not self.ended:
+            self.closing.shut_down()
 
     def run(self) -> bool:
         """Switch to the greenlet that waits for a message, if there is one for it; return whether that was so."""
-        self._heard = True
-        reader = self._reader
+        self.alive_since_tick = True
+        reader = self.reader
         if reader is None:
+            if self.runner is not None:
+                return self.runner.run()
             if self.inbox:
-                self._poller.call(self, self._check_read_ahead)
-        elif self._arrived or self.over:
-            self._reader = None
+                self.stream.poller.call(self, check_read_ahead, self)
+        elif self.inbox or (self.wait_needs_work and (self.protocol.inbox or self.ended)):
+            self.reader = None
             switch_to(reader)
             return True
         return False
 
     def flush(self) -> None:
         """Send what the handler has left corked."""
-        if self._corked:
-            self._stream.flush()
+        if self.stream.corked:
+            self.stream.flush()
+
+    def disown(self) -> None:
+        """Leave the connection to the parent, in a forked child: here it is over, without anybody being told.
+
+        Messages that were not given out are the parent's. Whoever waits for something waits on: see forks.py.
+        """
+        protocol = self.protocol
+        self.stream.disown()
+        keep(self.reader)
+        self.reader = None
+        if self.runner is not None:
+            self.runner.disown()
+        if self._closing is not None:
+            self._closing.disown()
+        self.keepalive.forget()
+        for messages in (protocol.inbox, protocol.pending):
+            if messages:
+                messages.clear()
+        protocol.output = ()
+        if not self.ended:
+            protocol.close_code = CloseCode.ABNORMAL_CLOSURE.value
+            protocol.close_reason = "the process has forked"
+        self.on_closed()
 
     def send_timed_out(self) -> None:
         """The peer takes too little: give the connection up."""
-        timeout = self._timing.send_timeout
-        self._poller.log.tell(INFO, "%s took less than 64 KB in %g s (send_timeout): aborted", self.peer, timeout)
-        self._lose("the peer takes no bytes, or too few")
+        timeout = self.keepalive.timing.send_timeout
+        log = self.stream.poller.log
+        log.tell(INFO, "%s took less than 64 KB in %g s (send_timeout): aborted", self.peer, timeout)
+        self.closing.abort("the peer takes no bytes, or too few")
 
-    # Receiving
+    # After receiving
 
     def after_receiving(self) -> None:
         """Send the replies, tell what the control frames said, and see whether it is the end."""
-        protocol = self._protocol
+        protocol = self.protocol
         if protocol.controls:
-            self._take_controls()
+            controls, protocol.controls = protocol.controls, ()
+            self.keepalive.receive_controls(controls, self.stream.poller.call_out)
         if protocol.output:
-            self._send_replies(last=protocol.end_due and not self.over)
-        if protocol.close_reply_pending and not self.over:
-            self.inbox = _NOWHERE
-            if self._arrived or self._messages:
-                self._attention = True
-                self._set_clock(LINGER, self.answer)  # the handler may answer what came before
+            self.send_replies(last=protocol.end_due and not self.ended)
+        if protocol.close_reply_pending and not self.ended:
+            self.inbox = NOWHERE
+            if protocol.inbox or protocol.pending:
+                self.wait_needs_work = True
+                self.closing.reply_later()
             else:
-                self.answer()
-        elif protocol.end_due and not self.over:
-            self._end()
-        self._set_limit()
+                self.closing.reply()
+        elif protocol.end_due and not self.ended:
+            self.closing.shut_down()
+        update_fast_path(self)
 
-    def _send_replies(self, last: bool = False) -> None:
-        """Send pongs and close frames; where sending is blocked, only the newest pong is kept (5.5.3).
+    def send_replies(self, last: bool = False) -> None:
+        """Send pongs and close frames; where sending is blocked, only the newest pong is kept (RFC 6455 5.5.3).
 
-        The `last` ones are left to `_end`, which follows.
+        The `last` ones leave with the end of the stream, which follows.
         """
-        output = self._protocol.output
-        if self._stream.blocked and not self._protocol.close_sent:
-            self._pong_due = output[-1]
+        protocol, stream = self.protocol, self.stream
+        if stream.blocked and not protocol.close_sent:
+            protocol.output = protocol.output[-1:]
+            return
+        data = b"".join(protocol.output)
+        protocol.output = ()
+        if last:
+            stream.corked.append(data)
         else:
-            data = b"".join([self._pong_due or b"", *output])
-            if last:
-                self._corked.append(data)
-            else:
-                self._stream.push(data)
-            self._pong_due = None  # it may not come after a close frame
-        self._protocol.output = ()
+            stream.push(data)
 
-    def _take_controls(self) -> None:
-        controls, self._protocol.controls = self._protocol.controls, ()
-        for opcode, payload in controls:
-            if opcode == Opcode.PONG:
-                self._keepalive.take_pong(payload)
-            self.receive_control(opcode, payload)
+    def send_control(self, opcode: int, payload: bytes) -> None:
+        """Send a ping or a pong. Does not block; where nothing can be sent any more, it is dropped.
 
-    def receive_control(self, opcode: int, payload: bytes) -> None:
-        """Take note of a ping (answered already) or a pong: for subclasses. Called in the hub, must not block."""
+        Raises:
+            ValueError: the payload is longer than 125 bytes.
+        """
+        frame = self.protocol.encode_control(opcode, payload)
+        if not self.closed:
+            self.stream.push(frame)
 
-    def _set_limit(self) -> None:
-        """Tell the poller whether whole messages may skip the protocol."""
-        if self._stream.closed:
-            return
-        limit = 0 if self._stream.paused else find_fast_path(self._protocol)
-        if limit != self._limit:
-            self._limit = limit
-            # what TLS has, and what only the protocol can inflate, is received in `readable`, and split there
-            extension = self._protocol.extension
-            if not self._stream.opaque and (extension is None or extension.fast_path):
-                self._poller.set_fast_path(self._stream.channel, limit)
+    def discard(self) -> None:
+        """Take no message any more: see `Closing.discard`."""
+        self.closing.discard()
 
-    def _check_read_ahead(self) -> None:
-        """Pause receiving when the handler is too far behind."""
-        if self._stream.paused or self.over:
-            return
-        inbox, messages = self.inbox, self._messages
-        limit = read_ahead(self._protocol.max_message_size)
-        if len(inbox) + len(messages) >= READ_AHEAD or measure(inbox) + measure(messages) > limit:
-            self.hold_back()
-
-    def hold_back(self) -> None:
-        """Receive and decode no more until the handler has taken what waits."""
-        if self._protocol.close_sent:
-            self._discard()
-            return
-        self._attention = True
-        self._pause()
-
-    def go_on_later(self) -> None:
-        """Receive and decode no more until the next turn."""
-        self._pause()
-        self._poller.turns.later(partial(self._poller.call, self._stream.channel, self._go_on))
-
-    def _pause(self) -> None:
-        if not self._stream.paused:
-            self._stream.pause()
-            self._set_limit()
-
-    def _go_on(self) -> None:
-        if self._stream.paused and not self._attention:  # else the handler has taken that over
-            self._catch_up()
-            self._poller.clock.run_callback(self.run)
-
-    def _catch_up(self) -> None:
-        """Go on with what was kept, and then receive again."""
-        if decode(self, self._protocol, self._poller.turns):
-            self._stream.resume()
-            self._set_limit()
-            if self._stream.more():
-                self.readable()
-
-    # The end
-
-    def answer(self) -> None:
-        """Answer the peer's close frame, or its violation of the rules, and end the connection."""
-        protocol = self._protocol
-        if self.over or not protocol.close_reply_pending:
-            return
-        protocol.reply_to_close()
-        self._send_replies(last=True)
-        error = protocol.failure
-        if error is not None:
-            code, why = error.close_code, f"{error} ({error.option})" if error.option else str(error)
-            self._poller.log.tell(INFO, "%s: closed with %d: %s", self.peer, code, why)
-        self._end()
-
-    def _end(self) -> None:
-        """End the stream (RFC 6455 7.1.1): at once where the peer has nothing more to say; otherwise we end our side,
-        and give it a moment to read why and to end its own."""
-        stream = self._stream
-        stream.flush_last()
-        if self._protocol.ends_first and not stream.blocked:
-            self._stop()
-            return
-        stream.end()
-        if self._stream.paused:
-            self._stream.resume()
-        self._set_clock(LINGER, self._stop)
-        self._finish()
-
-    def _lose(self, reason: str, code: int = CloseCode.ABNORMAL_CLOSURE) -> None:
-        """Give the connection up without a closing handshake."""
-        if not self._protocol.close_received and not self.over:
-            self._protocol.close_code, self._protocol.close_reason = int(code), reason
-        self._stream.hang_up()
-        self._finish()
-
-    def _stop(self) -> None:
-        """The peer does not hang up in time: do it ourselves."""
-        self._stream.hang_up()
-        self._finish()
-
-    def _finish(self) -> None:
+    def on_closed(self) -> None:
         """Note that nothing more will come, and wake everybody who waits."""
-        self._plain_limit = -1
-        if self._stream.closed:
-            self._set_clock(None, None)
-        if not self.over:
-            self.over = self._attention = True
-            self._protocol.receive_eof()
-            self._keepalive.end(self.closed_error)
-            self.inbox = _NOWHERE
-        if self._reader is not None:
-            self._poller.later(self.run)
-        if self._waiters is not None:
-            self._waiters.wake_soon()
+        stream = self.stream
+        stream.plain_limit = -1
+        if not self.ended:
+            self.ended = self.wait_needs_work = True
+            self.protocol.receive_eof()
+            self.keepalive.end(self.closed_error)
+            self.inbox = NOWHERE
+        if self.reader is not None or self.runner is not None:
+            stream.poller.later(self.run)
+        if self._closing is not None:
+            self._closing.on_closed()
+        if stream.closed and self.owned_socket is not None:
+            self.owned_socket.close()
 
-    def closed_error(self) -> ConnectionClosed:
-        """Return the error that says how the connection ended."""
-        return ConnectionClosed(self._protocol.close_code, self._protocol.close_reason)
+    def go_away(self, code: int) -> None:
+        """Begin to close because the server stops. Never blocks."""
+        if not self.ended:
+            self.closing.begin(code, "")
 
-    # Clocks
+    # The clock of keepalive.py
 
-    def _set_clock(self, seconds: float | None, callback: Any) -> None:
-        """Have the connection's one timer call back, once; None stops it."""
-        if self._clock is not None:
-            self._clock.close()
-            self._clock = None
-        if seconds is not None:
-            self._clock = self._poller.clock.timer(seconds)
-            self._clock.start(self._poller.call, self._stream.channel, callback, update=True)
+    def tick(self) -> None:
+        """See to the pings. Never raises."""
+        self.stream.poller.call(self, self._tick)
 
     def _tick(self) -> None:
-        """Send a keepalive ping, or give a peer up that is gone."""
-        if self.over or self._protocol.close_sent:
+        stream = self.stream
+        if self.closed:
             return
-        if self._stream.abandoned:
+        if stream.abandoned:
             self.receive_eof(errno.EBADF)
             return
         # What has come while something else held the loop up is a sign of life, too.
-        alive, self._heard = self._heard or self._stream.paused or self._stream.has_input(), False
-        wait = self._keepalive.tick(alive, self._push_ping)
-        if wait is not None:
-            self._set_clock(wait, self._tick)
+        alive, self.alive_since_tick = self.alive_since_tick or stream.paused or stream.has_input(), False
+        if self.keepalive.tick(self, alive):
             return
-        timeout = self._timing.ping_timeout
-        self._poller.log.tell(INFO, "%s sent nothing for %g s after a ping (ping_timeout)", self.peer, timeout)
-        self.begin_close(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")  # should it be there after all
-        self._lose("keepalive ping timeout", CloseCode.INTERNAL_ERROR)
-
-    def _push_ping(self, payload: bytes) -> None:
-        if not self._stream.blocked:  # after what the peer does not take it would be no ping
-            self._stream.push(self._protocol.encode_control(Opcode.PING, payload))
-
-    def send_ping(self, payload: bytes, result: Any) -> None:
-        """Send a ping whose round trip in seconds is set on `result`. Never blocks."""
-        frame = self._protocol.encode_control(Opcode.PING, payload)
-        if not self._stream.has_room:
-            result.set_exception(TimeoutError("the peer takes no bytes: the ping was not sent"))
-            return
-        self._stream.push(frame)
-        self._keepalive.note(payload, result)
-
-    @property
-    def latency(self) -> float:
-        """Seconds that the last answered ping took to come back, 0.0 before."""
-        return self._keepalive.latency
-
-    def begin_close(self, code: int | None, reason: str) -> None:
-        """Send a close frame, after which nothing can be sent, and give the peer `close_timeout`. Never blocks."""
-        begun = self._protocol.close_sent
-        self._protocol.send_close(code, reason)
-        self._plain_limit = -1
-        if self._protocol.output:
-            self._send_replies()
-        if self._protocol.end_due:
-            self._end()  # the peer has closed already, or has none to wait for: draft 75 has no closing frame
-            return
-        if not begun:
-            self._set_clock(None, None)
-            if self._timing.close_timeout is not None:
-                call = self._poller.call, self._stream.channel, self._close_timed_out
-                self._clock = Deadline(self._poller.clock, self._timing.close_timeout, self._stream.has_input, *call)
-        if self._stream.paused:
-            self._discard()
-
-    def _close_timed_out(self) -> None:
-        self._lose("the peer did not answer the close frame (close_timeout)")
-
-    def _discard(self) -> None:
-        """Drop the messages still to come: the handler has closed, and is too far behind to take them."""
-        self._protocol.pending = ()
-        self.inbox = self._protocol.inbox = _NOWHERE
-        self._catch_up()
+        timeout = self.keepalive.timing.ping_timeout
+        stream.poller.log.tell(INFO, "%s sent nothing for %g s after a ping (ping_timeout)", self.peer, timeout)
+        self.closing.begin(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")  # should it be there after all
+        self.closing.abort("keepalive ping timeout", CloseCode.INTERNAL_ERROR)

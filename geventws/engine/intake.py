@@ -1,25 +1,43 @@
 """From a socket's bytes to a connection's messages, as far as its handler keeps up. Nothing here blocks.
 
 The C core receives and decodes for most connections in one go (receive.h). What is here receives large messages into
-a buffer of their own, and over TLS; and decodes what needs thought.
+a buffer of their own, and over TLS; decodes what needs thought; and pauses while a handler has enough to do.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .._core import FAST_DEFLATED, FAST_SIZE, FAST_UNMASKED, FULL_CHUNK_LIMIT, SMALL_CHUNK
+from ..protocol.memory import measure, read_ahead
 
 if TYPE_CHECKING:
     from ..protocol.interface import ConnectionProtocol
-    from .loop.turns import Turns
     from .stream import Stream
+
+READ_AHEAD = 64
+"""Messages received ahead of a busy handler, past which receiving pauses. Their bytes are bounded, too: memory.py."""
 
 NOTHING = memoryview(bytearray())
 
+NOWHERE: deque[Any] = deque(maxlen=0)
+"""The inbox of a connection whose messages nobody will take."""
+
 
 class Taker(Protocol):
-    """The connection that receives."""
+    """The connection that receives: see `Connection`, which has these described."""
+
+    stream: Stream
+    protocol: ConnectionProtocol
+    inbox: Any
+    fast_path: int
+    ended: bool
+    wait_needs_work: bool
+
+    def run(self) -> bool:
+        """Switch to whoever waits for what has come."""
 
     def receive_data(self, data: memoryview) -> None:
         """Take bytes as they came."""
@@ -30,35 +48,35 @@ class Taker(Protocol):
     def after_receiving(self) -> None:
         """See to the replies, and to the end."""
 
-    def hold_back(self) -> None:
-        """Receive and decode no more until the handler has taken what waits."""
-
-    def go_on_later(self) -> None:
-        """Receive and decode no more until the next turn."""
+    def discard(self) -> None:
+        """Take no message any more."""
 
 
-def decode(taker: Taker, protocol: ConnectionProtocol, turns: Turns, data: memoryview = NOTHING) -> bool:
+def decode(taker: Taker, data: memoryview = NOTHING) -> bool:
     """Decode what was received and what was kept; return whether that was all.
 
     What is left goes on in the next turn, or when the handler has taken what waits.
     """
+    protocol = taker.protocol
     while protocol.receive_data(data):
         tired, data = protocol.tired, NOTHING
         taker.after_receiving()
         if protocol.failure or protocol.close_received:
             return True
         if not tired:
-            taker.hold_back()
+            hold_back(taker)
             return False
-        if turns.is_over():
-            taker.go_on_later()
+        if taker.stream.poller.turns.is_over():
+            go_on_later(taker)
             return False
     taker.after_receiving()
     return True
 
 
-def receive(taker: Taker, protocol: ConnectionProtocol, stream: Stream, fast_path: int) -> bool:
-    """Receive once; `fast_path` is what `find_fast_path` returned. Return whether TLS holds more back."""
+def receive(taker: Taker) -> bool:
+    """Receive once. Return whether TLS holds more back."""
+    protocol, stream = taker.protocol, taker.stream
+    fast_path = taker.fast_path
     if stream.paused:
         return False
     target = None if fast_path else protocol.receive_buffer()
@@ -78,22 +96,25 @@ def receive(taker: Taker, protocol: ConnectionProtocol, stream: Stream, fast_pat
         taker.receive_data(stream.poller.scratch[:count])
     else:
         del target  # a text is decoded in the place of what it comes from
-        _take_direct(taker, protocol, count)
+        _take_direct(taker, count)
     return count == size and not stream.closed and stream.more()
 
 
-def _take_direct(taker: Taker, protocol: ConnectionProtocol, count: int) -> None:
+def _take_direct(taker: Taker, count: int) -> None:
     """Take bytes that were received into a buffer of their own."""
-    waits = protocol.buffer_received(count)
+    waits = taker.protocol.buffer_received(count)
     taker.after_receiving()
     if waits:
-        taker.hold_back()
+        hold_back(taker)
 
 
 def _get_size(protocol: ConnectionProtocol, stream: Stream) -> int:
     """Return how much is received at once."""
     small = protocol.extension is not None or protocol.max_message_size < FULL_CHUNK_LIMIT
     return SMALL_CHUNK if small else len(stream.poller.scratch)
+
+
+# Past the protocol
 
 
 def find_fast_path(protocol: ConnectionProtocol) -> int:
@@ -105,3 +126,73 @@ def find_fast_path(protocol: ConnectionProtocol) -> int:
     extension = protocol.extension
     deflated = FAST_DEFLATED if extension and extension.fast_path else 0
     return min(size, FAST_SIZE) | unmasked | deflated
+
+
+def update_fast_path(taker: Taker) -> None:
+    """Tell the poller whether whole messages may go past the protocol, where that has changed."""
+    stream = taker.stream
+    if stream.closed:
+        return
+    word = 0 if stream.paused else find_fast_path(taker.protocol)
+    if word != taker.fast_path:
+        taker.fast_path = word
+        # what TLS has, and what only the protocol can inflate, is received in `receive`, and split there
+        extension = taker.protocol.extension
+        if not stream.opaque and (extension is None or extension.fast_path):
+            stream.poller.set_fast_path(taker, word)
+
+
+# Pausing
+
+
+def check_read_ahead(taker: Taker) -> None:
+    """Pause receiving when the handler is too far behind."""
+    if taker.stream.paused or taker.ended:
+        return
+    inbox, pending = taker.inbox, taker.protocol.pending
+    limit = read_ahead(taker.protocol.max_message_size)
+    if len(inbox) + len(pending) >= READ_AHEAD or measure(inbox) + measure(pending) > limit:
+        hold_back(taker)
+
+
+def hold_back(taker: Taker) -> None:
+    """Receive and decode no more until the handler has taken what waits; where we have closed, drop what comes."""
+    if taker.protocol.close_sent:
+        taker.discard()
+        return
+    taker.wait_needs_work = True
+    _pause(taker)
+
+
+def go_on_later(taker: Taker) -> None:
+    """Receive and decode no more until the next turn."""
+    _pause(taker)
+    poller = taker.stream.poller
+    poller.turns.later(partial(poller.call, taker, _go_on, taker))
+
+
+def _pause(taker: Taker) -> None:
+    if not taker.stream.paused:
+        taker.stream.pause()
+        update_fast_path(taker)
+
+
+def _go_on(taker: Taker) -> None:
+    if taker.stream.paused and not taker.wait_needs_work:  # else the handler has taken that over
+        catch_up(taker)
+        taker.stream.poller.clock.run_callback(taker.run)
+
+
+def catch_up(taker: Taker) -> None:
+    """Go on with what was kept, and then receive again."""
+    if decode(taker):
+        taker.stream.resume()
+        update_fast_path(taker)
+        if taker.stream.more():
+            receive_all(taker)
+
+
+def receive_all(taker: Taker) -> None:
+    """Receive once, or until what TLS holds back is taken."""
+    while receive(taker):
+        pass

@@ -7,14 +7,18 @@ peer is gone; what comes need not be the pong, and what waits unread, because th
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from ..frames import Opcode
 from .options import Timing as Timing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections import deque
+    from collections.abc import Callable, Iterable, Sequence
 
+    from ..protocol.interface import ConnectionProtocol
     from .loop.system import Clock
+    from .stream import Stream
 
 PING_JITTER = 0.1
 """By how much of itself an interval varies, so that connections opened together do not ping together."""
@@ -27,8 +31,18 @@ PING_SIZE = 512
 """Bytes that one of them takes, with the result that somebody waits for."""
 
 
+class Pinged(Protocol):
+    """The connection that is kept alive."""
+
+    stream: Stream
+    protocol: ConnectionProtocol
+
+    def tick(self) -> None:
+        """See to the pings: what the clock calls. Never raises."""
+
+
 class Keepalive:
-    """The pings of one connection, and what the clock says about them.
+    """The pings and pongs of one connection, and what the clock says about them.
 
     Args:
         timing: how often, and for how long.
@@ -36,77 +50,121 @@ class Keepalive:
 
     Attributes:
         latency: seconds that the last answered ping took.
+        on_control: a function of opcode and payload for the pings and pongs that come, or None.
+        payloads: where the payloads of the clock's own pings are noted, if somebody wants to tell their pongs from
+            others; else None.
+        timing: all clocks of the connection.
     """
 
-    __slots__ = ("_interval", "_monotonic", "_next_ping", "_pinged", "_pings", "_timeout", "latency")
+    __slots__ = (  # fmt: skip
+        "_clock", "_next_ping", "_pinged", "_pings", "_timer", "latency", "on_control", "payloads", "timing",
+    )
 
     def __init__(self, timing: Timing, clock: Clock) -> None:
-        self._monotonic = clock.monotonic  # tells the time
-        self._interval = timing.ping_interval  # between two pings, in seconds; None for no pings
-        self._timeout = timing.ping_timeout  # until a silent peer is given up, in seconds; None for never
-        self._next_ping = 0.0  # when it is due
+        self.timing = timing
+        self._clock = clock  # the loop's
+        self._timer: Any = None  # calls `tick` of the connection
+        self._next_ping = 0.0  # when it is due, by the clock
         self._pinged: float | None = None  # when the first ping since the last sign of life was sent
         self._pings: Sequence[tuple[bytes, float, Any]] = ()  # not answered: what, when sent, and who wants to know
         self.latency = 0.0
+        self.on_control: Callable[[int, bytes], object] | None = None
+        self.payloads: deque[bytes] | None = None
 
-    def start(self) -> float | None:
-        """Return the seconds until `tick` is due, None for never."""
-        if self._interval is None:
-            return None
-        wait = self._draw_interval()
-        self._next_ping = self._monotonic() + wait
-        return wait
+    def start(self, connection: Pinged) -> None:
+        """Have the connection's `tick` called when its first ping is due."""
+        if self.timing.ping_interval is not None:
+            wait = self._draw_interval()
+            self._next_ping = self._clock.monotonic() + wait
+            self._wait(connection, wait)
 
-    def tick(self, alive: bool, send: Callable[[bytes], object]) -> float | None:
-        """Send a ping if it is time, and return the seconds until the next tick; None: the peer is gone.
+    def stop(self) -> None:
+        """Stop the clock: the connection ends."""
+        if self._timer is not None:
+            self._timer.close()
+            self._timer = None
+
+    def _wait(self, connection: Pinged, seconds: float) -> None:
+        self.stop()
+        self._timer = self._clock.timer(seconds)
+        self._timer.start(connection.tick, update=True)  # without arguments, which would take room while it waits
+
+    def tick(self, connection: Pinged, alive: bool) -> bool:
+        """Send a ping if it is time, and have `tick` called again; return False where the peer is gone.
 
         `alive` is whether there was a sign of life since the last tick.
         """
-        now = self._monotonic()
+        now, timeout = self._clock.monotonic(), self.timing.ping_timeout
         if alive:
             self._pinged = None
-        elif self._pinged is not None and self._timeout is not None and now - self._pinged >= self._timeout:
-            return None
+        elif self._pinged is not None and timeout is not None and now - self._pinged >= timeout:
+            return False
         if now >= self._next_ping:
             payload = random.randbytes(4)
             self.note(payload, None)
-            send(payload)
+            push_ping(connection, payload)
             self._pinged = self._pinged or now
             self._next_ping = now + self._draw_interval()
         due = self._next_ping
-        if self._pinged is not None and self._timeout is not None:
-            due = min(due, self._pinged + self._timeout)
-        return max(due - now, 0.001)
+        if self._pinged is not None and timeout is not None:
+            due = min(due, self._pinged + timeout)
+        self._wait(connection, max(due - now, 0.001))
+        return True
 
     def _draw_interval(self) -> float:
-        return (self._interval or 0.0) * (1 + PING_JITTER * (2 * random.random() - 1))
+        return (self.timing.ping_interval or 0.0) * (1 + PING_JITTER * (2 * random.random() - 1))
+
+    def send_ping(self, connection: Pinged, payload: bytes, result: Any) -> None:
+        """Send a ping whose round trip in seconds is set on `result`. Never blocks.
+
+        Raises:
+            ValueError: the payload is longer than 125 bytes.
+        """
+        frame = connection.protocol.encode_control(Opcode.PING, payload)
+        if not connection.stream.has_room:
+            result.set_exception(TimeoutError("the peer takes no bytes: the ping was not sent"))
+            return
+        connection.stream.push(frame)
+        self.note(payload, result)
 
     def note(self, payload: bytes, result: Any) -> None:
-        """Note that a ping is sent, whose round trip in seconds is to be set on `result`.
+        """Note that a ping is sent, whose round trip in seconds is to be set on `result`; None for one of our own.
 
         With too many that are not answered, the result of the oldest is a TimeoutError.
         """
         pings = self._pings
         if result is None:  # a keepalive ping takes the place of one that was not answered
             pings = [ping for ping in pings if ping[2] is not None]
+            if self.payloads is not None:
+                self.payloads.append(payload)
         elif len(pings) >= MOST_PINGS:
             forgotten, pings = pings[0][2], pings[1:]
             if forgotten is not None:
                 forgotten.set_exception(TimeoutError(f"it was not answered, nor were {MOST_PINGS} pings after it"))
-        self._pings = [*pings, (payload, self._monotonic(), result)]
+        self._pings = [*pings, (payload, self._clock.monotonic(), result)]
 
     def measure(self) -> int:
         """Return the bytes that the pings take which are not answered."""
         return PING_SIZE * len(self._pings)
 
+    def receive_controls(
+        self, controls: Iterable[tuple[int, bytes]], call_out: Callable[..., object]
+    ) -> None:
+        """Take the pings, which have been answered, and the pongs that have come; tell `on_control` with `call_out`."""
+        for opcode, payload in controls:
+            if opcode == Opcode.PONG:
+                self.take_pong(payload)
+            if self.on_control is not None:
+                call_out(self.on_control, opcode, payload)
+
     def take_pong(self, payload: bytes) -> None:
-        """A pong answers its ping and all before it (RFC 6455 5.5.3); one that answers none is nothing."""
+        """Take a pong: it answers its ping and all before it (RFC 6455 5.5.3). One that answers none has no effect."""
         payloads = [ping[0] for ping in self._pings]
         if payload not in payloads:
             return
         count = payloads.index(payload) + 1
         answered, self._pings = self._pings[:count], self._pings[count:]
-        now = self._monotonic()
+        now = self._clock.monotonic()
         for _payload, sent, result in answered:
             self.latency = now - sent
             if result is not None:
@@ -117,8 +175,15 @@ class Keepalive:
         self._pings = ()
 
     def end(self, make_error: Callable[[], Exception]) -> None:
-        """The connection is over: tell whoever waits for a pong."""
+        """Stop, as the connection is over, and tell whoever waits for a pong."""
+        self.stop()
         pings, self._pings = self._pings, ()
         for _payload, _sent, result in pings:
             if result is not None:
                 result.set_exception(make_error())
+
+
+def push_ping(connection: Pinged, payload: bytes) -> None:
+    """Send a ping without blocking, unless sending is blocked: after what the peer does not take it would be none."""
+    if not connection.stream.blocked:
+        connection.stream.push(connection.protocol.encode_control(Opcode.PING, payload))

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from ..protocol.memory import PLACE, measure
 from .backlog import Backlog
 from .loop.forks import cut
+from .loop.waiters import Waiters
 from .tls import fill_record, find_tls
-from .waiters import Waiters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,12 +60,12 @@ class Stream:
     """
 
     __slots__ = (  # fmt: skip
-        "_backlog", "_calls", "_ended", "_reading", "_registered", "_send_timeout", "_socket", "_tls",
-        "_writers",        "blocked", "channel", "corked", "error", "poller", "transmit",
+        "_backlog", "_calls", "_ended", "_reading", "_registered", "_send_timeout", "_tls", "_writers",
+        "blocked", "channel", "corked", "error", "plain_limit", "poller", "socket", "transmit",
     )
 
     def __init__(self, socket: Any, channel: Any, poller: Poller, send_timeout: float | None) -> None:
-        self._socket = socket
+        self.socket = socket  # the gevent socket, or what stands for it; its owner may replace one by the other
         calls = poller.system.get_calls(socket)
         self._tls = find_tls(socket, calls)  # None where the socket's bytes are ours
         self._calls: Calls = self._tls or calls  # on the socket, where none blocks
@@ -74,6 +74,7 @@ class Stream:
         self.poller = poller
         self.transmit: Callable[[bytes | memoryview], int] = self._calls.send
         self.error: tuple[Any, ...] | None = None  # errno and text, why nothing can be sent any more
+        self.plain_limit = -1  # up to here a frame may be sent just as it is; -1 when nothing may be sent any more
         self.corked: list[bytes] = []  # whole frames that wait for company: see above
         self.blocked = False  # the kernel takes nothing; the poller tells when it does again
         self._backlog: Backlog | None = None  # what it has not taken, while blocked
@@ -87,7 +88,7 @@ class Stream:
     def open(self) -> None:
         """Begin to watch the socket. What is sent leaves at once: what may wait for company is corked here."""
         try:
-            if not getattr(self._socket, "no_delay", False):
+            if not getattr(self.socket, "no_delay", False):
                 self._calls.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
         except OSError:
             pass  # a Unix socket has no such delay

@@ -12,7 +12,8 @@ from kit.servers.scripted import answering, check_through, echo, tcp
 
 from geventws import InvalidStatus, ProxyError
 from geventws.client import dial
-from geventws.client.opening import connect, reconnect
+from geventws.client.opening import connect
+from geventws.client.reconnection import reconnect
 
 # ---- one deadline
 

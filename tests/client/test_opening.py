@@ -21,6 +21,7 @@ from kit.servers.scripted import ROOT, Peer, echo, is_open
 
 from geventws import InvalidURI, StreamingWebSocket, WebSocket
 from geventws.client.opening import connect
+from geventws.websocket import get_connection
 
 # ---- it works
 
@@ -85,7 +86,7 @@ def test_echo_over_a_socket_of_ones_own(serve: Any, module: Any) -> None:
     with connect("ws://some.host/", socket=module.create_connection(("127.0.0.1", site.port))) as ws:
         ws.send("mine")
         assert ws.wait() == "mine"
-        fd = ws.fd
+        fd = get_connection(ws).fd
     assert not is_open(fd)
 
 
@@ -105,7 +106,7 @@ def test_streaming(serve: Any) -> None:
         assert "".join(ws.wait_pieces()) == "x" * 300_000
         ws.send(iter([b"in", b"", b"parts"]))
         assert ws.wait() == b"inparts"
-    assert not is_open(ws.fd)
+    assert not is_open(get_connection(ws).fd)
 
 
 def test_other_greenlets_run_meanwhile(serve: Any) -> None:

@@ -17,7 +17,7 @@ from kit.servers.scripted import check_through, echo, run_program
 from kit.servers.socks import SocksPeer, granting, microsocks
 
 from geventws import InvalidURI, ProxyError, connect
-from geventws.client.opening import reconnect
+from geventws.client.reconnection import reconnect
 
 REPLY = b"\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x50"
 """RFC 1928 6: granted."""

@@ -144,7 +144,7 @@ def test_a_connection_of_another_thread(serve: Any, secure: Any, call: str, side
         assert client.read_message() == "last"
         client.leave() if side == "callbacks" else client.expect_close()
     if side == "callbacks" and call.startswith("wait"):
-        assert isinstance(error, TypeError)
+        assert isinstance(error, AttributeError)
     else:
         assert isinstance(error, geventws.ConcurrencyError) and "run_callback_threadsafe" in str(error)
 

@@ -21,8 +21,9 @@ from kit.servers.scripted import Peer, answering, check_through, echo, tunnel
 
 from geventws import HandshakeError, connect
 from geventws.client import dial
-from geventws.client.opening import reconnect
+from geventws.client.reconnection import reconnect
 from geventws.server import WebSocketServer
+from geventws.websocket import get_connection
 
 PLAIN = r"the server does not speak TLS, but says 'HTTP/1.[01] 4\d\d .*'; ws:// is for such servers"
 
@@ -275,7 +276,7 @@ def test_the_zone_of_an_address_is_for_connecting_alone(scripted: Any) -> None:
         server.start()
         port = listener.getsockname()[1]
         ws = connect(f"ws://[::1%251]:{port}/", close_timeout=0)
-        assert ws.peer == f"ws://[::1%251]:{port}/"
+        assert get_connection(ws).peer == f"ws://[::1%251]:{port}/"
         ws.close()
         server.stop(1)
     assert hosts == [f"[::1]:{port}"]

@@ -1,4 +1,4 @@
-"""owned.py: a connection closes its socket, however it ends and whoever forgets it."""
+"""client/websocket.py: a connection closes its socket, however it ends and whoever forgets it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from kit.frames import CLOSE, PING, PONG, TEXT, frame
 from kit.servers.scripted import Peer, echo, is_open, run_program
 
 from geventws import WebSocket
-from geventws.client import websocket as owned
 from geventws.client.opening import connect
+from geventws.websocket import get_connection
 
 # ---- the end
 
@@ -26,9 +26,9 @@ from geventws.client.opening import connect
 def test_the_socket_is_closed_with_the_connection(serve: Any) -> None:
     site = serve(echo)
     ws = connect(f"ws://127.0.0.1:{site.port}/")
-    assert is_open(ws.fd)
+    assert is_open(get_connection(ws).fd)
     ws.close(4001, "bye")
-    assert not is_open(ws.fd)
+    assert not is_open(get_connection(ws).fd)
     ws.close()
     assert (ws.close_code, ws.close_reason) == (4001, "bye")
 
@@ -37,8 +37,8 @@ def test_the_socket_is_closed_when_the_server_ends_it(serve: Any) -> None:
     site = serve(echo)
     ws = connect(f"ws://127.0.0.1:{site.port}/close")
     assert ws.wait() is None
-    ws.wait_closed()
-    assert not is_open(ws.fd)
+    get_connection(ws).closing.wait_closed()
+    assert not is_open(get_connection(ws).fd)
     assert (ws.close_code, ws.close_reason) == (4000, "enough")
 
 
@@ -56,7 +56,7 @@ def test_the_socket_is_closed_when_the_connection_is_lost(scripted: Any, reset: 
     go.set()
     assert ws.wait() is None
     gevent.idle()
-    assert not is_open(ws.fd)
+    assert not is_open(get_connection(ws).fd)
     assert ws.close_code == 1006
 
 
@@ -73,7 +73,7 @@ def test_a_server_that_does_not_hang_up(scripted: Any) -> None:
     started = time.monotonic()
     ws.close()
     assert 0.5 < time.monotonic() - started < 3
-    assert not is_open(ws.fd)
+    assert not is_open(get_connection(ws).fd)
     assert ws.close_code == 1000
     done.set()
 
@@ -119,7 +119,7 @@ def test_a_dead_server_is_noticed(scripted: Any) -> None:
 def check_dropped(site: Any, drop: Callable[[list[WebSocket]], object], **options: Any) -> None:
     """Drop a connection in some way: there is a warning, and the socket is closed."""
     held = [connect(f"ws://127.0.0.1:{site.port}/", **options)]
-    fd, name = held[0].fd, re.escape(repr(held[0]))
+    fd, name = get_connection(held[0]).fd, re.escape(repr(held[0]))
     with pytest.warns(ResourceWarning, match=f"{name} was not closed"):
         drop(held)
         gc.collect()
@@ -174,12 +174,10 @@ def test_a_greenlet_that_waits_keeps_its_connection(serve: Any) -> None:
     while not received:
         gevent.sleep(0.001)
     assert received == ["still there"]
-    assert owned._waiting
     remote().close()
     gevent.idle()
     gc.collect()
     assert reader() is remote() is None
-    assert not owned._waiting
 
 
 def test_a_forked_child_leaves_the_connection_to_its_parent(serve: Any) -> None:
@@ -188,10 +186,11 @@ def test_a_forked_child_leaves_the_connection_to_its_parent(serve: Any) -> None:
         import os, gc, warnings
         warnings.simplefilter("ignore")
         from geventws.client import connect
+        from geventws.websocket import get_connection
         ws = connect("ws://127.0.0.1:{site.port}/", proxy=None)
         child = os.fork()
         if child == 0:
-            fd = ws.fd
+            fd = get_connection(ws).fd
             del ws
             gc.collect()
             try: os.fstat(fd)
@@ -207,6 +206,7 @@ def test_a_connection_dropped_when_its_loop_is_gone(serve: Any) -> None:
     site = serve(echo)
     program = f"""
         import gc, gevent, os, threading
+        from geventws.websocket import get_connection
         from geventws.client import connect
         held = []
         def run():
@@ -215,7 +215,7 @@ def test_a_connection_dropped_when_its_loop_is_gone(serve: Any) -> None:
         thread = threading.Thread(target=run)
         thread.start()
         thread.join()
-        fd = held[0].fd
+        fd = get_connection(held[0]).fd
         held.clear()
         gc.collect()
         try: os.fstat(fd)

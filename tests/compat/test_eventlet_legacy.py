@@ -31,6 +31,7 @@ from geventws.compat import eventlet
 from geventws.compat.eventlet import websocket, wsgi
 from geventws.endpoints import legacy
 from geventws.server.server import WebSocketServer
+from geventws.websocket import get_connection
 
 REPLY_75 = (
     b"HTTP/1.1 101 Web Socket Protocol Handshake\r\n"
@@ -329,7 +330,7 @@ def pair(serve):
     ws = websocket.WebSocket(ours, {"HTTP_ORIGIN": "http://localhost", "HTTP_WEBSOCKET_PROTOCOL": "ws", **KEYS})
     yield ws, theirs
     theirs.close()
-    ws.wait_closed()
+    get_connection(ws).closing.wait_closed()
 
 
 def test_object_receives(pair):

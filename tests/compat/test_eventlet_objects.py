@@ -13,6 +13,7 @@ from kit.sites.eventlet import LIMIT, REPLY, demo, read_head, request13
 
 import geventws
 from geventws.compat.eventlet import ProtocolError, RFC6455WebSocket, WebSocket, WebSocketWSGI
+from geventws.websocket import get_connection
 
 DEFLATE = "permessage-deflate"
 
@@ -34,7 +35,7 @@ def make(serve):
     yield make
     for ws in made:
         ws.close()
-        ws.wait_closed()
+        get_connection(ws).closing.wait_closed()
         assert ws.socket.fileno() == -1
 
 

@@ -16,6 +16,7 @@ from kit.frames import HUGE, PING, PONG, TEXT, Frame, binary, frame, text
 from geventws import ConnectionClosed, PerMessageDeflate
 from geventws.compat.pulsar import FrameParser as Parser
 from geventws.compat.pulsar import websocket, ws, wsgi
+from geventws.websocket import get_connection
 
 
 class EchoWS(ws.WS):
@@ -311,7 +312,7 @@ def test_messages_that_cannot_be_answered_any_more(mount):
     class Late(Recorder):
         def on_message(self, websocket, message):
             super().on_message(websocket, message)
-            websocket.connection.wait_until(lambda: websocket.connection.over, 5)
+            get_connection(websocket.connection).closing.wait(5)
             websocket.write(message)
 
     handler = Late()

@@ -9,6 +9,7 @@ from kit.frames import CLOSE, HUGE, PING, PONG, Frame, binary, close_payload, fr
 from geventws import PerMessageDeflate
 from geventws.compat import wsocket
 from geventws.compat.wsocket import WebSocket, WebSocketError, WSocketApp, logger
+from geventws.websocket import get_connection
 
 DEFLATE = {"sec_websocket_extensions": "permessage-deflate"}
 
@@ -207,7 +208,7 @@ def test_handle_ping_answers(handle):
 
 
 def test_pings_are_answered_without_a_hook(handle):
-    client = handle(lambda wsock: wsock.wait_until(lambda: wsock.over, 5), frame(PING, b"x") + frame(PING, b""))
+    client = handle(lambda wsock: get_connection(wsock).closing.wait(5), frame(PING, b"x") + frame(PING, b""))
     assert [client.read_frame(), client.read_frame()] == [Frame(PONG, b"x"), Frame(PONG, b"")]
     client.leave()
 

@@ -11,6 +11,7 @@ from kit.frames import CLOSE, PING, PONG, binary, close, frame, text
 from kit.sites.recorder import Controls, Recorder, connect
 
 from geventws import ConnectionClosed
+from geventws.websocket import get_connection
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_a_peer_that_has_left_is_no_error(open_with, log):
     app.reply = lambda message: go.wait() and message
     client, ws = open_with(app, text("a") + text("b"))
     client.reset()
-    while not ws.over:
+    while not get_connection(ws).ended:
         gevent.sleep(0.001)
     go.set()
     assert app.closed.get()[0] == 1006

@@ -39,7 +39,7 @@ USES = {
     "close": lambda ws: ws.close(),
     "iterate": list,
     "with": lambda ws: ws.__enter__(),
-    "another": lambda ws: ws.peer,
+    "another": lambda ws: ws.ended.is_set(),
 }
 
 

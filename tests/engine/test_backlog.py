@@ -15,6 +15,7 @@ from kit import frames
 from geventws import ConnectionClosed
 from geventws.engine.backlog import AT_ONCE, MOST_OWNED, PACE, Backlog
 from geventws.protocol.memory import SLACK
+from geventws.websocket import get_connection
 
 CORKED = 128 * 1024
 """Bytes that one burst corks at the most, with what Python adds to each."""
@@ -160,9 +161,9 @@ def test_what_greenlets_have_given_up_to_send_is_bounded(join: Any, size: int) -
 
     def handler(ws: Any) -> None:
         give_up_sending(ws, bytes(10_000_000), 1)
-        before = ws._held
+        before = get_connection(ws).held
         give_up_sending(ws, bytes(size), 30)
-        held.append(ws._held - before)
+        held.append(get_connection(ws).held - before)
         told.set()
         ws.wait()
 
@@ -185,7 +186,7 @@ def test_small_messages_given_up_are_bounded_and_in_order(join: Any) -> None:
         gevent.sleep(0)
         for number in range(40):
             give_up_sending(ws, b"%03d" % number * 1000, 1)
-        held.append(ws._held)
+        held.append(get_connection(ws).held)
         told.set()
         filling.join()
         ws.wait()
@@ -226,7 +227,7 @@ def test_a_callback_of_the_loop_that_sends_to_a_peer_that_does_not_read(join: An
             try:
                 while True:
                     ws.send(bytes(size))
-                    held.append(ws._held)
+                    held.append(get_connection(ws).held)
             except ConnectionClosed as error:
                 errors.append(error.code)
 
@@ -245,7 +246,7 @@ def test_pings_to_a_peer_that_does_not_read(join: Any) -> None:
     def handler(ws: Any) -> None:
         give_up_sending(ws, bytes(60_000) + bytes(10_000_000), 1)
         results = [ws.ping() for _ in range(1000)]
-        seen.extend([ws._held, results])
+        seen.extend([get_connection(ws).held, results])
         told.set()
         ws.wait()
 
@@ -261,7 +262,7 @@ def test_pings_that_are_not_answered(join: Any) -> None:
 
     def handler(ws: Any) -> None:
         seen.extend(ws.ping(b"%d" % number) for number in range(200))
-        held.append(ws._held)
+        held.append(get_connection(ws).held)
         told.set()
         ws.wait()
 
@@ -287,7 +288,7 @@ def test_what_is_corked_is_bounded_in_bytes(join: Any, size: int, reads: bool) -
         try:
             for message in ws:
                 ws.send(message)
-                most[0] = max(most[0], ws._stream.measure())
+                most[0] = max(most[0], get_connection(ws).stream.measure())
         finally:
             told.set()
 

@@ -15,6 +15,7 @@ from gevent.event import Event
 from kit import frames
 
 from geventws import WebSocketServer, WebSocketWSGI
+from geventws.websocket import get_connection
 
 
 def echo(ws) -> None:
@@ -229,7 +230,7 @@ def test_the_kernel_keeps_nothing_back(serve, server_class):
     seen = []
 
     def handler(ws) -> None:
-        with socket.socket(fileno=os.dup(ws.fd)) as same:
+        with socket.socket(fileno=os.dup(get_connection(ws).fd)) as same:
             seen.append(same.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
 
     serve(WebSocketWSGI(handler), server_class=server_class).connect().expect_close()

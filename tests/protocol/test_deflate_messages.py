@@ -15,6 +15,7 @@ from kit.core.deflates import TAIL, bomb, records
 from kit.core.deflates import raw as deflate
 
 from geventws import PerMessageDeflate, WebSocketWSGI, connect
+from geventws.websocket import get_connection
 
 HELLO = bytes.fromhex("f2 48 cd c9 c9 07 00")
 LIMIT = 1000
@@ -155,7 +156,7 @@ def test_many_small_bombs_wait_in_the_kernel_for_a_busy_handler(serve, secure, k
     def handler(ws) -> None:
         leave.wait()
         assert len(ws.wait()) == size
-        held.append(ws._held)
+        held.append(get_connection(ws).held)
         ws.close()
 
     options = PerMessageDeflate(client_no_context_takeover=not keep)

@@ -44,9 +44,9 @@ PUBLIC = {getattr(module, name) for module in modules() for name in getattr(modu
 
 
 def find_lone_bases(classes: set[type], public: set[type]) -> set[str]:
-    """Return the classes that are not public and have exactly one subclass."""
+    """Return the classes that are not public and have exactly one subclass. An interface may extend another."""
     children: dict[type, int] = {}
-    for cls in classes:
+    for cls in classes - {cls for cls in classes if getattr(cls, "_is_protocol", False)}:
         for base in classes.intersection(cls.__bases__):
             children[base] = children.get(base, 0) + 1
     return {name_of(base) for base, count in children.items() if count == 1 and base not in public}
@@ -55,8 +55,6 @@ def find_lone_bases(classes: set[type], public: set[type]) -> set[str]:
 LONE = {
     "compat.pulsar.protocol.CallbackRoute",
     "compat.pulsar.protocol.Connection",
-    "engine.connection.Connection",
-    "engine.sending.Sender",
 }
 
 
@@ -114,21 +112,11 @@ def find_large(classes: set[type]) -> set[str]:
 
 
 LARGE = {
-    "client.websocket.OwnedStreamingWebSocket",
-    "client.websocket.OwnedWebSocket",
-    "compat._controls.ControlWebSocket",
     "compat.eventlet.sockets.RFC6455WebSocket",
     "compat.eventlet.sockets.WebSocket",
     "compat.geventwebsocket.websocket.WebSocket",
     "compat.pulsar.client._ClientConnection",
-    "compat.pulsar.protocol.Connection",
     "compat.wsocket.connection.WebSocket",
-    "endpoints.callbacks.CallbackWebSocket",
-    "engine.connection.Connection",
-    "engine.sending.Sender",
-    "flask.SockWebSocket",
-    "streaming.StreamingWebSocket",
-    "websocket.WebSocket",
 }
 
 
@@ -251,9 +239,6 @@ def is_explained(source: Source, statement: ast.stmt) -> bool:
 
 
 MUTE = {
-    "endpoints.callbacks": {"CallbackWebSocket"},
-    "engine.connection": {"Connection"},
-    "engine.sending": {"Sender"},
 }
 
 

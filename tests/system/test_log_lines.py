@@ -196,7 +196,7 @@ SCENARIOS: dict[tuple[str, str], Callable[[Any], None]] = {
     ("endpoints.middleware", "%s: the application failed"): application_failed,
     ("endpoints.callbacks", "%s: a callback failed"): callback_failed,
     ("endpoints.callbacks", "%s: on_error failed"): on_error_failed,
-    ("engine.connection", "%s: closed with %d: %s"): breach,
+    ("engine.closing", "%s: closed with %d: %s"): breach,
     ("engine.loop.poller", "%s: an internal error"): internal_error,
     ("engine.connection", "%s sent nothing for %g s after a ping (ping_timeout)"): dead,
     ("engine.connection", "%s took less than 64 KB in %g s (send_timeout): aborted"): never_reads,
@@ -205,7 +205,7 @@ SCENARIOS: dict[tuple[str, str], Callable[[Any], None]] = {
     ("compat.wsocket", "%r failed"): event_failed,
     ("compat.wsocket", "%s: closed: %s"): closed,
     ("gunicorn", "Error handling request %s"): failed_under_gunicorn,
-    ("client.opening", "%s: %s; the next attempt follows in %.1f s"): reconnects,
+    ("client.reconnection", "%s: %s; the next attempt follows in %.1f s"): reconnects,
 }
 
 

@@ -24,6 +24,7 @@ from ...handshake.origins import Environ
 from ...handshake.server import is_upgrade
 from ...hosts import refuse
 from ...protocol.hixie76 import HixieProtocol
+from ...websocket import get_connection
 from .request import Headers, Request
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ class WebSocketProtocol:
             elif opcode == Opcode.PING:
                 self.ws.ping(payload)
             elif opcode == Opcode.PONG:
-                self.ws._stream.push(self.ws._protocol.encode_control(opcode, payload))
+                get_connection(self.ws).send_control(opcode, payload)
             else:
                 raise ValueError(f"no frame has the code 0x{code:02x} here")
         except ConnectionClosed:

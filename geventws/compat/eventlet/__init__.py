@@ -13,7 +13,7 @@ import errno
 import functools
 import sys
 from collections.abc import Callable, Collection, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from gevent import GreenletExit
 
@@ -29,7 +29,7 @@ from ...handshake.server import accept
 from ...handshake.upgrade import GUID
 from ...hosts import REASONS, answer, find_host
 from ...hosts.host import SWITCHING
-from ...websocket import EXITS
+from ...websocket import EXITS, get_connection
 from .server import listen, wrap_ssl, wsgi
 from .sockets import DEFAULT_MAX_FRAME_LENGTH, NEGOTIATOR, RFC6455WebSocket, WebSocket, read_extensions
 
@@ -174,7 +174,7 @@ class WebSocketWSGI(geventws.WebSocketWSGI):
         except BadRequest as error:
             return _refuse(environ, start_response, error)
         if host.on_drain is not None:
-            host.on_drain(ws._go_away)
+            host.on_drain(ws.go_away)
         return ws
 
     def _connect(self, host: Host, environ: Environ, start_response: StartResponse) -> WebSocket:
@@ -223,13 +223,13 @@ class WebSocketWSGI(geventws.WebSocketWSGI):
             code = 1001
             raise
         except EXITS:
-            ws._hang_up(1011)
+            get_connection(ws).closing.close_now(1011)
             raise
         finally:
             try:
-                ws.finish(code, "")
+                cast("WebSocket", ws).finish(code, "")
             finally:
-                ws.wait_closed()
+                get_connection(ws).closing.wait_closed()
 
 
 def _as_bad_request(error: HandshakeError) -> BadRequest:

@@ -10,7 +10,10 @@ from typing import Any, cast
 import geventws
 
 from ...endpoints import legacy
-from ...engine.options import Timing
+from ...engine.connection import Connection, Handshake
+from ...engine.fragments import find_plain_limit, send_frame
+from ...engine.intake import update_fast_path
+from ...engine.options import LINGER, Timing
 from ...exceptions import PayloadTooBig, ProtocolError
 from ...frames import FIN, CloseCode, Opcode, encode_close, parse_close
 from ...handshake.origins import Environ, read_origin
@@ -20,6 +23,7 @@ from ...protocol.hixie76 import HixieProtocol
 from ...protocol.interface import ConnectionProtocol
 from ...protocol.permessage_deflate import Deflate, PerMessageDeflate
 from ...text import one_word
+from ...websocket import get_connection
 
 DEFAULT_MAX_FRAME_LENGTH = 8 << 20
 """Bytes of a message that are taken unless `max_frame_length` says otherwise."""
@@ -93,22 +97,14 @@ class WebSocket(geventws.WebSocket):
     ) -> None:
         """Set out, and receive from now on unless that is somebody else's to say."""
         self.socket = sock
-        self._owns_socket = early is None
         self.log = environ.get("wsgi.errors") or sys.stderr
-        geventws.WebSocket.__init__(
-            self,
-            sock,
-            protocol,
-            timing,
-            environ=environ,
-            subprotocol=subprotocol,
-            origin=read_origin(environ, version),
-            version=version,
-        )
+        address, path = environ.get("REMOTE_ADDR", ""), environ.get("PATH_INFO", "")
+        handshake = Handshake(address, path, subprotocol, read_origin(environ, version), version, early or b"")
+        owned = sock if early is None else None
+        connection = Connection(sock, protocol, timing, handshake, owned_socket=owned)
+        geventws.WebSocket.__init__(self, connection, environ)
         if early is None:
-            self.open()
-        else:
-            self.early = early
+            connection.open()
 
     def send(self, message: object) -> None:  # type: ignore[override]
         """Send a text message: `str` and bytes as they are, anything else as what `str` makes of it.
@@ -126,9 +122,14 @@ class WebSocket(geventws.WebSocket):
             ValueError: the peer sent what is no frame of these drafts.
         """
         message = super().wait(timeout)
-        if message is None and self._protocol.failure is not None:
-            raise self._protocol.failure
+        failure = get_connection(self).protocol.failure
+        if message is None and failure is not None:
+            raise failure
         return message
+
+    def __iter__(self) -> Iterator[str | bytes]:
+        """Iterate over the messages, until the connection is over. Blocks, and raises, as `wait` does."""
+        return iter(self.wait, None)
 
     def close(self, close_data: tuple[int, str | bytes] | int | None = None, reason: str | bytes = "") -> None:
         """Close the connection without waiting for the peer's answer. Idempotent; does not block.
@@ -145,23 +146,16 @@ class WebSocket(geventws.WebSocket):
             raise ValueError(f"close code {code} may not be sent")
         self.finish(code, reason if isinstance(reason, str) else reason.decode())
 
-    def finish(self, code: int | None, reason: str) -> None:
-        """Close, and end our side at once, as eventlet does; the peer may end its own a moment later."""
-        if not self.over:
-            self.begin_close(code, reason)
-            self._end()
+    def finish(self, code: int | None, reason: str, linger: float = LINGER) -> None:
+        """Close, and end our side at once, as eventlet does; the peer may end its own within `linger` seconds."""
+        connection = get_connection(self)
+        if not connection.ended:
+            connection.closing.begin(code, reason)
+            connection.closing.shut_down(linger)
 
-    def _go_away(self, code: int) -> None:
+    def go_away(self, code: int) -> None:
         """Close for a server that stops: it has ended its idle connections within a second. Never blocks."""
-        if not self.over:
-            self.finish(code, "")
-            if not self._stream.closed:
-                self._set_clock(DRAIN_LINGER, self._stop)
-
-    def _finish(self) -> None:
-        super()._finish()
-        if self._owns_socket and self._stream.closed:
-            self.socket.close()
+        self.finish(code, "", DRAIN_LINGER)
 
     @property
     def websocket_closed(self) -> bool:
@@ -243,17 +237,17 @@ class RFC6455WebSocket(WebSocket):
         if continuation != self._unfinished:
             raise ProtocolError("there is no message to continue" if continuation else "a message is not finished yet")
         if self.closed:
-            raise self.closed_error()
+            raise get_connection(self).closed_error()
         payload = _as_bytes(message)
         head = FIN if final else 0
-        deflate = self._protocol.extension
+        deflate = get_connection(self).protocol.extension
         if not continuation:
             head |= Opcode.TEXT if isinstance(message, str) else Opcode.BINARY
             head |= 0 if deflate is None else deflate.header_bits
         if deflate is not None:
             payload = bytes(deflate.encode_part(payload, final))
         self._unfinished = not final
-        self._send_frame(*self._protocol.encode(head, payload))
+        send_frame(get_connection(self), *get_connection(self).protocol.encode(head, payload))
 
     def _send_control(self, message: Any, is_part: bool, opcode: int) -> None:
         payload = _as_bytes(message)
@@ -262,13 +256,13 @@ class RFC6455WebSocket(WebSocket):
         if is_part or len(payload) > 125:
             raise ProtocolError("a control frame is one frame of at most 125 bytes")
         if self.closed:
-            raise self.closed_error()
+            raise get_connection(self).closed_error()
         if opcode == Opcode.CLOSE:
-            self.begin_close(*parse_close(payload))
+            get_connection(self).closing.begin(*parse_close(payload))
         elif opcode == Opcode.PING:
             self.ping(payload)
         else:
-            self._stream.push(self._protocol.encode_control(opcode, payload))
+            get_connection(self).send_control(opcode, payload)
 
     def wait(self, timeout: float | None = None) -> str | bytes | None:
         """Return the oldest message not yet taken; None once the connection is over. Blocks until there is one."""
@@ -282,17 +276,17 @@ class RFC6455WebSocket(WebSocket):
     @property
     def client(self) -> bool:
         """Whether this side is the client."""
-        return self._protocol.client
+        return get_connection(self).protocol.client
 
     @property
     def max_frame_length(self) -> int:
         """The largest message taken, in bytes."""
-        return self._protocol.max_message_size
+        return get_connection(self).protocol.max_message_size
 
     @max_frame_length.setter
     def max_frame_length(self, value: int) -> None:
-        self._protocol.max_message_size = value
-        self._set_limit()
+        get_connection(self).protocol.max_message_size = value
+        update_fast_path(get_connection(self))
 
     @property
     def extensions(self) -> Extensions:
@@ -302,13 +296,14 @@ class RFC6455WebSocket(WebSocket):
     @extensions.setter
     def extensions(self, value: Extensions) -> None:
         self._extensions = value
-        cast(Protocol, self._protocol).extension = make_deflate(value, self.client)
-        self._plain_limit = self._get_plain_limit()
+        connection = get_connection(self)
+        cast(Protocol, connection.protocol).extension = make_deflate(value, self.client)
+        connection.stream.plain_limit = find_plain_limit(connection)
 
     @property
     def _remote_close_data(self) -> bytes | None:
         """The payload of the peer's close frame, None before it: in eventlet the only way to see a close code."""
-        protocol = self._protocol
+        protocol = get_connection(self).protocol
         return encode_close(protocol.close_code, protocol.close_reason) if protocol.close_received else None
 
 

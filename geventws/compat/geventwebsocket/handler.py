@@ -15,6 +15,7 @@ from ...endpoints.endpoint import Endpoint
 from ...exceptions import HandshakeError
 from ...handshake.origins import Environ
 from ...handshake.server import is_upgrade
+from ...websocket import BaseWebSocket, get_connection
 from .exceptions import WebSocketError
 from .resource import Resource
 from .websocket import WebSocket, logger
@@ -69,7 +70,7 @@ class WebSocketHandler(WSGIHandler):  # type: ignore[misc]
             ws, self.websocket = self.websocket, None
             if ws is not None:
                 ws.close()
-                ws.wait_closed()
+                get_connection(ws).closing.wait_closed()
 
     def _connection_upgrade_requested(self) -> bool:
         """Whether the request is an opening handshake: pywsgi has no end for others' bodies (see `pywsgi_bodies`)."""
@@ -95,14 +96,14 @@ class WebSocketHandler(WSGIHandler):  # type: ignore[misc]
     def upgrade_websocket(self) -> Iterable[bytes] | None:
         """Answer the handshake: return None, and `websocket` is there; or the body of a refusal."""
         ws = self._make_route().connect(self.environ, self.start_response)
-        if not isinstance(ws, geventws.WebSocket):
+        if not isinstance(ws, BaseWebSocket):
             return ws
         assert isinstance(ws, WebSocket)
         ws.handler = self
         self.websocket = ws
         self.environ["wsgi.websocket"] = ws
         self.environ["wsgi.websocket_version"] = ws.version
-        ws.open()
+        get_connection(ws).open()
         return None
 
     def _make_route(self) -> Endpoint:

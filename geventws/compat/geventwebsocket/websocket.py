@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import geventws
 
 from ...exceptions import ConnectionClosed
 from ...frames import Opcode, parse_close
+from ...websocket import get_connection
 from .exceptions import FrameTooLargeException, ProtocolError, WebSocketError
+
+if TYPE_CHECKING:
+    from ...engine.connection import Connection
+    from ...handshake.origins import Environ
 
 __all__ = ["MSG_ALREADY_CLOSED", "MSG_CLOSED", "MSG_SOCKET_DEAD", "Stream", "WebSocket"]
 
@@ -44,7 +49,7 @@ class Stream:
 
     def write(self, data: bytes) -> None:
         """Write bytes that are whole frames, between those of others. Blocks while the peer does not take them."""
-        self._ws._stream.send(bytes(data))
+        get_connection(self._ws).stream.send(bytes(data))
 
 
 class WebSocket(geventws.WebSocket):
@@ -55,8 +60,6 @@ class WebSocket(geventws.WebSocket):
     Attributes:
         handler: the `WebSocketHandler` of the request.
         environ, path, origin: as in geventws; they stay when the connection is closed.
-        protocol: the Sec-WebSocket-Protocol header of the request as it came, or None.
-        version: the Sec-WebSocket-Version header of the request.
     """
 
     OPCODE_CONTINUATION = 0x00
@@ -68,13 +71,21 @@ class WebSocket(geventws.WebSocket):
 
     handler: Any  # which imports this module
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.protocol = self.environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL")
-        self.version = self.environ.get("HTTP_SEC_WEBSOCKET_VERSION")  # type: ignore[assignment]
+    def __init__(self, connection: Connection, environ: Environ | None = None) -> None:
+        super().__init__(connection, environ)
         self.stream = Stream(self)  # what has the socket, for those who look for it
         self._application: Any = None  # set by `current_app`, whose default is the handler's
         self._ended = False  # `receive` has said so
+
+    @property
+    def protocol(self) -> str | None:
+        """The Sec-WebSocket-Protocol header of the request as it came, or None."""
+        return self.environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL")
+
+    @property
+    def version(self) -> Any:
+        """The Sec-WebSocket-Version header of the request, or None."""
+        return self.environ.get("HTTP_SEC_WEBSOCKET_VERSION")
 
     @property
     def current_app(self) -> Any:
@@ -154,11 +165,11 @@ class WebSocket(geventws.WebSocket):
             raise FrameTooLargeException("the payload of a control frame is at most 125 bytes")
         if opcode == Opcode.CLOSE:
             self._ended = True
-            self.finish(*parse_close(payload))  # an empty frame stays empty
+            get_connection(self).closing.close(*parse_close(payload))  # an empty frame stays empty
         elif opcode == Opcode.PING:
             self.ping(payload)
         else:
-            self._stream.push(self._protocol.encode_control(opcode, payload))
+            get_connection(self).send_control(opcode, payload)
 
     def close(self, code: int = 1000, message: str | bytes | bytearray | None = b"") -> None:
         """Close the connection with a code and a reason. Blocks until the peer answers, for five seconds at the most.

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 
-from ...client.opening import Opening
-from ...client.websocket import OwnedWebSocket
+from ...client.opening import Opening, make_connection
+from ...client.websocket import ClientWebSocket
 from ...engine.options import check_limits
 from ...http.uri import parse_uri
+from ...websocket import get_connection
 from .._controls import ControlProtocol, pick_options
 from .frames import FrameParser, frame_parser
 from .protocol import WS, CallbackRoute, Connection, WebSocketProtocol
@@ -60,7 +61,7 @@ class WebSocketClient(WebSocketProtocol):
         """Do nothing: an answer with another status was raised."""
 
 
-class _ClientConnection(OwnedWebSocket, Connection):
+class _ClientConnection(ClientWebSocket, Connection):
     """The connection below: it closes its own socket, and hands out pings and pongs."""
 
 
@@ -103,7 +104,7 @@ class HttpClient:
         consumer.handshake = Response(opened_url, upgrade.headers, self.cfg)
         consumer.parser = frame_parser(version=upgrade.version, kind=1, extensions=None, protocols=None)
         connection.adopt(consumer)
-        connection.open()
+        get_connection(connection).open()
         gevent.spawn(self._route.run, connection)
         return consumer
 
@@ -125,8 +126,8 @@ class HttpClient:
             socket=None,
         )
         opening.check()
-        socket, upgrade, early = opening.run(10, get("open_timeout", 10.0))
+        opened = opening.run(10, get("open_timeout", 10.0))
+        upgrade = opened.upgrade
         protocol = ControlProtocol(client=True, max_message_size=route.max_message_size, extension=upgrade.extension)
-        connection = _ClientConnection(socket, protocol, route.timing, upgrade, str(opening.uri), opening.uri.path)
-        connection.early = early
-        return connection, upgrade, str(opening.uri)
+        engine = make_connection(opening, opened, protocol, route.timing)
+        return _ClientConnection(engine, opening.uri.path, upgrade.headers), upgrade, str(opening.uri)

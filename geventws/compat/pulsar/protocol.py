@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import gevent
 
 from ...endpoints.endpoint import logger
+from ...engine.fragments import send_frames
 from ...exceptions import ConnectionClosed
 from ...frames import FrameParser as RawParser
 from ...frames import Opcode, parse_close
+from ...websocket import get_connection
 from .._controls import ControlRoute, ControlWebSocket, overrides
 from .frames import CLOSE_CODES, FrameParser
 
@@ -87,7 +89,7 @@ class WebSocketProtocol:
     @property
     def close_reason(self) -> tuple[int, str] | None:
         """Code and reason of the close frame that came, (1005, "") for an empty one; None before it."""
-        protocol = self.connection._protocol
+        protocol = get_connection(self.connection).protocol
         return (protocol.close_code, protocol.close_reason) if protocol.close_received else None
 
     def write(self, message: Any, opcode: int | None = None, encode: bool = True, **options: Any) -> None:
@@ -112,7 +114,7 @@ class WebSocketProtocol:
             frame = RawParser(masked_in=bool(self.parser.encode_mask_length)).feed(data)[0]
             self._begin_close(*parse_close(frame.payload))
         else:
-            self.connection.send_frames(data)
+            send_frames(get_connection(self.connection), data)
 
     def ping(self, message: str | bytes | None = None) -> None:
         """Send a ping. Raises as `write`."""
@@ -137,7 +139,7 @@ class WebSocketProtocol:
 
     def _begin_close(self, code: int, reason: str) -> None:
         if not self.connection.closed:
-            self.connection.begin_close(code, reason)
+            get_connection(self.connection).closing.begin(code, reason)
             self._closing = True
             gevent.spawn(self.connection.close, code)  # waits for the peer's answer, but not for ever
 
@@ -186,7 +188,7 @@ class CallbackRoute(ControlRoute):
             try:
                 call(consumer.handler.on_close, consumer)
             except Exception:
-                logger.exception("%s: on_close failed", ws.peer)
+                logger.exception("%s: on_close failed", get_connection(ws).peer)
 
 
 def _run_callbacks(ws: Connection) -> None:

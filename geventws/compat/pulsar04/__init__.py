@@ -17,6 +17,7 @@ from gevent.event import AsyncResult
 
 from ...endpoints.decorator import WebSocketWSGI
 from ...endpoints.endpoint import log_refusal, logger
+from ...engine.fragments import send_frame
 from ...exceptions import HandshakeError
 from ...frames import Frame as RawFrame
 from ...frames import parse_close
@@ -24,6 +25,7 @@ from ...handshake.server import VERSIONS, is_upgrade
 from ...handshake.upgrade import accept_key
 from ...hosts import refuse
 from ...protocol.permessage_deflate import PerMessageDeflate
+from ...websocket import get_connection
 from .._controls import MAX_MESSAGE_SIZE
 from ..pulsar import wsgi
 from ..pulsar.wsgi import WsgiHandler, createServer
@@ -163,7 +165,7 @@ class _Site(WebSocketWSGI):
             try:
                 self._face.handle.on_close(environ)
             except Exception:
-                logger.exception("%s: on_close failed", ws.peer)
+                logger.exception("%s: on_close failed", get_connection(ws).peer)
             environ["wsgi.websocket"] = None  # no cycle is left behind
 
     def _serve(self, ws: EngineWebSocket) -> None:
@@ -193,12 +195,12 @@ def _reply(ws: EngineWebSocket, reply: Any) -> None:
     else:
         head = reply.fin << 7 | reply.rsv1 << 6 | reply.rsv2 << 5 | reply.rsv3 << 4 | reply.opcode
         body = reply.body.encode() if isinstance(reply.body, str) else reply.body
-        ws._send_frame(b"", RawFrame.from_head(head, body).encode())  # a server's are not masked
+        send_frame(get_connection(ws), b"", RawFrame.from_head(head, body).encode())  # a server's are not masked
 
 
 def _begin_close(ws: EngineWebSocket, frame: Frame) -> None:
     """Send a close frame, and let the connection end."""
     body = frame.body.encode() if isinstance(frame.body, str) else frame.body
     if not ws.closed:
-        ws.begin_close(*parse_close(body))
+        get_connection(ws).closing.begin(*parse_close(body))
         gevent.spawn(ws.close)  # waits for the peer's answer, but not for ever

@@ -20,6 +20,7 @@ from ...hosts import refuse
 from ...protocol.permessage_deflate import PerMessageDeflate
 from ...server.server import WebSocketServer
 from ...text import one_line
+from ...websocket import get_connection
 from .._controls import MAX_MESSAGE_SIZE, ControlRoute
 from .connection import WebSocket
 from .response import Response, not_found
@@ -154,12 +155,12 @@ class WSocketApp:
         """Say what was received, and again after 2 seconds."""
         said = message if isinstance(message, str) else repr(message)
         client.send("you said: " + said)
-        client.wait_until(lambda: client.over, 2)
+        get_connection(client).closing.wait(2)
         client.send("you said: " + said)
 
     def on_close(self, message: str, client: WebSocket) -> None:
         """Log it."""
-        logger.debug("%s: closed: %s", client.peer, one_line(message))
+        logger.debug("%s: closed: %s", get_connection(client).peer, one_line(message))
 
     def route(self, path: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Return a decorator that puts a function at a path; one with * at its end stands for all that begin so.

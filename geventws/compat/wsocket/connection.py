@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from ...endpoints.endpoint import logger
 from ...frames import Opcode, encode_close
+from ...websocket import get_connection
 from .._controls import ControlWebSocket, overrides
 
 
@@ -44,7 +45,7 @@ class WebSocket(ControlWebSocket):
     @property
     def do_compress(self) -> bool:
         """Whether the client takes compressed messages."""
-        return self._protocol.extension is not None
+        return get_connection(self).protocol.extension is not None
 
     def receive(self) -> str | bytes | None:
         """Return the next message, `str` for text and bytes for binary. Blocks until there is one.
@@ -56,11 +57,11 @@ class WebSocket(ControlWebSocket):
             WebSocketError: the connection had ended before, as the last `receive` or a `close` said.
         """
         if self._ended:
-            raise self.closed_error()
+            raise get_connection(self).closed_error()
         message = self.wait()
         if message is None:
             self._ended = True
-            protocol = self._protocol
+            protocol = get_connection(self).protocol
             if protocol.close_received:
                 self.handle_close(encode_close(protocol.close_code, protocol.close_reason))
         return message
@@ -81,7 +82,7 @@ class WebSocket(ControlWebSocket):
             ValueError: bytes that are to be text are not UTF-8.
         """
         if self.closed:
-            raise self.closed_error()
+            raise get_connection(self).closed_error()
         as_binary = not isinstance(message, str) if binary is None else binary
         if as_binary and isinstance(message, str):
             message = message.encode()

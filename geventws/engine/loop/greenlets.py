@@ -138,14 +138,14 @@ class CallbackGreenlets(ReusableGreenlets):
         self.connections: int = 0
         self._next: Served | None = None  # whom the greenlet that is switched to serves
 
-    def serve(self, connection: Served) -> None:
-        """Switch to a greenlet that serves a connection."""
+    def serve(self, served: Served, channel: Any) -> None:
+        """Switch to a greenlet that serves a connection, whose channel is ended where there can be none."""
         try:
             self._idle = self._idle or [greenlet(self._work, self.hub)]
         except BaseException:  # this may be the turn of another connection's greenlet
-            self.poller.fail(connection)
+            self.poller.fail(channel)
             return
-        self._next = connection
+        self._next = served
         switch_to(self._idle.pop())  # without a variable: a greenlet knows of one reference where it is switched to
 
     def leave(self) -> None:

@@ -14,6 +14,8 @@ from kit.frames import CLOSE, PING, PONG, TEXT, close_payload, text
 from kit.sites.echoes import HOSTS, check, echo, leave, open_three, serve_echo
 
 from geventws import WebSocketWSGI, connect
+from geventws.engine import connection as engine
+from geventws.engine import keepalive
 from geventws.engine.connection import Connection
 from geventws.engine.loop.logs import logger
 from geventws.engine.loop.poller import get_poller
@@ -52,7 +54,7 @@ def victim():
 FAULTS = [
     (Connection, "receive_data", RESERVED),
     (Connection, "after_receiving", frames.frame(PING, b"")),
-    (Connection, "_check_read_ahead", text("a") * 5),
+    (engine, "check_read_ahead", text("a") * 5),
     (WebSocketProtocol, "receive_data", frames.frame(TEXT, b"a", fin=False)),
 ]
 
@@ -71,7 +73,7 @@ def test_what_raises_ends_its_own_connection(serve, victim, log, owner, name, fr
 
     site = serve(WebSocketWSGI(handler))
     clients, found = open_three(site)
-    chosen = [found[1], found[1]._protocol]
+    chosen = [found[1], found[1].protocol]
     victim(owner, name, error, lambda one: bool(chosen) and one in chosen and chosen.clear() is None)
     for client, data in zip(clients, [text("one"), frames, text("three")], strict=True):
         client.send(data)
@@ -100,7 +102,7 @@ def test_memory_that_is_not_there_for_one_message(site, victim, log):
         extend = append
 
     found[1].inbox = full = Full()
-    found[1]._protocol.inbox = full  # the twin's way
+    found[1].protocol.inbox = full  # the twin's way
     for data in ([text("one"), text("two"), text("three")], [text(4 * "a")] * 3):
         for client, message in zip(clients, data, strict=True):
             client.send(2 * message)
@@ -128,8 +130,8 @@ def test_flushing_what_is_corked_fails(serve, log, victim):
     """That is done in the middle of other greenlets' turns, and by the loop."""
     site = serve(WebSocketWSGI(echo))
     clients, found = open_three(site)
-    failing = [found[1]._stream]
-    victim(type(found[1]._stream), "flush", MemoryError(), lambda one: one in failing and failing.clear() is None)
+    failing = [found[1].stream]
+    victim(type(found[1].stream), "flush", MemoryError(), lambda one: one in failing and failing.clear() is None)
     clients[1].send(text("a") * 3)
     clients[2].send(text("b"))
     assert clients[2].read_message() == "b"
@@ -148,7 +150,7 @@ def test_an_error_that_cannot_be_told_to_the_peer_either(site, victim, log):
     with contextlib.suppress(OSError):
         assert clients[1].rest() == b""
     check(clients[0])
-    assert found[1].over
+    assert found[1].ended
 
 
 def test_a_batch_that_is_received_in_a_handlers_wait(serve, victim, log, monkeypatch):
@@ -206,7 +208,7 @@ def test_the_poller_itself_fails(site, log, monkeypatch, error):
 def test_the_epoll_set_is_closed_by_somebody(site, log):
     """As a program does that makes itself a daemon, and closes every number there is."""
     clients, found = open_three(site)
-    found[0]._stream.pause()  # what each is watched for is kept
+    found[0].stream.pause()  # what each is watched for is kept
     get_poller().interest.set.close()
     waiting = gevent.spawn(clients[0].socket.recv, 100)
     clients[0].send(text("later"))
@@ -216,7 +218,7 @@ def test_the_epoll_set_is_closed_by_somebody(site, log):
     for client in (clients[1], clients[2], site.connect()):
         assert client in clients and client.read_message() == "a" or check(client) is None
     assert not waiting.ready()
-    found[0]._stream.resume()
+    found[0].stream.resume()
     assert b"later" in waiting.get()
     leave(site)
 
@@ -224,7 +226,7 @@ def test_the_epoll_set_is_closed_by_somebody(site, log):
 def test_a_timer_that_raises_ends_its_own_connection(serve, victim, log):
     site = serve(WebSocketWSGI(echo, ping_interval=0.05))
     failing = [True]
-    victim(Connection, "_push_ping", MemoryError(), lambda one: bool(failing) and failing.pop())
+    victim(keepalive, "push_ping", MemoryError(), lambda one: bool(failing) and failing.pop())
     bad = site.connect()
     bad.expect_close(1011, None)
     good = site.connect()

@@ -14,6 +14,8 @@ from kit.sites.echoes import check, echo
 
 from geventws import ConnectionClosed, WebSocketWSGI, connect
 from geventws.engine.loop.poller import Poller, get_poller, set_poller
+from geventws.frames import Opcode
+from geventws.websocket import get_connection
 
 ordered = pytest.mark.epoll
 """Without epoll, the order within a batch is whatever libev makes of it."""
@@ -341,15 +343,15 @@ def test_on_control_that_sends_more_than_the_peer_takes(serve: Any, monkeypatch:
         with pytest.raises(ConnectionClosed) as caught:
             while True:
                 ws.send(bytes(500_000))
-                sizes.append(ws._stream.measure())
+                sizes.append(get_connection(ws).stream.measure())
         codes.append(caught.value.code)
 
     with connect(f"ws://127.0.0.1:{site.port}/idle") as ws:
         client = site.connect()
         gevent.sleep(0.001)
-        peer = next(one for one in get_poller().channels if one and one.path == "/idle" and one.fd != ws.fd)
+        peer = next(one for one in get_poller().channels if one and one.handshake.path == "/idle")
         ws.on_control = send_on
-        lingering = linger_by_receiving(get_poller(), monkeypatch, peer.ping)
+        lingering = linger_by_receiving(get_poller(), monkeypatch, lambda: peer.send_control(Opcode.PING, b""))
         check(client)
         check(client)
         assert where == lingering != [get_poller().hub]

@@ -19,6 +19,7 @@ from kit.sites.echoes import HOSTS, check, echo, leave, open_three, serve_echo
 
 from geventws import WebSocketWSGI
 from geventws.engine.loop.poller import get_poller
+from geventws.websocket import get_connection
 
 
 @pytest.fixture(params=HOSTS)
@@ -59,12 +60,12 @@ def count_turns(seconds: float = 0.05) -> int:
 
 def test_a_socket_closed_under_its_connection(site, held, log):
     clients, found = held
-    found[1]._stream._socket._sock.close()
+    found[1].stream.socket._sock.close()
     clients[1].socket._sock.send(text("lost"))
     for client in (clients[0], clients[2]):
         check(client)
     gevent.sleep(0)
-    assert found[1].over and found[1]._protocol.close_code == 1006
+    assert found[1].ended and found[1].protocol.close_code == 1006
     assert count_turns() < 10
     for client in (clients[0], clients[2], site.connect()):
         check(client)
@@ -74,14 +75,14 @@ def test_its_number_is_a_strangers(held, log):
     """Not a byte of the stranger's is read."""
     clients, found = held
     fd = found[1].fd
-    found[1]._stream._socket._sock.close()
+    found[1].stream.socket._sock.close()
     stranger, far = socket.socketpair()  # the lowest number is the first one's
     assert stranger.fileno() == fd
     far.send(text("to a stranger"))
     clients[1].socket._sock.send(text("lost"))
     for client in (clients[0], clients[2]):
         check(client)
-    assert found[1].over and count_turns() < 10
+    assert found[1].ended and count_turns() < 10
     assert stranger.recv(100) == text("to a stranger")
     for one in (far, stranger):
         one.close()
@@ -92,7 +93,7 @@ def test_its_number_is_another_connections(serve, log):
     site = serve(WebSocketWSGI(echo))
     clients, found = open_three(site)
     holder, fd = Holder([ws.fd for ws in found]), found[1].fd
-    found[1]._stream._socket._sock.close()
+    found[1].stream.socket._sock.close()
     plug = os.dup(0)
     assert plug == fd
     new = RawClient.__new__(RawClient)
@@ -100,7 +101,7 @@ def test_its_number_is_another_connections(serve, log):
     os.close(plug)  # so that the server's side of it gets the number
     new.socket.connect(("127.0.0.1", site.port))
     new.open()
-    assert found[1].over and get_poller().channels[fd] not in (None, found[1])
+    assert found[1].ended and get_poller().channels[fd] not in (None, found[1])
     clients[1].socket._sock.send(text("lost"))
     for client in (clients[0], clients[2], new):
         check(client)
@@ -116,7 +117,7 @@ def test_closed_while_nobody_else_has_it(serve, log):
 
     def handler(ws):
         if ws.path == "/bad":
-            ws._stream._socket._sock.close()
+            get_connection(ws).stream.socket._sock.close()
         echo(ws)
         if ws.path == "/bad":
             left.set()

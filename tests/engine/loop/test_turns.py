@@ -19,8 +19,8 @@ from geventws import WebSocketApplication, WebSocketServer, WebSocketWSGI, conne
 from geventws.engine.loop import turns
 from geventws.engine.loop.poller import get_poller
 from geventws.engine.loop.system import Clock
+from geventws.engine.waiting import SLICE
 from geventws.handshake.upgrade import accept_key
-from geventws.websocket import SLICE
 
 
 @pytest.fixture

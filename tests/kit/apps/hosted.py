@@ -21,6 +21,7 @@ from gevent import pywsgi
 from gevent.event import Event
 
 from geventws import WebSocketWSGI
+from geventws.websocket import get_connection
 
 
 @WebSocketWSGI(subprotocols=["chat"], max_message_size=1 << 23)
@@ -60,7 +61,7 @@ def watch(ws):
     gevent.wait([Event(), ws.ended], count=1)
     gevent.sleep(0)
     try:
-        os.fstat(ws.fd)
+        os.fstat(get_connection(ws).fd)
     except OSError:
         print("ended", ws.path, ws.close_code, flush=True)
 

@@ -17,8 +17,10 @@ from kit.frames import CLOSE, TEXT, frame
 from kit.servers.scripted import ROOT, Peer, echo, is_open
 
 from geventws import InvalidStatus, InvalidURI, ProxyError
-from geventws.client import opening as client
-from geventws.client.opening import connect, reconnect
+from geventws.client import reconnection as client
+from geventws.client.opening import connect
+from geventws.client.reconnection import reconnect
+from geventws.websocket import get_connection
 
 # ---- reconnecting
 
@@ -55,7 +57,7 @@ def test_reconnect_waits_out_what_passes(scripted: Any, slept: list[float], monk
         assert ws.close_code == 1005
         if len(received) == 3:
             break
-    assert ws.closed and not is_open(ws.fd)
+    assert ws.closed and not is_open(get_connection(ws).fd)
     assert received == ["here"] * 3
     assert slept == [8, 2, 4, 4, 4]  # no connection lived long enough to begin anew
 
@@ -174,9 +176,9 @@ def check_many(uri: str) -> None:
     """Open them all, have each one answered while all are open, and close them."""
     pool = Pool(200)
     sockets = pool.map(lambda _: connect(uri, open_timeout=60, ping_interval=None), range(MANY))
-    assert len({ws.fd for ws in sockets}) == MANY
+    assert len({get_connection(ws).fd for ws in sockets}) == MANY
     for number, ws in enumerate(sockets):
         ws.send(str(number))
     assert [ws.wait(timeout=60) for ws in sockets] == [str(number) for number in range(MANY)]
     pool.map(lambda ws: ws.close(), sockets)
-    assert not any(is_open(ws.fd) for ws in sockets)
+    assert not any(is_open(get_connection(ws).fd) for ws in sockets)

@@ -1,18 +1,17 @@
-"""Who waits for the end of a connection: greenlets, each with the question it asks, and whatever waits for an event."""
+"""Greenlets that wait for something of a connection: until it has ended, or takes more. Each has its own question."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gevent.event import Event
 from greenlet import getcurrent
 
-from .loop.forks import keep
+from .forks import keep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .loop.poller import Poller
+    from .poller import Poller
 
 
 class Waiters:
@@ -22,20 +21,11 @@ class Waiters:
         poller: the loop's poller.
     """
 
-    __slots__ = ("_event", "_greenlets", "_poller")
+    __slots__ = ("_greenlets", "_poller")
 
     def __init__(self, poller: Poller) -> None:
         self._poller = poller
         self._greenlets: list[tuple[Any, Callable[[], bool]]] = []  # each with what it waits for, the first first
-        self._event: Event | None = None  # set when nothing more will be received; made when asked for
-
-    def get_event(self, over: bool) -> Event:
-        """Return the event, made at the first call; `over` is whether it is set then."""
-        if self._event is None:
-            self._event = Event()
-            if over:
-                self._event.set()
-        return self._event
 
     def wait_until(self, done: Callable[[], bool], timeout: float | None) -> None:
         """Block this greenlet until `done`, which is asked after each `wake_soon`, or the time is up.
@@ -64,9 +54,7 @@ class Waiters:
                 self._greenlets.remove(waiter)
 
     def wake_soon(self) -> None:
-        """The connection is over: have the loop run those for whom it is so. Does not block."""
-        if self._event is not None:
-            self._event.set()
+        """Something has happened: have the loop run those whose wait is over. Does not block."""
         if self._greenlets:
             self._poller.later(self._wake)
 

@@ -1,0 +1,106 @@
+"""`reconnect`: one connection after the other, and between them the delays of backoff.py."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import gevent
+
+from ..engine.options import ConnectionOptions, takes
+from ..exceptions import InvalidStatus
+from ..text import one_line
+from ..websocket import get_connection
+from .backoff import Backoff, retry_after
+from .opening import connect
+from .options import CONNECT_DEFAULTS, ConnectOptions
+from .websocket import ClientWebSocket
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+__all__ = ["reconnect"]
+
+logger: logging.Logger = logging.getLogger("geventws")
+
+TRANSIENT = (408, 425, 429)  # besides 500 and up
+
+
+@takes(CONNECT_DEFAULTS, ConnectOptions, ConnectionOptions)
+def reconnect(
+    uri: str,
+    *,
+    initial_delay: float = 1.0,
+    max_delay: float = 60.0,
+    factor: float = 2.0,
+    reset_after: float = 10.0,
+    max_attempts: int | None = None,
+    **options: Unpack[ConnectOptions],
+) -> Iterator[ClientWebSocket]:
+    """Iterate over connections to a server: when one has ended, the next is opened, for as long as it takes.
+
+    Each step blocks this greenlet until a connection is open. What may pass with time is waited out: a server
+    that cannot be reached or does not answer in time, and the statuses 408, 425, 429 and from 500 on, with their
+    Retry-After.
+    Everything else is raised. A connection is closed when its turn is over, whatever ended it; break out of the
+    loop to stop::
+
+        for ws in geventws.reconnect("wss://example.org/feed"):
+            for message in ws:
+                print(message)
+
+    The delays have full jitter: each is drawn evenly from zero to a bound that grows with every failure, so that the
+    clients of a server that comes back do not all come at once.
+
+    Args:
+        uri: where to, as for `connect`.
+        initial_delay: seconds, the bound of the first delay.
+        max_delay: seconds, the largest bound.
+        factor: by how much the bound grows with each failure.
+        reset_after: seconds that a connection has to live to count as a success, after which the delays begin anew.
+        max_attempts: failures in a row after which the last one is raised; None goes on for ever.
+        options: those of `connect`.
+
+    Raises:
+        InvalidURI, HandshakeError, InvalidStatus, ssl.SSLCertVerificationError, ValueError, TypeError: as `connect`,
+            without another try. As this is a generator, nothing is done, and nothing raised, before its first step.
+        OSError, InvalidStatus: the last of `max_attempts` failures.
+    """
+    backoff = Backoff(initial_delay, max_delay, factor)
+    while True:
+        try:
+            ws = connect(uri, **options)
+        except (OSError, InvalidStatus) as error:
+            _wait_after(error, backoff, max_attempts)
+            continue
+        opened_at = time.monotonic()
+        try:
+            yield ws
+        finally:
+            ws.close()
+        if time.monotonic() - opened_at >= reset_after:
+            backoff.reset()
+        _sleep(get_connection(ws).peer, f"closed with {ws.close_code}", backoff.next_delay())
+
+
+def is_transient(error: Exception) -> bool:
+    """Tell whether an error of `connect` may pass with time."""
+    if isinstance(error, InvalidStatus):
+        return error.status in TRANSIENT or error.status >= 500  # RFC 9110 15: 600 to 999 stand for 5xx
+    return isinstance(error, OSError) and not isinstance(error, ssl.SSLCertVerificationError)
+
+
+def _wait_after(error: Exception, backoff: Backoff, max_attempts: int | None) -> None:
+    """Wait out a failure, or raise it."""
+    if not is_transient(error) or (max_attempts is not None and backoff.failures + 1 >= max_attempts):
+        raise error
+    asked = retry_after(error.headers, time.time()) if isinstance(error, InvalidStatus) else 0.0
+    _sleep("reconnect", str(error), backoff.next_delay(asked))
+
+
+def _sleep(name: str, why: str, delay: float) -> None:
+    logger.info("%s: %s; the next attempt follows in %.1f s", name, one_line(why), delay)
+    gevent.sleep(delay)

@@ -1,0 +1,231 @@
+"""What is sent the longer way: messages that are large, masked or compressed, frames that are made already, and a
+message in parts, between which no other message may go (RFC 6455 5.4).
+
+The `send` of a WebSocket sends by itself what is small and needs nothing done to it, and calls these functions for all
+else. They block this greenlet only, and any greenlet of the connection's thread may call them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
+
+from gevent.event import Event
+from greenlet import getcurrent
+
+from ..exceptions import ConcurrencyError, ConnectionClosed
+from ..frames import BINARY, TEXT, encode_header
+from .loop.poller import get_thread
+from .loop.turns import UNIT_SIZE, UNITS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+
+    from ..protocol.interface import ConnectionProtocol
+    from .closing import Closing
+    from .stream import Stream
+
+LARGE = 16 * 1024
+"""Payloads beyond this size are sent without copying them after their header."""
+
+LARGE_TO_COMPRESS = 128 * 1024
+"""Payloads beyond this size are compressed in slices."""
+
+PLAIN_LIMIT = 1536
+"""The largest payload that may skip the protocol on its way out, if nothing is to be done to it, and may be corked."""
+
+FRAME_UNITS = 4
+"""What a frame counts for that takes the longer way, and may have others with it."""
+
+Payload: TypeAlias = "bytes | memoryview"
+
+
+class Sender(Protocol):
+    """The connection that sends: see `Connection`, which has these described."""
+
+    stream: Stream
+    protocol: ConnectionProtocol
+    fragments: Fragments | None
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be sent any more."""
+
+    @property
+    def closing(self) -> Closing:
+        """Its end."""
+
+    def closed_error(self) -> ConnectionClosed:
+        """Return the error that says how the connection ended."""
+
+
+def find_plain_limit(connection: Sender) -> int:
+    """Return up to how many bytes of payload a frame may be sent just as it is; -1 where none may."""
+    protocol = connection.protocol
+    if connection.closed or not protocol.plain_frames:
+        return -1
+    return min(PLAIN_LIMIT, protocol.extension.threshold - 1) if protocol.extension else PLAIN_LIMIT
+
+
+class Fragments:
+    """A message on its way in parts. In a `with` block of it, no other message begins.
+
+    Args:
+        connection: where it goes.
+    """
+
+    __slots__ = ("_connection", "_done", "_owner")
+
+    def __init__(self, connection: Sender) -> None:
+        self._connection = connection
+        self._owner = getcurrent()  # who sends the parts
+        self._done = Event()  # set when the message is done
+
+    def __enter__(self) -> None:
+        """Wait for our turn, and take it."""
+        take_turn(self._connection)
+        self._connection.fragments = self
+        self._connection.stream.plain_limit = -1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Let others have their turn."""
+        connection = self._connection
+        connection.fragments = None
+        connection.stream.plain_limit = find_plain_limit(connection)
+        self._done.set()
+
+    def wait(self) -> None:
+        """Block until the message is done, or its greenlet gives it up."""
+        if self._owner is getcurrent():
+            raise ConcurrencyError("this greenlet is sending the parts of a message")
+        self._done.wait()
+
+
+def take_turn(connection: Sender) -> None:
+    """Block while another greenlet sends the parts of a message.
+
+    Raises:
+        ConnectionClosed: the connection is over, or has begun to close.
+        ConcurrencyError: this very greenlet sends them.
+    """
+    try:
+        connection.stream.wait_for_room()
+    except OSError:
+        fail(connection)
+    while connection.fragments is not None and not connection.closed:  # last: nobody else may begin before we do
+        connection.fragments.wait()
+    if connection.closed:
+        raise connection.closed_error()
+
+
+def send_other(connection: Sender, message: Any, compress: bool | None) -> None:
+    """Send what is not exactly str or bytes; a buffer is copied, as it may change while it waits."""
+    if isinstance(message, str):
+        send_message(connection, TEXT, message.encode(), compress)
+    elif isinstance(message, (bytes, bytearray, memoryview)):
+        send_message(connection, BINARY, bytes(message), compress)
+    elif hasattr(message, "__iter__") and not isinstance(message, Mapping):
+        _send_parts(connection, message, compress)
+    else:
+        raise TypeError(f"a message is str or bytes-like, not {type(message).__name__}")
+
+
+def send_message(connection: Sender, head: int, payload: Payload, compress: bool | None) -> None:
+    """Send one message of any size, on either side."""
+    check_thread(connection)
+    extension = connection.protocol.extension
+    if connection.stream.plain_limit == PLAIN_LIMIT and extension is None:  # nothing is to be done to it
+        send_frame(connection, encode_header(head, len(payload)), payload)
+        return
+    if extension is not None and len(payload) > LARGE_TO_COMPRESS and extension.wants(len(payload), compress):
+        head, payload, compress = head | extension.header_bits, _compress(connection, payload), False
+    take_turn(connection)
+    send_frame(connection, *connection.protocol.encode_message(head, payload, compress))
+
+
+def _compress(connection: Sender, payload: Payload) -> memoryview:
+    """Compress a large message in slices, with the loop's turn between them when it is due."""
+    compressed = bytearray()
+    with Fragments(connection):
+        extension: Any = connection.protocol.extension
+        for part in extension.encode_slowly(payload):
+            compressed += part
+            connection.stream.poller.turns.spend(UNITS)
+    return memoryview(compressed)
+
+
+def _send_parts(connection: Sender, parts: Iterable[Any], compress: bool | None) -> None:
+    """Send one message in fragments, as its parts come."""
+    check_thread(connection)
+    begun = finished = False
+    try:
+        with Fragments(connection):
+            for header, payload in connection.protocol.encode_parts(parts, compress):
+                if connection.closed:
+                    raise connection.closed_error()
+                begun = True
+                send_frame(connection, header, payload)
+        finished = True
+    finally:
+        if begun and not finished and not connection.closed:
+            connection.closing.begin(1011, "a message was not finished")
+
+
+def send_frames(connection: Sender, data: bytes) -> None:
+    """Send whole frames, encoded already, when no message is on its way in parts.
+
+    Raises:
+        ConnectionClosed: the connection is over, or has begun to close.
+    """
+    take_turn(connection)
+    send_frame(connection, b"", data)
+
+
+def send_frame(connection: Sender, header: bytes, payload: Payload) -> None:
+    """Send one frame, whoever's turn it is; a small one may be corked while the handler has messages to take.
+
+    Raises:
+        ConnectionClosed: the connection is lost.
+    """
+    stream = connection.stream
+    try:
+        if len(payload) > LARGE:
+            stream.send_large(header, payload)
+        elif connection.protocol.pending and len(payload) <= PLAIN_LIMIT:
+            begins = not stream.corked
+            stream.cork(header + payload)
+            if begins:  # a burst, which is counted when it is full, or has its end
+                return
+        else:
+            stream.send(header + payload)
+    except OSError:
+        fail(connection)
+    stream.poller.turns.spend(FRAME_UNITS + len(payload) // UNIT_SIZE)
+
+
+def send_after(connection: Sender, frame: bytes, error: OSError) -> None:
+    """Send a frame that `transmit` has not taken, with this error: later, if it takes nothing now. Else it is lost."""
+    if not isinstance(error, BlockingIOError):
+        fail(connection)
+    try:
+        connection.stream.send_rest(frame)
+    except OSError:
+        fail(connection)
+
+
+def fail(connection: Sender) -> NoReturn:
+    """Raise the error for a send that failed: the connection is lost."""
+    connection.closing.abort("the connection was lost while sending")
+    raise connection.closed_error() from None
+
+
+def check_thread(connection: Sender) -> None:
+    """Raise ConcurrencyError in another thread than the connection's."""
+    if get_thread() != connection.stream.poller.thread:
+        raise ConcurrencyError(
+            "a connection belongs to the thread in which it was opened: with loop = gevent.get_hub().loop of that "
+            "thread, call loop.run_callback_threadsafe(gevent.spawn, ws.send, message) here"
+        )

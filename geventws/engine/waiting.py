@@ -1,0 +1,99 @@
+"""A greenlet waits for the messages of a connection: one at a time, and the poller runs it when some have come."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from greenlet import error as GreenletError
+from greenlet import getcurrent
+
+from ..exceptions import ConcurrencyError
+from .fragments import check_thread
+from .intake import catch_up
+from .loop.deadlines import Deadline
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+SLICE = 512
+"""Messages that are taken at once: a flood of tiny ones is no reason to keep the loop from its turn."""
+
+SLICE_UNITS = 16
+"""What so many count for: see turns.py."""
+
+
+def wait_for_messages(connection: Connection) -> None:
+    """Block until there is a message, or none will come.
+
+    Raises:
+        ConcurrencyError: another greenlet waits for them; or this is another thread than the connection's.
+    """
+    if (connection.wait_needs_work or connection.reader is not None) and not prepare_to_wait(connection):
+        return
+    stream = connection.stream
+    if stream.corked:
+        stream.flush()
+    connection.reader = getcurrent()
+    try:
+        stream.poller.park(connection)
+    except BaseException as error:
+        connection.reader = None
+        if isinstance(error, GreenletError):
+            check_thread(connection)
+        raise
+
+
+def prepare_to_wait(connection: Connection) -> bool:
+    """See to what has to be done before this greenlet may wait; return whether it may: nothing is there, but may come.
+
+    That is to reply to a close, once the handler has taken the messages before, and to receive again after a pause.
+    """
+    check_alone(connection)
+    held_back, connection.wait_needs_work = connection.wait_needs_work, connection.ended
+    if connection.protocol.close_reply_pending:
+        connection.closing.reply()
+    if held_back and connection.stream.paused:
+        catch_up(connection)
+    return not (connection.ended or connection.protocol.inbox)
+
+
+def wait_for_seconds(connection: Connection, timeout: float) -> None:
+    """Block until there is a message, or none will come, or the time is up: TimeoutError."""
+    check_thread(connection)
+    if not prepare_to_wait(connection):
+        return
+    expired = False
+
+    def expire() -> None:
+        nonlocal expired
+        if connection.reader is waiter:
+            expired = True
+            connection.reader = None
+            waiter.switch()
+
+    stream = connection.stream
+    stream.flush()
+    waiter = connection.reader = getcurrent()
+    deadline = Deadline(stream.poller.clock, max(timeout, 0), stream.has_input, expire)
+    try:
+        stream.poller.park(connection, patient=False)
+    finally:
+        connection.reader = None
+        deadline.close()
+    if expired and not connection.protocol.inbox and not connection.ended:
+        raise TimeoutError(f"no message came within {timeout:g} s")
+
+
+def check_alone(connection: Connection) -> None:
+    """Raise ConcurrencyError where another greenlet waits for the messages."""
+    if connection.reader is not None:
+        raise ConcurrencyError(f"{connection.reader!r} is waiting for this connection's messages already")
+
+
+def take(connection: Connection, inbox: Any, pending: list[Any]) -> None:
+    """Move messages from `inbox` to `pending`, the newest first: a list gives from its end at once."""
+    check_alone(connection)
+    if len(inbox) > SLICE:
+        connection.stream.poller.turns.spend(SLICE_UNITS)
+    pending += inbox[SLICE - 1 :: -1]
+    del inbox[:SLICE]
