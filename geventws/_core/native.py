@@ -1,6 +1,6 @@
 """The C core, with the names of pure.py and the same results.
 
-Importing this module fails where the extension was not built.
+Importing this module fails where the extension was not built. It has a side effect: see `_keep_large_blocks`.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ LARGEST_BUFFER = (1 << 63) - 1
 """The longest payload that gets a buffer of its own size before it has come: any, as memory is used when it comes."""
 
 SMALL_BUFFER = 4096
+"""Bytes of a payload up to which its buffer is a bytearray."""
 
 _KEPT_BLOCK = 4 << 20
 
@@ -49,7 +50,7 @@ _uninitialized_bytes = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_char_p, ctyp
 frame_struct = struct.Struct("=QQII")
 """struct ws_frame."""
 
-# What `scan` and `deflate` write to. Taken and given back in single list operations, so that threads never share one.
+# What `scan` and `deflate` write to: each call pops one, and appends it at the end, so that threads never share one.
 _scratch: list[tuple[Any, Any, Any]] = []
 _targets: list[tuple[Any, Any]] = []
 
@@ -116,9 +117,9 @@ def deflate(data: Buffer, window: int) -> bytes:
 def new_buffer(length: int) -> tuple[bytes | bytearray, memoryview]:
     """Return a buffer for a payload, and the view through which it is written.
 
-    A large one is the very `bytes` object that the message will be, written to before anybody else has it. It is not
-    zeroed, and the system provides each of its pages only when it is written to: so a header that announces much pins
-    little.
+    A large one is the very `bytes` object that the message will be: nobody else has it before it is complete. It is
+    not zeroed, and the system provides each of its pages only when something is written there. So a header that
+    announces a large payload takes little memory.
     """
     if length <= SMALL_BUFFER:
         small = bytearray(length)
@@ -127,14 +128,14 @@ def new_buffer(length: int) -> tuple[bytes | bytearray, memoryview]:
     return buffer, memoryview(ffi.buffer(ffi.from_buffer(buffer), length))
 
 
-def _have_blocks_kept() -> None:
-    """Have the allocator of glibc keep what large messages took for the next ones, 8 MiB at the most.
+def _keep_large_blocks() -> None:
+    """Let glibc's allocator keep up to 8 MiB of what large messages took, for the next ones.
 
-    A block of this size that is given back tells it that smaller ones are nothing unusual (M_MMAP_THRESHOLD in
-    mallopt(3)). Else it returns their pages to the system and takes new ones, at each message of a megabyte.
+    It keeps blocks that are smaller than the largest one that was ever freed (M_MMAP_THRESHOLD in mallopt(3)), so one
+    is freed here. Otherwise each message of a megabyte would return its pages to the system, and take new ones.
     """
     block = bytes(_KEPT_BLOCK)
     del block
 
 
-_have_blocks_kept()
+_keep_large_blocks()

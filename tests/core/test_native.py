@@ -172,3 +172,13 @@ def test_mask(part: bytes, size: int, key: bytes, offset: int, shift: int) -> No
         buffer = bytearray(b"[" * shift + data + b"]")
         core.mask_in_place(buffer, shift, shift + len(data), int.from_bytes(key, sys.byteorder), offset)
         assert buffer == b"[" * shift + expected + b"]"
+
+
+@pytest.mark.parametrize("size", [0, 1, native.SMALL_BUFFER, native.SMALL_BUFFER + 1, 1 << 20] if __test__ else [])
+def test_a_new_buffer_is_written_through_its_view(size: int) -> None:
+    """A large one is a `bytes` object that nobody else has, so that writing to it changes nothing else."""
+    (buffer, view), (other, _view) = native.new_buffer(size), native.new_buffer(size)
+    assert type(buffer) is (bytes if size > native.SMALL_BUFFER else bytearray)
+    assert len(buffer) == len(view) == size and other is not buffer
+    view[:] = bytes(i % 251 for i in range(size))
+    assert bytes(buffer) == bytes(i % 251 for i in range(size))
