@@ -18,9 +18,9 @@ PACKAGE = Path(geventws.__file__).parent
 PROJECT = Path(__file__).parents[1]
 
 TREE = {
-    "": ["text", "exceptions", "_core", "http", "frames", "protocol", "handshake", "engine", "websocket", "streaming",
-         "hosts", "endpoints", "server", "client", "flask", "testing", "gunicorn", "cli", "_moved", "__init__",
-         "__main__", "compat"],
+    "": ["text", "exceptions", "_core", "http", "frames", "protocol", "handshake", "engine", "websocket",
+         "streaming", "hosts", "endpoints", "server", "client", "flask", "testing", "gunicorn", "cli", "_moved",
+         "__init__", "__main__", "compat"],
     "_core": ["receive", "fanout", "pure", "native"],
     "_core.receive": ["inodes", "pure", "native"],
     "_core.fanout": ["pure", "native"],
