@@ -79,3 +79,29 @@ def check_offenders(found: set[str], known: set[str]) -> None:
     """Compare what breaks a rule with the list of what still may; the list can only become shorter."""
     assert not (new := found - known), f"these break the rule: {sorted(new)}"
     assert not (mended := known - found), f"these break it no longer: take them off the list: {sorted(mended)}"
+
+
+LEVELS = {"debug", "info", "warning", "error", "exception", "critical", "log", "tell"}
+
+
+def find_log_calls() -> set[tuple[str, str]]:
+    """Return the module and the format of all calls of a logger in the package."""
+    return {
+        (name.removesuffix(".__init__"), form)
+        for name, source in SOURCES.items()
+        for node in ast.walk(source.tree)
+        for form in read_log_call(node)
+    }
+
+
+def read_log_call(node: ast.AST) -> list[str]:
+    """Return the format of a call of a logger; nothing where it is none."""
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in LEVELS):
+        return []
+    if "log" not in ast.unparse(node.func.value).lower():
+        return []
+    if ast.unparse(node).startswith("logger.log(line.level, line.message,"):  # the queue's writer
+        return []
+    found = [arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
+    assert len(found) == 1, f"a log call whose format is no literal: {ast.unparse(node)}"
+    return found

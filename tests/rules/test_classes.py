@@ -238,8 +238,7 @@ def is_explained(source: Source, statement: ast.stmt) -> bool:
     return commented or end + 1 in source.docstrings
 
 
-MUTE = {
-}
+MUTE = {}
 
 
 @pytest.mark.parametrize("name", SOURCES)

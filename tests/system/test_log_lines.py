@@ -6,57 +6,34 @@ call without a scenario fails; so does a class of errors without one.
 
 from __future__ import annotations
 
-import ast
 import inspect
 import logging
 import pickle
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+import flask
 import gevent
 import pytest
 from kit import frames
 from kit.clients import handshake
+from kit.handshakes import KEY
 from kit.servers.scripted import answering
 from kit.servers.worker import serving_as_worker
+from kit.sources import find_log_calls
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import geventws
 from geventws import exceptions
 from geventws.cli.main import main
 from geventws.compat import pulsar, pulsar04, wsocket
+from geventws.flask import Sock
 
-PACKAGE = Path(geventws.__file__).parent
-LEVELS = {"debug", "info", "warning", "error", "exception", "critical", "log", "tell"}
 FORGED = "\r\n2026-01-01 INFO forged\x1b[2J\x00\x85\u2028\u202e'\" "
 PATH = "/%0D%0A2026-01-01%20INFO%20forged%1B%5B2J%00%C2%85%E2%80%A8'%22" + "x" * 3000
 REASON = FORGED + "x" * 80
 BOUND = 2000
 """Characters of a log record, or of an error's text."""
-
-
-def log_calls() -> set[tuple[str, str]]:
-    """Return the module and the format of all calls of a logger in the package."""
-    trees = {path: ast.parse(path.read_text()) for path in PACKAGE.rglob("*.py")}
-    return {(place(path), form) for path, tree in trees.items() for node in ast.walk(tree) for form in read(node)}
-
-
-def place(path: Path) -> str:
-    """Return where a module stands below the package, as it is imported."""
-    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
-
-
-def read(node: ast.AST) -> list[str]:
-    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in LEVELS):
-        return []
-    if "log" not in ast.unparse(node.func.value).lower():
-        return []
-    if ast.unparse(node).startswith("logger.log(line.level, line.message,"):  # the queue's writer
-        return []
-    found = [arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
-    assert len(found) == 1, f"a log call whose format is no literal: {ast.unparse(node)}"
-    return found
 
 
 def check(text: str) -> None:
@@ -114,15 +91,16 @@ def breach(serve: Any) -> None:
 def internal_error(serve: Any) -> None:
     """A connection whose own callback fails."""
 
-    class Broken(geventws.WebSocket):
-        __slots__ = ()
+    def broken(opcode: int, payload: bytes) -> None:
+        raise ValueError(FORGED)
 
-        def receive_control(self, opcode: int, payload: bytes) -> None:
-            raise ValueError(FORGED)
+    def handler(ws: Any) -> None:
+        ws._connection.keepalive.on_control = broken
+        ws.send("")
+        list(ws)
 
-    application = geventws.WebSocketWSGI(list)
-    application.websocket_class = Broken
-    client = serve(application).connect(PATH)
+    client = serve(geventws.WebSocketWSGI(handler)).connect(PATH)
+    client.expect(b"\x81\x00")
     client.send(frames.frame(frames.PING))
     client.expect(b"\x8a\x00")
     client.expect_close(1011, None)
@@ -190,6 +168,13 @@ def failed_under_gunicorn(serve: Any) -> None:
         exchange(site, f"GET {PATH} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
 
 
+def without_sockets(_serve: Any) -> None:
+    app = flask.Flask(__name__)
+    Sock(app).route("/<path>")(lambda ws, path: None)
+    headers = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": KEY}
+    assert app.test_client().get("/%1B%5B2J%00" + "x" * 3000, headers=headers).status_code == 501
+
+
 SCENARIOS: dict[tuple[str, str], Callable[[Any], None]] = {
     ("endpoints.endpoint", "%s %s refused with %d: %s%s"): refused,
     ("endpoints.decorator", "%s: the handler failed"): handler_failed,
@@ -204,13 +189,18 @@ SCENARIOS: dict[tuple[str, str], Callable[[Any], None]] = {
     ("compat.pulsar04", "%s: on_close failed"): on_close_failed_in_0_4,
     ("compat.wsocket", "%r failed"): event_failed,
     ("compat.wsocket", "%s: closed: %s"): closed,
+    ("flask", "%s: %s"): without_sockets,
     ("gunicorn", "Error handling request %s"): failed_under_gunicorn,
     ("client.reconnection", "%s: %s; the next attempt follows in %.1f s"): reconnects,
 }
 
 
+STACKS = {("cli.watchdog", "the loop has been held up for %g s, and every connection with it:\n%s")}
+"""What shows a stack: lines of programs on this machine, and no word of a peer's."""
+
+
 def test_every_log_call_has_a_scenario() -> None:
-    assert {call for call in log_calls() if "%s" in call[1] or "%r" in call[1]} == set(SCENARIOS)
+    assert {call for call in find_log_calls() if "%s" in call[1] or "%r" in call[1]} == set(SCENARIOS) | STACKS
 
 
 @pytest.mark.parametrize("call", SCENARIOS, ids=": ".join)
