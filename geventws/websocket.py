@@ -189,7 +189,7 @@ class BaseWebSocket:
         """
         self.send(encode(value, default), compress)
 
-    def ping(self, payload: bytes | bytearray | memoryview | None = None) -> AsyncResult:
+    def ping(self, payload: bytes | bytearray | memoryview | None = None) -> AsyncResult[float]:
         """Send a ping (RFC 6455 5.5.2). Does not block.
 
         Args:

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from ..handshake.origins import Environ
     from ..websocket import WebSocket
 
+    _Greenlet = gevent.Greenlet[..., Any]
+else:
+    _Greenlet = gevent.Greenlet
+
 __all__ = ["Thread", "WebSocketWSGI", "install"]
 
 DRIVER = "engineio.async_drivers.gevent"
@@ -42,7 +46,7 @@ LARGEST = 1 << 40
 """The bytes of a message where `max_http_buffer_size` sets no limit worth the name, such as math.inf."""
 
 
-class Thread(gevent.Greenlet):  # type: ignore[misc]
+class Thread(_Greenlet):  # type: ignore[misc, valid-type]
     """A greenlet that is made as a `threading.Thread` is."""
 
     def __init__(self, target: Callable[..., object], args: Any = (), kwargs: Any = None) -> None:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CallbackWebSocket", "WebSocketApplication"]
 
-logger = logging.getLogger("geventws")
+logger: logging.Logger = logging.getLogger("geventws")
 
 
 _MISSING = {
@@ -98,7 +98,7 @@ class CallbackRunner:
 
     def __init__(self, ws: CallbackWebSocket, application: WebSocketApplication) -> None:
         ws.application = application
-        self.ws = ws  # what callbacks are given
+        self.ws: CallbackWebSocket = ws  # what callbacks are given
         self._connection = get_connection(ws)  # its engine
         self._inbox = self._connection.protocol.inbox  # the protocol's own list: what has come, and was not taken
         self._pending = self._connection.protocol.pending  # and what was taken of it, the newest first
@@ -283,7 +283,7 @@ class WebSocketApplication(Endpoint):
         ValueError: an option is out of its range, or `headers` has one that cannot be sent.
     """
 
-    websocket_class = CallbackWebSocket
+    websocket_class: type[BaseWebSocket] = CallbackWebSocket
 
     def __init__(self, **options: Unpack[EndpointOptions]) -> None:
         super().__init__(**options)

@@ -25,13 +25,14 @@ from ..text import one_word
 from .closing import Closing, Runner
 from .fragments import Fragments, find_plain_limit
 from .intake import NOWHERE, check_read_ahead, decode, receive_all, update_fast_path
-from .keepalive import Keepalive, Timing
+from .keepalive import Keepalive
 from .loop.forks import keep
 from .loop.poller import get_poller, switch_to
 from .stream import Stream
 
 if TYPE_CHECKING:
     from ..protocol.interface import ConnectionProtocol
+    from .options import Timing
 
 
 class Handshake:
@@ -57,12 +58,12 @@ class Handshake:
         version: int = 13,
         trailing_data: bytes = b"",
     ) -> None:
-        self.address = address
-        self.path = path
-        self.protocol = protocol
-        self.origin = origin
-        self.version = version
-        self.trailing_data = trailing_data
+        self.address: str = address
+        self.path: str = path
+        self.protocol: str | None = protocol
+        self.origin: str | None = origin
+        self.version: int = version
+        self.trailing_data: bytes = trailing_data
 
 
 class Connection:
@@ -91,20 +92,20 @@ class Connection:
         owned_socket: Any = None,
     ) -> None:
         self.fd: int = socket.fileno()  # the socket's, by which the poller knows us
-        self.handshake = handshake  # what is known from it, such as whose connection this is
-        self.protocol = protocol  # what is said, and may be said
+        self.handshake: Handshake = handshake  # what is known from it, such as whose connection this is
+        self.protocol: ConnectionProtocol = protocol  # what is said, and may be said
         protocol.pending = []
         self.inbox: Any = protocol.inbox  # where the poller puts messages: the protocol's own list, or NOWHERE
         # what the bytes leave by, and come from
-        self.stream = Stream(socket, self, get_poller(), timing.send_timeout)
-        self.owned_socket = owned_socket  # what is closed when the connection has ended
-        self.keepalive = Keepalive(timing, self.stream.poller.clock)  # pings and pongs
-        self.alive_since_tick = False  # something came since its clock last looked
-        self.ended = False  # nothing more will be received
+        self.stream: Stream = Stream(socket, self, get_poller(), timing.send_timeout)
+        self.owned_socket: Any = owned_socket  # what is closed when the connection has ended
+        self.keepalive: Keepalive = Keepalive(timing, self.stream.poller.clock)  # pings and pongs
+        self.alive_since_tick: bool = False  # something came since its clock last looked
+        self.ended: bool = False  # nothing more will be received
         self.reader: Any = None  # the greenlet that waits for a message
-        self.wait_needs_work = False  # something is to be done before a greenlet may wait: `prepare_to_wait` does it
+        self.wait_needs_work: bool = False  # before a greenlet may wait, there is work for `prepare_to_wait`
         self.runner: Runner | None = None  # who takes the messages in callbacks, where no greenlet waits for them
-        self.fast_path = 0  # what the poller has been told
+        self.fast_path: int = 0  # what the poller has been told
         self.fragments: Fragments | None = None  # the message that is being sent in parts
         self._closing: Closing | None = None  # made when first used
         self.stream.plain_limit = find_plain_limit(self)

@@ -10,7 +10,6 @@ import random
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..frames import Opcode
-from .options import Timing as Timing
 
 if TYPE_CHECKING:
     from collections import deque
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from ..protocol.interface import ConnectionProtocol
     from .loop.system import Clock
+    from .options import Timing
     from .stream import Stream
 
 PING_JITTER = 0.1
@@ -61,13 +61,13 @@ class Keepalive:
     )
 
     def __init__(self, timing: Timing, clock: Clock) -> None:
-        self.timing = timing
+        self.timing: Timing = timing
         self._clock = clock  # the loop's
         self._timer: Any = None  # calls `tick` of the connection
         self._next_ping = 0.0  # when it is due, by the clock
         self._pinged: float | None = None  # when the first ping since the last sign of life was sent
         self._pings: Sequence[tuple[bytes, float, Any]] = ()  # not answered: what, when sent, and who wants to know
-        self.latency = 0.0
+        self.latency: float = 0.0
         self.on_control: Callable[[int, bytes], object] | None = None
         self.payloads: deque[bytes] | None = None
 

@@ -65,18 +65,18 @@ class Stream:
     )
 
     def __init__(self, socket: Any, channel: Any, poller: Poller, send_timeout: float | None) -> None:
-        self.socket = socket  # the gevent socket, or what stands for it; its owner may replace one by the other
+        self.socket: Any = socket  # the gevent socket, or what stands for it; its owner may replace one by the other
         calls = poller.system.get_calls(socket)
         self._tls = find_tls(socket, calls)  # None where the socket's bytes are ours
         self._calls: Calls = self._tls or calls  # on the socket, where none blocks
         self._send_timeout = send_timeout
-        self.channel = channel
-        self.poller = poller
+        self.channel: Any = channel
+        self.poller: Poller = poller
         self.transmit: Callable[[bytes | memoryview], int] = self._calls.send
         self.error: tuple[Any, ...] | None = None  # errno and text, why nothing can be sent any more
-        self.plain_limit = -1  # up to here a frame may be sent just as it is; -1 when nothing may be sent any more
+        self.plain_limit: int = -1  # up to here a frame may be sent just as it is; -1 when nothing may be sent any more
         self.corked: list[bytes] = []  # whole frames that wait for company: see above
-        self.blocked = False  # the kernel takes nothing; the poller tells when it does again
+        self.blocked: bool = False  # the kernel takes nothing; the poller tells when it does again
         self._backlog: Backlog | None = None  # what it has not taken, while blocked
         self._writers: Waiters | None = None  # greenlets that wait until the backlog is empty; made for the first
         self._reading = True  # receiving is not paused

@@ -76,6 +76,8 @@ class WebSocketProtocol(ClosingHandshake):
         "_assembler",
     )  # fmt: skip
 
+    output: Any
+
     def __init__(
         self,
         *,

@@ -202,7 +202,8 @@ def test_every_option_is_an_attribute_of_an_endpoint(door: Any) -> None:
             assert getattr(endpoint, name) == parameter.default
 
 
-MADE_BY_US = {"WebSocket", "StreamingWebSocket", "CallbackWebSocket", "CloseCode", "Opcode", "SAME_ORIGIN"}
+SOCKETS = {"WebSocket", "StreamingWebSocket", "CallbackWebSocket", "ClientWebSocket"}
+MADE_BY_US = {*SOCKETS, "CloseCode", "Opcode", "SAME_ORIGIN"}
 """Public names of what is never made by a caller."""
 
 

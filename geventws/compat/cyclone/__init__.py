@@ -68,8 +68,8 @@ class WebSocketHandler:
     def __init__(self, application: Any, request: Request, **kwargs: Any) -> None:
         self.application = application
         self.request = request
-        self.ws_protocol = WebSocketProtocol(self)
-        self.transport = Transport(self.ws_protocol)
+        self.ws_protocol: WebSocketProtocol = WebSocketProtocol(self)
+        self.transport: Transport = Transport(self.ws_protocol)
         self._refusal: HandshakeError | None = None  # what `forbidConnection` wants answered
         self.initialize(**kwargs)
 
@@ -213,7 +213,7 @@ class Application:
         self, handlers: Iterable[Sequence[Any]] | None = None, default_host: str = "", **settings: Any
     ) -> None:
         self.default_host = default_host
-        self.settings = Settings(settings)
+        self.settings: Settings = Settings(settings)
         self._specs: list[tuple[re.Pattern[str], Any, dict[str, Any]]] = []
         for pattern, handler, *options in handlers or ():
             self._specs.append((re.compile(pattern), handler, dict(options[0] or {}) if options else {}))

@@ -13,6 +13,7 @@ import errno
 import functools
 import sys
 from collections.abc import Callable, Collection, Iterable
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 from gevent import GreenletExit
@@ -34,6 +35,7 @@ from .server import listen, wrap_ssl, wsgi
 from .sockets import DEFAULT_MAX_FRAME_LENGTH, NEGOTIATOR, RFC6455WebSocket, WebSocket, read_extensions
 
 if TYPE_CHECKING:
+    from ...handshake.origins import Origins
     from ...hosts.host import Host, StartResponse
 
 __all__ = [
@@ -54,7 +56,7 @@ __all__ = [
     "wsgi",
 ]
 
-websocket = sys.modules[__name__]
+websocket: ModuleType = sys.modules[__name__]
 
 ACCEPTABLE_CLIENT_ERRORS = {errno.ECONNRESET, errno.EPIPE, errno.ESHUTDOWN}
 PROTOCOL_GUID = GUID.encode()
@@ -81,7 +83,7 @@ class BadRequest(Exception):
         super().__init__(status, body, headers)
         self.status = status
         self.body = body
-        self.headers = list(headers or ())
+        self.headers: list[tuple[str, str]] = list(headers or ())
 
 
 class FailedConnectionError(Exception):
@@ -105,6 +107,7 @@ class WebSocketWSGI(geventws.WebSocketWSGI):
     """
 
     protocol_version: int | None = None
+    origins: Origins
 
     def __init__(self, handler: Callable[[Any], object], max_frame_length: int = DEFAULT_MAX_FRAME_LENGTH) -> None:
         super().__init__(handler, max_frame_length, subprotocols=[], origins=None, support_legacy_versions=True)

@@ -97,7 +97,7 @@ class WebSocket(geventws.WebSocket):
     ) -> None:
         """Set out, and receive from now on unless that is somebody else's to say."""
         self.socket = sock
-        self.log = environ.get("wsgi.errors") or sys.stderr
+        self.log: Any = environ.get("wsgi.errors") or sys.stderr
         address, path = environ.get("REMOTE_ADDR", ""), environ.get("PATH_INFO", "")
         handshake = Handshake(address, path, subprotocol, read_origin(environ, version), version, early or b"")
         owned = sock if early is None else None

@@ -22,7 +22,7 @@ MSG_SOCKET_DEAD = "Socket is dead"
 MSG_ALREADY_CLOSED = "Connection is already closed"
 MSG_CLOSED = "Connection closed"
 
-logger = logging.getLogger("geventws.compat.geventwebsocket")
+logger: logging.Logger = logging.getLogger("geventws.compat.geventwebsocket")
 
 
 class NoApplication:
@@ -73,7 +73,7 @@ class WebSocket(geventws.WebSocket):
 
     def __init__(self, connection: Connection, environ: Environ | None = None) -> None:
         super().__init__(connection, environ)
-        self.stream = Stream(self)  # what has the socket, for those who look for it
+        self.stream: Stream = Stream(self)  # what has the socket, for those who look for it
         self._application: Any = None  # set by `current_app`, whose default is the handler's
         self._ended = False  # `receive` has said so
 

@@ -75,7 +75,7 @@ class HttpClient:
     """
 
     def __init__(self, **settings: Any) -> None:
-        self.cfg = Config(settings)
+        self.cfg: Config = Config(settings)
         self._route = CallbackRoute(**pick_options(settings))
         self._compression: Any = self._route.compression
         check_limits(self._route.max_message_size, self._compression)

@@ -76,8 +76,8 @@ class WebSocketProtocol:
     def __init__(self, connection: ControlWebSocket) -> None:
         self.connection = connection
         self.handshake: Any = None
-        self.handler = WS()
-        self.parser = FrameParser()
+        self.handler: WS = WS()
+        self.parser: FrameParser = FrameParser()
         self._closing = False  # a close frame was written: nothing that comes is handed out any more
 
     @property

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Iterable
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -50,7 +51,7 @@ __all__ = [
     "wsgi",
 ]
 
-ws = sys.modules[__name__]
+ws: ModuleType = sys.modules[__name__]
 
 
 class WS:
@@ -118,7 +119,7 @@ class WebSocket:
 
     def __init__(self, handle: WS, extensions: Collection[str] | None = None, **options: Any) -> None:
         self.handle = handle
-        self.extensions = list(extensions or ())
+        self.extensions: list[str] = list(extensions or ())
         compression = PerMessageDeflate() if "permessage-deflate" in self.extensions else None
         defaults = {"origins": None, "compression": compression, "max_message_size": MAX_MESSAGE_SIZE}
         self._site = _Site(self, **{**defaults, **options})

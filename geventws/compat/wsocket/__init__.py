@@ -123,9 +123,9 @@ class WSocketApp:
 
     websocket_class: type[WebSocket] = WebSocket
 
-    onconnect = _EventSlot()
-    onmessage = _EventSlot()
-    onclose = _EventSlot()
+    onconnect: Any = _EventSlot()
+    onmessage: Any = _EventSlot()
+    onclose: Any = _EventSlot()
 
     def __init__(
         self,
@@ -140,7 +140,7 @@ class WSocketApp:
         self.onmessage = Event(self.on_message)
         self.onclose = Event(self.on_close)
         spoken = protocol or protocols or ()
-        self.protocols = [spoken] if isinstance(spoken, str) else list(spoken)
+        self.protocols: list[str] = [spoken] if isinstance(spoken, str) else list(spoken)
         self._site = _Site(
             self, **{"origins": None, "compression": COMPRESSION, "max_message_size": MAX_MESSAGE_SIZE, **options}
         )

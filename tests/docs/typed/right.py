@@ -48,3 +48,4 @@ with geventws.connect("ws://127.0.0.1/", open_timeout=None) as client:
     assert_type(client.response_headers, list[tuple[str, str]])
 for again in geventws.reconnect("ws://127.0.0.1/", max_delay=5, send_timeout=1):
     client = again
+kept_client: geventws.ClientWebSocket = client
