@@ -237,7 +237,9 @@ class Poller:
         """
         queue = self.run_queue
         try:
-            queue += reversed(self.receiver.receive())
+            found = self.receiver.receive()
+            found.reverse()
+            queue += found
             self.uninterrupted = bool(queue)
             while queue:
                 self.current = channel = queue.pop()
@@ -286,25 +288,21 @@ class Poller:
             current = self.current
             if current is not waiting and current is not None:
                 self.flush_current()  # what the greenlet has sent on another connection than the one it waits for
-            if not (queue or (self.uninterrupted and patient and self._linger())):
+            if not queue and self.uninterrupted and patient:
+                self._calling_back = True
+                try:
+                    found = self.receiver.busy_poll()
+                    found.reverse()
+                    queue += found
+                except BaseException:
+                    self.report(None)
+                self._calling_back = False
+            if not queue:
                 break
             self.current = channel = queue.pop()
             if channel.run():
                 return
         switch_to(self.hub)
-
-    def _linger(self) -> bool:
-        """Wait a moment for the next batch; return whether it has come."""
-        self._calling_back = True
-        try:
-            found = self.receiver.busy_poll()
-        except BaseException:
-            self.report(None)
-            return False
-        finally:
-            self._calling_back = False
-        self.run_queue += reversed(found)
-        return bool(found)
 
 
 get_thread: Any = get_original("_thread", "get_ident")
