@@ -8,25 +8,23 @@ no watcher of the loop, no descriptor, and no error that went to the hub.
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
-import os
 import signal
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import gevent
 import gevent.ssl
 import pytest
 import trustme
-from gevent import pywsgi
-from gevent.event import AsyncResult, Event
-from gevent.pool import Pool
-from greenlet import greenlet
+from gevent.event import AsyncResult
 from kit.clients import RawClient
+from kit.leaks import Traces
 from kit.servers.scripted import Scripted, start_servers, unset_proxies
+from kit.sites.site import Site
 
 from geventws import WebSocketWSGI
 from geventws.engine.loop.poller import get_poller
@@ -36,11 +34,10 @@ from geventws.protocol import compressors
 DEADLINE = 10.0
 """Seconds that one test may take over sockets; only a failing one takes them."""
 
+TESTS = Path(__file__).parent
+
 START = 10.0
 """Seconds for a thread to start, on a busy machine."""
-
-SETTLE = 3.0
-"""Seconds in which every connection of a test has to be over once its clients are gone."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -50,11 +47,13 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what runs in the background ignore it
 
 
-OUTSIDE = [
-    "test_browser", "test_nginx", "test_pywsgi_bodies", "test_request_pairs_proxies", "test_layers", "test_packaging",
-    "test_readme", "test_types", "engineio", "frameworks", "rules",
-]  # fmt: skip
-"""Files and folders whose tests never notice which core runs; nothing else need run on both."""
+OUTSIDE = (
+    "docs/test_readme", "docs/test_types", "handshake/", "hosts/test_pywsgi_bodies", "http/", "rules/",
+    "system/engineio/", "system/frameworks/", "system/hosts/", "system/test_browser", "system/test_nginx",
+    "system/test_packaging", "system/test_release", "system/test_request_pairs_proxies", "test_exceptions",
+    "test_layers", "test_text",
+)  # fmt: skip
+"""Tests that never notice which core runs, as the beginnings of their paths; none need run on both."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -63,7 +62,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("epoll")])
         items[:] = [item for item in items if not item.get_closest_marker("epoll")]
     for item in items:
-        if item.path.stem in OUTSIDE or item.path.parent.name in OUTSIDE:
+        if str(item.path.relative_to(TESTS)).startswith(OUTSIDE):
             item.add_marker(pytest.mark.outside)
 
 
@@ -71,97 +70,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the environment's proxies away."""
     unset_proxies(monkeypatch)
-
-
-class Lines(list):
-    """A server's log: the lines, and a way to wait for them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._written = Event()
-
-    def write(self, data: str) -> None:
-        """Take what the server logs."""
-        self.extend(line for line in data.splitlines() if line)
-        self._written.set()
-
-    def wait(self, count: int = 1) -> list[str]:
-        """Block until there are that many lines."""
-        while len(self) < count:
-            self._written.clear()
-            assert self._written.wait(SETTLE), f"no line {count} in {self}"
-        return list(self)
-
-
-class Site:
-    """A pywsgi server in this thread: where it is, who is connected, what it logged."""
-
-    def __init__(self, application: Any, *, tls: Any = None, server_class: Any = pywsgi.WSGIServer, **options: Any):
-        self.access, self.errors = Lines(), Lines()
-        self.pool = Pool()
-        self.tls = tls
-        options = {"log": self.access, "error_log": self.errors, "spawn": self.pool, **options}
-        self.server = server_class(("127.0.0.1", 0), application, **options)
-        self.server.start()
-        self.port: int = self.server.server_port
-        self._clients: list[RawClient] = []
-
-    def dial(self, **options: Any) -> RawClient:
-        """Return a client that has said nothing yet."""
-        client = RawClient(self.port, self.tls, **options)
-        self._clients.append(client)
-        return client
-
-    def connect(self, path: str = "/", frames: bytes = b"", receive_buffer: int = 0, **changed: Any) -> RawClient:
-        """Return a client that has shaken hands."""
-        client = self.dial(receive_buffer=receive_buffer)
-        client.open(frames, path, **changed)
-        return client
-
-    def settle(self) -> None:
-        """Block until no connection is left, as far as the server sees it."""
-        assert self.pool.join(SETTLE), f"still running: {list(self.pool)}"
-
-    def close(self) -> None:
-        """Stop. What still runs when the clients are gone is an error, and is killed."""
-        for client in self._clients:
-            client.close()
-        self.server.close()
-        done = self.pool.join(SETTLE)
-        left = list(self.pool)
-        self.pool.kill()
-        assert done, f"left running: {left}"
-
-
-class Traces:
-    """What a test may leave behind in this process."""
-
-    def __init__(self) -> None:
-        self.hub = gevent.get_hub()
-        gc.collect()
-        gc.freeze()  # what is there now is not this test's, and need not be looked at again
-        self._before = self._count()
-
-    def _count(self) -> dict[str, set[Any]]:
-        # type() and not isinstance(), which asks a weak proxy for the class of what may be gone
-        greenlets = (thing for thing in gc.get_objects() if issubclass(type(thing), greenlet))
-        return {
-            "greenlets": {f"{type(thing)} at {id(thing):#x}" for thing in greenlets if not thing.dead},
-            "watchers": set(range(self.hub.loop.activecnt)),
-            "descriptors": set(range(len(os.listdir("/proc/self/fd")))),  # a new epoll set may have any number
-        }
-
-    def left(self) -> dict[str, set[Any]]:
-        """Return what there is now and was not at first."""
-        return {name: new for name, now in self._count().items() if (new := now - self._before[name])}
-
-    def check(self) -> None:
-        """Nothing is left, at the latest when the callbacks that are due have run."""
-        gevent.idle()
-        if self.left():
-            gc.collect()
-            gevent.sleep(0.05)
-        assert self.left() == {}
 
 
 @pytest.fixture(scope="session")
