@@ -132,7 +132,7 @@ class CallbackRunner:
                 self.ws.close(1001)
                 connection.closing.wait_closed()
 
-    # What the engine calls, in the hub
+    # What the engine calls, in the hub or in a greenlet that parks
 
     def run(self) -> bool:
         """Switch to a greenlet if there is something to call back for; return whether that was so."""

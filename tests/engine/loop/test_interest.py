@@ -12,6 +12,7 @@ import gevent
 import pytest
 from kit.engine.channels import Channel
 from kit.engine.system import failing, stand_in
+from kit.frames import text
 
 from geventws.engine.loop.interest import RETRY, InterestList
 from geventws.engine.loop.poller import Poller
@@ -101,6 +102,18 @@ def test_a_number_that_is_registered_again_ends_who_had_it(poller: Poller, inter
     second.far.send(b"x")
     settle()
     assert second.inbox == [b"x"]
+
+
+def test_what_was_allowed_to_one_who_had_a_number_is_not_to_the_next(poller: Poller) -> None:
+    """The C core took messages past the protocol of the first one."""
+    first = Channel(poller)
+    poller.set_fast_path(first, 1000)
+    first.near.close()
+    second = Channel(poller)
+    assert second.fd == first.fd
+    second.far.send(text("hello"))
+    settle()
+    assert second.inbox == [text("hello")] and second.names[0] == "readable"
 
 
 @pytest.mark.epoll  # libev ends a process that closes what it watches
