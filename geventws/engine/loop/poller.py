@@ -285,20 +285,20 @@ class Poller:
             raise BlockingSwitchOutError("a callback cannot wait for a message")
         queue = self.run_queue
         while True:
-            current = self.current
-            if current is not waiting and current is not None:
+            if self.current is not waiting and self.current is not None:
                 self.flush_current()  # what the greenlet has sent on another connection than the one it waits for
-            if not queue and self.uninterrupted and patient:
-                self._calling_back = True
-                try:
-                    found = self.receiver.busy_poll()
-                    found.reverse()
-                    queue += found
-                except BaseException:
-                    self.report(None)
-                self._calling_back = False
             if not queue:
-                break
+                if self.uninterrupted and patient:
+                    self._calling_back = True
+                    try:
+                        found = self.receiver.busy_poll()
+                        found.reverse()
+                        queue += found
+                    except BaseException:
+                        self.report(None)
+                    self._calling_back = False
+                if not queue:
+                    break
             self.current = channel = queue.pop()
             if channel.run():
                 return
