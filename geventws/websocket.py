@@ -152,7 +152,8 @@ class BaseWebSocket:
         if self._pending:  # the handler will be back for them with more to send
             corked = stream.corked
             if 0 < len(corked) < CORK_PARTS:
-                corked += header, payload
+                corked.append(header)
+                corked.append(payload)
             else:
                 check_thread(self._connection)
                 send_frame(self._connection, header, payload)

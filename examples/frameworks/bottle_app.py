@@ -30,7 +30,7 @@ def echo():
     if ws is None:
         abort(400, "this path wants a WebSocket")
     try:
-        while (message := ws.receive()) is not None:
+        while (message := ws.wait()) is not None:
             ws.send(message)
     except ConnectionClosed:
         pass  # the peer left while something was sent

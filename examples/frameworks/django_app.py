@@ -42,7 +42,7 @@ def echo(request):
     if ws is None:
         return HttpResponseBadRequest("this path wants a WebSocket")
     try:
-        while (message := ws.receive()) is not None:
+        while (message := ws.wait()) is not None:
             ws.send(message)
     except ConnectionClosed:
         pass  # the peer left while something was sent

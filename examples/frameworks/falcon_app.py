@@ -27,7 +27,7 @@ class Echo:
         ws = req.env.get("wsgi.websocket")
         if ws is None:
             raise falcon.HTTPBadRequest(description="this path wants a WebSocket")
-        while (message := ws.receive()) is not None:
+        while (message := ws.wait()) is not None:
             ws.send(message)
 
 

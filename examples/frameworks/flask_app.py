@@ -32,7 +32,7 @@ def index():
 @app.route("/echo", websocket=True)
 def echo():
     ws = request.environ["wsgi.websocket"]
-    while (message := ws.receive()) is not None:
+    while (message := ws.wait()) is not None:
         ws.send(message)
     return ""
 

@@ -29,7 +29,7 @@ def echo(request):
     ws = request.environ.get("wsgi.websocket")
     if ws is None:
         raise HTTPBadRequest("this path wants a WebSocket")
-    while (message := ws.receive()) is not None:
+    while (message := ws.wait()) is not None:
         ws.send(message)
     return Response()
 
