@@ -210,11 +210,6 @@ class Server(WebSocketServer):
         self.worker = worker
         self.forwarders: Forwarders = Forwarders(cfg)
 
-    def full(self) -> bool:
-        """Whether to accept no more for now: one of several workers refuses nothing that another one may take."""
-        others = self.worker.cfg.workers > 1
-        return (others and len(self._connections) >= self.worker.worker_connections) or super().full()
-
     @property
     def tally(self) -> tuple[int, int]:
         """How many WebSockets the drain has told, and how many connections it has aborted."""
@@ -287,6 +282,8 @@ class Worker(GeventWorker):  # type: ignore[misc]
         servers = [self.server_class(self, listener) for listener in self.sockets]
         try:
             for server in servers:
+                if self.cfg.workers > 1:
+                    server.most_refused = 0  # one of several refuses nothing that another one may take
                 server.start()
             while self.alive:
                 self.notify()

@@ -28,9 +28,6 @@ from .http_connection import RequestHandler, share_keys
 from .http_stream import RawSocket
 from .termination import Termination
 
-SURPLUS = 64
-"""Connections over the limit that are read in order to be refused; past them no more are accepted."""
-
 
 class WebSocketServer(WSGIServer):  # type: ignore[misc]
     """Serves a WSGI application, WebSockets and plain HTTP alike, on one address.
@@ -78,6 +75,9 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
 
     close_code: int = CloseCode.GOING_AWAY
     """What it tells WebSockets then."""
+
+    most_refused: int = 64
+    """Connections over the limit that are read in order to be refused; past them no more are accepted."""
 
     def __init__(
         self,
@@ -150,7 +150,7 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
     def full(self) -> bool:
         """Whether to accept no more for now."""
         limit = self.max_connections
-        if limit is not None and len(self._connections) >= limit + SURPLUS:
+        if limit is not None and len(self._connections) >= limit + self.most_refused:
             return True
         return self.pool is not None and bool(self.pool.full())
 

@@ -33,7 +33,7 @@ def test_a_connection_over_the_limit_is_answered_with_503(run: Any) -> None:
 
 
 def test_accepting_pauses_far_over_the_limit_and_goes_on(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("geventws.server.server.SURPLUS", 1)
+    monkeypatch.setattr(WebSocketServer, "most_refused", 1)
     running = run(show, max_connections=1)
     clients = [running.connect() for _ in range(4)]
     clients[3].sendall(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
