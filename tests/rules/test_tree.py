@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from kit.sources import PACKAGE, PROJECT, SOURCES, Function, Source, check_offenders, make_sources, read_sources
+from kit.sources import PACKAGE, PROJECT, SOURCES, Function, Source, make_sources, read_sources
 
 TESTS = PROJECT / "tests"
 SCRIPTS = [PROJECT / name for name in ("benchmarks", "examples", "tools")]
@@ -126,14 +126,10 @@ def file_of(name: str) -> str:
     return "/".join([*parts[:-1], f"test_{parts[-1]}.py"])
 
 
-UNTESTED: set[str] = set()
-"""Those whose tests are still to get a file of their own."""
-
-
 def test_each_module_has_its_tests() -> None:
     names = [name for name, source in SOURCES.items() if any(source.functions()) or any(source.classes())]
     files = {str(path.relative_to(TESTS)) for path in TESTS.rglob("test_*.py")}
-    check_offenders(find_untested(names, files), UNTESTED)
+    assert find_untested(names, files) == set()
 
 
 def test_modules_without_tests_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,7 +228,7 @@ def find_long(sources: dict[str, Source]) -> set[str]:
 
 def test_functions_are_short() -> None:
     folders = {folder.name: read_sources(folder) for folder in (PACKAGE, TESTS, *SCRIPTS)}
-    check_offenders({f"{folder}.{one}" for folder, sources in folders.items() for one in find_long(sources)}, set())
+    assert {f"{folder}.{one}" for folder, sources in folders.items() for one in find_long(sources)} == set()
 
 
 def test_long_functions_are_found() -> None:
