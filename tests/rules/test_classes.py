@@ -40,6 +40,14 @@ PUBLIC = {getattr(module, name) for module in modules() for name in getattr(modu
           if isinstance(getattr(module, name, None), type)}  # fmt: skip
 
 
+def test_a_list_of_exceptions_can_only_become_shorter() -> None:
+    check_offenders({"a"}, {"a"})
+    with pytest.raises(AssertionError, match=r"these break the rule: \['b'\]"):
+        check_offenders({"a", "b"}, {"a"})
+    with pytest.raises(AssertionError, match=r"take them off the list: \['a'\]"):
+        check_offenders(set(), {"a"})
+
+
 # One subclass: a file was split, not an idea found
 
 
