@@ -86,6 +86,9 @@ class _Gone:
         raise AttributeError("environ")
 
 
+_GONE = _Gone()  # one for all connections
+
+
 class CallbackRunner:
     """Runs the callbacks of one connection, one after the other, in a greenlet of the loop's while there is work.
 
@@ -123,7 +126,7 @@ class CallbackRunner:
         try:
             self._open()
         finally:
-            keep_packed(self.ws, _Gone())
+            keep_packed(self.ws, _GONE)
             self._rest()
         if socket is None:
             try:
