@@ -23,10 +23,11 @@
 
 static const char usage[] =
     "usage: load --port N [options]\n"
-    "  --mode echo|handshakes|hold   default echo\n"
+    "  --mode echo|handshakes|hold|fanout   default echo\n"
     "  --host ADDRESS                default 127.0.0.1\n"
     "  --connections N --active N    connections, and how many of them echo (all); handshakes: how many at a time\n"
     "  --size BYTES --depth N        size of a message (32), messages in flight per connection (1)\n"
+    "  --stalled N                   fanout: connections that read nothing (0)\n"
     "  --text                        text messages (binary)\n"
     "  --payload FILE                the message; with --deflate a compressed one\n"
     "  --deflate --tls\n"
@@ -35,18 +36,19 @@ static const char usage[] =
     "  --pid N                       a process of the server, may be given more than once\n"
     "hold prints a line once all connections are open and ends with the standard input.\n";
 
-enum { HOST = 1, PORT, MODE, CONNECTIONS, ACTIVE, SIZE, DEPTH, TEXT, PAYLOAD, DEFLATE, TLS, WARMUP, SECONDS, LIMIT, PID };
+enum { HOST = 1, PORT, MODE, CONNECTIONS, ACTIVE, SIZE, DEPTH, STALLED, TEXT, PAYLOAD, DEFLATE, TLS, WARMUP, SECONDS, LIMIT, PID };
 
 static const struct option known[] = {
     {"host", 1, 0, HOST}, {"port", 1, 0, PORT}, {"mode", 1, 0, MODE},
     {"connections", 1, 0, CONNECTIONS}, {"active", 1, 0, ACTIVE}, {"size", 1, 0, SIZE}, {"depth", 1, 0, DEPTH},
+    {"stalled", 1, 0, STALLED},
     {"text", 0, 0, TEXT}, {"payload", 1, 0, PAYLOAD}, {"deflate", 0, 0, DEFLATE}, {"tls", 0, 0, TLS},
     {"warmup", 1, 0, WARMUP}, {"seconds", 1, 0, SECONDS}, {"limit", 1, 0, LIMIT}, {"pid", 1, 0, PID},
     {0, 0, 0, 0}};
 
 static bool take_mode(struct options *options, const char *name) {
-    static const char *const names[] = {"echo", "handshakes", "hold"};
-    for (size_t i = 0; i < 3; i++) {
+    static const char *const names[] = {"echo", "handshakes", "hold", "fanout"};
+    for (size_t i = 0; i < 4; i++) {
         if (strcmp(name, names[i]) == 0) {
             options->mode = (enum mode)i;
             return true;
@@ -71,6 +73,7 @@ static bool take(struct options *options, int name, const char *value) {
     case ACTIVE: options->active = strtoul(value, NULL, 10); break;
     case SIZE: options->size = strtoul(value, NULL, 10); break;
     case DEPTH: options->depth = strtoul(value, NULL, 10); break;
+    case STALLED: options->stalled = strtoul(value, NULL, 10); break;
     case TEXT: options->text = true; break;
     case PAYLOAD: options->payload_file = value; break;
     case DEFLATE: options->deflate = true; break;
@@ -92,7 +95,7 @@ static bool parse(struct options *options, int count, char **words) {
     }
     if (options->active == 0 || options->active > options->connections)
         options->active = options->connections;
-    return optind == count && options->port > 0 && options->connections > 0 && options->depth > 0;
+    return optind == count && options->port > 0 && options->connections > options->stalled && options->depth > 0;
 }
 
 static void raise_descriptor_limit(void) {

@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum mode { MODE_ECHO, MODE_HANDSHAKES, MODE_HOLD };
+enum mode { MODE_ECHO, MODE_HANDSHAKES, MODE_HOLD, MODE_FANOUT };
 
 struct options {
     enum mode mode;
@@ -20,7 +20,8 @@ struct options {
     size_t size;              /* bytes in a message */
     size_t connections;       /* open connections; for handshakes: how many at a time */
     size_t active;            /* connections that echo; the others are idle */
-    size_t depth;             /* messages in flight per active connection */
+    size_t depth;             /* messages in flight per active connection; fanout: that are published together */
+    size_t stalled;           /* fanout: connections that read nothing */
     double warmup, seconds;   /* seconds */
     double limit;             /* seconds that opening all the connections may take */
     pid_t pids[16];           /* the server's processes, whose CPU time is read */
@@ -66,6 +67,8 @@ struct load {
     size_t request_length;
     uint64_t now;             /* ns, read once per event */
     uint64_t replies_in_event;
+    uint64_t round_began;     /* fanout: when the last messages were published, ns, */
+    size_t awaited;           /* and how many deliveries of them are still to come */
     uint64_t messages, errors;
     uint64_t reply_bytes, compressed; /* payload bytes of the replies, and how many replies have RSV1 set */
     char error[160];          /* the first error */
@@ -92,6 +95,8 @@ void conn_ready(struct load *load, struct conn *conn, uint32_t events);
 void conn_send(struct load *load, struct conn *conn, size_t count);
 /* Write what is left to be written, watch for room if it does not all fit. */
 void conn_flush(struct load *load, struct conn *conn);
+/* fanout: send the next messages to be published. */
+void conn_publish(struct load *load);
 /* Send a close frame and wait for the server's end. */
 void conn_close(struct load *load, struct conn *conn);
 void conn_fail(struct load *load, struct conn *conn, const char *why);

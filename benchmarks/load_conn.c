@@ -89,6 +89,15 @@ void conn_send(struct load *load, struct conn *conn, size_t count) {
     conn_flush(load, conn);
 }
 
+void conn_publish(struct load *load) {
+    const struct options *options = &load->options;
+    struct conn *publisher = &load->conns[0];
+    load->round_began = load->now;
+    load->awaited = (options->connections - options->stalled) * options->depth;
+    publisher->out_left += options->depth * load->frame_size;
+    conn_flush(load, publisher);
+}
+
 void conn_close(struct load *load, struct conn *conn) {
     static const uint8_t normal[2] = {1000 >> 8, 1000 & 255};
     load->opened--;
@@ -181,7 +190,9 @@ static void read_frames(struct load *load, struct conn *conn) {
         forget(load, conn);
     else if (got == 0 || got == IO_ERROR || conn->closed_by_peer)
         conn_fail(load, conn, "the server closed a connection");
-    else if (load->replies_in_event > 0)
+    else if (load->options.mode == MODE_FANOUT && load->replies_in_event > 0 && load->awaited == 0)
+        conn_publish(load);
+    else if (load->options.mode == MODE_ECHO && load->replies_in_event > 0)
         conn_send(load, conn, load->replies_in_event);
     else if (conn->control_left > 0)
         conn_flush(load, conn);

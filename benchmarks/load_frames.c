@@ -85,7 +85,7 @@ static bool header_right(const struct load *load, const struct conn *conn) {
     const struct options *options = &load->options;
     if (opcode >= CLOSE)
         return first == (FIN | opcode) && conn->body_length <= 125;
-    if (opcode != (options->text ? TEXT : BINARY) || conn->in_flight == 0)
+    if (opcode != (options->text ? TEXT : BINARY) || (conn->in_flight == 0 && options->mode != MODE_FANOUT))
         return false;
     if (options->deflate)
         return (first & ~RSV1) == (FIN | opcode);
@@ -109,12 +109,17 @@ static bool feed_header(struct load *load, struct conn *conn, const uint8_t **da
 }
 
 static void reply_done(struct load *load, struct conn *conn) {
-    stats_latency(load->now - conn->sent[conn->oldest]);
-    conn->oldest = conn->oldest + 1 == load->options.depth ? 0 : conn->oldest + 1;
-    conn->in_flight--;
     load->replies_in_event++;
     load->reply_bytes += conn->body_length;
     load->compressed += (conn->head[0] & RSV1) != 0;
+    if (load->options.mode == MODE_FANOUT) {
+        stats_latency(load->now - load->round_began);
+        load->awaited--;
+        return;
+    }
+    stats_latency(load->now - conn->sent[conn->oldest]);
+    conn->oldest = conn->oldest + 1 == load->options.depth ? 0 : conn->oldest + 1;
+    conn->in_flight--;
 }
 
 /* A frame has come in whole. */

@@ -99,6 +99,20 @@ static bool echo(struct load *load) {
     return opened;
 }
 
+/* The first connection publishes to all; the next messages when everybody who reads has got the last ones. */
+static bool fan_out(struct load *load) {
+    size_t reading = load->options.connections - load->options.stalled;
+    bool opened = open_all(load);
+    for (size_t i = reading; opened && i < load->options.connections; i++)
+        io_watch(load, &load->conns[i], 0);
+    if (opened)
+        conn_publish(load);
+    else if (load->errors++ == 0)
+        snprintf(load->error, sizeof load->error, "the connections did not open in time");
+    measure(load);
+    return opened;
+}
+
 static bool shake_hands(struct load *load) {
     for (size_t i = 0; i < load->options.connections; i++)
         conn_open(load, &load->conns[i]);
@@ -125,6 +139,7 @@ bool run(struct load *load) {
         return false;
     switch (load->options.mode) {
     case MODE_ECHO: return echo(load);
+    case MODE_FANOUT: return fan_out(load);
     case MODE_HANDSHAKES: return shake_hands(load);
     default: return hold(load);
     }

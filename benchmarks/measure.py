@@ -158,9 +158,8 @@ def kernels(settings: Settings) -> dict[str, float]:
 def once(settings: Settings, scenario: Scenario, peer: Peer) -> dict[str, Any]:
     """Start the peer, measure the scenario, stop the peer; {"error": why} when that fails."""
     try:
-        with servers.running(
-            peer, settings.build, settings.server_core, tls=scenario.tls, deflate=scenario.deflate
-        ) as server:
+        needs = {"tls": scenario.tls, "deflate": scenario.deflate, "fanout": scenario.kind == "fanout"}
+        with servers.running(peer, settings.build, settings.server_core, **needs) as server:
             return memory(settings, scenario, server) if scenario.kind == "memory" else echo(settings, scenario, server)
     except (RuntimeError, ValueError, OSError, subprocess.SubprocessError) as error:
         return {"error": str(error), "failed": True}
@@ -169,4 +168,5 @@ def once(settings: Settings, scenario: Scenario, peer: Peer) -> dict[str, Any]:
 def can(peer: Peer, scenario: Scenario) -> bool:
     """Whether the peer has what the scenario needs, and shows something there."""
     deflates = peer.deflate if scenario.deflate else not peer.only_deflate
-    return deflates and (peer.tls or not scenario.tls)
+    fans = peer.fanout if scenario.kind == "fanout" else not peer.only_fanout
+    return fans and deflates and (peer.tls or not scenario.tls)

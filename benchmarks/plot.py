@@ -21,11 +21,14 @@ COLOURS = {
 OTHERS = "#66828f"
 
 
+UNITS = {"handshakes": "CPU µs per handshake", "fanout": "CPU µs per delivery"}
+
+
 def figure_of(scenario: Scenario) -> tuple[str, float, str]:
     """Which figure a panel shows, its scale, and its unit."""
     if scenario.kind == "memory":
         return "pss_bytes", 1 / 1024, "KB per connection"
-    return "cpu_us", 1.0, "CPU µs per handshake" if scenario.kind == "handshakes" else "CPU µs per message"
+    return "cpu_us", 1.0, UNITS.get(scenario.kind, "CPU µs per message")
 
 
 def panel(axes: Any, results: Results, scenario: Scenario) -> None:
@@ -62,7 +65,7 @@ def draw(document: dict[str, Any], path: Path) -> None:
     from matplotlib import pyplot
 
     results = Results(document)
-    chosen = results.scenarios(("echo", "handshakes", "memory"))
+    chosen = results.scenarios(("echo", "fanout", "handshakes", "memory"))
     if not chosen:
         return
     rows = -(-len(chosen) // COLUMNS)

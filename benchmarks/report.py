@@ -46,10 +46,10 @@ class Results:
                 pairs.append(a / b)
         return statistics.median(pairs) if pairs else None
 
-    def growth(self, peer: str, few: str, many: str) -> float | None:
-        """The peer's CPU per message in one scenario as a multiple of that in another, round by round."""
+    def growth(self, peer: str, few: str, many: str, figure: str = "cpu_us") -> float | None:
+        """The peer's figure in one scenario as a multiple of that in another, round by round."""
         rows = [(self.rows.get((many, peer, n)), self.rows.get((few, peer, n))) for n in self.rounds]
-        pairs = [a["cpu_us"] / b["cpu_us"] for a, b in rows if a and b]
+        pairs = [a[figure] / b[figure] for a, b in rows if a and b]
         return statistics.median(pairs) if pairs else None
 
     def scenarios(self, kinds: Iterable[str]) -> list[Scenario]:
@@ -127,7 +127,7 @@ def about(document: dict[str, Any]) -> str:
 def tables(document: dict[str, Any]) -> str:
     """Everything, as reStructuredText."""
     results = Results(document)
-    timed, held = results.scenarios(("echo", "handshakes")), results.scenarios(("memory",))
+    timed, held = results.scenarios(("echo", "fanout", "handshakes")), results.scenarios(("memory",))
     squeezed = [scenario for scenario in timed if scenario.deflate]
     others = [peer for peer in results.peers if peer != OURS]
     parts = [

@@ -14,11 +14,12 @@ class Scenario:
 
     name: str
     title: str
-    kind: str = "echo"  # or "handshakes" or "memory"
+    kind: str = "echo"  # or "fanout", "handshakes", or "memory"
     connections: int = 1
     active: int = 0  # connections that echo; 0 means all
     size: int = 32  # bytes in a message
-    depth: int = 1  # messages in flight per connection
+    depth: int = 1  # messages in flight per connection; fanout: that are published together
+    stalled: int = 0  # fanout: connections that read nothing
     text: bool = False
     tls: bool = False
     deflate: bool = False
@@ -28,7 +29,9 @@ class Scenario:
         words = ["--connections", str(self.connections), "--active", str(self.active or self.connections)]
         words += ["--size", str(self.size), "--depth", str(self.depth)]
         if self.kind != "echo":
-            words += ["--mode", {"handshakes": "handshakes", "memory": "hold"}[self.kind]]
+            words += ["--mode", {"handshakes": "handshakes", "memory": "hold", "fanout": "fanout"}[self.kind]]
+        if self.stalled:
+            words += ["--stalled", str(self.stalled)]
         if payload is not None:
             words += ["--payload", str(payload)]
         for option in ("text", "tls", "deflate"):
@@ -46,11 +49,18 @@ SCENARIOS = {
         Scenario("pipeline", "100 × 1 KB, 8 in flight", connections=100, size=1024, depth=8),
         Scenario("large", "10 × 64 KB", connections=10, size=64 << 10),
         Scenario("huge", "4 × 1 MB", connections=4, size=1 << 20),
+        Scenario("thousand", "1,000 × 32 B", connections=1000),
         Scenario("open1000", "100 of 1,000 × 32 B", connections=1000, active=100),
         Scenario("open5000", "100 of 5,000 × 32 B", connections=5000, active=100),
         Scenario("tls", "TLS, 100 × 1 KB", connections=100, size=1024, tls=True),
         Scenario("deflate1k", "deflate, 20 × 1 KB JSON", connections=20, size=1 << 10, text=True, deflate=True),
         Scenario("deflate16k", "deflate, 20 × 16 KB JSON", connections=20, size=16 << 10, text=True, deflate=True),
+        Scenario("fan10", "publish 200 B to 10", kind="fanout", connections=10, size=200),
+        Scenario("fan1000", "publish 200 B to 1,000", kind="fanout", connections=1000, size=200),
+        Scenario("fanburst", "publish 8 × 200 B to 1,000", kind="fanout", connections=1000, size=200, depth=8),
+        Scenario("fanstall", "the same, 10 stalled", kind="fanout", connections=1000, size=200, stalled=10),
+        Scenario("fandeflate", "publish 1 KB JSON, deflated, to 1,000", kind="fanout", connections=1000, size=1 << 10,
+                 text=True, deflate=True),
         Scenario("handshakes", "handshakes, 64 at a time", kind="handshakes", connections=64),
         Scenario("idle2000", "memory, 2,000 idle", kind="memory", connections=2000),
         Scenario("idle8000", "memory, 8,000 idle", kind="memory", connections=8000),
@@ -64,6 +74,7 @@ GROUPS = {
     "echoes": ECHOES,
     "many": ("open1000", "open5000"),
     "deflate": ("deflate1k", "deflate16k"),
+    "fanout": ("fan10", "fan1000", "fanburst", "fanstall", "fandeflate"),
     "memory": ("idle2000", "idle8000"),
 }
 

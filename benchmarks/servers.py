@@ -32,6 +32,8 @@ class Peer:
     tls: bool = True
     deflate: bool = True
     only_deflate: bool = False  # the others show nothing new
+    fanout: bool = False  # whether it can publish
+    only_fanout: bool = False  # it does nothing else
 
     def is_ours(self) -> bool:
         """Whether this is no peer but a part of this tree."""
@@ -41,7 +43,8 @@ class Peer:
 PEERS = {
     peer.name: peer
     for peer in (
-        Peer("geventws", "geventws_echo.py pywsgi", module="geventws"),
+        Peer("geventws", "geventws_echo.py pywsgi", module="geventws", fanout=True),
+        Peer("geventws-loop", "geventws_echo.py loop", module="geventws", fanout=True, only_fanout=True),
         Peer("geventws-server", "geventws_echo.py server", module="geventws"),
         Peer("geventws-callbacks", "geventws_echo.py pywsgi callbacks", module="geventws"),
         Peer(
@@ -58,8 +61,8 @@ PEERS = {
             environment={"BENCH_ISAL": "1"},
             only_deflate=True,
         ),
-        Peer("bun", "bun_echo.js"),
-        Peer("picows", "picows_echo.py", package="picows", module="picows", deflate=False),
+        Peer("bun", "bun_echo.js", fanout=True),
+        Peer("picows", "picows_echo.py", package="picows", module="picows", deflate=False, fanout=True),
         Peer("websockets", "websockets_echo.py", package="websockets", module="websockets"),
         Peer("aiohttp", "aiohttp_echo.py", package="aiohttp", module="aiohttp"),
         Peer("tornado", "tornado_echo.py", package="tornado", module="tornado"),
@@ -129,11 +132,12 @@ def npm_version(package: Path) -> str:
     return json.loads((package / "package.json").read_text())["version"]
 
 
-def environment(peer: Peer, build: Path, tls: bool, deflate: bool) -> dict[str, str]:
+def environment(peer: Peer, build: Path, tls: bool, deflate: bool, fanout: bool) -> dict[str, str]:
     """The environment the peer runs in; see peers/common.py."""
     made = dict(os.environ, PYTHONPATH=str(HERE.parent)) | peer.environment
     made["BENCH_MODULES"] = str(build / "node_modules")
     made["BENCH_DEFLATE"] = "1" if deflate else "0"
+    made["BENCH_FANOUT"] = "1" if fanout else "0"
     if tls:
         made |= {"BENCH_CERTIFICATE": str(build / "certificate.pem"), "BENCH_KEY": str(build / "key.pem")}
     return made
@@ -191,7 +195,7 @@ def read_port(process: subprocess.Popen[bytes]) -> int:
 
 
 @contextmanager
-def running(peer: Peer, build: Path, core: int, *, tls: bool, deflate: bool) -> Iterator[Server]:
+def running(peer: Peer, build: Path, core: int, *, tls: bool, deflate: bool, fanout: bool = False) -> Iterator[Server]:
     """Start the peer on one core, and stop it at the end."""
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
@@ -200,7 +204,7 @@ def running(peer: Peer, build: Path, core: int, *, tls: bool, deflate: bool) -> 
             stdout=subprocess.PIPE,
             stderr=log,
             cwd=HERE / "peers",
-            env=environment(peer, build, tls, deflate),
+            env=environment(peer, build, tls, deflate, fanout),
             preexec_fn=lambda: os.sched_setaffinity(0, {core}),
         )
         try:

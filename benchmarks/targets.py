@@ -30,6 +30,17 @@ CPU = (
 COMPRESSED = (("deflate1k", "bun", 1.0), ("deflate1k", "websockets", 0.7), ("deflate16k", "bun", 0.8))
 COMPRESSING = (OURS, "geventws-isal")
 
+#: The same where messages are published: CPU per delivery.
+FANOUT = (
+    ("fan1000", "bun", 0.97),
+    ("fanburst", "bun", 1.1),
+    ("fandeflate", "bun", 0.4),
+    ("fan10", "geventws-loop", 1.05),
+)
+
+#: What stalled subscribers may cost the others.
+MOST_STALLED_P99 = 1.1
+
 #: (our server, least that its handshake rate may be as a multiple of gevent-websocket's)
 HANDSHAKES = (("geventws-server", 3.0), ("geventws", 1.3))
 
@@ -64,6 +75,14 @@ def judge_compression(results: Results) -> Iterator[Verdict]:
     for ours, (scenario, peer, limit) in itertools.product(COMPRESSING, COMPRESSED):
         what = f"{SCENARIOS[scenario].title}: CPU of {ours} against {peer}"
         yield from at_most(what, results.ratio(scenario, ours, peer), limit)
+
+
+def judge_fanout(results: Results) -> Iterator[Verdict]:
+    for scenario, peer, limit in FANOUT:
+        what = f"{SCENARIOS[scenario].title}: CPU a delivery against {peer}"
+        yield from at_most(what, results.ratio(scenario, OURS, peer), limit)
+    growth = results.growth(OURS, "fan1000", "fanstall", "p99_us")
+    yield from at_most("p99 of a delivery: 10 of 1,000 stalled against none", growth, MOST_STALLED_P99)
 
 
 def judge_latency(results: Results) -> Iterator[Verdict]:
@@ -106,6 +125,7 @@ def judge(results: Results) -> Iterator[Verdict]:
     """Every promise that these results can judge."""
     yield from judge_echoes(results)
     yield from judge_compression(results)
+    yield from judge_fanout(results)
     yield from judge_latency(results)
     yield from judge_flatness(results)
     yield from judge_handshakes(results)

@@ -1,12 +1,11 @@
-"""A chat room: a set of members, and a broadcast that no slow member can hold up.
+"""A chat room: a set of members, and a topic that all of them are subscribed to.
 
 Everything on the wire is a JSON object with a "type". A tab says hello, then any of say, rename and
 typing; the room answers with welcome (who is here, what was said lately), and tells everyone joined,
 left, renamed, said and typing.
 
-A send to somebody whose network is stuck blocks. So the room never sends: it puts the text into each
-member's outbox, which never blocks, and a greenlet of the member's own does the sending. An outbox
-that is full means that its member has not kept up, and the member is let go.
+A send to somebody whose network is stuck blocks. Publishing never does: what waits for one member is
+bounded, and one that does not keep up is closed with 1013, which ends its handler.
 """
 
 import itertools
@@ -14,19 +13,17 @@ import json
 import time
 from collections import deque
 
-import gevent
-from gevent.queue import Full, Queue
-
-from geventws import ConnectionClosed
+from geventws import PubSub
 
 OUTBOX = 100  # messages waiting for one member before it is let go
+TOPIC = "room"
 HISTORY = 50  # messages that a newcomer gets to see
 NAME_LENGTH = 24
 TEXT_LENGTH = 1000
 
 
 class Member:
-    """One websocket in the room; `post` queues a text and says at once whether there was space."""
+    """One websocket in the room."""
 
     # From the clock, so that a restarted server gives no number twice.
     numbers = itertools.count(time.time_ns() // 1_000_000)
@@ -35,22 +32,6 @@ class Member:
         self.ws = ws
         self.id = next(self.numbers)
         self.name = name
-        self.outbox = Queue(maxsize=OUTBOX)
-        self.writer = gevent.spawn(self.write)
-
-    def post(self, text):
-        try:
-            self.outbox.put_nowait(text)
-        except Full:
-            return False
-        return True
-
-    def write(self):
-        try:
-            for text in self.outbox:
-                self.ws.send(text)
-        except ConnectionClosed:
-            pass  # the handler notices by itself, in its own loop
 
     def card(self):
         return {"id": self.id, "name": self.name}
@@ -60,6 +41,7 @@ class Room:
     """Everybody who is here, and what was said last."""
 
     def __init__(self):
+        self.pubsub = PubSub(max_queue=OUTBOX)
         self.members = set()
         self.history = deque(maxlen=HISTORY)
         self.verbs = {"say": self.say, "rename": self.rename, "typing": self.typing}
@@ -72,16 +54,14 @@ class Room:
         member = Member(ws, text_of(hello, "name", NAME_LENGTH))
         self.members.add(member)
         welcome = {"you": member.card(), "members": self.cards(), "history": list(self.history)}
-        member.post(encode("welcome", **welcome))
-        self.broadcast("joined", but=member, **member.card(), members=self.cards())
+        self.pubsub.subscribe(ws, TOPIC)
+        ws.try_send(encode("welcome", **welcome))
+        self.publish("joined", but=member, **member.card(), members=self.cards())
         return member
 
     def leave(self, member):
-        if member not in self.members:
-            return  # let go before
         self.members.remove(member)
-        member.writer.kill(block=False)
-        self.broadcast("left", **member.card(), members=self.cards())
+        self.publish("left", **member.card(), members=self.cards())
 
     def hear(self, member, message):
         """Do what a member's message asks for; ValueError where it asks for nothing we know."""
@@ -94,25 +74,20 @@ class Room:
         text = text_of(event, "text", TEXT_LENGTH)
         said = member.card() | {"text": text, "time": round(time.time() * 1000)}
         self.history.append(said)
-        self.broadcast("said", **said)
+        self.publish("said", **said)
 
     def rename(self, member, event):
         before, member.name = member.name, text_of(event, "name", NAME_LENGTH)
-        self.broadcast("renamed", **member.card(), before=before, members=self.cards())
+        self.publish("renamed", **member.card(), before=before, members=self.cards())
 
     def typing(self, member, event):
-        self.broadcast("typing", but=member, **member.card())
+        self.publish("typing", but=member, **member.card())
 
     def cards(self):
         return [member.card() for member in sorted(self.members, key=lambda member: member.id)]
 
-    def broadcast(self, kind, but=None, **fields):
-        text = encode(kind, **fields)
-        for member in self.members - {but}:
-            if not member.post(text):
-                self.leave(member)
-                # close() waits for the other side's answer, hence a greenlet of its own
-                gevent.spawn(member.ws.close, 1013, "too slow for this room")
+    def publish(self, kind, but=None, **fields):
+        self.pubsub.publish(TOPIC, encode(kind, **fields), exclude=but and but.ws)
 
 
 def encode(kind, **fields):

@@ -20,6 +20,7 @@ from .client.websocket import ClientWebSocket
 from .endpoints.callbacks import CallbackWebSocket, WebSocketApplication
 from .endpoints.decorator import WebSocketWSGI
 from .endpoints.middleware import RequestWebSocket, WebSocketMiddleware
+from .engine.published.outlet import SendResult
 from .exceptions import (
     ConcurrencyError,
     ConnectionClosed,
@@ -36,6 +37,8 @@ from .exceptions import (
 from .frames import CloseCode, Opcode
 from .handshake.origins import SAME_ORIGIN
 from .protocol.permessage_deflate import PerMessageDeflate
+from .protocol.prepared import PreparedMessage
+from .pubsub.pubsub import PubSub, broadcast
 from .server.server import WebSocketServer
 from .streaming import StreamingWebSocket
 from .websocket import WebSocket
@@ -57,9 +60,12 @@ __all__ = [
     "Opcode",
     "PayloadTooBig",
     "PerMessageDeflate",
+    "PreparedMessage",
     "ProtocolError",
     "ProxyError",
+    "PubSub",
     "RequestWebSocket",
+    "SendResult",
     "StreamingWebSocket",
     "WebSocket",
     "WebSocketApplication",
@@ -67,6 +73,7 @@ __all__ = [
     "WebSocketMiddleware",
     "WebSocketServer",
     "WebSocketWSGI",
+    "broadcast",
     "connect",
     "reconnect",
 ]

@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gevent.event import AsyncResult
 
-from .engine.fragments import PLAIN_LIMIT, check_thread, send_after, send_frame, send_message, send_other
+from .engine.fragments import HEADERS, PLAIN_LIMIT, check_thread, send_after, send_frame, send_message, send_other
 from .engine.loop.poller import get_thread
 from .engine.loop.turns import UNITS
+from .engine.published.outlet import get_outlet, measure_buffered
 from .engine.stream import CORK_PARTS
 from .engine.waiting import take, wait_for_messages, wait_for_seconds
 from .frames import BINARY, TEXT, CloseCode
 from .protocol.json import decode, encode
+from .protocol.prepared import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from .engine.connection import Connection
+    from .engine.published.outlet import SendResult
+    from .protocol.prepared import PreparedMessage
 
 __all__ = ["BaseWebSocket", "WebSocket", "get_connection"]
 
@@ -42,20 +46,7 @@ EXITS = (SystemExit, KeyboardInterrupt)
 Message: TypeAlias = "str | bytes | bytearray | memoryview"
 
 
-class _Headers(dict[int, list[bytes]]):
-    """The headers of frames with a payload of less than 126 bytes, by their first byte and that size (RFC 6455 5.2).
-
-    Those for a first byte are made when they are first needed.
-    """
-
-    def __missing__(self, head: int) -> list[bytes]:
-        headers = self[head] = [bytes((head, size)) for size in range(126)]
-        return headers
-
-
-_HEADERS = _Headers()
-
-_TEXT_HEADERS, _BINARY_HEADERS = _HEADERS[TEXT], _HEADERS[BINARY]
+_TEXT_HEADERS, _BINARY_HEADERS = HEADERS[TEXT], HEADERS[BINARY]
 _medium_header = struct.Struct("!BBH").pack  # the header where the size takes 16 bits
 
 _is_time = cycle([False] * (UNITS - 1) + [True]).__next__
@@ -70,15 +61,20 @@ class BaseWebSocket:
     Args:
         connection: the engine.
         environ: the WSGI environment of the handshake; None on a client.
+
+    Attributes:
+        on_drain: a function of the WebSocket to be called when all is sent that waited, or None; None at first. It is
+            called in the hub, and must not block.
     """
 
-    __slots__ = ("__weakref__", "_connection", "_environ", "_pending", "_stream")
+    __slots__ = ("__weakref__", "_connection", "_environ", "_pending", "_stream", "on_drain")
 
     def __init__(self, connection: Connection, environ: dict[str, Any] | None = None) -> None:
         self._connection = connection  # the engine, which knows nothing of this object
         self._stream = connection.stream  # the same as the connection's, at hand for `send`
         self._pending: list[Any] = connection.protocol.pending  # the protocol's own list: messages taken, not given out
         self._environ: Any = environ if environ is not None else {}  # or packed: see hosts/pywsgi.py
+        self.on_drain: Callable[[Any], object] | None = None
 
     def __repr__(self) -> str:
         state = f"closed {self.close_code}" if self.closed else "open"
@@ -115,14 +111,16 @@ class BaseWebSocket:
 
     # Sending
 
-    def send(self, message: Message | Iterable[Message], compress: bool | None = None) -> None:
+    def send(self, message: Message | PreparedMessage | Iterable[Message], compress: bool | None = None) -> None:
         """Send a message: `str` as text, bytes-like as binary. Blocks while the peer does not take it.
 
-        Messages leave whole, in the order of the calls, whichever greenlets they come from.
+        Messages leave whole, in the order of the calls, whichever greenlets they come from. While many connections are
+        served, small ones leave together at the end of the turn; an error of that is raised by the next call.
 
         Args:
-            message: the message; or an iterable of its parts, all text or all binary, each of which is sent as it
-                comes (RFC 6455 5.4). When the iterable raises after its first part, the connection is closed with 1011.
+            message: the message; a `PreparedMessage`, which says itself whether to compress; or an iterable of its
+                parts, all text or all binary, each of which is sent as it comes (RFC 6455 5.4). When the iterable
+                raises after its first part, the connection is closed with 1011.
             compress: whether to compress it, where that was negotiated; None compresses what is over the threshold.
 
         Raises:
@@ -145,9 +143,8 @@ class BaseWebSocket:
                 send_message(self._connection, head, payload, compress)
                 return
             extension: Any = self._connection.protocol.extension
-            payload = extension.encode(payload)  # as it reaches the threshold
-            head |= extension.header_bits
-            size, headers = len(payload), _HEADERS[head]
+            payload, head = extension.encode(payload), head | extension.header_bits  # as it reaches the threshold
+            size, headers = len(payload), HEADERS[head]
         header = headers[size] if size < 126 else _medium_header(head, 126, size)
         if self._pending:  # the handler will be back for them with more to send
             corked = stream.corked
@@ -158,20 +155,46 @@ class BaseWebSocket:
                 check_thread(self._connection)
                 send_frame(self._connection, header, payload)
             return
-        frame = header + payload
-        if get_thread() != stream.poller.thread:
+        frame, poller = header + payload, stream.poller
+        if get_thread() != poller.thread:
             check_thread(self._connection)
         try:
             if stream.corked or stream.blocked:
                 stream.send(frame)
-            else:
-                sent = stream.transmit(frame)
-                if sent != len(frame):
-                    stream.send_rest(memoryview(frame)[sent:])
+            elif poller.outbox.gathers:
+                poller.outbox.add(stream, frame)
+            elif (sent := stream.transmit(frame)) != len(frame):
+                stream.send_rest(memoryview(frame)[sent:])
         except OSError as error:
             send_after(self._connection, frame, error)
         if _is_time():
-            stream.poller.turns.look()
+            poller.turns.look()
+
+    def try_send(self, message: Message | PreparedMessage) -> SendResult:
+        """Send a message, or have it wait, or drop it. Never blocks.
+
+        It waits where the peer takes no more, or another message is being sent in parts; it is dropped where 64 KB or
+        256 messages of this kind, or of a PubSub's, wait already.
+
+        Args:
+            message: `str` for text, bytes-like for binary, or a `PreparedMessage`.
+
+        Returns:
+            What became of it: SENT to the kernel, QUEUED or DROPPED.
+
+        Raises:
+            ConnectionClosed: the connection is over, or has begun to close.
+            TypeError: `message` is of another type.
+            ConcurrencyError: this is another thread than that of the connection.
+        """
+        check_thread(self._connection)
+        return get_outlet(self._connection, self).try_send(prepare(message))
+
+    @property
+    def buffered_amount(self) -> int:
+        """The bytes that were sent, or published for this connection, and that the kernel has not taken yet."""
+        outlet, stream = self._connection.outlet, self._stream
+        return measure_buffered(stream) if outlet is None else outlet.buffered
 
     def send_json(
         self, value: Any, default: Callable[[Any], Any] | None = None, compress: bool | None = None

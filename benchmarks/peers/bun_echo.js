@@ -1,6 +1,7 @@
 // uWebSockets as Bun runs it.
-const { BENCH_CERTIFICATE, BENCH_KEY, BENCH_DEFLATE } = process.env;
+const { BENCH_CERTIFICATE, BENCH_KEY, BENCH_DEFLATE, BENCH_FANOUT } = process.env;
 const deflate = BENCH_DEFLATE === "1";
+const fanout = BENCH_FANOUT === "1";
 const largest = 4 << 20;
 
 const server = Bun.serve({
@@ -14,8 +15,12 @@ const server = Bun.serve({
     maxPayloadLength: largest,
     backpressureLimit: 4 * largest,
     perMessageDeflate: deflate,
+    open(ws) {
+      if (fanout) ws.subscribe("room");
+    },
     message(ws, message) {
-      ws.send(message, deflate);
+      if (fanout) server.publish("room", message, deflate);
+      else ws.send(message, deflate);
     },
   },
 });

@@ -13,6 +13,9 @@ CERTIFICATE = os.environ.get("BENCH_CERTIFICATE")
 KEY = os.environ.get("BENCH_KEY")
 DEFLATE = os.environ.get("BENCH_DEFLATE") == "1"
 
+#: Whether each message is to be published to all who are connected.
+FANOUT = os.environ.get("BENCH_FANOUT") == "1"
+
 #: Larger than any message of any scenario.
 LARGEST = 4 << 20
 

@@ -10,17 +10,24 @@ import sys
 
 import picows
 import uvloop
-from common import HOST, LARGEST, announce, tls_context
+from common import FANOUT, HOST, LARGEST, announce, tls_context
+
+members = []
 
 
 class Echo(picows.WSListener):
+    def on_ws_connected(self, transport):
+        members.append(transport)
+
     def on_ws_frame(self, transport, frame):
         kind = frame.msg_type
         if kind == picows.WSMsgType.CLOSE:
             transport.send_close(frame.get_close_code(), frame.get_close_message())
             transport.disconnect()
         elif kind == picows.WSMsgType.TEXT or kind == picows.WSMsgType.BINARY:
-            transport.send(kind, frame.get_payload_as_memoryview())
+            payload = frame.get_payload_as_memoryview()
+            for member in members if FANOUT else (transport,):
+                member.send(kind, payload)
 
 
 async def main() -> None:

@@ -257,14 +257,23 @@ class RequestWebSocket:
         """Whether the handshake was answered with 101."""
         return self._ws is not None
 
-    def accept(self) -> None:
-        """Answer the handshake now, where nothing is to be sent or received yet. Idempotent.
+    def accept(self) -> WebSocket:
+        """Answer the handshake now, where nothing is to be sent or received yet; return the connection. Idempotent.
 
         Raises:
             ConnectionClosed: the client has left, or the request was answered with HTTP.
             NoSocket: the server gives its application no socket.
         """
-        self._get()
+        return self._get()
+
+    @property
+    def on_drain(self) -> Callable[[Any], object] | None:
+        """The same as that of the `WebSocket`."""
+        return self._get().on_drain
+
+    @on_drain.setter
+    def on_drain(self, function: Callable[[Any], object] | None) -> None:
+        self._get().on_drain = function
 
     def receive(self, timeout: float | None = None) -> str | bytes | None:
         """Another name of `WebSocket.wait`."""

@@ -47,12 +47,22 @@ class Runner(Protocol):
         """Leave the connection to the parent, in a forked child."""
 
 
+class Subscribed(Protocol):
+    """What others send to a connection."""
+
+    def end(self) -> None:
+        """The connection takes no more messages."""
+
+
 class Ending(Taker, Protocol):
     """The connection that ends: see `Connection`, which has these described."""
 
     keepalive: Keepalive
     runner: Runner | None
 
+    @property
+    def outlet(self) -> Subscribed | None:
+        """What others send to it."""
     @property
     def peer(self) -> str:
         """Whose it is, for log lines."""
@@ -95,6 +105,8 @@ class Closing:
         if connection is None:
             return
         protocol, begun = connection.protocol, connection.protocol.close_sent
+        if connection.outlet is not None:
+            connection.outlet.end()
         protocol.send_close(code, reason)
         connection.stream.plain_limit = -1
         if protocol.output:

@@ -33,6 +33,7 @@ from .stream import Stream
 if TYPE_CHECKING:
     from ..protocol.interface import ConnectionProtocol
     from .options import Timing
+    from .published.outlet import Outlet
 
 
 class Handshake:
@@ -79,7 +80,7 @@ class Connection:
 
     __slots__ = (  # fmt: skip
         "_closing", "alive_since_tick", "ended", "fast_path", "fd", "fragments", "handshake", "inbox", "keepalive",
-        "owned_socket", "protocol", "reader", "runner", "stream", "wait_needs_work",
+        "outlet", "owned_socket", "protocol", "reader", "runner", "stream", "wait_needs_work",
     )
 
     def __init__(
@@ -106,6 +107,7 @@ class Connection:
         self.wait_needs_work: bool = False  # before a greenlet may wait, there is work for `prepare_to_wait`
         self.runner: Runner | None = None  # who takes the messages in callbacks, where no greenlet waits for them
         self.fast_path: int = 0  # what the poller has been told
+        self.outlet: Outlet | None = None  # what others send to it; made when first used
         self.fragments: Fragments | None = None  # the message that is being sent in parts
         self._closing: Closing | None = None  # made when first used
         self.stream.plain_limit = find_plain_limit(self)
@@ -169,6 +171,8 @@ class Connection:
     def writable(self) -> None:
         """Go on sending."""
         self.stream.writable()
+        if self.outlet is not None and not self.stream.blocked:
+            self.outlet.drained()
         if self.protocol.output and not self.stream.blocked:
             self.send_replies()
 
@@ -290,6 +294,8 @@ class Connection:
         """Note that nothing more will come, and wake everybody who waits."""
         stream = self.stream
         stream.plain_limit = -1
+        if self.outlet is not None:
+            self.outlet.end()
         if not self.ended:
             self.ended = self.wait_needs_work = True
             self.protocol.receive_eof()

@@ -14,12 +14,14 @@ from gevent.event import Event
 from greenlet import getcurrent
 
 from ..exceptions import ConcurrencyError, ConnectionClosed
-from ..frames import BINARY, TEXT, encode_header
+from ..frames import BINARY, FIN, TEXT, encode_header
+from ..protocol.prepared import PreparedMessage
+from .loop.outbox import IN_PARTS
 from .loop.poller import get_thread
 from .loop.turns import UNIT_SIZE, UNITS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Hashable, Iterable
     from types import TracebackType
 
     from ..protocol.interface import ConnectionProtocol
@@ -41,12 +43,39 @@ FRAME_UNITS = 4
 Payload: TypeAlias = "bytes | memoryview"
 
 
+class Headers(dict[int, list[bytes]]):
+    """The headers of frames with a payload of less than 126 bytes, by their first byte and that size (RFC 6455 5.2).
+
+    Those for a first byte are made when they are first needed.
+    """
+
+    def __missing__(self, head: int) -> list[bytes]:
+        headers = self[head] = [bytes((head, size)) for size in range(126)]
+        return headers
+
+
+HEADERS = Headers()
+
+
+class Releasing(Protocol):
+    """What others send, which is held back while a message is sent in parts: see outlet.py."""
+
+    sharing: Hashable
+
+    def release(self) -> None:
+        """Send it."""
+
+
 class Sender(Protocol):
     """The connection that sends: see `Connection`, which has these described."""
 
     stream: Stream
     protocol: ConnectionProtocol
     fragments: Fragments | None
+
+    @property
+    def outlet(self) -> Releasing | None:
+        """What others send to it."""
 
     @property
     def closed(self) -> bool:
@@ -63,7 +92,8 @@ class Sender(Protocol):
 def find_plain_limit(connection: Sender) -> int:
     """Return up to how many bytes of payload a frame may be sent just as it is; -1 where none may."""
     protocol = connection.protocol
-    if connection.closed or not protocol.plain_frames:
+    outlet = connection.outlet
+    if connection.closed or not protocol.plain_frames or (outlet is not None and outlet.sharing is None):
         return -1
     return min(PLAIN_LIMIT, protocol.extension.threshold - 1) if protocol.extension else PLAIN_LIMIT
 
@@ -87,6 +117,7 @@ class Fragments:
         take_turn(self._connection)
         self._connection.fragments = self
         self._connection.stream.plain_limit = -1
+        self._connection.stream.poller.outbox.shut(self._connection, IN_PARTS, True)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -95,6 +126,9 @@ class Fragments:
         connection = self._connection
         connection.fragments = None
         connection.stream.plain_limit = find_plain_limit(connection)
+        connection.stream.poller.outbox.shut(connection, IN_PARTS, False)
+        if connection.outlet is not None:
+            connection.outlet.release()
         self._done.set()
 
     def wait(self) -> None:
@@ -119,11 +153,14 @@ def take_turn(connection: Sender) -> None:
         connection.fragments.wait()
     if connection.closed:
         raise connection.closed_error()
+    connection.stream.poller.outbox.flush()  # what was sent before may have to be compressed before
 
 
 def send_other(connection: Sender, message: Any, compress: bool | None) -> None:
     """Send what is not exactly str or bytes; a buffer is copied, as it may change while it waits."""
-    if isinstance(message, str):
+    if isinstance(message, PreparedMessage):
+        _send_prepared(connection, message)
+    elif isinstance(message, str):
         send_message(connection, TEXT, message.encode(), compress)
     elif isinstance(message, (bytes, bytearray, memoryview)):
         send_message(connection, BINARY, bytes(message), compress)
@@ -144,6 +181,15 @@ def send_message(connection: Sender, head: int, payload: Payload, compress: bool
         head, payload, compress = head | extension.header_bits, _compress(connection, payload), False
     take_turn(connection)
     send_frame(connection, *connection.protocol.encode_message(head, payload, compress))
+
+
+def _send_prepared(connection: Sender, message: PreparedMessage) -> None:
+    """Send a message in the frame that others get, too, if there is one."""
+    extension = connection.protocol.extension
+    if connection.protocol.client or (extension is not None and extension.sharing is None):
+        send_message(connection, FIN | message.opcode, message.payload, message.compress)
+    else:
+        send_frames(connection, message.encode(extension))
 
 
 def _compress(connection: Sender, payload: Payload) -> memoryview:
@@ -180,6 +226,7 @@ def send_frames(connection: Sender, data: bytes) -> None:
     Raises:
         ConnectionClosed: the connection is over, or has begun to close.
     """
+    check_thread(connection)
     take_turn(connection)
     send_frame(connection, b"", data)
 

@@ -82,7 +82,7 @@ def receive(taker: Taker) -> bool:
     target = None if fast_path else protocol.receive_buffer()
     size = _get_size(protocol, stream) if target is None else len(target)
     try:
-        count = stream.receive_into(stream.poller.scratch[:size] if target is None else target)
+        count = stream.receive_into(stream.poller.receiver.scratch[:size] if target is None else target)
     except OSError as error:
         taker.receive_eof(error.errno or 0)
         return False
@@ -93,7 +93,7 @@ def receive(taker: Taker) -> bool:
     if fast_path:
         stream.poller.receiver.split(taker, count, fast_path)
     elif target is None:
-        taker.receive_data(stream.poller.scratch[:count])
+        taker.receive_data(stream.poller.receiver.scratch[:count])
     else:
         del target  # a text is decoded in the place of what it comes from
         _take_direct(taker, count)
@@ -111,7 +111,7 @@ def _take_direct(taker: Taker, count: int) -> None:
 def _get_size(protocol: ConnectionProtocol, stream: Stream) -> int:
     """Return how much is received at once."""
     small = protocol.extension is not None or protocol.max_message_size < FULL_CHUNK_LIMIT
-    return SMALL_CHUNK if small else len(stream.poller.scratch)
+    return SMALL_CHUNK if small else len(stream.poller.receiver.scratch)
 
 
 # Past the protocol

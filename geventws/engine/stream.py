@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from ..protocol.memory import PLACE, measure
 from .backlog import Backlog
 from .loop.forks import cut
-from .loop.waiters import Waiters
+from .loop.outbox import BLOCKED, CLOSED
 from .tls import fill_record, find_tls
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from .loop.poller import Poller
     from .loop.system import Calls
+    from .published.deliveries import Delivery
 
 CORK_PARTS = 128
 """Parts of frames that are corked at the most; whoever corks keeps each frame small: 64 of 1536 bytes are 100 KB."""
@@ -59,26 +60,27 @@ class Stream:
             nothing is corked, `blocked` is False and `error` is None; what it does not take is given to `send_rest`.
     """
 
+    members = None  # it sends to its own peer alone: see outbox.py
+
     __slots__ = (  # fmt: skip
-        "_backlog", "_calls", "_ended", "_reading", "_registered", "_send_timeout", "_tls", "_writers",
-        "blocked", "channel", "corked", "error", "plain_limit", "poller", "socket", "transmit",
+        "_ended", "_reading", "_registered", "_send_timeout", "_tls",
+        "backlog", "blocked", "calls", "channel", "corked", "error", "plain_limit", "poller", "socket", "transmit",
     )
 
     def __init__(self, socket: Any, channel: Any, poller: Poller, send_timeout: float | None) -> None:
         self.socket: Any = socket  # the gevent socket, or what stands for it; its owner may replace one by the other
         calls = poller.system.get_calls(socket)
         self._tls = find_tls(socket, calls)  # None where the socket's bytes are ours
-        self._calls: Calls = self._tls or calls  # on the socket, where none blocks
+        self.calls: Calls = self._tls or calls  # on the socket, where none blocks
         self._send_timeout = send_timeout
         self.channel: Any = channel
         self.poller: Poller = poller
-        self.transmit: Callable[[bytes | memoryview], int] = self._calls.send
+        self.transmit: Callable[[bytes | memoryview], int] = self.calls.send
         self.error: tuple[Any, ...] | None = None  # errno and text, why nothing can be sent any more
         self.plain_limit: int = -1  # up to here a frame may be sent just as it is; -1 when nothing may be sent any more
         self.corked: list[bytes] = []  # whole frames that wait for company: see above
         self.blocked: bool = False  # the kernel takes nothing; the poller tells when it does again
-        self._backlog: Backlog | None = None  # what it has not taken, while blocked
-        self._writers: Waiters | None = None  # greenlets that wait until the backlog is empty; made for the first
+        self.backlog: Backlog | None = None  # what it has not taken, while blocked
         self._reading = True  # receiving is not paused
         self._registered = False  # the poller watches the socket
         self._ended = False  # our side is shut down, or will be after the backlog
@@ -89,11 +91,12 @@ class Stream:
         """Begin to watch the socket. What is sent leaves at once: what may wait for company is corked here."""
         try:
             if not getattr(self.socket, "no_delay", False):
-                self._calls.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+                self.calls.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
         except OSError:
             pass  # a Unix socket has no such delay
         self._registered = True
         self.poller.interest.register(self.channel)
+        self.poller.outbox.shut(self.channel, CLOSED, self._tls is not None)
 
     def close(self) -> None:
         """Watch the socket no more, drop what is queued, and let go of everything. Idempotent.
@@ -102,19 +105,20 @@ class Stream:
         socket again is nothing to its owner.
         """
         if self._registered:
+            self.poller.outbox.flush()
             self._registered = False
             self.poller.interest.unregister(self.channel)
-            self._calls.close()
-        self._fail(OSError(errno.EPIPE, "the connection is closed"))
+            self.calls.close()
+        self.fail(OSError(errno.EPIPE, "the connection is closed"))
         self.channel = None  # which refers to us: not for the garbage collector
 
     def disown(self) -> None:
         """Leave the connection to the parent, in a forked child; whoever waits to send there waits on: see forks.py."""
-        cut(self._calls.fileno(), ended=True)
+        cut(self.calls.fileno(), ended=True)
         self._registered, self._reading = False, True  # there is nothing to go on with
-        if self._writers is not None:
-            self._writers.leave()
-        self._fail(OSError(errno.EPIPE, "the connection is the parent process's"))
+        if self.backlog is not None:
+            self.backlog.leave()
+        self.fail(OSError(errno.EPIPE, "the connection is the parent process's"))
 
     def pause(self) -> None:
         """Receive no more until `resume`: the kernel's buffers fill, and TCP holds the peer back."""
@@ -144,7 +148,7 @@ class Stream:
     @property
     def abandoned(self) -> bool:
         """Whether somebody else has closed the socket that we watch."""
-        return self._registered and self._calls.fileno() != self.channel.fd
+        return self._registered and self.calls.fileno() != self.channel.fd
 
     def _watch(self) -> None:
         if self._registered:
@@ -159,7 +163,7 @@ class Stream:
             OSError: the connection is broken.
         """
         try:
-            return self._calls.recv_into(buffer)
+            return self.calls.recv_into(buffer)
         except BlockingIOError:
             return None
 
@@ -170,7 +174,7 @@ class Stream:
     def has_input(self) -> bool:
         """Whether something has come that nobody has received: bytes, or the end."""
         try:
-            self._calls.recv(1, _socket.MSG_PEEK)
+            self.calls.recv(1, _socket.MSG_PEEK)
         except BlockingIOError:
             return False
         except OSError:
@@ -179,19 +183,14 @@ class Stream:
 
     # Sending
 
-    @property
-    def pending(self) -> bool:
-        """Whether something is left to send."""
-        return bool(self.corked or self.blocked)
-
     def measure(self) -> int:
         """Return the bytes of what is left to send, without what a greenlet waits for that has sent it."""
-        return measure(self.corked) + (self._backlog.owned if self._backlog is not None else 0)
+        return measure(self.corked) + (self.backlog.owned if self.backlog is not None else 0)
 
     @property
     def has_room(self) -> bool:
         """Whether more may wait to be sent that nobody waits for."""
-        return self._backlog is None or self._backlog.has_room
+        return self.backlog is None or self.backlog.has_room
 
     def wait_for_room(self) -> None:
         """Block while greenlets that gave up waiting have left too much to be sent. Raises OSError as `send` does."""
@@ -211,32 +210,33 @@ class Stream:
         if self.corked:
             self.corked.append(data)
             data = self._uncork()
-        self._put(data)
+        if self.poller.outbox.gathers and not self.blocked:
+            self.poller.outbox.add(self, data)
+            return
+        self.put(data)
         if self.blocked:
             self._wait(len(data))
 
     def send_rest(self, data: bytes | memoryview) -> None:
         """Send what `transmit` did not take. Blocks, and raises, as `send` does."""
-        self._block(data)
+        self.block(data)
         self._wait(len(data))
 
     def send_large(self, header: bytes, payload: bytes | memoryview) -> None:
         """Send a frame without copying its payload. Blocks, and raises, as `send` does."""
         if self._tls is not None:
             header, payload = fill_record(header, payload)
-        if self.corked:
-            self.flush()
-        if self.blocked:
-            self.wait_for_room()
+        self.flush_now()
+        self.wait_for_room()
         if self.blocked or self.error is not None:
-            self._put(header)
-            self._put(payload)
+            self.put(header)
+            self.put(payload)
         else:
-            sent = self._try(self._calls.sendmsg, (header, payload))
+            sent = self.attempt(self.calls.sendmsg, (header, payload))
             if sent < len(header):
-                self._block(header[sent:])
+                self.block(header[sent:])
             if sent < len(header) + len(payload):
-                self._block(memoryview(payload)[max(sent - len(header), 0) :])
+                self.block(memoryview(payload)[max(sent - len(header), 0) :])
         if self.blocked:
             self._wait(len(header) + len(payload))
 
@@ -244,11 +244,12 @@ class Stream:
         """Send whole frames soon: with the next ones, or when the greenlet's turn ends. May block, as `send` does."""
         corked = self.corked
         if not corked and self.poller.current is not self.channel:
+            self.poller.outbox.corked.add(self)
             self.poller.clock.run_callback(self.poller.call, self.channel, self.flush)
         corked.append(data)
         if self.blocked or len(corked) >= CORK_PARTS:
             data = self._uncork()
-            self._put(data)
+            self.put(data)
             if self.blocked:
                 self._wait(len(data))
 
@@ -258,27 +259,35 @@ class Stream:
             self.corked.append(data)
             self.flush()
 
-    def flush(self, flags: int = 0) -> None:
-        """Send what is corked, as far as the peer takes it. Never blocks, never raises."""
+    def flush(self) -> None:
+        """Send what is corked at the end of the turn, as far as the peer takes it. Never blocks, never raises."""
+        if self.corked and self.poller.outbox.gathers and not self.blocked and self.error is None:
+            self.poller.outbox.add(self, self._uncork())
+        elif self.corked:
+            self.flush_now()
+
+    def flush_now(self, flags: int = 0) -> None:
+        """Send what is corked, after what waits in the outbox. Never blocks, never raises."""
+        self.poller.outbox.flush()
         if self.corked:
             data = self._uncork()
             try:
-                self._put(data, flags)
+                self.put(data, flags)
             except OSError:
                 return  # it is noted; the next send tells
-            self._own(len(data))
+            self.own(len(data))
 
     def flush_last(self) -> None:
         """Flush right before a shutdown: what is left waits for the FIN, and leaves in one packet with it."""
-        self.flush(MSG_MORE)
+        self.flush_now(MSG_MORE)
 
     def writable(self) -> None:
         """Go on sending: the poller's word that the kernel takes bytes again. Never blocks, never raises."""
         try:
-            if self._backlog is not None and not self._backlog.send(self.transmit):
+            if self.backlog is not None and not self.backlog.send(self.transmit):
                 return
         except OSError as error:
-            self._fail(error)
+            self.fail(error)
             self._watch()
             return
         self._unblock()
@@ -290,16 +299,17 @@ class Stream:
         """End our side of the stream, once what is left is sent. Never blocks. Idempotent."""
         if not self._ended:
             self._ended = True
-            self.flush()
+            self.flush_now()
             if not self.blocked:
                 self._shut_down()
 
     def hang_up(self) -> None:
         """End both sides at once; where something is left to send, the peer sees a reset. Idempotent."""
+        self.poller.outbox.flush()
         try:
-            if self.pending:
-                self._calls.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, _RESET_ON_CLOSE)
-            self._calls.shutdown(_socket.SHUT_RDWR)
+            if self.corked or self.blocked:
+                self.calls.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, _RESET_ON_CLOSE)
+            self.calls.shutdown(_socket.SHUT_RDWR)
         except OSError:
             pass  # it is gone already
         self.close()
@@ -307,79 +317,81 @@ class Stream:
     def _uncork(self) -> bytes:
         data = b"".join(self.corked)
         self.corked.clear()
+        self.poller.outbox.corked.discard(self)
         return data
 
-    def _put(self, data: bytes | memoryview, flags: int = 0) -> None:
+    def put(self, data: bytes | memoryview, flags: int = 0) -> None:
         """Send as much as the kernel takes, and leave the rest to the poller."""
+        if self.poller.outbox.gathers:
+            self.poller.outbox.flush()
         if self.error is not None:
             raise OSError(*self.error)
-        if self._backlog is not None:
-            self._backlog.append(data)
+        if self.backlog is not None:
+            self.backlog.append(data)
             return
-        sent = self._try(self._calls.send, data, flags)
+        sent = self.attempt(self.calls.send, data, flags)
         if sent < len(data):
-            self._block(memoryview(data)[sent:])
+            self.block(memoryview(data)[sent:])
 
-    def _try(self, transmit: Callable[..., int], *arguments: Any) -> int:
+    def attempt(self, transmit: Callable[..., int], *arguments: Any) -> int:
         """Send without blocking, and return how much was taken; an error is noted, and raised."""
         try:
             return transmit(*arguments)
         except BlockingIOError:
             return 0
         except OSError as error:
-            self._fail(error)
+            self.fail(error)
             raise
 
     def _shut_down(self) -> None:
         try:
-            self._calls.shutdown(_socket.SHUT_WR)
+            self.calls.shutdown(_socket.SHUT_WR)
         except OSError:
             pass  # the peer was faster
 
     # While the kernel takes nothing
 
-    def _block(self, rest: bytes | memoryview) -> None:
+    def block(self, rest: bytes | memoryview | Delivery) -> None:
         """Leave the rest to the poller, and see to it that this ends."""
-        if self._backlog is not None:
-            self._backlog.append(rest)
+        if self.backlog is not None:
+            self.backlog.append(rest)
             return
         count = partial(self.poller.system.count_unacknowledged, self.channel.fd)
-        self.blocked, self._backlog = True, Backlog(rest, count)
+        self.blocked, self.backlog = True, Backlog(rest, count)
+        self.poller.outbox.shut(self.channel, BLOCKED, True)
         self._watch()
         if self._send_timeout is not None:
             timer = self.poller.clock.timer(self._send_timeout, self._send_timeout)
-            self._backlog.set_alarm(timer, self.poller.call, self.channel)
+            self.backlog.set_alarm(timer, self.poller.call, self.channel)
 
-    def _own(self, size: int) -> None:
+    def own(self, size: int) -> None:
         """Count bytes that are left to send, and that nobody waits for."""
-        if self._backlog is not None:
-            self._backlog.owned += size + PLACE
+        if self.backlog is not None:
+            self.backlog.own(size + PLACE)
 
     def _unblock(self) -> None:
         """Nothing is left, or nothing can be sent any more: wake who waits for that."""
         self.blocked = False
-        if self._backlog is not None:
-            self._backlog.close()
-            self._backlog = None
-        if self._writers is not None:
-            self._writers.wake_soon()
+        if self.backlog is not None:
+            self.backlog.close()
+            self.backlog = None
+            self.poller.outbox.shut(self.channel, BLOCKED, False)
 
     def _wait(self, size: int) -> None:
-        """Block until nothing is left to send; `size` is how much of that is the caller's. A callback does not wait."""
-        if not self.poller.may_block():
-            self._own(size)
+        """Block until what is here is sent; `size` is how much of that is the caller's. A callback does not wait."""
+        if self.backlog is None or not self.poller.may_block():
+            self.own(size)
             return
-        self._writers = self._writers or Waiters(self.poller)
         try:
-            self._writers.wait_until(lambda: not self.blocked, None)  # one before it may have sent too much again
+            self.backlog.wait(self.poller)
         except BaseException:
             if size:
-                self._own(size)
+                self.own(size)
             raise
         if self.error is not None:
             raise OSError(*self.error)
 
-    def _fail(self, error: OSError) -> None:
+    def fail(self, error: OSError) -> None:
         """Give up sending, and wake who waits for it. The error's traceback would keep what was being sent."""
         if self.error is None:
             self.error = error.args

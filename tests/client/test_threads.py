@@ -67,7 +67,7 @@ def test_a_thread_leaves_nothing_behind(serve: Any, closes: bool) -> None:
     pollers = [run_in_thread(talk) for _ in range(3)]
     site.settle()
     assert set(os.listdir("/proc/self/fd")) == before
-    assert all(poller.closed and not poller.scratch for poller in pollers)
+    assert all(poller.closed and not poller.receiver.scratch for poller in pollers)
     assert [(ws.closed, ws.close_code) for ws in kept] == [(True, 1000 if closes else 1006)] * 3
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -102,6 +102,14 @@ RUNS: dict[str, dict[str, Callable[[Block], None]]] = {
         "flask run": flask_pages.commands,
         "def create_app(": flask_pages.factory,
     },
+    "docs/rooms.rst": {
+        "def room(ws)": program(talks.broadcasts),
+        "import Flask": program(lambda place: talks.broadcasts(place, "/rooms/7")),
+        "class Room(": program(talks.tells_others),
+        "RULES =": handler(talks.prepares),
+        "def prices(": handler(talks.quotes),
+        "def report(": handler(echoes),
+    },
     "docs/client.rst": {
         "subprotocols=": script("hello\n1000\n"),
         "InvalidStatus": script(),

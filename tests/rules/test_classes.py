@@ -17,8 +17,8 @@ import pytest
 from kit.sources import FUNCTIONS, PACKAGE, SOURCES, Source, check_offenders, make_sources
 
 MOST_METHODS, MOST_SLOTS = 25, 16
-LARGER = {"engine.stream.Stream": 40}
-"""The outgoing queue may have more methods."""
+LARGER = {"engine.stream.Stream": 40, "client.websocket.ClientStreamingWebSocket": 27}
+"""The outgoing queue may have more methods, and the one handle that can do everything."""
 
 
 def modules() -> Iterator[Any]:
@@ -120,10 +120,12 @@ def find_large(classes: set[type]) -> set[str]:
 
 
 LARGE = {
+    "compat._controls.ControlWebSocket",
     "compat.eventlet.sockets.RFC6455WebSocket",
     "compat.eventlet.sockets.WebSocket",
     "compat.geventwebsocket.websocket.WebSocket",
     "compat.pulsar.client._ClientConnection",
+    "compat.pulsar.protocol.Connection",
     "compat.wsocket.connection.WebSocket",
 }
 

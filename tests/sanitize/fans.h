@@ -76,7 +76,7 @@ static void check_refusals(int pairs[PEERS][2], const struct ws_fanout *fanout, 
         while (mine < end && (mine->fd != fd || mine->error == EBADF))
             mine++;
         while (mine + mine_count < end && mine[mine_count].fd == fd)
-            CHECK(mine[mine_count++].error == (fanout->open[fd] ? EAGAIN : 0));
+            CHECK(mine[mine_count++].error == (fanout->shut[fd] ? 0 : EAGAIN));
         check_peer(pairs[i][0], wanted + i, fanout, mine, mine_count);
     }
 }
@@ -88,14 +88,14 @@ static void fan_once(int pairs[PEERS][2], int known)
     int64_t *sizes = take_from(&numbers, sizeof *sizes * frames);
     int32_t *counts = take_from(&numbers, sizeof *counts * frames);
     int32_t *excepts = take_from(&numbers, sizeof *excepts * frames);
-    uint8_t *open = take_from(&refusals, (size_t)known);
+    uint8_t *shut = take_from(&refusals, (size_t)known);
     struct ws_fanout fanout = {.sizes = sizes, .counts = counts, .excepts = excepts,
-                               .known = known, .open = open};
+                               .known = known, .shut = shut};
     int count;
 
     memset(wanted, 0, sizeof wanted);
     for (i = 0; i < (size_t)known; i++)
-        open[i] = pick(9) > 0;
+        shut[i] = pick(9) ? 0 : 2;
     for (i = 0; i < frames; i++) {
         all += (size_t)(sizes[i] = 1 + pick(pick(99) ? 300 : 20000));
         excepts[i] = pick(3) ? -1 : pairs[pick(PEERS)][1];

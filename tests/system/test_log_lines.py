@@ -119,6 +119,16 @@ def never_reads(serve: Any) -> None:
     site.settle()
 
 
+def subscriber_is_slow(serve: Any) -> None:
+    pubsub = geventws.PubSub(max_queue=1)
+    site = serve(geventws.WebSocketWSGI(lambda ws: pubsub.subscribe(ws, "room") or ws.wait(), close_timeout=0.1))
+    site.connect(PATH, receive_buffer=4096)
+    while not pubsub.stats.abandoned:
+        gevent.sleep(0)
+        pubsub.publish("room", b"x" * 500_000)
+    site.settle()
+
+
 def on_close_failed(serve: Any) -> None:
     handler = type("Handler", (pulsar.ws.WS,), {"on_close": fail})()
     site = serve(pulsar.wsgi.WsgiHandler([pulsar.ws.WebSocket("/<path:any>", handler)]))
@@ -185,6 +195,7 @@ SCENARIOS: dict[tuple[str, str], Callable[[Any], None]] = {
     ("engine.loop.poller", "%s: an internal error"): internal_error,
     ("engine.connection", "%s sent nothing for %g s after a ping (ping_timeout)"): dead,
     ("engine.connection", "%s took less than 64 KB in %g s (send_timeout): aborted"): never_reads,
+    ("engine.published.outlet", "%s: closed with %d: too slow for what is published to it"): subscriber_is_slow,
     ("compat.pulsar.protocol", "%s: on_close failed"): on_close_failed,
     ("compat.pulsar04", "%s: on_close failed"): on_close_failed_in_0_4,
     ("compat.wsocket", "%r failed"): event_failed,

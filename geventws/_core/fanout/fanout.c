@@ -113,7 +113,7 @@ static int32_t serve(const struct ws_fanout *fanout, int32_t at, struct ws_refus
     struct iovec parts[MOST_PARTS];
     int fd = fanout->links[at].fd;
 
-    if (!fanout->open[fd])
+    if (fanout->shut[fd])
         return refuse(fanout, at, refusals, 0, 0);
     while (at >= 0) {
         size_t count;

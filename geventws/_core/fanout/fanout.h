@@ -7,7 +7,7 @@
 struct ws_refusal {
     int32_t fd;
     int32_t frame;        /* its number */
-    int32_t error;        /* 0: open[fd] is 0. EAGAIN: the kernel takes no more. EBADF: unknown.
+    int32_t error;        /* 0: shut[fd] is not. EAGAIN: the kernel takes no more. EBADF: unknown.
                            * Any other: the errno of sending */
     int32_t reserved;
     int64_t sent;         /* bytes of the frame that were sent */
@@ -31,7 +31,7 @@ struct ws_fanout {
                               * NULL: there is none */
     int32_t frames_count;
     int32_t known;        /* descriptors from here on are refused, too */
-    const uint8_t *open;  /* for each known descriptor: whether it may be sent to */
+    const uint8_t *shut;  /* for each known descriptor: 0 where it may be sent to */
     int32_t *first;       /* for each known descriptor: -1, before and after each call; */
     int32_t *last;        /* room for as many numbers */
     struct ws_link *links;          /* room for as many as there are fds, */

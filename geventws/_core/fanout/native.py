@@ -26,7 +26,7 @@ class Fanout:
     """Sends to descriptors that it knows, all in one call: see pure.Fanout."""
 
     def __init__(self) -> None:
-        self.open = bytearray()  # for each descriptor that is known: whether it may be sent to
+        self.shut = bytearray()  # for each descriptor that is known: 0 where it may be sent to
         self._struct = ffi.new("struct ws_fanout *")  # the arguments of a call
         self._per_descriptor: tuple[object, ...] = ()  # what the struct points to, by descriptor
         self._room = 0  # how many descriptors there is room for, those of all frames together
@@ -36,20 +36,20 @@ class Fanout:
         self._make_room(64)
 
     def grow(self, size: int) -> None:
-        """Know the descriptors below `size`."""
-        self.open = self.open.ljust(size, b"\0")  # another one: C has seen the old one, which may not move
+        """Know the descriptors below `size`, all of the new ones open."""
+        self.shut = self.shut.ljust(size, b"\0")  # another one: C has seen the old one, which may not move
         places = array("i", [-1]) * size, array("i", [-1]) * size
         first, last = (ffi.from_buffer("int32_t[]", each) for each in places)
-        opened = ffi.from_buffer("uint8_t[]", self.open)
-        self._struct.first, self._struct.last, self._struct.open = first, last, opened
+        shut = ffi.from_buffer("uint8_t[]", self.shut)
+        self._struct.first, self._struct.last, self._struct.shut = first, last, shut
         self._struct.known = size
-        self._per_descriptor = first, last, opened
+        self._per_descriptor = first, last, shut
 
     def _make_room(self, size: int) -> None:
         self._room = size
         self._links = self._struct.links = ffi.new("struct ws_link[]", size)
-        self._refusals = self._struct.refusals = ffi.new("struct ws_refusal[]", size)
-        self._view = memoryview(ffi.buffer(self._refusals))
+        refusals = self._struct.refusals = ffi.new("struct ws_refusal[]", size)
+        self._view = memoryview(ffi.buffer(refusals))  # which keeps them
 
     def send(
         self,
@@ -58,7 +58,7 @@ class Fanout:
         counts: Sequence[int] | None = None,
         excepts: Sequence[int] | None = None,
     ) -> list[Refusal]:
-        """Send frames, without blocking; return what was refused."""
+        """Send frames, without blocking; return what was refused: see fanout.Fanout."""
         if len(fds) > self._room:
             self._make_room(2 * len(fds))
         struct = self._struct

@@ -5,13 +5,29 @@ from __future__ import annotations
 import errno
 import os
 from itertools import accumulate
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 Refusal: TypeAlias = "tuple[int, int, int, int]"
 """struct ws_refusal: the descriptor, the number of the frame, the errno or 0, and the bytes that were sent of it."""
+
+
+class Sender(Protocol):
+    """What sends to many descriptors: `Fanout`, which has these described, or the C core."""
+
+    shut: bytearray
+
+    def grow(self, size: int) -> None: ...
+
+    def send(
+        self,
+        frames: list[bytes],
+        fds: Sequence[int],
+        counts: Sequence[int] | None = None,
+        excepts: Sequence[int] | None = None,
+    ) -> list[Refusal]: ...
 
 
 class Fanout:
@@ -21,16 +37,16 @@ class Fanout:
         write: sends bytes to a descriptor without blocking, and returns how many were taken.
 
     Attributes:
-        open: for each descriptor, whether it may be sent to; as long as `grow` has made it.
+        shut: for each descriptor, 0 where it may be sent to; as long as `grow` has made it.
     """
 
     def __init__(self, write: Callable[[int, bytes], int] = os.write) -> None:
         self._write = write
-        self.open = bytearray()
+        self.shut = bytearray()
 
     def grow(self, size: int) -> None:
-        """Know the descriptors below `size`, of which the new ones may not be sent to yet."""
-        self.open = self.open.ljust(size, b"\0")  # another one: C has seen the old one, which may not move
+        """Know the descriptors below `size`, all of the new ones open."""
+        self.shut = self.shut.ljust(size, b"\0")  # another one: C has seen the old one, which may not move
 
     def send(
         self,
@@ -50,7 +66,7 @@ class Fanout:
         """
         refused: list[Refusal] = []
         for fd, numbers in self._chain(frames, fds, counts, excepts).items():
-            if 0 <= fd < len(self.open):
+            if 0 <= fd < len(self.shut):
                 refused += self._serve(fd, numbers, frames)
             else:
                 refused += [(fd, number, errno.EBADF, 0) for number in numbers]
@@ -73,7 +89,7 @@ class Fanout:
     def _serve(self, fd: int, numbers: list[int], frames: list[bytes]) -> Iterator[Refusal]:
         """Send one descriptor its frames, and yield those that it did not take."""
         error = sent = 0
-        if self.open[fd]:
+        if not self.shut[fd]:
             error = errno.EAGAIN
             try:
                 sent = self._write(fd, b"".join([frames[number] for number in numbers]))

@@ -29,6 +29,7 @@ class Owner(Protocol):
     system: System
     clock: Clock
     receiver: Any
+    outbox: Any
 
     def ready(self) -> None: ...
 
@@ -112,11 +113,13 @@ class InterestList:
         """Begin anew with a descriptor: what was reported of it, and known, was another socket's."""
         self._owner.receiver.forget(fd)
         self._owner.receiver.drop(fd)
+        self._owner.outbox.forget(fd)
 
     def _grow(self, size: int) -> None:
         self.channels.extend([None] * (size - len(self.channels)))
         self._masks.extend(bytes(size - len(self._masks)))
         self._owner.receiver.grow(size)
+        self._owner.outbox.grow(size)
 
     def leave(self) -> list[Any]:
         """Forget all channels, and return them. In a forked child: nothing may be taken out of the parent's set."""

@@ -33,6 +33,7 @@ from greenlet import getcurrent, greenlet
 from .forks import keep, register, unregister
 from .interest import InterestList
 from .logs import LogQueue
+from .outbox import FEW, Outbox
 from .system import SYSTEM, Clock, System
 from .turns import Turns
 
@@ -101,9 +102,9 @@ class Poller:
         interest: the sockets that are watched, and whose they are.
         channels: those that are registered, by descriptor; None for the others.
         receiver: what receives for them.
-        scratch: a buffer for what a channel receives by itself, to be used within one callback.
         turns: how long greenlets and callbacks may go on.
         log: for what is to be told from a callback.
+        outbox: what leaves together at the end of a turn.
         thread: the native thread of the loop, by its ident.
     """
 
@@ -119,8 +120,8 @@ class Poller:
         self.uninterrupted: bool = False
         self._calling_back = False  # whether a callback runs, in whatever greenlet
         self.closed: bool = False
+        self.outbox: Outbox = Outbox(self)
         self.receiver: Receiver = system.make_receiver(self)
-        self.scratch: memoryview = self.receiver.scratch
         self.turns: Turns = Turns(hub, self.clock, self.receiver.get_polled, self.may_block)
         self.interest: InterestList = InterestList(self)
         self.channels: list[Any] = self.interest.channels
@@ -149,13 +150,13 @@ class Poller:
         self.interest.close()
         unregister(self)
         self.receiver.let_go()
-        self.scratch = self.receiver.scratch
 
     def forked(self) -> None:
         """Leave the connections to the parent, in a forked child."""
         self.closed = True
         self.uninterrupted = False
         self.run_queue.clear()
+        self.outbox.clear()
         self.log.clear()
         self.turns.leave()
         channels = self.interest.leave()
@@ -241,6 +242,8 @@ class Poller:
             found.reverse()
             queue += found
             self.uninterrupted = bool(queue)
+            if len(queue) >= FEW:
+                self.outbox.begin()
             while queue:
                 self.current = channel = queue.pop()
                 try:
@@ -251,7 +254,11 @@ class Poller:
                     gevent.spawn(self.hub.handle_error, channel, *sys.exc_info())
                 self.uninterrupted = False
                 self.flush_current()  # of the last that ran, here or in park()
+                if self.outbox.gathers:
+                    self.outbox.flush()  # a greenlet has blocked elsewhere: what was sent does not wait for it
             self.current = None
+            if self.outbox.gathers:
+                self.outbox.end()
             if self.interest.doubtful and self.receiver.saw_stray:
                 self.interest.recover()
         except HubDestroyed:
@@ -288,6 +295,8 @@ class Poller:
             if self.current is not waiting and self.current is not None:
                 self.flush_current()  # what the greenlet has sent on another connection than the one it waits for
             if not queue:
+                if self.outbox.gathers:
+                    self.outbox.end()
                 if self.uninterrupted and patient:
                     self._calling_back = True
                     try:
@@ -297,6 +306,8 @@ class Poller:
                     except BaseException:
                         self.report(None)
                     self._calling_back = False
+                    if len(queue) >= FEW:
+                        self.outbox.begin()
                 if not queue:
                     break
             self.current = channel = queue.pop()

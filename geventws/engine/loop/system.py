@@ -15,7 +15,9 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..._core import Receiver
+from ..._core import HAVE_C, Fanout, Receiver
+from ..._core.fanout.pure import Fanout as PythonFanout
+from ..._core.fanout.pure import Sender
 from ..._core.receive import pure
 from .watchers import HAVE_EPOLL, open_set
 
@@ -91,6 +93,10 @@ class System:
     def make_receiver(self, poller: pure.Owner) -> pure.Receiver:
         """Return what receives for a poller: the core that is in use, or its Python twin."""
         return Receiver(poller) if self.in_core else pure.Receiver(poller)
+
+    def make_fanout(self, write: Callable[[int, bytes], int]) -> Sender:
+        """Return what sends to many descriptors: the core that is in use, or its twin, which sends by `write`."""
+        return Fanout() if self.in_core and HAVE_C else PythonFanout(write)
 
 
 class Timer(Protocol):

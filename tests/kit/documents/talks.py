@@ -164,12 +164,29 @@ def ticks(place: Place) -> None:
     assert "Traceback" not in "\n".join(place.host.lines)
 
 
-def broadcasts(place: Place) -> None:
-    with place.connect() as ada, place.connect() as ben:
+def broadcasts(place: Place, path: str = "/") -> None:
+    with place.connect(path) as ada, place.connect(path) as ben:
         for client, message in ((ada, "ada"), (ben, "ben"), (ada, "hello")):
             client.send(message)
             hear(client, message)  # whoever hears an own message is in the room
         hear(ben, "hello")
+
+
+def tells_others(place: Place) -> None:
+    with place.connect() as ada, place.connect() as ben:
+        for author, other in ((ben, ada), (ada, ben)):  # who gets no answer to a ping is not in the room yet
+            author.ping().wait(5)
+            author.send("hello")
+            hear(other, "hello")
+
+
+def prepares(place: Place) -> None:
+    with place.connect() as client:
+        assert client.recv(timeout=5) == "Be kind. " * 100
+
+
+def quotes(place: Place) -> None:
+    place.asks({"ABC 1.25": "ABC 1.25", "XYZ 7": "XYZ 7"})
 
 
 def measures(place: Place) -> None:

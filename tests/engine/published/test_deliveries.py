@@ -9,7 +9,17 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from geventws.engine.deliveries import CLOSE, DROP_NEWEST, DROP_OLDEST, LATEST, POLICIES, Delivery, Limits, Queue, Tally
+from geventws.engine.published.deliveries import (
+    CLOSE,
+    DROP_NEWEST,
+    DROP_OLDEST,
+    LATEST,
+    POLICIES,
+    Delivery,
+    Limits,
+    Queue,
+    Tally,
+)
 
 LIMITS = Limits(max_bytes=100, max_messages=4)
 
@@ -117,13 +127,11 @@ class Model(RuleBasedStateMachine):
     @rule(count=st.integers(1, 3))
     def send(self, count: int) -> None:
         for delivery in list(self.one.queue)[:count]:
-            self.one.queue.remove(delivery)
-            delivery.note_sent()
+            delivery.finish()
 
     @rule()
     def abandon(self) -> None:
         for delivery in list(self.one.queue):
-            self.one.queue.remove(delivery)
             delivery.abandon()
 
     @invariant()

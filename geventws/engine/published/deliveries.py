@@ -63,42 +63,55 @@ class Delivery:
     Attributes:
         rest: what is left to send of its frame.
         size: the bytes of the whole frame.
+        queue: where it waits, if it does.
         tally: where it is counted.
         policy: what is to be done when it finds no room.
         key: which other ones it takes the place of where the policy is LATEST; None for none.
         begun: whether a part was sent, so that the rest has to follow.
     """
 
-    __slots__ = ("begun", "key", "policy", "rest", "size", "tally")
+    __slots__ = ("begun", "key", "policy", "queue", "rest", "size", "tally")
 
     def __init__(self, frame: bytes, tally: Tally, policy: str, key: Hashable) -> None:
-        self.rest: bytes | memoryview = frame
-        self.size: int = len(frame)
+        self.set_frame(frame)
+        self.queue: Queue | None = None
         self.tally: Tally = tally
         self.policy: str = policy
         self.key: Hashable | None = key if policy == LATEST else None
         self.begun: bool = False
 
-    def advance(self, sent: int) -> None:
-        """Note that so many further bytes were sent, but not all."""
-        if sent:
-            self.begun = True
-            self.rest = memoryview(self.rest)[sent:]
+    def __len__(self) -> int:
+        return len(self.rest)
 
-    def note_sent(self) -> None:
+    def set_frame(self, frame: bytes) -> None:
+        """Say what is sent, before it is."""
+        self.rest: bytes | memoryview = frame
+        self.size: int = len(frame)
+
+    def advance(self, sent: int) -> None:
+        """Note that it has begun: so many further bytes were sent, not all; none where TLS wants them again."""
+        self.begun = True
+        self.rest = memoryview(self.rest)[sent:]
+
+    def finish(self) -> None:
         """Count it as sent."""
-        self.tally.queued -= 1
+        self._leave()
         self.tally.sent += 1
 
     def drop(self) -> None:
         """Count it as dropped."""
-        self.tally.queued -= 1
+        self._leave()
         self.tally.dropped += 1
 
     def abandon(self) -> None:
         """Count it as abandoned: its connection has ended."""
-        self.tally.queued -= 1
+        self._leave()
         self.tally.abandoned += 1
+
+    def _leave(self) -> None:
+        self.tally.queued -= 1
+        if self.queue is not None:
+            self.queue.remove(self)
 
 
 class Queue:
@@ -125,7 +138,6 @@ class Queue:
         """Drop what has to go for a delivery, and return that. Whether it is enough, `fits` tells."""
         dropped = []
         for old in self._find_victims(new, limits):
-            self.remove(old)
             old.drop()
             dropped.append(old)
         return dropped
@@ -150,6 +162,7 @@ class Queue:
     def append(self, delivery: Delivery) -> None:
         """Add a delivery at the end."""
         self._waiting[delivery] = None
+        delivery.queue = self
         self.size += delivery.size
         if delivery.key is not None:
             self._latest[delivery.key] = delivery
@@ -157,6 +170,7 @@ class Queue:
     def remove(self, delivery: Delivery) -> None:
         """Take a delivery out: it was sent, or will not be."""
         del self._waiting[delivery]
+        delivery.queue = None
         self.size -= delivery.size
         if delivery.key is not None and self._latest.get(delivery.key) is delivery:
             del self._latest[delivery.key]

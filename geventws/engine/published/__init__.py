@@ -1,0 +1,1 @@
+"""What others send to a connection, which waits for none of them."""

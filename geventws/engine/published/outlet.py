@@ -1,0 +1,272 @@
+"""Outlet: what others send to one connection without waiting for it. Most connections have none.
+
+What is published goes past it, from the outbox straight to the socket. Here comes what the socket has not taken, and
+what is not for the core to send: over TLS, masked, or compressed with a context of its own. While the stream is blocked
+it waits there, in order with what `send` sends; while a message is sent in parts, it waits here (RFC 6455 5.4).
+
+Everything is called in the connection's thread, and nothing blocks.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+import os
+import socket
+from contextlib import suppress
+from logging import INFO
+from typing import TYPE_CHECKING, Any, Protocol
+from weakref import ref
+
+from ...frames import FIN, CloseCode
+from ..loop.outbox import OWN_FRAMES
+from .deliveries import CLOSE, DROP_NEWEST, Delivery, Limits, Queue, Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from ...exceptions import ConnectionClosed
+    from ...protocol.prepared import PreparedMessage
+
+PLAIN = "plain"
+"""What all share who get a message as it is."""
+
+NOTSENT_LOWAT: int = getattr(socket, "TCP_NOTSENT_LOWAT", 25)  # Linux and macOS have it
+
+LOW_WATER = 16 * 1024
+"""Bytes that the kernel holds besides those under way, where messages are published: the others wait here."""
+
+
+class SendResult(enum.Enum):
+    """What became of a message that `try_send` was given."""
+
+    SENT = "sent"
+    QUEUED = "queued"
+    DROPPED = "dropped"
+
+
+class Published(Protocol):
+    """The connection that is published to: see `Connection`, which has these described."""
+
+    outlet: Outlet | None
+    stream: Any
+    protocol: Any
+    fragments: Any
+
+    @property
+    def peer(self) -> str: ...
+
+    @property
+    def closed(self) -> bool: ...
+
+    @property
+    def closing(self) -> Any: ...
+
+    def closed_error(self) -> ConnectionClosed: ...
+
+
+class Leaver(Protocol):
+    """Who is told that a connection takes no more messages."""
+
+    def leave(self, outlet: Outlet) -> None:
+        """Publish nothing to it any more."""
+
+
+class Outlet:
+    """The outlet of one connection: see the module.
+
+    Args:
+        connection: the connection.
+        handle: returns its `WebSocket`, or None once that is gone.
+
+    Attributes:
+        connection: as above.
+        fileno: returns the descriptor of its socket, -1 once that is closed. Always the same object.
+        sharing: equal for all who get the same bytes for a message; None for those who have their own.
+        handle: as above.
+        queue: what waits.
+    """
+
+    __slots__ = ("_held", "_leavers", "connection", "fileno", "handle", "queue", "sharing")
+
+    def __init__(self, connection: Published, handle: Callable[[], Any]) -> None:
+        protocol, stream = connection.protocol, connection.stream
+        self.connection = connection
+        self.fileno: Callable[[], int] = stream.calls.fileno
+        self.queue = Queue()
+        self.handle = handle
+        self.sharing: Hashable = None
+        if protocol.plain_frames:
+            self.sharing = PLAIN if protocol.extension is None else protocol.extension.sharing
+        self._held: list[Delivery] = []  # what waits for the end of a message in parts
+        self._leavers: tuple[Leaver, ...] = ()  # who is to be told of the end
+        with suppress(OSError):  # a Unix socket has nothing under way
+            stream.calls.setsockopt(socket.IPPROTO_TCP, NOTSENT_LOWAT, LOW_WATER)
+        if self.sharing is None:
+            stream.poller.outbox.shut(connection, OWN_FRAMES, True)
+            stream.plain_limit = -1  # no message is compressed before those that were published before
+
+    @property
+    def extension(self) -> Any:
+        """What messages are compressed with, or None."""
+        return self.connection.protocol.extension
+
+    # Those who publish
+
+    def join(self, leaver: Leaver) -> None:
+        """Tell somebody of the end."""
+        if leaver not in self._leavers:
+            self._leavers = (*self._leavers, leaver)
+
+    def end(self) -> None:
+        """The connection takes no more messages: it is over, or has begun to close."""
+        leavers, self._leavers = self._leavers, ()
+        for leaver in leavers:
+            leaver.leave(self)
+        held, self._held = self._held, []
+        for delivery in held:
+            delivery.abandon()
+
+    # What is sent
+
+    def deliver(
+        self, prepared: PreparedMessage, delivery: Delivery, limits: Limits, error: int = 0, sent: int = 0
+    ) -> None:
+        """Send a message, or have it wait, or do with it as its policy says.
+
+        Args:
+            prepared: the message.
+            delivery: its frame, as all get it who share theirs.
+            limits: how much may wait.
+            error: the errno of a connection that is broken, EAGAIN where the kernel has not taken all, 0 where nobody
+                has tried.
+            sent: the bytes that it has taken.
+        """
+        connection, stream = self.connection, self.connection.stream
+        if error not in (0, errno.EAGAIN):
+            stream.fail(OSError(error, os.strerror(error)))
+        if stream.error is not None or connection.closed:
+            delivery.abandon()
+        elif error and not stream.blocked:
+            self.queue.append(delivery)
+            self._put_rest(delivery, sent)
+        elif stream.blocked or connection.fragments is not None:
+            self._enqueue(prepared, delivery, limits)
+        else:
+            self._send(prepared, delivery)
+
+    def _send(self, prepared: PreparedMessage, delivery: Delivery) -> None:
+        """Send what the core has not tried."""
+        if self.sharing is None:
+            delivery.set_frame(self._encode(prepared, prepared.compress))
+        self.queue.append(delivery)
+        self._put(delivery)
+
+    def _put(self, delivery: Delivery) -> None:
+        """Have the stream send a delivery of the queue, before what is corked there."""
+        stream = self.connection.stream
+        if stream.blocked:
+            stream.block(delivery)
+            return
+        try:
+            sent = stream.attempt(stream.transmit, delivery.rest)
+        except OSError:
+            delivery.abandon()
+            return
+        if sent == len(delivery):
+            delivery.finish()
+        else:
+            self._put_rest(delivery, sent)
+
+    def _put_rest(self, delivery: Delivery, sent: int) -> None:
+        stream = self.connection.stream
+        if sent or stream.opaque:  # OpenSSL wants what it was given once again
+            delivery.advance(sent)
+        stream.block(delivery)
+
+    def _encode(self, prepared: PreparedMessage, compress: bool | None) -> bytes:
+        return b"".join(self.connection.protocol.encode_message(FIN | prepared.opcode, prepared.payload, compress))
+
+    def _enqueue(self, prepared: PreparedMessage, delivery: Delivery, limits: Limits) -> None:
+        if self.sharing is None:  # uncompressed: what is dropped later may be in nobody's context
+            delivery.set_frame(self._encode(prepared, False))
+        for old in self.queue.make_room(delivery, limits):
+            self._take_back(old)
+        if self.queue.fits(delivery, limits):
+            self.queue.append(delivery)
+            if self.connection.stream.blocked:
+                self._put(delivery)
+            else:
+                self._held.append(delivery)
+        elif delivery.policy == CLOSE:
+            delivery.abandon()
+            self._close()
+        else:
+            delivery.drop()
+
+    def _take_back(self, delivery: Delivery) -> None:
+        if delivery in self._held:
+            self._held.remove(delivery)
+        else:
+            self.connection.stream.backlog.remove(delivery)
+
+    def _close(self) -> None:
+        """Close the connection of a subscriber that is too slow."""
+        for delivery in list(self.queue):
+            if not delivery.begun:
+                self._take_back(delivery)
+                delivery.abandon()
+        connection, code = self.connection, int(CloseCode.TRY_AGAIN_LATER)
+        log = connection.stream.poller.log
+        log.tell(INFO, "%s: closed with %d: too slow for what is published to it", connection.peer, code)
+        connection.closing.begin(code, "too slow")
+
+    def release(self) -> None:
+        """Send what was held back, now that no message is sent in parts."""
+        held, self._held = self._held, []
+        if held:
+            self.connection.stream.flush_now()  # the last parts
+        for delivery in held:
+            self._put(delivery)
+
+    # Single messages
+
+    @property
+    def buffered(self) -> int:
+        """The bytes that were to be sent, and that the kernel has not taken."""
+        return measure_buffered(self.connection.stream) + sum(map(len, self._held))
+
+    def drained(self) -> None:
+        """Nothing waits any more."""
+        self.connection.stream.poller.later(self._tell_drained)
+
+    def _tell_drained(self) -> None:
+        ws = self.handle()
+        if ws is not None and ws.on_drain is not None:
+            self.connection.stream.poller.call_out(ws.on_drain, ws)
+
+    def try_send(self, prepared: PreparedMessage) -> SendResult:
+        """Send a message, or have it wait where there is room for it. Raises ConnectionClosed where there is none."""
+        if self.connection.closed:
+            raise self.connection.closed_error()
+        self.connection.stream.flush_now()
+        tally = Tally()
+        tally.queued = 1
+        frame = prepared.encode(self.extension) if self.sharing is not None else b""
+        self.deliver(prepared, Delivery(frame, tally, DROP_NEWEST, None), Limits())
+        if tally.sent:
+            return SendResult.SENT
+        return SendResult.QUEUED if tally.queued else SendResult.DROPPED
+
+
+def measure_buffered(stream: Any) -> int:
+    """Return the bytes that a stream was to send, and that the kernel has not taken."""
+    stream.poller.outbox.flush()
+    return sum(map(len, stream.corked)) + (stream.backlog.size if stream.backlog is not None else 0)
+
+
+def get_outlet(connection: Published, ws: Any) -> Outlet:
+    """Return the outlet of a connection, made when first asked for; `ws` is its WebSocket."""
+    if connection.outlet is None:
+        connection.outlet = Outlet(connection, ref(ws))
+    return connection.outlet

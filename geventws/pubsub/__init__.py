@@ -1,0 +1,1 @@
+"""Rooms: messages to many connections, which wait for none of them."""

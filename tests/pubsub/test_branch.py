@@ -1,0 +1,77 @@
+"""The branches of a PubSub: one for each loop, and native threads that publish."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import gevent
+import pytest
+from kit.sites.rooms import Room, read_messages
+
+from geventws import connect
+
+
+@pytest.fixture
+def room(serve: Any) -> Room:
+    return Room(serve)
+
+
+def test_a_native_thread_may_publish(room: Room, in_thread: Any) -> None:
+    room.open()
+    clients = [room.connect() for _ in range(3)]
+
+    def work() -> list[int]:
+        return [room.pubsub.publish("room", str(number), exclude=room.members[2]) for number in range(100)]
+
+    assert in_thread(work) == [3] * 100
+    for client in clients[:2]:
+        assert read_messages(client, 100) == [str(number) for number in range(100)]
+    room.pubsub.publish("room", "last")
+    assert [client.read_message() for client in clients] == ["last"] * 3
+    assert room.pubsub.stats.published == room.pubsub.stats.sent == 203
+
+
+def test_what_a_native_thread_publishes_past_the_bound_is_dropped(room: Room, monkeypatch: Any) -> None:
+    """The loop does nothing meanwhile, so that everything has to wait."""
+    monkeypatch.setattr("geventws.pubsub.branch.MOST_WAITING", 10)
+    room.open()
+    client = room.connect()
+    counts: list[int] = []
+    thread = threading.Thread(target=lambda: counts.extend(room.pubsub.publish("room", str(n)) for n in range(15)))
+    thread.start()
+    thread.join()
+    assert counts == [1] * 10 + [0] * 5
+    assert room.pubsub.stats.dropped == room.pubsub.stats.published == 5
+    assert read_messages(client, 10) == [str(number) for number in range(10)]
+    assert room.pubsub.stats.published == 15 and room.pubsub.stats.sent == 10
+
+
+def test_subscribers_of_two_loops_get_what_is_published_in_either(room: Room, in_thread: Any) -> None:
+    room.open()
+    here = room.connect()
+    done, ready, heard = threading.Event(), threading.Event(), []
+
+    def serve_there() -> None:
+        """A client of the same server, that subscribes in the loop of its own thread."""
+        with connect(f"ws://127.0.0.1:{room.site.port}/?none") as ws:
+            room.pubsub.subscribe(ws, "room")
+            ready.set()
+            while not done.is_set():
+                gevent.sleep(0.01)
+            heard.append(room.pubsub.publish("room", "from there"))
+            gevent.sleep(0.01)
+        gevent.get_hub().destroy(destroy_loop=True)
+
+    thread = threading.Thread(target=serve_there)
+    thread.start()
+    in_thread(ready.wait)
+    assert room.pubsub.count("room") == 2 and room.pubsub.publish("room", "from here") == 2
+    assert here.read_message() == "from here"
+    there = room.clients_without_topic()
+    assert there.wait() == "from here"
+    done.set()
+    assert here.read_message() == "from there" and there.wait() == "from there"
+    in_thread(thread.join)
+    assert heard == [2] and room.pubsub.count("room") == 1
+    assert room.pubsub.stats.published == room.pubsub.stats.sent == 4

@@ -1,0 +1,133 @@
+"""What each connection gets of a message: shared bytes where it can, its own where it must, and in its turn."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import pytest
+from gevent.event import Event
+from kit import frames
+from kit.core.deflates import inflate, inflater
+from kit.sites.rooms import Room, read_messages
+
+from geventws import (
+    PerMessageDeflate,
+    PreparedMessage,
+    PubSub,
+    WebSocketMiddleware,
+    broadcast,
+    connect,
+)
+from geventws.protocol.permessage_deflate import Deflate
+
+DEFLATE = "permessage-deflate"
+JSON = '{"price": 1, "size": 2, "side": "buy"} ' * 30
+
+
+@pytest.fixture
+def room(serve: Any) -> Room:
+    return Room(serve)
+
+
+def test_a_message_is_compressed_once_for_all_who_agreed_on_the_same(room: Room, monkeypatch: Any) -> None:
+    made = []
+    encode = Deflate.encode
+    monkeypatch.setattr(Deflate, "encode", lambda self, payload: made.append(self) or encode(self, payload))
+    room.open(compression=PerMessageDeflate())
+    window = f"{DEFLATE}; server_max_window_bits=10"
+    clients = [room.connect(sec_websocket_extensions=offer) for offer in (None, DEFLATE, DEFLATE, window, window)]
+    assert room.pubsub.publish("room", JSON) == 5
+    assert room.pubsub.publish("room", "short") == 5
+    received = [client.read_frame() for client in clients]
+    assert [frame.rsv for frame in received] == [0, frames.RSV1, frames.RSV1, frames.RSV1, frames.RSV1]
+    assert received[0].payload.decode() == JSON
+    assert {inflate(inflater(), frame.payload, True, 1 << 20).decode() for frame in received[1:]} == {JSON}
+    assert [client.read_message() for client in clients] == ["short"] * 5
+    assert len(made) == 2
+
+
+def test_who_keeps_a_context_gets_messages_of_its_own(room: Room) -> None:
+    room.open(compression=PerMessageDeflate(server_no_context_takeover=False))
+    client, plain = room.connect(sec_websocket_extensions=DEFLATE), room.connect()
+    (ws, _), reader = room.members, inflater(keep=True)
+    for number in range(3):
+        room.pubsub.publish("room", f"{number}" + JSON)
+        ws.send(f"{number}!" + JSON)
+    received = [client.read_frame() for _ in range(6)]
+    assert {frame.rsv for frame in received} == {frames.RSV1}
+    found = [inflate(reader, frame.payload, True, 1 << 20).decode() for frame in received]
+    assert found == [f"{number}{mark}{JSON}" for number in range(3) for mark in ("", "!")]
+    assert len(received[3].payload) < len(received[0].payload)
+    assert read_messages(plain, 3) == [f"{number}" + JSON for number in range(3)]
+
+
+def test_a_client_may_subscribe(room: Room) -> None:
+    room.open()
+    server_side = room.connect()
+    with connect(f"ws://127.0.0.1:{room.site.port}/?none") as ws:
+        room.pubsub.subscribe(ws, "room")
+        assert room.pubsub.publish("room", "masked") == 2
+        assert server_side.read_message() == "masked"
+        assert room.clients_without_topic().wait() == "masked"
+        assert room.pubsub.subscribers("room")[1] is ws
+    room.wait_until(lambda: room.pubsub.count("room") == 1)
+
+
+def test_a_client_that_nobody_holds_leaves(room: Room) -> None:
+    room.open()
+    ws = connect(f"ws://127.0.0.1:{room.site.port}/?none")
+    room.pubsub.subscribe(ws, "room")
+    with pytest.warns(ResourceWarning):
+        del ws
+        gc.collect()
+    room.wait_until(lambda: room.pubsub.count("room") == 0)
+
+
+@pytest.mark.parametrize("count", [1, 20])
+def test_broadcast_needs_no_topic(room: Room, count: int) -> None:
+    room.open()
+    clients = [room.connect(topics=[]) for _ in range(count)]
+    assert broadcast(room.members, "to all") == count
+    assert broadcast(iter(room.members[1:]), PreparedMessage(b"to others")) == count - 1
+    assert broadcast([], "to nobody") == 0
+    room.members[0].send("to one")
+    assert read_messages(clients[0], 2) == ["to all", "to one"]
+    for client in clients[1:]:
+        assert read_messages(client, 2) == ["to all", b"to others"]
+    clients[0].leave()
+    room.wait_until(lambda: room.members[0].closed)
+    assert broadcast(room.members, "to the rest") == count - 1
+
+
+def test_a_prepared_message_can_be_sent_one_by_one(room: Room) -> None:
+    room.open(compression=PerMessageDeflate())
+    plain, compressed = room.connect(), room.connect(sec_websocket_extensions=DEFLATE)
+    prepared = PreparedMessage(JSON)
+    for ws in room.members:
+        ws.send(prepared)
+        ws.send(PreparedMessage("short"))
+        ws.send(PreparedMessage(b"x" * 100_000, compress=False))
+    assert plain.read_message() == JSON
+    assert inflate(inflater(), compressed.read_frame().payload, True, 1 << 20).decode() == JSON
+    for client in (plain, compressed):
+        assert read_messages(client, 2) == ["short", b"x" * 100_000]
+    with connect(f"ws://127.0.0.1:{room.site.port}/?none") as ws:
+        ws.send(prepared)
+        assert room.clients_without_topic().wait() == JSON
+
+
+def test_a_view_behind_the_middleware_may_subscribe(serve: Any) -> None:
+    pubsub, joined = PubSub(), Event()
+
+    def application(environ: Any, start_response: Any) -> Any:
+        ws = environ["wsgi.websocket"]
+        pubsub.subscribe(ws, "room")
+        joined.set()
+        ws.wait()
+        return []
+
+    client = serve(WebSocketMiddleware(application)).connect()
+    joined.wait()
+    assert pubsub.publish("room", "to a view") == 1 and client.read_message() == "to a view"
+    client.leave()
