@@ -19,6 +19,8 @@ from geventws import (
     broadcast,
     connect,
 )
+from geventws.compat import eventlet
+from geventws.compat.geventwebsocket.handler import WebSocketHandler
 from geventws.protocol.permessage_deflate import Deflate
 
 DEFLATE = "permessage-deflate"
@@ -131,3 +133,31 @@ def test_a_view_behind_the_middleware_may_subscribe(serve: Any) -> None:
     joined.wait()
     assert pubsub.publish("room", "to a view") == 1 and client.read_message() == "to a view"
     client.leave()
+
+
+def until_closed(ws: Any) -> None:
+    while ws.wait() is not None:
+        pass
+
+
+def serve_eventlet(pubsub: PubSub) -> tuple[Any, dict[str, Any]]:
+    return eventlet.WebSocketWSGI(lambda ws: pubsub.subscribe(ws, "room") or until_closed(ws)), {}
+
+
+def serve_geventwebsocket(pubsub: PubSub) -> tuple[Any, dict[str, Any]]:
+    def application(environ: Any, start_response: Any) -> Any:
+        pubsub.subscribe(environ["wsgi.websocket"], "room")
+        environ["wsgi.websocket"].receive()
+        return []
+
+    return application, {"handler_class": WebSocketHandler}
+
+
+@pytest.mark.parametrize("face", [serve_eventlet, serve_geventwebsocket])
+def test_the_connections_of_other_systems_names_may_subscribe(room: Room, serve: Any, face: Any) -> None:
+    application, options = face(room.pubsub)
+    client = serve(application, **options).connect()
+    room.wait_until(lambda: room.pubsub.count("room") == 1)
+    assert room.pubsub.publish("room", "to a face") == 1 and client.read_message() == "to a face"
+    client.close()
+    room.wait_until(lambda: room.pubsub.count("room") == 0)
