@@ -41,7 +41,7 @@ class Mark:
 
     def __init__(self, tell: Callable[[], object]) -> None:
         self._tell = tell
-        self.passed = False
+        self.passed: bool = False
 
     def __len__(self) -> int:
         return 0

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from ..engine.loop.poller import Poller
     from ..engine.published.outlet import Outlet
     from ..protocol.prepared import PreparedMessage
-    from .topics import Group
+    from .topics import Group, Seat
 
-allocate_lock = get_original("_thread", "allocate_lock")
+allocate_lock: Any = get_original("_thread", "allocate_lock")
 
 MOST_WAITING = 10_000
 """Messages of native threads that wait for one loop at the most; further ones are dropped, and counted as that."""
@@ -54,7 +54,7 @@ class Publication:
         limits: Limits,
         key: Hashable,
     ) -> None:
-        self.members = group.members
+        self.members: dict[Callable[[], int], Seat] = group.members
         self.excepted: Callable[[], int] | None = None
         if exclude is not None and exclude.fileno in group.members:
             self.excepted = exclude.fileno
@@ -62,7 +62,7 @@ class Publication:
         self._tally = tally
         self._limits = limits
         self._key = key
-        self.count = len(group.members) - (self.excepted is not None)  # how many get it
+        self.count: int = len(group.members) - (self.excepted is not None)  # how many get it
         tally.published += self.count
         tally.queued += self.count
 
@@ -109,9 +109,9 @@ class Branch:
 
     def __init__(self, poller: Poller, limits: Limits, max_topics: int, owner: Owner) -> None:
         self.poller = poller
-        self.loop = poller.loop
-        self.tally = Tally()
-        self.topics = Topics(max_topics)
+        self.loop: Any = poller.loop
+        self.tally: Tally = Tally()
+        self.topics: Topics = Topics(max_topics)
         self._limits = limits
         self._owner = owner
         self._waiting: deque[tuple[Any, ...]] = deque()  # what native threads have published

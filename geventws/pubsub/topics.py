@@ -51,7 +51,7 @@ class Group:
     __slots__ = ("extension", "members")
 
     def __init__(self, extension: Any) -> None:
-        self.extension = extension
+        self.extension: Any = extension
         self.members: dict[Callable[[], int], Seat] = {}
 
 
@@ -66,7 +66,7 @@ class Topic:
     __slots__ = ("groups", "name")
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        self.name: str = name
         self.groups: dict[Hashable, Group] = {}
 
     def __len__(self) -> int:
@@ -98,7 +98,7 @@ class Topics:
         self._max_topics = max_topics
         self._topics: dict[str, Topic] = {}
         self._subscriptions: dict[Any, _Subscriptions] = {}
-        self.get = self._topics.get  # a topic by its name, or None
+        self.get: Callable[[str], Topic | None] = self._topics.get  # a topic by its name, or None
 
     def __len__(self) -> int:
         return len(self._topics)

@@ -119,7 +119,7 @@ class Outbox:
         self._poller = poller
         self._clock = poller.clock  # the loop's
         self._fanout = poller.system.make_fanout(self._write)  # sends, and knows who may be sent to
-        self.gathers = False
+        self.gathers: bool = False
         self.corked: set[Any] = set()
         self._batch = False  # a batch of many connections is being served
         self._frames: list[bytes] = []  # what is to be sent

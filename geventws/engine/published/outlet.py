@@ -91,10 +91,10 @@ class Outlet:
 
     def __init__(self, connection: Published, handle: Callable[[], Any]) -> None:
         protocol, stream = connection.protocol, connection.stream
-        self.connection = connection
+        self.connection: Published = connection
         self.fileno: Callable[[], int] = stream.calls.fileno
-        self.queue = Queue()
-        self.handle = handle
+        self.queue: Queue = Queue()
+        self.handle: Callable[[], Any] = handle
         self.sharing: Hashable = None
         if protocol.plain_frames:
             self.sharing = PLAIN if protocol.extension is None else protocol.extension.sharing
