@@ -21,7 +21,8 @@ TARGETS = [
     "x86_64-windows-gnu",
     "aarch64-windows-gnu",
 ]
-CORE = [path for path in (ROOT / "geventws" / "_core").rglob("*.c") if path.name != "_frame.c"]
+INCLUDED = ROOT / "geventws" / "_core"
+CORE = [path for path in INCLUDED.rglob("*.c") if path.name != "_frame.c"]
 WORKFLOW = ".github/workflows/release.yml"
 
 
@@ -90,7 +91,8 @@ def test_wheels_are_configured_for_each_system(platform: str, builds: set[str]) 
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_core_compiles_for(target: str, tmp_path: Path) -> None:
     for path in CORE:
-        words = ["-target", target, "-O2", "-Wall", "-Wextra", "-Werror", "-c", path, "-o", tmp_path / f"{path.stem}.o"]
+        made = tmp_path / f"{path.parent.name}-{path.stem}.o"
+        words = ["-target", target, "-O2", "-Wall", "-Wextra", "-Werror", "-I", INCLUDED, "-c", path, "-o", made]
         done = run(sys.executable, "-m", "ziglang", "cc", *words)
         assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.iterdir())) == len(CORE) >= 4
