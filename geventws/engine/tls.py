@@ -41,8 +41,7 @@ class TLSCalls:
 
     def recv_into(self, buffer: memoryview, /) -> int:
         """Receive what one record holds; BlockingIOError where it has not come."""
-        if self._calls.fileno() != self._fd:  # OpenSSL would read from whatever has the number now
-            raise OSError(errno.EBADF, "the socket is closed")
+        self._check()
         try:
             count: int = self._tls.read(len(buffer), buffer)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -50,6 +49,11 @@ class TLSCalls:
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             return 0
         return count
+
+    def _check(self) -> None:
+        """Raise OSError where the socket was closed: OpenSSL would go on with whatever has its number now."""
+        if self._calls.fileno() != self._fd:
+            raise OSError(errno.EBADF, "the socket is closed")
 
     def has_more(self) -> bool:
         """Whether a part of a record is left, which can be only where one has filled the buffer."""
@@ -83,6 +87,7 @@ class TLSCalls:
 
     def shutdown(self, how: int, /) -> None:
         """End our side with a close_notify, or both sides without."""
+        self._check()
         if how == _socket.SHUT_WR:
             try:
                 self._tls.shutdown()  # would wait for the peer's, too

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import ssl
 from collections.abc import Iterator
@@ -185,3 +186,16 @@ def test_our_end_is_notified_unless_both_sides_end(pair: Pair) -> None:
 def test_the_end_of_both_sides_is_not_notified(pair: Pair) -> None:
     pair.calls.shutdown(socket.SHUT_RDWR)
     assert gsocket.socket.recv(pair.far, 100) == b""
+
+
+def test_nothing_is_said_to_whoever_has_the_number_of_a_closed_socket(pair: Pair) -> None:
+    number = pair.calls.fileno()
+    other, theirs = socket.socketpair()
+    pair.calls.close()
+    with other, theirs, socket.socket(fileno=os.dup2(other.fileno(), number)):
+        with pytest.raises(OSError) as caught:
+            pair.calls.shutdown(socket.SHUT_WR)
+        assert caught.value.errno == errno.EBADF
+        theirs.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            theirs.recv(100)
