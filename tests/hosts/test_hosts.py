@@ -39,6 +39,7 @@ def host(request, hosts) -> Iterator[Host]:
     host = hosts[request.param].listening()
     with gevent.Timeout(10):
         yield host
+    print(*host.lines[-20:], sep="\n")  # shown where a test fails
 
 
 @pytest.fixture
