@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from ..protocol.memory import PLACE, measure
 from .backlog import Backlog
 from .loop.forks import cut
-from .loop.outbox import BLOCKED, CLOSED
+from .loop.outbox import BLOCKED, CLOSED, GATHERED
 from .tls import fill_record, find_tls
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ class Stream:
         if self.corked:
             self.corked.append(data)
             data = self._uncork()
-        if self.poller.outbox.gathers and not self.blocked:
+        if self.poller.outbox.gathers and len(data) <= GATHERED and not self.blocked:
             self.poller.outbox.add(self, data)
             return
         self.put(data)
@@ -261,9 +261,10 @@ class Stream:
 
     def flush(self) -> None:
         """Send what is corked at the end of the turn, as far as the peer takes it. Never blocks, never raises."""
-        if self.corked and self.poller.outbox.gathers and not self.blocked and self.error is None:
-            self.poller.outbox.add(self, self._uncork())
-        elif self.corked:
+        outbox, corked = self.poller.outbox, self.corked
+        if corked and outbox.gathers and not self.blocked and not self.error and sum(map(len, corked)) <= GATHERED:
+            outbox.add(self, self._uncork())
+        elif corked:
             self.flush_now()
 
     def flush_now(self, flags: int = 0) -> None:
@@ -315,15 +316,14 @@ class Stream:
         self.close()
 
     def _uncork(self) -> bytes:
+        self.poller.outbox.corked.discard(self)
         data = b"".join(self.corked)
         self.corked.clear()
-        self.poller.outbox.corked.discard(self)
         return data
 
     def put(self, data: bytes | memoryview, flags: int = 0) -> None:
         """Send as much as the kernel takes, and leave the rest to the poller."""
-        if self.poller.outbox.gathers:
-            self.poller.outbox.flush()
+        self.poller.outbox.flush()
         if self.error is not None:
             raise OSError(*self.error)
         if self.backlog is not None:

@@ -31,6 +31,9 @@ others get is not for it; a message is being sent in parts."""
 FEW = 4
 """Connections of a batch below which each frame is sent at once: then there is nothing to gain."""
 
+GATHERED = 2048
+"""Bytes past which frames of a stream are sent at once: to copy them costs more than a call of their own."""
+
 MOST_FRAMES = 128
 """Frames past which nothing waits for the end of a batch."""
 
