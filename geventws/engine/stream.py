@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import socket as _socket
 import struct
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -89,11 +90,9 @@ class Stream:
 
     def open(self) -> None:
         """Begin to watch the socket. What is sent leaves at once: what may wait for company is corked here."""
-        try:
+        with suppress(OSError):  # a Unix socket has no such delay
             if not getattr(self.socket, "no_delay", False):
                 self.calls.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
-        except OSError:
-            pass  # a Unix socket has no such delay
         self._registered = True
         self.poller.interest.register(self.channel)
         self.poller.outbox.shut(self.channel, CLOSED, self._tls is not None)
@@ -269,14 +268,15 @@ class Stream:
 
     def flush_now(self, flags: int = 0) -> None:
         """Send what is corked, after what waits in the outbox. Never blocks, never raises."""
-        self.poller.outbox.flush()
-        if self.corked:
-            data = self._uncork()
-            try:
-                self.put(data, flags)
-            except OSError:
-                return  # it is noted; the next send tells
-            self.own(len(data))
+        if not self.corked:
+            self.poller.outbox.flush()
+            return
+        data = self._uncork()
+        try:
+            self.put(data, flags)
+        except OSError:
+            return  # it is noted; the next send tells
+        self.own(len(data))
 
     def flush_last(self) -> None:
         """Flush right before a shutdown: what is left waits for the FIN, and leaves in one packet with it."""
@@ -323,7 +323,8 @@ class Stream:
 
     def put(self, data: bytes | memoryview, flags: int = 0) -> None:
         """Send as much as the kernel takes, and leave the rest to the poller."""
-        self.poller.outbox.flush()
+        if self.poller.outbox.gathers:
+            self.poller.outbox.flush()
         if self.error is not None:
             raise OSError(*self.error)
         if self.backlog is not None:
@@ -344,10 +345,8 @@ class Stream:
             raise
 
     def _shut_down(self) -> None:
-        try:
+        with suppress(OSError):  # the peer was faster
             self.calls.shutdown(_socket.SHUT_WR)
-        except OSError:
-            pass  # the peer was faster
 
     # While the kernel takes nothing
 

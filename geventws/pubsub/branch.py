@@ -30,6 +30,9 @@ allocate_lock: Any = get_original("_thread", "allocate_lock")
 MOST_WAITING = 10_000
 """Messages of native threads that wait for one loop at the most; further ones are dropped, and counted as that."""
 
+MOST_WAITING_BYTES = 16 * 1024 * 1024
+"""Bytes of such messages past which no further one is taken."""
+
 
 class Publication:
     """One message on its way to the members of one group: what the outbox needs to know, and the counts.
@@ -115,8 +118,9 @@ class Branch:
         self._limits = limits
         self._owner = owner
         self._waiting: deque[tuple[Any, ...]] = deque()  # what native threads have published
+        self._waiting_bytes = 0  # of these messages
         self._overflow = Tally()  # what they have published for nothing, as too much waits
-        self._lock = allocate_lock()  # of the overflow, which any thread counts
+        self._lock = allocate_lock()  # of these three, which any thread changes
         register(self)
 
     @property
@@ -136,6 +140,7 @@ class Branch:
     def forked(self) -> None:
         """Forget everything, in a forked child: its connections leave by themselves."""
         self._waiting.clear()
+        self._waiting_bytes = 0
         self.tally, self._overflow, self._lock = Tally(), Tally(), allocate_lock()
         self._owner.drop(self)
 
@@ -179,15 +184,28 @@ class Branch:
         count = len(topic) if topic is not None else 0
         if not count:
             return 0
-        if len(self._waiting) >= MOST_WAITING:
-            with self._lock:
+        with self._lock:
+            if len(self._waiting) >= MOST_WAITING or self._waiting_bytes > MOST_WAITING_BYTES:
                 self._overflow.published += count
                 self._overflow.dropped += count
-            return 0
-        self._waiting.append((name, prepared, exclude, key))
-        self.loop.run_callback_threadsafe(self._publish_waiting)
+                return 0
+            is_first = not self._waiting  # or else the loop knows that something waits
+            self._waiting.append((name, prepared, exclude, key))
+            self._waiting_bytes += len(prepared.payload)
+        if is_first:
+            self.loop.run_callback_threadsafe(self._publish_waiting)
         return count
 
     def _publish_waiting(self) -> None:
+        """Publish what native threads have left, as far as the loop's turn reaches. Never raises."""
         while self._waiting:
-            self.publish(*self._waiting.popleft())
+            with self._lock:
+                name, prepared, exclude, key = self._waiting.popleft()
+                self._waiting_bytes -= len(prepared.payload)
+            try:
+                self.publish(name, prepared, exclude, key)
+            except BaseException:  # as for want of memory
+                self.poller.report(None)
+            if self._waiting and self.poller.turns.is_over():
+                self.poller.turns.later(self._publish_waiting)
+                return

@@ -115,16 +115,16 @@ def test_orjson_knows_more_types(library):
 def test_over_a_connection(inside):
     def handler(ws):
         events = []
-        messages.send_json(ws, {"hello": ["world"]})
-        events.append(messages.wait_json(ws))
+        ws.send_json({"hello": ["world"]})
+        events.append(ws.wait_json())
         with pytest.raises(ValueError):
-            messages.wait_json(ws)
+            ws.wait_json()
         with pytest.raises(TimeoutError):
-            messages.wait_json(ws, timeout=0)
-        messages.send_json(ws, "go on")
-        events += [messages.wait_json(ws), messages.wait_json(ws), messages.wait_json(ws)]
+            ws.wait_json(timeout=0)
+        ws.send_json("go on")
+        events += [ws.wait_json(), ws.wait_json(), ws.wait_json()]
         with pytest.raises(ConnectionClosed):
-            messages.send_json(ws, None)
+            ws.send_json(None)
         return events
 
     def client(client):

@@ -47,6 +47,55 @@ def test_what_a_native_thread_publishes_past_the_bound_is_dropped(room: Room, mo
     assert room.pubsub.stats.published == 15 and room.pubsub.stats.sent == 10
 
 
+def test_what_native_threads_publish_is_bounded_in_bytes_too(room: Room, monkeypatch: Any) -> None:
+    monkeypatch.setattr("geventws.pubsub.branch.MOST_WAITING_BYTES", 1000)
+    room.open()
+    client = room.connect()
+    counts: list[int] = []
+    for _ in range(2):  # what has been published makes room again
+        counts.clear()
+        thread = threading.Thread(target=lambda: counts.extend(room.pubsub.publish("room", "x" * 400) for _ in "12345"))
+        thread.start()
+        thread.join()
+        assert counts == [1, 1, 1, 0, 0]
+        assert read_messages(client, 3) == ["x" * 400] * 3
+    stats = room.pubsub.stats
+    assert (stats.published, stats.sent, stats.dropped) == (10, 6, 4)
+
+
+def test_one_that_cannot_be_published_costs_no_other(room: Room, monkeypatch: Any, log: Any) -> None:
+    room.open()
+    client = room.connect()
+    branch = next(iter(room.pubsub._branches.values()))
+    publish = branch.publish
+
+    def fail_once(*arguments: Any) -> int:
+        monkeypatch.setattr(branch, "publish", publish)
+        raise MemoryError
+
+    monkeypatch.setattr(branch, "publish", fail_once)
+    thread = threading.Thread(target=lambda: [room.pubsub.publish("room", str(n)) for n in range(3)])
+    thread.start()
+    thread.join()
+    assert read_messages(client, 2) == ["1", "2"]
+    assert ["internal error" in record.getMessage() for record in log()] == [True]
+
+
+def test_many_of_them_are_published_in_turns(room: Room, monkeypatch: Any) -> None:
+    monkeypatch.setattr("geventws.engine.loop.turns.TURN", 0.0)
+    room.open()
+    client = room.connect()
+    thread = threading.Thread(target=lambda: [room.pubsub.publish("room", str(n)) for n in range(20)])
+    thread.start()
+    thread.join()
+    published = []
+    while (sent := room.pubsub.stats.published) < 20:
+        published.append(sent)
+        gevent.get_hub().wait(gevent.get_hub().loop.timer(0))
+    assert len(set(published)) > 5  # others have had their turn in between
+    assert read_messages(client, 20) == [str(n) for n in range(20)]
+
+
 def test_subscribers_of_two_loops_get_what_is_published_in_either(room: Room, in_thread: Any) -> None:
     room.open()
     here = room.connect()

@@ -20,7 +20,7 @@ import os
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterator
 
     from .system import Calls, Clock, System
 
@@ -100,6 +100,8 @@ class Owner(Protocol):
     current: Any
 
     def call(self, channel: Any, function: Callable[..., object], *arguments: Any) -> None: ...
+
+    def report(self, channel: Any) -> None: ...
 
 
 class Outbox:
@@ -206,20 +208,22 @@ class Outbox:
 
     def flush(self) -> None:
         """Send everything. Never raises."""
-        frames, senders = self._frames, self._senders
-        if not frames:
-            self.gathers = self._batch
-            return
-        self._frames, self._senders, self._size = [], [], 0
+        frames, senders, published = self._frames, self._senders, self._published
         self.gathers = self._batch
-        if self._published:
-            self._published = False
-            refused = self._fanout.send(frames, *_expand(senders))
-            for sender in senders:
-                if sender.members is not None:
-                    sender.finish()
-        else:
-            refused = self._fanout.send(frames, [stream.calls.fileno() for stream in senders])
+        if not frames:
+            return
+        self._frames, self._senders, self._size, self._published = [], [], 0, False
+        try:
+            if published:
+                refused = self._fanout.send(frames, *_expand(senders))
+            else:
+                refused = self._fanout.send(frames, [stream.calls.fileno() for stream in senders])
+        except BaseException:  # before anything was sent, as where memory is short: each stream tries by itself
+            self._poller.report(None)
+            refused = list(_refuse_all(senders))
+        for sender in senders if published else ():
+            if sender.members is not None:
+                sender.finish()
         channels = self._poller.channels
         for fd, number, error, sent in refused:
             channel = channels[fd] if fd >= 0 else None
@@ -245,6 +249,14 @@ def _take_back(stream: Stream, rest: memoryview, error: int) -> None:
         return  # the next send tells
     (stream.block if error else stream.put)(rest)
     stream.own(len(rest))
+
+
+def _refuse_all(senders: list[Any]) -> Iterator[tuple[int, int, int, int]]:
+    """Yield what the core would tell of descriptors to none of which it may send."""
+    for number, sender in enumerate(senders):
+        for member in list(sender.members) if sender.members is not None else [sender.calls.fileno]:
+            if sender.members is None or member is not sender.excepted:
+                yield member(), number, 0, 0
 
 
 def _expand(senders: list[Any]) -> tuple[list[int], list[int], list[int]]:

@@ -265,6 +265,8 @@ class Poller:
             raise
         except BaseException:
             self.report(None)
+            self.current = None
+            self.outbox.end()
             self.interest.recover()
 
     def flush_current(self) -> None:

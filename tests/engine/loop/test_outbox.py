@@ -66,6 +66,39 @@ def test_the_answers_of_a_batch_leave_together(serve: Any, calls: Calls) -> None
     assert calls.frames == [6]
 
 
+def test_what_the_core_raises_loses_no_frame(serve: Any, log: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    handlers = Handlers(serve, 5, lambda ws, message: ws.send(message))
+    fanout = get_poller().outbox._fanout
+    send = fanout.send
+
+    def fail_once(*arguments: Any) -> Any:
+        monkeypatch.setattr(fanout, "send", send)
+        raise MemoryError
+
+    monkeypatch.setattr(fanout, "send", fail_once)
+    for text in ("first", "second"):
+        handlers.tell(text)
+        assert [client.read_message() for client in handlers.clients] == [text] * 5
+    assert ["internal error" in record.getMessage() for record in log()] == [True]
+
+
+def test_a_batch_that_fails_holds_nothing_back(serve: Any, log: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    handlers = Handlers(serve, 5, lambda ws, message: ws.send(message))
+    poller = get_poller()
+    begin = poller.outbox.begin
+
+    def fail_once() -> None:
+        begin()
+        monkeypatch.setattr(poller.outbox, "begin", begin, raising=False)
+        raise MemoryError
+
+    monkeypatch.setattr(type(poller.outbox), "begin", lambda _outbox: fail_once())
+    handlers.tell()
+    gevent.sleep(0.01)
+    monkeypatch.undo()
+    assert not poller.outbox.gathers and poller.current is None
+
+
 def test_those_of_few_leave_at_once(serve: Any, calls: Calls) -> None:
     echoes = Handlers(serve, 3, lambda ws, message: ws.send(message))
     echoes.tell()
