@@ -16,7 +16,7 @@ from __future__ import annotations
 from . import _moved as _moved
 from .client.opening import connect
 from .client.reconnection import reconnect
-from .client.websocket import ClientWebSocket
+from .client.websocket import ClientStreamingWebSocket, ClientWebSocket
 from .endpoints.callbacks import CallbackWebSocket, WebSocketApplication
 from .endpoints.decorator import WebSocketWSGI
 from .endpoints.middleware import RequestWebSocket, WebSocketMiddleware
@@ -48,6 +48,7 @@ __version__ = "1.1.0"
 __all__ = [
     "SAME_ORIGIN",
     "CallbackWebSocket",
+    "ClientStreamingWebSocket",
     "ClientWebSocket",
     "CloseCode",
     "ConcurrencyError",

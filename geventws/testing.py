@@ -21,7 +21,7 @@ import contextlib
 import functools
 import os
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import gevent
 from gevent import socket as gsocket
@@ -40,8 +40,8 @@ from .server.server import WebSocketServer
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from .client.options import ConnectOptions
-    from .client.websocket import ClientWebSocket
+    from .client.options import ConnectOptions, WholeOptions
+    from .client.websocket import ClientStreamingWebSocket, ClientWebSocket
 
 __all__ = ["HandClock", "Peer", "connect", "dial", "hand_clock"]
 
@@ -50,6 +50,16 @@ HOST = "testserver"
 
 TURNS = 16
 """Turns of the loop in which what follows from a timer is done: a ping goes out, comes in and is answered."""
+
+
+@overload
+def connect(
+    application: Any, path: str = "/", *, streaming: Literal[True], **options: Unpack[WholeOptions]
+) -> ClientStreamingWebSocket: ...
+
+
+@overload
+def connect(application: Any, path: str = "/", **options: Unpack[ConnectOptions]) -> ClientWebSocket: ...
 
 
 def connect(application: Any, path: str = "/", **options: Unpack[ConnectOptions]) -> ClientWebSocket:

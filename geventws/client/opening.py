@@ -12,7 +12,7 @@ import os
 import ssl as _ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, overload
 
 import gevent
 
@@ -31,7 +31,7 @@ from ..protocol.connection import WebSocketProtocol
 from ..protocol.extension import Negotiator
 from ..text import quoted
 from .dial import adopt, connect_tcp, connect_unix, exchange, read_body, start_tls
-from .options import CONNECT_DEFAULTS, ConnectOptions
+from .options import CONNECT_DEFAULTS, ConnectOptions, OpeningOptions, WholeOptions
 from .proxies import connect_proxy, find_proxy, read_proxy
 from .websocket import ClientStreamingWebSocket, ClientWebSocket
 
@@ -61,7 +61,17 @@ class Opened(NamedTuple):
     trailing_data: bytes
 
 
-@takes(CONNECT_DEFAULTS, ConnectOptions, ConnectionOptions)
+@overload
+def connect(
+    uri: str, *, streaming: Literal[True], **options: Unpack[WholeOptions]
+) -> ClientStreamingWebSocket: ...
+
+
+@overload
+def connect(uri: str, **options: Unpack[ConnectOptions]) -> ClientWebSocket: ...
+
+
+@takes(CONNECT_DEFAULTS, OpeningOptions, ConnectionOptions)
 def connect(uri: str, **options: Unpack[ConnectOptions]) -> ClientWebSocket:
     """Open a connection to a WebSocket server.
 
@@ -78,7 +88,8 @@ def connect(uri: str, **options: Unpack[ConnectOptions]) -> ClientWebSocket:
         options: by their names.
 
     Returns:
-        The connection. Its `response_headers` are those of the server's 101.
+        The connection. Its `response_headers` are those of the server's 101. With `streaming=True` it is a
+        `StreamingWebSocket`, too.
 
     Raises:
         InvalidURI: `uri`, or the proxy's, is none, or needs a package that is not installed.

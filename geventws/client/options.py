@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import ssl as _ssl
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
-from ..engine.options import COMPRESSION, DEFAULTS, ConnectionOptions
+from ..engine.options import COMPRESSION, DEFAULTS, ConnectionOptions, SharedOptions
 from ..protocol.extension import Negotiator
 
 
-class ConnectOptions(ConnectionOptions, total=False):
-    """Options of `connect`.
+class OpeningOptions(TypedDict, total=False):
+    """Options of `connect` for the way to the 101.
 
     subprotocols: those to offer, best first. `ws.protocol` tells which one the server took, if any.
     headers: further headers of the request, as pairs or a dict. A Host, an Origin, a User-Agent or an Authorization
@@ -42,6 +42,14 @@ class ConnectOptions(ConnectionOptions, total=False):
     socket: Any
     max_redirects: int
     open_timeout: float | None
+
+
+class ConnectOptions(OpeningOptions, ConnectionOptions, total=False):
+    """All options of `connect`."""
+
+
+class WholeOptions(OpeningOptions, SharedOptions, total=False):
+    """All but `streaming`."""
 
 
 CONNECT_DEFAULTS: ConnectOptions = {

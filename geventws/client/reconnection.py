@@ -6,7 +6,7 @@ import logging
 import ssl
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, overload
 
 import gevent
 
@@ -16,8 +16,8 @@ from ..text import one_line
 from ..websocket import get_connection
 from .backoff import Backoff, retry_after
 from .opening import connect
-from .options import CONNECT_DEFAULTS, ConnectOptions
-from .websocket import ClientWebSocket
+from .options import CONNECT_DEFAULTS, ConnectOptions, OpeningOptions, WholeOptions
+from .websocket import ClientStreamingWebSocket, ClientWebSocket
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -29,7 +29,34 @@ logger: logging.Logger = logging.getLogger("geventws")
 TRANSIENT = (408, 425, 429)  # besides 500 and up
 
 
-@takes(CONNECT_DEFAULTS, ConnectOptions, ConnectionOptions)
+@overload
+def reconnect(
+    uri: str,
+    *,
+    streaming: Literal[True],
+    initial_delay: float = ...,
+    max_delay: float = ...,
+    factor: float = ...,
+    reset_after: float = ...,
+    max_attempts: int | None = ...,
+    **options: Unpack[WholeOptions],
+) -> Iterator[ClientStreamingWebSocket]: ...
+
+
+@overload
+def reconnect(
+    uri: str,
+    *,
+    initial_delay: float = ...,
+    max_delay: float = ...,
+    factor: float = ...,
+    reset_after: float = ...,
+    max_attempts: int | None = ...,
+    **options: Unpack[ConnectOptions],
+) -> Iterator[ClientWebSocket]: ...
+
+
+@takes(CONNECT_DEFAULTS, OpeningOptions, ConnectionOptions)
 def reconnect(
     uri: str,
     *,

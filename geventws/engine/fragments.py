@@ -7,7 +7,7 @@ else. They block this greenlet only, and any greenlet of the connection's thread
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
 
 from gevent.event import Event
@@ -164,10 +164,10 @@ def send_other(connection: Sender, message: Any, compress: bool | None) -> None:
         send_message(connection, TEXT, message.encode(), compress)
     elif isinstance(message, (bytes, bytearray, memoryview)):
         send_message(connection, BINARY, bytes(message), compress)
-    elif hasattr(message, "__iter__") and not isinstance(message, Mapping):
+    elif hasattr(message, "__iter__") and not isinstance(message, (Mapping, Set)):
         _send_parts(connection, message, compress)
     else:
-        raise TypeError(f"a message is str or bytes-like, not {type(message).__name__}")
+        raise TypeError(f"a message is str or bytes-like, not {type(message).__name__}; send_json sends JSON")
 
 
 def send_message(connection: Sender, head: int, payload: Payload, compress: bool | None) -> None:

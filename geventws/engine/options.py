@@ -37,7 +37,18 @@ class Timing(NamedTuple):
     send_timeout: float | None = 30.0
 
 
-class ConnectionOptions(TypedDict, total=False):
+class SharedOptions(TypedDict, total=False):
+    """The `ConnectionOptions` without `streaming`, which decides on a connection's type."""
+
+    max_message_size: int
+    decode_text: bool
+    ping_interval: float | None
+    ping_timeout: float | None
+    close_timeout: float | None
+    send_timeout: float | None
+
+
+class ConnectionOptions(SharedOptions, total=False):
     """Options of every connection.
 
     max_message_size: the largest message taken, in bytes, after inflating; 1 MiB by default. A larger one closes with
@@ -53,13 +64,7 @@ class ConnectionOptions(TypedDict, total=False):
         given up. None never does.
     """
 
-    max_message_size: int
-    decode_text: bool
     streaming: bool
-    ping_interval: float | None
-    ping_timeout: float | None
-    close_timeout: float | None
-    send_timeout: float | None
 
 
 DEFAULTS = cast(

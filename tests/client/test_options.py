@@ -6,7 +6,7 @@ import inspect
 import re
 
 import geventws
-from geventws.client.options import CONNECT_DEFAULTS, ConnectOptions
+from geventws.client.options import CONNECT_DEFAULTS, ConnectOptions, OpeningOptions, WholeOptions
 from geventws.endpoints.endpoint import ENDPOINT_DEFAULTS
 from geventws.engine.options import DEFAULTS
 
@@ -14,8 +14,12 @@ from geventws.engine.options import DEFAULTS
 def test_each_has_a_default_and_a_description() -> None:
     own = set(ConnectOptions.__annotations__) - set(DEFAULTS)
     assert set(CONNECT_DEFAULTS) == own | set(DEFAULTS)
-    described = re.findall(r"^    (\w+):", ConnectOptions.__doc__ or "", re.MULTILINE)
+    described = re.findall(r"^    (\w+):", OpeningOptions.__doc__ or "", re.MULTILINE)
     assert described == [name for name in CONNECT_DEFAULTS if name in own]
+
+
+def test_only_streaming_decides_on_the_type() -> None:
+    assert set(ConnectOptions.__annotations__) - set(WholeOptions.__annotations__) == {"streaming"}
 
 
 def test_those_of_a_connection_are_the_same_on_both_sides() -> None:

@@ -72,7 +72,7 @@ def test_a_message_that_cannot_be_finished_ends_the_connection(join, parts, erro
     client.expect_close(1011, "a message was not finished")
 
 
-@pytest.mark.parametrize("wrong", [[1, 2], [ValueError()], {"a": 1}, UserDict(a="b"), 5, None])
+@pytest.mark.parametrize("wrong", [[1, 2], [ValueError()], {"a": 1}, UserDict(a="b"), {"a"}, {"a": 1}.keys(), 5, None])
 def test_a_message_of_which_nothing_was_sent_costs_nothing(join, wrong):
     def produce():
         for part in wrong:
@@ -88,6 +88,17 @@ def test_a_message_of_which_nothing_was_sent_costs_nothing(join, wrong):
     client = join(handler)
     client.expect(b"\x81\x04more")
     client.expect_close(1000)
+
+
+@pytest.mark.parametrize("wrong", [{"a": 1}, frozenset({"a", "b"}), 5])
+def test_what_is_no_message_is_named_with_the_call_for_it(join, wrong):
+    """A dict's keys, and what a set holds in no order, are not parts."""
+
+    def handler(ws):
+        with pytest.raises(TypeError, match=f"not {type(wrong).__name__}; send_json sends JSON$"):
+            ws.send(wrong)
+
+    join(handler).expect_close(1000)
 
 
 def test_a_part_of_another_type_is_named(join):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing_extensions import assert_type
 
 import geventws
+import geventws.testing
 from geventws import CallbackWebSocket, StreamingWebSocket, WebSocket, WebSocketApplication, WebSocketWSGI
 
 
@@ -48,4 +49,11 @@ with geventws.connect("ws://127.0.0.1/", open_timeout=None) as client:
     assert_type(client.response_headers, list[tuple[str, str]])
 for again in geventws.reconnect("ws://127.0.0.1/", max_delay=5, send_timeout=1):
     client = again
+with geventws.connect("ws://127.0.0.1/", streaming=True, origin="null") as large:
+    assert_type(large, geventws.ClientStreamingWebSocket)
+    for piece in large.wait_pieces() or ():
+        assert_type(piece, str | bytes)
+assert_type(next(geventws.reconnect("ws://127.0.0.1/", streaming=True, factor=3)), geventws.ClientStreamingWebSocket)
+assert_type(geventws.testing.connect(plain, streaming=True), geventws.ClientStreamingWebSocket)
+assert_type(geventws.testing.connect(plain, "/", streaming=False), geventws.ClientWebSocket)
 kept_client: geventws.ClientWebSocket = client

@@ -24,5 +24,7 @@ right(print)  # wrong
 WebSocketApplication(original=None)  # wrong
 WebSocketMiddleware(right, max_message_size=None)  # wrong
 geventws.connect("ws://127.0.0.1/", open_timeut=3)  # wrong
+geventws.connect("ws://127.0.0.1/").wait_pieces()  # wrong
+geventws.connect("ws://127.0.0.1/", streaming=True, open_timeut=3)  # wrong
 next(geventws.reconnect("ws://127.0.0.1/", compression=True))  # wrong
 right.ping_interval = "x"  # wrong
