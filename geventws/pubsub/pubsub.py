@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..endpoints.middleware import RequestWebSocket
 from ..engine.fragments import check_thread
 from ..engine.loop.poller import get_poller, get_thread
 from ..engine.published.deliveries import CLOSE, POLICIES, Limits, Tally
@@ -16,7 +17,6 @@ from .topics import Group, Seat
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
 
-    from ..engine.connection import Connection
     from ..engine.loop.poller import Poller
     from ..engine.published.outlet import Outlet
     from ..protocol.prepared import Message, PreparedMessage
@@ -96,7 +96,7 @@ class PubSub:
             ConnectionClosed: the connection is over, or has begun to close.
             ValueError: the topic is empty or too long (`max_topic_length`), the connection has as many as it may
                 (`max_topics`), or there is no such policy.
-            TypeError: the topic is no `str`.
+            TypeError: the topic is no `str`, or `ws` no connection.
             ConcurrencyError: this is another thread than that of the connection.
         """
         self._check_topic(topic)
@@ -113,6 +113,7 @@ class PubSub:
         What was published before is still sent.
 
         Raises:
+            TypeError: `ws` is no connection.
             ConcurrencyError: this is another thread than that of the connection.
         """
         outlet = _find_outlet(ws)
@@ -138,10 +139,10 @@ class PubSub:
             For how many subscribers it is on its way.
 
         Raises:
-            TypeError: the message is of another type.
+            TypeError: the message is of another type, or `exclude` no connection.
         """
         prepared, count = prepare(message), 0
-        excluded = _find_connection(exclude).outlet if exclude is not None else None
+        excluded = get_connection(_resolve(exclude)).outlet if exclude is not None else None
         for branch in self._get_branches():
             here = branch.poller.thread == get_thread()
             count += (branch.publish if here else branch.publish_later)(topic, prepared, excluded, key)
@@ -159,7 +160,7 @@ class PubSub:
 
     def topics(self, ws: BaseWebSocket) -> list[str]:
         """Return the topics that a connection is subscribed to, the oldest subscription first. Does not block."""
-        outlet = _find_connection(ws).outlet
+        outlet = get_connection(_resolve(ws)).outlet
         return [name for branch in self._get_branches() for name in branch.topics.names(outlet)]
 
     @property
@@ -221,7 +222,7 @@ def broadcast(sockets: Iterable[BaseWebSocket], message: Message | PreparedMessa
         For how many connections it is on its way.
 
     Raises:
-        TypeError: the message is of another type.
+        TypeError: the message is of another type, or what stands in `sockets` no connection. Nothing is sent.
         ConcurrencyError: a connection is another thread's. Nothing is sent.
     """
     prepared, tally = prepare(message), Tally()
@@ -239,12 +240,17 @@ def broadcast(sockets: Iterable[BaseWebSocket], message: Message | PreparedMessa
     return tally.published
 
 
-def _find_connection(ws: Any) -> Connection:
-    """Return the engine of a WebSocket, also of one that a middleware's view has, which connects by that."""
-    return get_connection(ws if isinstance(ws, BaseWebSocket) else ws.accept())
+def _resolve(ws: Any) -> BaseWebSocket:
+    """Return the WebSocket of a connection: also of one that a middleware's view has, which connects by that."""
+    if isinstance(ws, RequestWebSocket):
+        ws = ws.accept()
+    if not isinstance(ws, BaseWebSocket):
+        raise TypeError(f"a connection is a WebSocket, not {type(ws).__name__}")
+    return ws
 
 
 def _find_outlet(ws: BaseWebSocket) -> Outlet:
-    connection = _find_connection(ws)
+    ws = _resolve(ws)
+    connection = get_connection(ws)
     check_thread(connection)
     return get_outlet(connection, ws)
