@@ -1,8 +1,8 @@
 """Pings and pongs among the messages: for systems whose callbacks take them, in the order in which they came.
 
-A `ControlWebSocket` says which of the two it wants. Those stand among the messages until `wait` comes upon them, and
-hands them to `take_control`. A ping that is so handed out has not been answered: whoever wants it answers it. What is
-not wanted is the engine's, which answers pings at once, whatever the handler does.
+`Controls` says which of the two are wanted. They stand among the messages until its `wait` comes upon them, and gives
+them to a function. Nobody else answers a ping that is given out so: that function does. What is not wanted is the
+engine's, which answers pings at once, whatever the handler does.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, cast
 
 from ..endpoints.decorator import WebSocketWSGI
@@ -19,9 +19,11 @@ from ..engine.connection import Connection
 from ..frames import Opcode
 from ..protocol.closing import append
 from ..protocol.connection import WebSocketProtocol
-from ..websocket import WebSocket, get_connection
+from ..websocket import WebSocket
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..handshake.origins import Environ
     from ..handshake.upgrade import Upgrade
 
@@ -67,46 +69,46 @@ class ControlProtocol(WebSocketProtocol):
         self.inbox.append(Control(opcode, payload))
 
 
-class ControlWebSocket(WebSocket):
-    """A connection with a `ControlProtocol`. Derive from it, call `want`, and override `take_control`."""
+class Controls:
+    """The pings and pongs of one connection with a `ControlProtocol`, for the code that takes its messages.
 
-    def __init__(self, connection: Connection, environ: Environ | None = None) -> None:
-        super().__init__(connection, environ)
+    Args:
+        connection: the connection, which has received nothing yet.
+        wanted: the opcodes of what is given out.
+    """
+
+    __slots__ = ("_keepalives",)
+
+    def __init__(self, connection: Connection, wanted: Collection[int]) -> None:
+        cast(ControlProtocol, connection.protocol).wanted = wanted
         self._keepalives: deque[bytes] = deque(maxlen=4)  # payloads of the engine's own pings, which notes them here
         connection.keepalive.payloads = self._keepalives
 
-    def want(self, *opcodes: int) -> None:
-        """Say which of PING and PONG go to `take_control`; nothing may have been received yet."""
-        cast(ControlProtocol, get_connection(self).protocol).wanted = opcodes
+    def wait(
+        self, receive: Callable[[float | None], Any], give: Callable[[int, bytes], object], timeout: float | None = None
+    ) -> str | bytes | None:
+        """Return the oldest message not yet taken: see `WebSocket.wait`.
 
-    def take_control(self, opcode: int, payload: bytes) -> None:
-        """Take a ping or a pong; called in the greenlet that is in `wait`, and may block."""
-
-    def wait(self, timeout: float | None = None) -> str | bytes | None:
-        """Return the oldest message not yet taken: see `WebSocket.wait`."""
+        Args:
+            receive: the `wait` of the WebSocket, or of its base class.
+            give: called with opcode and payload of what stands before the message; it may block.
+            timeout: seconds, for all that.
+        """
         end = None if timeout is None else time.monotonic() + timeout
-        message: Any = super().wait(timeout)
+        message = receive(timeout)
         while isinstance(message, Control):
             if message.opcode == Opcode.PONG and message.payload in self._keepalives:
                 self._keepalives.remove(message.payload)
             else:
-                self.take_control(message.opcode, message.payload)
-            message = super().wait(None if end is None else end - time.monotonic())
+                give(message.opcode, message.payload)
+            message = receive(None if end is None else end - time.monotonic())
         return cast("str | bytes | None", message)
-
-    def __iter__(self) -> Iterator[str | bytes]:
-        """Iterate over the messages, until the connection is over. Blocks, and hands out, as `wait` does."""
-        return iter(self.wait, None)
-
-    def send_pong(self, payload: bytes) -> None:
-        """Send a pong. Does not block. ValueError for more than 125 bytes; a connection that is over takes none."""
-        get_connection(self).send_control(Opcode.PONG, payload)
 
 
 class ControlRoute(WebSocketWSGI):
-    """A route whose connections are `ControlWebSocket`s; made by a face, which is the application itself."""
+    """A route whose connections have a `ControlProtocol`; made by a face, which is the application itself."""
 
-    websocket_class: type[WebSocket] = ControlWebSocket
+    websocket_class: type[WebSocket] = WebSocket
 
     def __new__(cls, *_args: Any, **_options: Any) -> Any:
         """Return the route; it is never a decorator."""

@@ -174,17 +174,20 @@ class Endpoint:
         """Return what answers the handshake, with all headers; raise HandshakeError to refuse."""
         show_certificate(environ, start_response)
         register_server(environ, start_response)
-        if self.support_legacy_versions and is_legacy(environ):
-            upgrade = legacy.accept(host, environ, subprotocols=self.subprotocols, origins=self.origins)
-        else:
-            compression = None if self.streaming else self._choose_compression(environ)
-            extensions = () if compression is None else (compression,)
-            upgrade = accept(environ, subprotocols=self.subprotocols, origins=self.origins, extensions=extensions)
+        upgrade = self.negotiate(host, environ)
         own = upgrade.headers.copy()
         self.complete_headers(environ, upgrade.headers)
         if upgrade.headers != own:
             check_answer(own, upgrade.headers)
         return upgrade
+
+    def negotiate(self, host: Host, environ: Environ) -> Upgrade:
+        """Return what answers the handshake, with the handshake's own headers; raise HandshakeError to refuse."""
+        if self.support_legacy_versions and is_legacy(environ):
+            return legacy.accept(host, environ, subprotocols=self.subprotocols, origins=self.origins)
+        compression = None if self.streaming else self._choose_compression(environ)
+        extensions = () if compression is None else (compression,)
+        return accept(environ, subprotocols=self.subprotocols, origins=self.origins, extensions=extensions)
 
     def _choose_compression(self, environ: Environ) -> Compression:
         compression = self.compression
@@ -208,8 +211,12 @@ class Endpoint:
         connection = get_connection(ws)
         connection.handshake.trailing_data = early
         if host.on_drain is not None:
-            host.on_drain(connection.go_away)
+            host.on_drain(self.make_farewell(connection))
         return ws
+
+    def make_farewell(self, connection: Connection) -> Callable[[int], object]:
+        """Return what closes a connection with a code when the server stops. It must not block."""
+        return connection.go_away
 
     def complete_headers(self, environ: Environ, headers: list[tuple[str, str]]) -> None:
         """Add to the headers of a 101, or raise HandshakeError to refuse."""

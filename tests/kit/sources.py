@@ -75,12 +75,6 @@ SOURCES = read_sources(PACKAGE)
 """The package's own."""
 
 
-def check_offenders(found: set[str], known: set[str]) -> None:
-    """Compare what breaks a rule with the list of what still may; the list can only become shorter."""
-    assert not (new := found - known), f"these break the rule: {sorted(new)}"
-    assert not (mended := known - found), f"these break it no longer: take them off the list: {sorted(mended)}"
-
-
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical", "log", "tell"}
 
 

@@ -14,11 +14,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from kit.sources import FUNCTIONS, PACKAGE, SOURCES, Source, check_offenders, make_sources
+from kit.sources import FUNCTIONS, PACKAGE, SOURCES, Source, make_sources
 
 MOST_METHODS, MOST_SLOTS = 25, 16
-LARGER = {"engine.stream.Stream": 40, "client.websocket.ClientStreamingWebSocket": 27}
-"""The outgoing queue may have more methods, and the one handle that can do everything."""
+LARGER = {
+    "engine.stream.Stream": 40,  # the outgoing queue: all that is sent goes through it, in order
+    "client.websocket.ClientStreamingWebSocket": 27,  # the one handle that can do everything
+    # Faces of other systems: each is a WebSocket, whose 23 methods its users may call, and has that system's names.
+    "compat.eventlet.sockets.RFC6455WebSocket": 30,
+    "compat.geventwebsocket.websocket.WebSocket": 27,
+    "compat.wsocket.connection.WebSocket": 28,
+}
+"""What may have more methods, and why."""
 
 
 def modules() -> Iterator[Any]:
@@ -40,14 +47,6 @@ PUBLIC = {getattr(module, name) for module in modules() for name in getattr(modu
           if isinstance(getattr(module, name, None), type)}  # fmt: skip
 
 
-def test_a_list_of_exceptions_can_only_become_shorter() -> None:
-    check_offenders({"a"}, {"a"})
-    with pytest.raises(AssertionError, match=r"these break the rule: \['b'\]"):
-        check_offenders({"a", "b"}, {"a"})
-    with pytest.raises(AssertionError, match=r"take them off the list: \['a'\]"):
-        check_offenders(set(), {"a"})
-
-
 # One subclass: a file was split, not an idea found
 
 
@@ -60,14 +59,8 @@ def find_lone_bases(classes: set[type], public: set[type]) -> set[str]:
     return {name_of(base) for base, count in children.items() if count == 1 and base not in public}
 
 
-LONE = {
-    "compat.pulsar.protocol.CallbackRoute",
-    "compat.pulsar.protocol.Connection",
-}
-
-
 def test_nothing_is_split_into_a_base_and_its_only_subclass() -> None:
-    check_offenders(find_lone_bases(CLASSES, PUBLIC), LONE)
+    assert find_lone_bases(CLASSES, PUBLIC) == set()
 
 
 def test_a_lone_base_is_found() -> None:
@@ -119,20 +112,10 @@ def find_large(classes: set[type]) -> set[str]:
     return {name_of(cls) for cls in large | {cls for cls in classes if count_slots(cls) > MOST_SLOTS}}
 
 
-LARGE = {
-    "compat._controls.ControlWebSocket",
-    "compat.eventlet.sockets.RFC6455WebSocket",
-    "compat.eventlet.sockets.WebSocket",
-    "compat.geventwebsocket.websocket.WebSocket",
-    "compat.pulsar.client._ClientConnection",
-    "compat.pulsar.protocol.Connection",
-    "compat.wsocket.connection.WebSocket",
-}
-
-
 def test_no_class_is_too_large() -> None:
     """What is too large hides an object that is missing; a base class only moves it out of sight."""
-    check_offenders(find_large(CLASSES), LARGE)
+    assert find_large(CLASSES) == set()
+    assert set(LARGER) == {name_of(cls) for cls in CLASSES if count_methods(cls) > MOST_METHODS}
 
 
 class Sixteen:

@@ -50,6 +50,30 @@ def test_names_of_servers_are_found() -> None:
     }
 
 
+# The 101 is written once
+
+
+def find_switches(sources: dict[str, Source]) -> set[str]:
+    """Return the modules that have a host answer with 101: `switch`, called with `start_response`."""
+    return {
+        name for name, source in sources.items() for node in ast.walk(source.tree)
+        if isinstance(node, ast.Call) and "start_response" in map(ast.unparse, node.args)
+        and re.fullmatch(r"(?!self\b).*\.switch", ast.unparse(node.func))
+    }  # fmt: skip
+
+
+def test_the_101_is_written_once() -> None:
+    """By the endpoint that all doors and faces have, and by what it calls for drafts 75 and 76."""
+    hosts = {name for name in SOURCES if name.startswith("hosts.")}
+    assert find_switches(SOURCES) - hosts == {"endpoints.endpoint", "endpoints.legacy"}
+
+
+def test_another_101_is_found() -> None:
+    calls = ("host.switch(start_response, headers)", "greenlet.switch(None)", "self.switch(start_response)")
+    sources = make_sources(**dict(zip("abc", calls, strict=True)))
+    assert find_switches(sources) == {"a"}
+
+
 # Numbers: the C core's are in its headers, and in the twin, which is compared with them
 
 HEADERS = {path.name: path.read_text() for path in sorted((PACKAGE / "_core").rglob("*.h"))}

@@ -14,7 +14,7 @@ import functools
 import sys
 from collections.abc import Callable, Collection, Iterable
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from gevent import GreenletExit
 
@@ -24,18 +24,27 @@ from ...endpoints import legacy
 from ...endpoints.endpoint import as_origins, log_refusal
 from ...exceptions import ConnectionClosed, HandshakeError, ProtocolError
 from ...frames import valid_close_code
-from ...handshake.hixie76 import is_legacy
+from ...handshake.hixie76 import DRAFTS, is_legacy
 from ...handshake.origins import Environ
 from ...handshake.server import accept
 from ...handshake.upgrade import GUID
-from ...hosts import REASONS, answer, find_host
-from ...hosts.host import SWITCHING
-from ...websocket import EXITS, get_connection
+from ...hosts import REASONS, answer
+from ...websocket import EXITS, BaseWebSocket, get_connection
 from .server import listen, wrap_ssl, wsgi
-from .sockets import DEFAULT_MAX_FRAME_LENGTH, NEGOTIATOR, RFC6455WebSocket, WebSocket, read_extensions
+from .sockets import (
+    DEFAULT_MAX_FRAME_LENGTH,
+    DRAIN_LINGER,
+    NEGOTIATOR,
+    RFC6455WebSocket,
+    WebSocket,
+    finish,
+    read_extensions,
+)
 
 if TYPE_CHECKING:
+    from ...engine.connection import Connection
     from ...handshake.origins import Origins
+    from ...handshake.upgrade import Upgrade
     from ...hosts.host import Host, StartResponse
 
 __all__ = [
@@ -161,56 +170,57 @@ class WebSocketWSGI(geventws.WebSocketWSGI):
 
     def connect(
         self, environ: Environ, start_response: StartResponse, host: Host | None = None
-    ) -> geventws.WebSocket | Iterable[bytes]:
+    ) -> BaseWebSocket | Iterable[bytes]:
         """Answer the handshake: return the connection, not yet open, or the body of a refusal.
 
         Raises:
             NoSocket: the server gives its application no socket.
         """
-        connect = self._connect_legacy if self.support_legacy_versions and is_legacy(environ) else self._connect
         try:
-            host = host or find_host(environ, start_response)
-            ws = connect(host, environ, start_response)
-        except HandshakeError as error:
-            log_refusal(environ, error)
-            return _refuse(environ, start_response, _as_bad_request(error))
+            return super().connect(environ, start_response, host)
         except BadRequest as error:
             return _refuse(environ, start_response, error)
-        if host.on_drain is not None:
-            host.on_drain(ws.go_away)
-        return ws
 
-    def _connect(self, host: Host, environ: Environ, start_response: StartResponse) -> WebSocket:
-        offer = environ.get("HTTP_SEC_WEBSOCKET_EXTENSIONS", "").lower()
-        upgrade = accept(
-            {**environ, "HTTP_SEC_WEBSOCKET_EXTENSIONS": offer},
-            subprotocols=self.supported_protocols,
-            origins=self.origins,
-            extensions=(NEGOTIATOR,),
-        )
-        extensions = read_extensions(upgrade.headers)
-        self.complete_headers(environ, upgrade.headers)
-        socket, early = host.switch(start_response, upgrade.headers, SWITCHING)
+    def refuse(self, environ: Environ, start_response: StartResponse, error: HandshakeError) -> Iterable[bytes]:
+        """Answer a handshake as eventlet does, and say so in the log; return the body."""
+        log_refusal(environ, error)
+        return _refuse(environ, start_response, _as_bad_request(error))
+
+    def negotiate(self, host: Host, environ: Environ) -> Upgrade:
+        """Return what answers the handshake.
+
+        Of the drafts, 76 repeats the client's subprotocol whatever it is, and 75 names none, as eventlet does.
+        """
+        if not (self.support_legacy_versions and is_legacy(environ)):
+            offer = environ.get("HTTP_SEC_WEBSOCKET_EXTENSIONS", "").lower()
+            asked = {**environ, "HTTP_SEC_WEBSOCKET_EXTENSIONS": offer}
+            return accept(
+                asked, subprotocols=self.supported_protocols, origins=self.origins, extensions=(NEGOTIATOR,)
+            )
+        accepted = legacy.accept(host, environ, subprotocols=None, origins=self.origins)
+        if accepted.version == 76 and accepted.protocol is None:
+            accepted.headers.insert(3, ("Sec-WebSocket-Protocol", "default"))
+        accepted.headers[:] = [header for header in accepted.headers if header[0] != "WebSocket-Protocol"]
+        return accepted
+
+    def make_websocket(self, socket: Any, environ: Environ, upgrade: Upgrade) -> WebSocket:
+        """Return the connection, not yet open."""
+        if upgrade.version in DRAFTS:
+            return WebSocket(socket, environ, upgrade.version, early=b"", timing=self.timing)
         return RFC6455WebSocket(
             socket,
             environ,
             upgrade.version,
             upgrade.protocol,
-            extensions=extensions,
+            extensions=read_extensions(upgrade.headers),
             max_frame_length=self.max_frame_length,
-            early=early,
+            early=b"",
             timing=self.timing,
         )
 
-    def _connect_legacy(self, host: Host, environ: Environ, start_response: StartResponse) -> WebSocket:
-        """The same for the drafts: 76 repeats the client's subprotocol whatever it is, and 75 names none, as there."""
-        accepted = legacy.accept(host, environ, subprotocols=None, origins=self.origins)
-        if accepted.version == 76 and accepted.protocol is None:
-            accepted.headers.insert(3, ("Sec-WebSocket-Protocol", "default"))
-        accepted.headers[:] = [header for header in accepted.headers if header[0] != "WebSocket-Protocol"]
-        self.complete_headers(environ, accepted.headers)
-        socket, early = legacy.switch(host, environ, start_response, accepted)
-        return WebSocket(socket, environ, accepted.version, early=early, timing=self.timing)
+    def make_farewell(self, connection: Connection) -> Callable[[int], object]:
+        """Return what closes a connection when the server stops: eventlet's peers have no time to reply."""
+        return lambda code: finish(connection, code, "", DRAIN_LINGER)
 
     def run(self, ws: geventws.WebSocket) -> None:
         """Run the handler, then close the connection, whatever became of it."""
@@ -230,7 +240,7 @@ class WebSocketWSGI(geventws.WebSocketWSGI):
             raise
         finally:
             try:
-                cast("WebSocket", ws).finish(code, "")
+                finish(get_connection(ws), code, "")
             finally:
                 get_connection(ws).closing.wait_closed()
 

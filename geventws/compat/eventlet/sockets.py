@@ -72,6 +72,9 @@ class WebSocket(geventws.WebSocket):
         timing: the clocks, which eventlet has none of.
     """
 
+    socket: Any
+    log: Any
+
     def __init__(
         self,
         sock: Any,
@@ -83,28 +86,7 @@ class WebSocket(geventws.WebSocket):
     ) -> None:
         protocol = HixieProtocol(version, max_message_size=DEFAULT_MAX_FRAME_LENGTH, strict=True)
         subprotocol = environ.get("HTTP_WEBSOCKET_PROTOCOL")
-        self._start(sock, environ, protocol, version, subprotocol, early, legacy.use_keepalive(sock, timing))
-
-    def _start(
-        self,
-        sock: Any,
-        environ: Environ,
-        protocol: ConnectionProtocol,
-        version: int,
-        subprotocol: str | None,
-        early: bytes | None,
-        timing: Timing,
-    ) -> None:
-        """Set out, and receive from now on unless that is somebody else's to say."""
-        self.socket = sock
-        self.log: Any = environ.get("wsgi.errors") or sys.stderr
-        address, path = environ.get("REMOTE_ADDR", ""), environ.get("PATH_INFO", "")
-        handshake = Handshake(address, path, subprotocol, read_origin(environ, version), version, early or b"")
-        owned = sock if early is None else None
-        connection = Connection(sock, protocol, timing, handshake, owned_socket=owned)
-        geventws.WebSocket.__init__(self, connection, environ)
-        if early is None:
-            connection.open()
+        start(self, sock, environ, protocol, version, subprotocol, early, legacy.use_keepalive(sock, timing))
 
     def send(self, message: object) -> None:  # type: ignore[override]
         """Send a text message: `str` and bytes as they are, anything else as what `str` makes of it.
@@ -144,18 +126,7 @@ class WebSocket(geventws.WebSocket):
         code, reason = close_data if isinstance(close_data, tuple) else (close_data, reason)
         if code == CloseCode.NO_STATUS_RCVD:
             raise ValueError(f"close code {code} may not be sent")
-        self.finish(code, reason if isinstance(reason, str) else reason.decode())
-
-    def finish(self, code: int | None, reason: str, linger: float = LINGER) -> None:
-        """Close, and end our side at once, as eventlet does; the peer may end its own within `linger` seconds."""
-        connection = get_connection(self)
-        if not connection.ended:
-            connection.closing.begin(code, reason)
-            connection.closing.shut_down(linger)
-
-    def go_away(self, code: int) -> None:
-        """Close for a server that stops: it has ended its idle connections within a second. Never blocks."""
-        self.finish(code, "", DRAIN_LINGER)
+        finish(get_connection(self), code, reason if isinstance(reason, str) else reason.decode())
 
     @property
     def websocket_closed(self) -> bool:
@@ -168,6 +139,34 @@ class WebSocket(geventws.WebSocket):
         get = self.environ.get
         target = f"{get('HTTP_HOST', '')}/{get('SCRIPT_NAME', '')}{get('PATH_INFO', '')}"
         return f"server={one_word(target)} client={one_word(get('REMOTE_ADDR', ''))}:{get('REMOTE_PORT', '')}"
+
+
+def start(
+    ws: WebSocket,
+    sock: Any,
+    environ: Environ,
+    protocol: ConnectionProtocol,
+    version: int,
+    subprotocol: str | None,
+    early: bytes | None,
+    timing: Timing,
+) -> None:
+    """Give a WebSocket its connection, which receives from now on unless `early` leaves that to somebody else."""
+    ws.socket = sock
+    ws.log = environ.get("wsgi.errors") or sys.stderr
+    address, path = environ.get("REMOTE_ADDR", ""), environ.get("PATH_INFO", "")
+    handshake = Handshake(address, path, subprotocol, read_origin(environ, version), version, early or b"")
+    connection = Connection(sock, protocol, timing, handshake, owned_socket=sock if early is None else None)
+    geventws.WebSocket.__init__(ws, connection, environ)
+    if early is None:
+        connection.open()
+
+
+def finish(connection: Connection, code: int | None, reason: str, linger: float = LINGER) -> None:
+    """Close, and end our side at once, as eventlet does; the peer may end its own within `linger` seconds."""
+    if not connection.ended:
+        connection.closing.begin(code, reason)
+        connection.closing.shut_down(linger)
 
 
 class RFC6455WebSocket(WebSocket):
@@ -202,7 +201,7 @@ class RFC6455WebSocket(WebSocket):
         self._unfinished = False  # a message was begun with final=False
         deflate = make_deflate(self._extensions, client)
         state = Protocol(client=client, max_message_size=max_frame_length, extension=deflate)
-        self._start(sock, environ, state, version, protocol, early, timing)
+        start(self, sock, environ, state, version, protocol, early, timing)
 
     def send(  # type: ignore[override]
         self,
@@ -227,42 +226,11 @@ class RFC6455WebSocket(WebSocket):
             TypeError: the message is of another type.
         """
         if control_code is not None:
-            self._send_control(message, continuation or not final, control_code)
+            send_control(self, message, continuation or not final, control_code)
         elif continuation or not final or self._unfinished:
-            self._send_part(message, continuation, final)
+            send_part(self, message, continuation, final)
         else:
             geventws.WebSocket.send(self, message)
-
-    def _send_part(self, message: Any, continuation: bool, final: bool) -> None:
-        if continuation != self._unfinished:
-            raise ProtocolError("there is no message to continue" if continuation else "a message is not finished yet")
-        if self.closed:
-            raise get_connection(self).closed_error()
-        payload = _as_bytes(message)
-        head = FIN if final else 0
-        deflate = get_connection(self).protocol.extension
-        if not continuation:
-            head |= Opcode.TEXT if isinstance(message, str) else Opcode.BINARY
-            head |= 0 if deflate is None else deflate.header_bits
-        if deflate is not None:
-            payload = bytes(deflate.encode_part(payload, final))
-        self._unfinished = not final
-        send_frame(get_connection(self), *get_connection(self).protocol.encode(head, payload))
-
-    def _send_control(self, message: Any, is_part: bool, opcode: int) -> None:
-        payload = _as_bytes(message)
-        if opcode not in CONTROL_OPCODES:
-            raise ProtocolError(f"there is no control frame with the opcode {opcode}")
-        if is_part or len(payload) > 125:
-            raise ProtocolError("a control frame is one frame of at most 125 bytes")
-        if self.closed:
-            raise get_connection(self).closed_error()
-        if opcode == Opcode.CLOSE:
-            get_connection(self).closing.begin(*parse_close(payload))
-        elif opcode == Opcode.PING:
-            self.ping(payload)
-        else:
-            get_connection(self).send_control(opcode, payload)
 
     def wait(self, timeout: float | None = None) -> str | bytes | None:
         """Return the oldest message not yet taken; None once the connection is over. Blocks until there is one."""
@@ -305,6 +273,41 @@ class RFC6455WebSocket(WebSocket):
         """The payload of the peer's close frame, None before it: in eventlet the only way to see a close code."""
         protocol = get_connection(self).protocol
         return encode_close(protocol.close_code, protocol.close_reason) if protocol.close_received else None
+
+
+def send_part(ws: RFC6455WebSocket, message: Any, continuation: bool, final: bool) -> None:
+    """Send a message, or a part of one, as a frame."""
+    if continuation != ws._unfinished:
+        raise ProtocolError("there is no message to continue" if continuation else "a message is not finished yet")
+    if ws.closed:
+        raise get_connection(ws).closed_error()
+    payload = _as_bytes(message)
+    head = FIN if final else 0
+    deflate = get_connection(ws).protocol.extension
+    if not continuation:
+        head |= Opcode.TEXT if isinstance(message, str) else Opcode.BINARY
+        head |= 0 if deflate is None else deflate.header_bits
+    if deflate is not None:
+        payload = bytes(deflate.encode_part(payload, final))
+    ws._unfinished = not final
+    send_frame(get_connection(ws), *get_connection(ws).protocol.encode(head, payload))
+
+
+def send_control(ws: RFC6455WebSocket, message: Any, is_part: bool, opcode: int) -> None:
+    """Send a ping, a pong or a close frame."""
+    payload = _as_bytes(message)
+    if opcode not in CONTROL_OPCODES:
+        raise ProtocolError(f"there is no control frame with the opcode {opcode}")
+    if is_part or len(payload) > 125:
+        raise ProtocolError("a control frame is one frame of at most 125 bytes")
+    if ws.closed:
+        raise get_connection(ws).closed_error()
+    if opcode == Opcode.CLOSE:
+        get_connection(ws).closing.begin(*parse_close(payload))
+    elif opcode == Opcode.PING:
+        ws.ping(payload)
+    else:
+        get_connection(ws).send_control(opcode, payload)
 
 
 def _as_bytes(message: Any) -> bytes:

@@ -156,20 +156,9 @@ class WebSocket(geventws.WebSocket):
         if opcode in (self.OPCODE_TEXT, self.OPCODE_BINARY):
             self.send(message, opcode == self.OPCODE_BINARY)
         elif opcode in (self.OPCODE_CLOSE, self.OPCODE_PING, self.OPCODE_PONG):
-            self._send_control(as_bytes(message), opcode)
+            send_control(self, as_bytes(message), opcode)
         else:
             raise ProtocolError(f"a frame with the opcode {opcode} is no message")
-
-    def _send_control(self, payload: bytes, opcode: int) -> None:
-        if len(payload) > 125:
-            raise FrameTooLargeException("the payload of a control frame is at most 125 bytes")
-        if opcode == Opcode.CLOSE:
-            self._ended = True
-            get_connection(self).closing.close(*parse_close(payload))  # an empty frame stays empty
-        elif opcode == Opcode.PING:
-            self.ping(payload)
-        else:
-            get_connection(self).send_control(opcode, payload)
 
     def close(self, code: int = 1000, message: str | bytes | bytearray | None = b"") -> None:
         """Close the connection with a code and a reason. Blocks until the peer answers, for five seconds at the most.
@@ -179,6 +168,19 @@ class WebSocket(geventws.WebSocket):
         """
         self._ended = True
         super().close(code, as_text(message or ""))
+
+
+def send_control(ws: WebSocket, payload: bytes, opcode: int) -> None:
+    """Send a ping, a pong or a close frame."""
+    if len(payload) > 125:
+        raise FrameTooLargeException("the payload of a control frame is at most 125 bytes")
+    if opcode == Opcode.CLOSE:
+        ws._ended = True
+        get_connection(ws).closing.close(*parse_close(payload))  # an empty frame stays empty
+    elif opcode == Opcode.PING:
+        ws.ping(payload)
+    else:
+        get_connection(ws).send_control(opcode, payload)
 
 
 def as_bytes(message: Any) -> bytes:

@@ -35,7 +35,7 @@ from .frames import (
     get_version,
     parse_close,
 )
-from .protocol import WS, CallbackRoute, Connection, WebSocketProtocol
+from .protocol import WS, CallbackRoute, WebSocketProtocol
 from .wsgi import Config, WsgiHandler
 
 if TYPE_CHECKING:
@@ -98,23 +98,6 @@ class Request:
         return self.environ.get(name, default)
 
 
-class _Site(CallbackRoute):
-    """The handshake and the connections of one `WebSocket`."""
-
-    websocket_class = Connection
-
-    def __init__(self, face: WebSocket, **options: Any) -> None:
-        super().__init__(**options)
-        self._face = face
-
-    def make_websocket(self, socket: Any, environ: Environ, upgrade: Upgrade) -> EngineWebSocket:
-        """Return the connection, not yet open, with its consumer."""
-        connection = super().make_websocket(socket, environ, upgrade)
-        assert isinstance(connection, Connection)
-        connection.adopt(self._face.make_consumer(connection, environ, upgrade))
-        return connection
-
-
 class WebSocket:
     """WSGI middleware that serves WebSockets at a path, with the callbacks of a `WS`.
 
@@ -138,7 +121,7 @@ class WebSocket:
         self.parser_factory: Callable[..., FrameParser] = parser_factory or frame_parser
         self.settings = settings
         self._pattern, self._converters = _compile(route)
-        self._site = _Site(self, **pick_options(settings))
+        self._site = CallbackRoute(self.make_consumer, **pick_options(settings))
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes] | None:
         """Serve one request; None where it is for another path. Blocks until the connection is over.
@@ -159,7 +142,7 @@ class WebSocket:
         """Return what answers a Sec-WebSocket-Key."""
         return accept_key(key)
 
-    def make_consumer(self, connection: Connection, environ: Environ, upgrade: Upgrade) -> WebSocketProtocol:
+    def make_consumer(self, connection: EngineWebSocket, environ: Environ, upgrade: Upgrade) -> WebSocketProtocol:
         """Return the `WebSocketProtocol` of a new connection."""
         server = environ.get("pulsar.cfg")
         cfg = Config({**(server.settings if server is not None else {}), **self.settings})

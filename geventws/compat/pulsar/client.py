@@ -14,7 +14,7 @@ from ...http.uri import parse_uri
 from ...websocket import get_connection
 from .._controls import ControlProtocol, pick_options
 from .frames import FrameParser, frame_parser
-from .protocol import WS, CallbackRoute, Connection, WebSocketProtocol
+from .protocol import WS, CallbackRoute, WebSocketProtocol, adopt
 from .wsgi import Config
 
 if TYPE_CHECKING:
@@ -61,10 +61,6 @@ class WebSocketClient(WebSocketProtocol):
         """Do nothing: an answer with another status was raised."""
 
 
-class _ClientConnection(ClientWebSocket, Connection):
-    """The connection below: it closes its own socket, and hands out pings and pongs."""
-
-
 class HttpClient:
     """Opens WebSockets.
 
@@ -103,14 +99,14 @@ class HttpClient:
         consumer.handler = websocket_handler or WS()
         consumer.handshake = Response(opened_url, upgrade.headers, self.cfg)
         consumer.parser = frame_parser(version=upgrade.version, kind=1, extensions=None, protocols=None)
-        connection.adopt(consumer)
+        adopt(consumer)
         get_connection(connection).open()
         gevent.spawn(self._route.run, connection)
         return consumer
 
     def _open(
         self, url: str, headers: Iterable[tuple[str, str]] | dict[str, str]
-    ) -> tuple[_ClientConnection, Upgrade, str]:
+    ) -> tuple[ClientWebSocket, Upgrade, str]:
         """Return a connection that is yet to be opened."""
         get, route = self.cfg.get, self._route
         opening = Opening(
@@ -130,4 +126,4 @@ class HttpClient:
         upgrade = opened.upgrade
         protocol = ControlProtocol(client=True, max_message_size=route.max_message_size, extension=upgrade.extension)
         engine = make_connection(opening, opened, protocol, route.timing)
-        return _ClientConnection(engine, opening.uri.path, upgrade.headers), upgrade, str(opening.uri)
+        return ClientWebSocket(engine, opening.uri.path, upgrade.headers), upgrade, str(opening.uri)

@@ -14,12 +14,17 @@ from ...exceptions import ConnectionClosed
 from ...frames import FrameParser as RawParser
 from ...frames import Opcode, parse_close
 from ...websocket import get_connection
-from .._controls import ControlRoute, ControlWebSocket, overrides
+from .._controls import ControlRoute, Controls, overrides
 from .frames import CLOSE_CODES, FrameParser
 
 if TYPE_CHECKING:
+    from ...handshake.origins import Environ
+    from ...handshake.upgrade import Upgrade
     from ...websocket import WebSocket
     from .wsgi import Config
+
+CONSUMER = "geventws.pulsar"
+"""The environ's key for the `WebSocketProtocol`, while its callbacks run."""
 
 CALLBACKS: dict[int, str] = {
     Opcode.TEXT: "on_message",
@@ -73,12 +78,13 @@ class WebSocketProtocol:
         parser: the `FrameParser` that encodes what is written.
     """
 
-    def __init__(self, connection: ControlWebSocket) -> None:
+    def __init__(self, connection: WebSocket) -> None:
         self.connection = connection
         self.handshake: Any = None
         self.handler: WS = WS()
         self.parser: FrameParser = FrameParser()
         self._closing = False  # a close frame was written: nothing that comes is handed out any more
+        self._controls: Any = None  # the pings and pongs of the connection: see `adopt`
 
     @property
     def cfg(self) -> Config:
@@ -157,44 +163,53 @@ class WebSocketProtocol:
                 raise
 
 
-class Connection(ControlWebSocket):
-    """The connection below a `WebSocketProtocol`, as `consumer`."""
-
-    consumer: WebSocketProtocol
-
-    def adopt(self, consumer: WebSocketProtocol) -> None:
-        """Let what comes go to `consumer`, whose handler is there."""
-        self.consumer = consumer
-        controls = (Opcode.PING, Opcode.PONG)
-        self.want(*(opcode for opcode in controls if overrides(consumer.handler, WS, CALLBACKS[opcode])))
-
-    def take_control(self, opcode: int, payload: bytes) -> None:
-        """Hand a ping or a pong out."""
-        self.consumer.data_received(opcode, payload)
-
-
 class CallbackRoute(ControlRoute):
-    """Runs the callbacks of connections that have a consumer."""
+    """Runs the callbacks of connections.
 
-    def __init__(self, **options: Any) -> None:
+    Args:
+        make_consumer: makes the `WebSocketProtocol` for a connection, its environ and what its handshake agreed on.
+            None where `adopt` gives connections theirs.
+        options: those of `geventws.WebSocketWSGI`.
+    """
+
+    def __init__(
+        self, make_consumer: Callable[[WebSocket, Environ, Upgrade], WebSocketProtocol] | None = None, **options: Any
+    ) -> None:
         super().__init__(_run_callbacks, **options)
+        self._make_consumer = make_consumer
+
+    def make_websocket(self, socket: Any, environ: Environ, upgrade: Upgrade) -> WebSocket:
+        """Return the connection, not yet open, with its consumer."""
+        ws = super().make_websocket(socket, environ, upgrade)
+        assert self._make_consumer is not None
+        adopt(self._make_consumer(ws, environ, upgrade))
+        return ws
 
     def run(self, ws: WebSocket) -> None:
         """Run the callbacks of one connection, close it, and tell that it is over."""
-        consumer: WebSocketProtocol = ws.consumer  # type: ignore[attr-defined]
+        consumer: WebSocketProtocol = ws.environ[CONSUMER]
         try:
             super().run(ws)
         finally:
+            del ws.environ[CONSUMER]
             try:
                 call(consumer.handler.on_close, consumer)
             except Exception:
                 logger.exception("%s: on_close failed", get_connection(ws).peer)
 
 
-def _run_callbacks(ws: Connection) -> None:
-    consumer = ws.consumer
+def adopt(consumer: WebSocketProtocol) -> None:
+    """Let what the connection receives go to its consumer, whose handler is there already."""
+    consumer.connection.environ[CONSUMER] = consumer
+    controls = (Opcode.PING, Opcode.PONG)
+    wanted = [opcode for opcode in controls if overrides(consumer.handler, WS, CALLBACKS[opcode])]
+    consumer._controls = Controls(get_connection(consumer.connection), wanted)
+
+
+def _run_callbacks(ws: WebSocket) -> None:
+    consumer: WebSocketProtocol = ws.environ[CONSUMER]
     call(consumer.handler.on_open, consumer)
-    for message in ws:
+    while (message := consumer._controls.wait(ws.wait, consumer.data_received)) is not None:
         consumer.data_received(Opcode.TEXT if isinstance(message, str) else Opcode.BINARY, message)
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
+
+import geventws
 
 from ...endpoints.endpoint import logger
 from ...frames import Opcode, encode_close
 from ...websocket import get_connection
-from .._controls import ControlWebSocket, overrides
+from .._controls import Controls, overrides
 
 
-class WebSocket(ControlWebSocket):
+class WebSocket(geventws.WebSocket):
     """A connection: `environ["wsgi.websocket"]`, and what events get as `client`.
 
     It has what a `geventws.WebSocket` has, and takes any attribute. A subclass may override the `handle_` methods, and
@@ -40,12 +43,25 @@ class WebSocket(ControlWebSocket):
         super().__init__(*args, **options)
         self._ended = False  # `receive` has told so
         hooks = {"handle_ping": Opcode.PING, "handle_pong": Opcode.PONG}
-        self.want(*(opcode for name, opcode in hooks.items() if overrides(self, WebSocket, name)))
+        wanted = [opcode for name, opcode in hooks.items() if overrides(self, WebSocket, name)]
+        self._controls = Controls(get_connection(self), wanted)  # the pings and pongs that are called back for
 
     @property
     def do_compress(self) -> bool:
         """Whether the client takes compressed messages."""
         return get_connection(self).protocol.extension is not None
+
+    def wait(self, timeout: float | None = None) -> str | bytes | None:
+        """Return the oldest message not yet taken: see `geventws.WebSocket.wait`. Calls the `handle_` methods."""
+
+        def give(opcode: int, payload: bytes) -> None:
+            (self.handle_ping if opcode == Opcode.PING else self.handle_pong)(payload)
+
+        return self._controls.wait(super().wait, give, timeout)
+
+    def __iter__(self) -> Iterator[str | bytes]:
+        """Iterate over the messages, until the connection is over. Blocks, and calls, as `wait` does."""
+        return iter(self.wait, None)
 
     def receive(self) -> str | bytes | None:
         """Return the next message, `str` for text and bytes for binary. Blocks until there is one.
@@ -111,11 +127,7 @@ class WebSocket(ControlWebSocket):
 
         Where it is not overridden, pings are answered at once, whatever the application does.
         """
-        self.send_pong(payload)
+        get_connection(self).send_control(Opcode.PONG, payload)
 
     def handle_pong(self, payload: bytes) -> None:
         """A pong came, other than those that answer the keepalive's pings. Called by `receive`."""
-
-    def take_control(self, opcode: int, payload: bytes) -> None:
-        """Hand a ping or a pong out."""
-        (self.handle_ping if opcode == Opcode.PING else self.handle_pong)(payload)
