@@ -1,4 +1,4 @@
-"""The documents do what they say: every block of code in them is run, and what the README says of defaults is compared.
+"""The documents do what they say: every block of code in them is run, and what they say of defaults is compared.
 
 `RUNS` has one entry for each block, found by a text that stands in it. How blocks are run is in documents.py.
 """
@@ -14,10 +14,8 @@ from typing import Any
 
 import docutils.nodes
 import pytest
-from kit.documents import flask_pages, talks
+from kit.documents import flask_pages, guides, talks
 from kit.documents.blocks import (
-    GEVENT_WEBSOCKET,
-    HANDLER,
     ROOT,
     Block,
     connect_command,
@@ -26,6 +24,8 @@ from kit.documents.blocks import (
     drained_by_hook,
     execute,
     handler,
+    haproxy,
+    javascript,
     make_targets,
     nginx,
     passes,
@@ -36,6 +36,7 @@ from kit.documents.blocks import (
     reconnects,
     script,
     serve_commands,
+    tells,
     tls_program,
     tls_program_for_robots,
 )
@@ -43,29 +44,71 @@ from kit.documents.talks import echoes
 
 import geventws
 from geventws.client.opening import connect
+from geventws.client.reconnection import reconnect
 from geventws.endpoints.endpoint import Endpoint
 from geventws.server.server import WebSocketServer
 
 TOP = [ROOT / f"{name}.rst" for name in ("README", "CHANGES", "CONTRIBUTING", "SECURITY")]
 PAGES = sorted([*TOP, *(ROOT / "docs").glob("*.rst")])
-README = (ROOT / "README.rst").read_text()
+OPTIONS = (ROOT / "docs" / "options.rst").read_text()
+
+SEND_BLOB = """
+const ws = new WebSocket("ws://127.0.0.1:8000/");
+ws.onopen = () => send(ws, new Blob([new Uint8Array(200000)]));
+ws.onmessage = (event) => { console.log(event.data); ws.close(); };
+"""
+"""Sends what a page's visitor chose, as Node has no page."""
 
 RUNS: dict[str, dict[str, Callable[[Block], None]]] = {
     "README.rst": {
-        "@WebSocketWSGI\n": program(echoes),
+        "def echo(ws)": program(echoes),
         "pip install geventws": pip_install,
-        "pip install 'geventws[compression": pip_install,
         "make run": make_targets,
-        "geventws connect": serve_commands,
-        "eventlet.listen(": program(echoes, HANDLER),
-        "geventwebsocket.handler": program(echoes, GEVENT_WEBSOCKET),
-        "class Echo(": program(echoes),
-        "import Flask": program(lambda place: echoes(place, "/echo")),
-        "geventws.connect(": script("hello\n"),
+        "def room(ws):\n": program(talks.broadcasts),
+        "import Flask": flask_pages.serves(lambda place: talks.broadcasts(place, "/rooms/7")),
         "pip install 'geventws[gunicorn]'": pip_install,
         "gunicorn -k geventws.gunicorn.Worker --bind": serve_commands,
+    },
+    "docs/index.rst": {
+        "def echo(": program(echoes),
+        "pip install": pip_install,
+    },
+    "docs/install.rst": {
+        "pip install geventws": pip_install,
+        "--version": tells("geventws "),
+        "pip install 'geventws[compression": pip_install,
+        "make run": make_targets,
+    },
+    "docs/authentication.rst": {
+        "def news(": handler(guides.welcomes_pages),
+        "SimpleCookie": handler(guides.knows_cookies),
+        "def robots(": handler(talks.authenticates),
+        "def chat(": handler(guides.knows_bearers),
+        "def greet(": handler(guides.waits_for_a_token, timeout="0.2"),
+        "def feed(": handler(guides.expires, SECONDS="1"),
+        "new WebSocket(": javascript("def chat(", "hello ann, you speak chat\n"),
+        "def room(": handler(guides.knows_members),
+    },
+    "docs/files.rst": {
+        "def download(": handler(talks.downloads),
+        "def upload(": handler(talks.uploads),
+        "def keep(": handler(guides.keeps),
+        "def receive(": handler(guides.receives_slices),
+        "file.slice(": javascript("def receive(", "200000 bytes\n", SEND_BLOB),
+    },
+    "docs/one-user.rst": {
+        "/notify/": program(guides.notifies),
+        "def single(": handler(guides.has_one_connection),
+        "def squares(": handler(guides.squares),
+    },
+    "docs/proxy.rst": {
         "proxy_pass": nginx,
-        "make bench": make_targets,
+        "timeout tunnel": haproxy,
+        "ProxyFix(": program(guides.knows_addresses),
+    },
+    "docs/rate-limits.rst": {
+        "RATE, BURST": handler(guides.is_slowed_down),
+        "def limited(": handler(guides.has_three_connections),
     },
     "docs/handlers.rst": {
         "def page(": program(talks.echoes_beside_a_page),
@@ -79,15 +122,12 @@ RUNS: dict[str, dict[str, Callable[[Block], None]]] = {
         "def patient(": handler(talks.is_patient, timeout="0.2"),
         "def brief(": handler(talks.is_brief, Timeout="0.5"),
         "def chat(": handler(talks.chooses),
-        "def private(": handler(talks.authenticates),
         "def clock(": handler(talks.ticks, sleep="0.05"),
-        "def room(": handler(talks.broadcasts),
         "def think(": handler(talks.thinks),
         "def measure(": handler(talks.measures),
-        "def download(": handler(talks.downloads),
-        "def upload(": handler(talks.uploads),
         "def feed(": handler(talks.compresses),
         "def choose_compression(": handler(talks.compresses_for_others),
+        "patch_all()": script(),
     },
     "docs/testing.rst": {
         "def test_shout(": passes(1),
@@ -126,7 +166,6 @@ RUNS: dict[str, dict[str, Callable[[Block], None]]] = {
         "connections = set()": handler(echoes),
         "def post_worker_init(": drained_by_hook,
         "def worker_exit(": drained_at_exit,
-        "proxy_pass": nginx,
         "certfile=": tls_program,
         "def robots(": tls_program_for_robots,
         "FROM python": docker_command,
@@ -186,12 +225,7 @@ def test_what_a_page_names_is_there(page: pathlib.Path) -> None:
         assert pkgutil.resolve_name(dotted) is not None
 
 
-# What the README says of the package
-
-
-@pytest.mark.parametrize("name", geventws.__all__)
-def test_a_public_name_stands_in_the_readme(name: str) -> None:
-    assert re.search(rf"``{name}\b", README)
+# What the pages say of options
 
 
 def default(function: Any, option: str) -> Any:
@@ -213,25 +247,32 @@ def default(function: Any, option: str) -> Any:
     ("compression", "when the peer offers it", geventws.PerMessageDeflate()),
 ])  # fmt: skip
 def test_the_defaults_of_an_endpoint(option: str, told: str, value: Any) -> None:
-    row = re.search(rf"^``{option}``( \*)? +(\S.*?)  ", README, re.MULTILINE)
+    row = re.search(rf"^``{option}``( \*)? +(\S.*?)  ", OPTIONS, re.MULTILINE)
     assert row is not None and row[2] == told
     assert default(Endpoint, option) == value
     assert bool(row[1]) == (option in inspect.signature(connect).parameters)
     assert not row[1] or default(connect, option) == value
 
 
-def test_every_option_of_an_endpoint_stands_in_the_readme() -> None:
-    for option in inspect.signature(Endpoint).parameters:
-        assert re.search(rf"^``{option}``", README, re.MULTILINE), option
+def test_every_option_of_an_endpoint_is_in_the_table() -> None:
+    for option in [*inspect.signature(Endpoint).parameters, "kill_on_close"]:
+        assert re.search(rf"^``{option}``", OPTIONS, re.MULTILINE), option
 
 
-def test_the_defaults_of_the_server_and_the_client() -> None:
-    text = " ".join(README.split())
-    for option in ("head_timeout", "keepalive_timeout", "body_timeout"):
-        assert f"``{option}`` {default(WebSocketServer, option):g} s" in text
-    assert f"``handshake_timeout`` (TLS) {default(WebSocketServer, 'handshake_timeout'):g} s" in text
-    assert f"``max_head_size`` {default(WebSocketServer, 'max_head_size') >> 10} KiB" in text
-    assert default(WebSocketServer, "max_connections") is None
-    assert f"{WebSocketServer.stop_timeout:g} s for a drain" in text
-    assert f"``open_timeout`` {default(connect, 'open_timeout'):g} s" in text
-    assert f"``max_redirects`` {default(connect, 'max_redirects')}" in text
+def test_the_defaults_of_the_server() -> None:
+    page = (ROOT / "docs" / "deployment.rst").read_text()
+    for option in ("head_timeout", "keepalive_timeout", "handshake_timeout", "body_timeout"):
+        assert re.search(rf"^``{option}`` +{default(WebSocketServer, option):g} s ", page, re.MULTILINE), option
+    assert re.search(rf"^``max_head_size`` +{default(WebSocketServer, 'max_head_size') >> 10} KiB ", page, re.MULTILINE)
+    assert re.search(rf"^``min_body_rate`` +{default(WebSocketServer, 'min_body_rate'):g} B/s ", page, re.MULTILINE)
+    assert re.search(rf"^``max_connections`` +``{default(WebSocketServer, 'max_connections')}`` ", page, re.MULTILINE)
+    assert f"by default {WebSocketServer.stop_timeout:g} (``WebSocketServer.stop_timeout``)" in " ".join(page.split())
+
+
+def test_the_defaults_of_the_client() -> None:
+    page = (ROOT / "docs" / "client.rst").read_text()
+    assert re.search(rf"^``open_timeout`` +{default(connect, 'open_timeout'):g} s ", page, re.MULTILINE)
+    assert re.search(rf"^``max_redirects`` +{default(connect, 'max_redirects')} ", page, re.MULTILINE)
+    for option in ("initial_delay", "max_delay", "reset_after"):
+        assert re.search(rf"^``{option}`` +{default(reconnect, option):g} s ", page, re.MULTILINE), option
+    assert re.search(rf"^``factor`` +{default(reconnect, 'factor'):g} ", page, re.MULTILINE)

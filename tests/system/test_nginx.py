@@ -1,4 +1,4 @@
-"""Behind a real nginx, with the very configuration that the README shows (deploy/nginx.conf)."""
+"""Behind a real nginx, with the very configuration that docs/proxy.rst shows (deploy/nginx.conf)."""
 
 from __future__ import annotations
 
@@ -153,6 +153,6 @@ def test_a_plain_request_gets_a_plain_answer(site: Site) -> None:
     assert re.match(rb"HTTP/1\.1 400 ", answer), answer
 
 
-def test_the_readme_shows_this_configuration() -> None:
+def test_the_page_shows_this_configuration() -> None:
     shown = "".join(f"    {line}" if line.strip() else line for line in CONFIG.read_text().splitlines(True))
-    assert shown in (ROOT / "README.rst").read_text()
+    assert shown in (ROOT / "docs" / "proxy.rst").read_text()

@@ -26,6 +26,7 @@ import docutils.parsers.rst.directives
 import docutils.parsers.rst.roles
 import trustme
 from kit.documents.talks import Place, echoes, is_drained, knows_robots
+from kit.programs import proxies
 from kit.programs.hosts import Host
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -175,7 +176,7 @@ def handler(talk: Callable[[Place], None], **changed: str) -> Callable[[Block], 
     def run(block: Block) -> None:
         text = block.text
         for name, value in changed.items():
-            text, count = re.subn(rf"\b({name}[=(])\d+", rf"\g<1>{value}", text)
+            text, count = re.subn(rf"\b({name} ?[=(] ?)\d+", rf"\g<1>{value}", text)
             assert count == 1
         with serving(text) as place:
             talk(place)
@@ -255,6 +256,29 @@ def connect_command(block: Block) -> None:
         assert execute(arguments_of(block.text, place.port), "hello\nyou\n") == "hello\nyou\n"
 
 
+def tells(start: str) -> Callable[[Block], None]:
+    """Run a line, and compare how its output begins."""
+
+    def run(block: Block) -> None:
+        assert execute(arguments_of(block.text, 0)).startswith(start)
+
+    return run
+
+
+def javascript(server: str, output: str, after: str = "") -> Callable[[Block], None]:
+    """Run a block, and `after`, in Node, beside the handler that the page's block with `server` in it defines."""
+
+    def run(block: Block) -> None:
+        (text,) = [other.text for other in read_blocks(block.page) if server in other.text]
+        with serving(text) as place:
+            code = (block.text + after).replace("8000", str(place.port))
+            command = ["node", "--experimental-websocket", "-e", code]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+        assert (done.returncode, done.stdout) == (0, output), done.stderr
+
+    return run
+
+
 def make_targets(block: Block) -> None:
     """Nothing is made: make has to know how."""
     for line in block.text.splitlines():
@@ -278,6 +302,15 @@ def pip_install(block: Block) -> None:
 def nginx(block: Block) -> None:
     """It is the file that test_nginx.py runs."""
     assert block.text == (ROOT / "deploy" / "nginx.conf").read_text().rstrip("\n")
+
+
+def haproxy(block: Block) -> None:
+    """Run HAProxy with the block in front of an echo server."""
+    port, config = free_port(), block.text + "\n"
+    with serving(ECHO) as place:
+        config = config.replace("8000", str(place.port)).replace("8080", str(port))
+        with proxies.haproxy(pathlib.Path.cwd(), config, port):
+            echoes(Place(port, place.host))
 
 
 def drained_by_hook(block: Block) -> None:

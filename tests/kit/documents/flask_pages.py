@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pathlib
 import sys
+from collections.abc import Callable
 
 from kit.documents.blocks import Block, arguments_of, free_port, read_blocks, running
+from kit.documents.talks import Place
 
 BIND = {"geventws": "--bind 127.0.0.1:{}", "gunicorn": "--bind 127.0.0.1:{}", "flask": "--port {}"}
 SERVE = "from geventws import WebSocketServer; import {0}; WebSocketServer(('127.0.0.1', {2}), {1}).serve_forever()"
@@ -15,6 +17,19 @@ def application(block: Block) -> None:
     """Serve the block's application."""
     pathlib.Path("app.py").write_text(block.text)
     _greets(["-c", SERVE.format("app", "app.app", port := free_port())], port)
+
+
+def serves(talk: Callable[[Place], None]) -> Callable[[Block], None]:
+    """Serve the block's application as its page says, and talk to it."""
+
+    def run(block: Block) -> None:
+        pathlib.Path("app.py").write_text(block.text)
+        port = free_port()
+        command = [sys.executable, "-m", "geventws", "serve", "app:app", "--bind", f"127.0.0.1:{port}"]
+        with running(command, port) as place:
+            talk(place)
+
+    return run
 
 
 def factory(block: Block) -> None:
