@@ -38,6 +38,7 @@ from .frames import CloseCode, Opcode
 from .handshake.origins import SAME_ORIGIN
 from .protocol.permessage_deflate import PerMessageDeflate
 from .protocol.prepared import PreparedMessage
+from .pubsub.history import Recovered
 from .pubsub.pubsub import PubSub, broadcast
 from .server.server import WebSocketServer
 from .streaming import StreamingWebSocket
@@ -65,6 +66,7 @@ __all__ = [
     "ProtocolError",
     "ProxyError",
     "PubSub",
+    "Recovered",
     "RequestWebSocket",
     "SendResult",
     "StreamingWebSocket",

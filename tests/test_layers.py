@@ -35,7 +35,7 @@ TREE = {
                     "deadlines", "greenlets"],
     "hosts": ["sockets", "host", "pywsgi", "gunicorn", "own", "unknown", "werkzeug", "pywsgi_bodies", "servers"],
     "endpoints": ["legacy", "endpoint", "decorator", "callbacks", "middleware"],
-    "pubsub": ["topics", "branch", "pubsub"],
+    "pubsub": ["history", "interface", "topics", "waiting", "branch", "store", "pubsub"],
     "server": ["draining", "http_stream", "http_body", "given", "heads", "http_connection", "termination", "server"],
     "client": ["options", "backoff", "websocket", "dial", "proxies", "opening", "reconnection"],
     "cli": ["terminal", "reload", "versions", "watchdog", "workers", "main"],

@@ -3,19 +3,20 @@
     A publication is one message for all members of one group: one frame in the loop's outbox, and one count. Only what
     the kernel refuses becomes a `Delivery` of its own.
 
-A native thread that publishes leaves the message with each branch, whose loop takes it in its next round.
+A native thread that publishes leaves the message with each branch, whose loop takes it in its next round. Of a topic
+whose history is kept, a branch publishes in the order of the positions: what waits from other threads goes before what
+its own thread publishes.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
-
-from gevent.monkey import get_original
 
 from ..engine.loop.forks import register
 from ..engine.published.deliveries import Delivery, Limits, Tally
+from .interface import GAP, Event
 from .topics import Topics
+from .waiting import Item, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -23,15 +24,9 @@ if TYPE_CHECKING:
     from ..engine.loop.poller import Poller
     from ..engine.published.outlet import Outlet
     from ..protocol.prepared import PreparedMessage
-    from .topics import Group, Seat
-
-allocate_lock: Any = get_original("_thread", "allocate_lock")
-
-MOST_WAITING = 10_000
-"""Messages of native threads that wait for one loop at the most; further ones are dropped, and counted as that."""
-
-MOST_WAITING_BYTES = 16 * 1024 * 1024
-"""Bytes of such messages past which no further one is taken."""
+    from .history import Position
+    from .interface import Form
+    from .topics import Group, Seat, Topic
 
 
 class Publication:
@@ -93,6 +88,12 @@ class Owner(Protocol):
     def drop(self, branch: Branch) -> None:
         """Know a branch no more, but for what it has counted."""
 
+    def note_topic(self, topic: str, begun: bool) -> None:
+        """Note that a loop has its first subscriber of a topic, or that its last has left."""
+
+    def tell_gap(self, topic: str) -> None:
+        """Tell the application that subscribers of a topic miss messages."""
+
 
 class Branch:
     """The branch in one loop.
@@ -114,13 +115,10 @@ class Branch:
         self.poller = poller
         self.loop: Any = poller.loop
         self.tally: Tally = Tally()
-        self.topics: Topics = Topics(max_topics)
+        self.topics: Topics = Topics(max_topics, self._note_topic)
         self._limits = limits
         self._owner = owner
-        self._waiting: deque[tuple[Any, ...]] = deque()  # what native threads have published
-        self._waiting_bytes = 0  # of these messages
-        self._overflow = Tally()  # what they have published for nothing, as too much waits
-        self._lock = allocate_lock()  # of these three, which any thread changes
+        self._waiting: Waiting = Waiting()  # what native threads have published
         register(self)
 
     @property
@@ -131,25 +129,35 @@ class Branch:
     @property
     def stats(self) -> Tally:
         """What became of all messages."""
-        total = Tally()
+        total = self._waiting.overflow
         total.add(self.tally)
-        with self._lock:
-            total.add(self._overflow)
         return total
 
     def forked(self) -> None:
         """Forget everything, in a forked child: its connections leave by themselves."""
         self._waiting.clear()
-        self._waiting_bytes = 0
-        self.tally, self._overflow, self._lock = Tally(), Tally(), allocate_lock()
+        self.tally = Tally()
         self._owner.drop(self)
 
     # Subscriptions: whatever was published before goes to those who were there before
 
-    def subscribe(self, outlet: Outlet, topic: str, policy: str) -> None:
-        """Subscribe a connection. Raises ValueError where it has as many topics as it may."""
+    def subscribe(
+        self, outlet: Outlet, topic: str, policy: str, form: Form | None = None, position: Position | None = None
+    ) -> None:
+        """Subscribe a connection. Raises ValueError where it has as many topics as it may.
+
+        Args:
+            outlet: the connection's.
+            topic: the topic.
+            policy: what is done when it is slow.
+            form: in what form it gets the messages; None for as they are.
+            position: that of the last message that was published, where a history is kept. What waits here of the
+                messages before goes out first: it is not for the new subscriber.
+        """
+        if position is not None:
+            self._catch_up(topic, position)
         self.poller.outbox.flush()
-        self.topics.subscribe(outlet, topic, policy)
+        self.topics.subscribe(outlet, topic, policy, form).position = position
         outlet.join(self)
 
     def unsubscribe(self, outlet: Outlet, topic: str) -> bool:
@@ -162,50 +170,109 @@ class Branch:
         self.poller.outbox.flush()
         self.topics.leave(outlet)
 
+    def _note_topic(self, name: str, begun: bool) -> None:
+        if not self.closed:
+            self._owner.note_topic(name, begun)
+
     # Publishing
 
-    def publish(self, name: str, prepared: PreparedMessage, exclude: Outlet | None, key: Hashable) -> int:
+    def publish(
+        self,
+        name: str,
+        prepared: PreparedMessage,
+        exclude: Outlet | None,
+        key: Hashable,
+        position: Position | None = None,
+    ) -> int:
         """Publish a message to the subscribers of a topic, in the thread of the loop; return how many there are."""
         topic = self.topics.get(name)
-        if topic is None:
+        if topic is None or (position is not None and not self._is_next(topic, position)):
             return 0
         self.poller.outbox.flush_corked()
         count = 0
+        formed: dict[Form, PreparedMessage] = {}
         for group in list(topic.groups.values()):  # who is too slow leaves at once
-            publication = Publication(prepared, group, exclude, self.tally, self._limits, (name, key))
+            message, form = prepared, group.form
+            if form is not None:
+                place = str(position) if position is not None else None
+                message = formed.get(form) or formed.setdefault(form, form.message(name, prepared, place))
+            publication = Publication(message, group, exclude, self.tally, self._limits, (name, key))
             if publication.count:
-                self.poller.outbox.publish(publication, prepared.encode(group.extension))
+                self.poller.outbox.publish(publication, message.encode(group.extension))
                 count += publication.count
         return count
 
-    def publish_later(self, name: str, prepared: PreparedMessage, exclude: Outlet | None, key: Hashable) -> int:
+    def tell(self, name: str, event: Event) -> None:
+        """Tell of an event those subscribers of a topic who get messages in a form, in the thread of the loop."""
+        topic = self.topics.get(name)
+        told: dict[Form, PreparedMessage] = {}
+        for group in list(topic.groups.values()) if topic is not None else ():
+            form = group.form
+            if form is not None:
+                message = told.get(form) or told.setdefault(form, form.event(name, event))
+                publication = Publication(message, group, None, self.tally, self._limits, None)
+                self.poller.outbox.publish(publication, message.encode(group.extension))
+
+    def publish_later(
+        self,
+        name: str,
+        prepared: PreparedMessage,
+        exclude: Outlet | None,
+        key: Hashable,
+        position: Position | None = None,
+    ) -> int:
         """Do the same from any other thread, in the loop's next round."""
         topic = self.topics.get(name)
         count = len(topic) if topic is not None else 0
         if not count:
             return 0
-        with self._lock:
-            if len(self._waiting) >= MOST_WAITING or self._waiting_bytes > MOST_WAITING_BYTES:
-                self._overflow.published += count
-                self._overflow.dropped += count
-                return 0
-            is_first = not self._waiting  # or else the loop knows that something waits
-            self._waiting.append((name, prepared, exclude, key))
-            self._waiting_bytes += len(prepared.payload)
-        if is_first:
+        is_first = self._waiting.put(Item(name, prepared, exclude, key, position), count)
+        if is_first:  # or else the loop knows that something waits
             self.loop.run_callback_threadsafe(self._publish_waiting)
-        return count
+        return count if is_first is not None else 0
 
     def _publish_waiting(self) -> None:
         """Publish what native threads have left, as far as the loop's turn reaches. Never raises."""
         while self._waiting:
-            with self._lock:
-                name, prepared, exclude, key = self._waiting.popleft()
-                self._waiting_bytes -= len(prepared.payload)
             try:
-                self.publish(name, prepared, exclude, key)
+                self.publish(*self._waiting.take())
             except BaseException:  # as for want of memory
                 self.poller.report(None)
             if self._waiting and self.poller.turns.is_over():
                 self.poller.turns.later(self._publish_waiting)
                 return
+        self._tell_gaps()
+
+    # The order of what is kept: each subscriber gets each message once, or is told of a gap
+
+    def _is_next(self, topic: Topic, position: Position) -> bool:
+        """Move a topic on to a message, before it is published; return whether it was not published before."""
+        if topic.position is not None and not position.follows(topic.position):
+            self._catch_up(topic.name, position.before())
+        last = topic.position
+        if last is not None and not position.is_after(last):
+            return False
+        topic.position = position
+        if last is not None and not position.follows(last):
+            self._tell_gap(topic.name, position.before())
+        return True
+
+    def _catch_up(self, name: str, position: Position) -> None:
+        """Publish now what native threads have left of a topic, up to a position."""
+        for item in self._waiting.find(name, position):
+            self.publish(*item)
+
+    def _tell_gaps(self) -> None:
+        """Tell of what native threads have published for nothing, and nothing has followed."""
+        for name, position in self._waiting.take_gaps().items():
+            topic = self.topics.get(name)
+            if topic is not None and topic.position is not None and position.is_after(topic.position):
+                topic.position = position
+                self._tell_gap(name, position)
+
+    def _tell_gap(self, name: str, position: Position) -> None:
+        self.tell(name, Event(GAP, str(position)))
+        try:
+            self.poller.call_out(self._owner.tell_gap, name)
+        except BaseException:  # the application's
+            self.poller.report(None)

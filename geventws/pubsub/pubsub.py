@@ -6,23 +6,27 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..endpoints.middleware import RequestWebSocket
 from ..engine.fragments import check_thread
-from ..engine.loop.poller import get_poller, get_thread
+from ..engine.loop.poller import get_poller
 from ..engine.published.deliveries import CLOSE, POLICIES, Limits, Tally
 from ..engine.published.outlet import get_outlet
-from ..protocol.prepared import prepare
+from ..protocol.prepared import PreparedMessage, prepare
 from ..websocket import BaseWebSocket, get_connection
 from .branch import Branch, Publication
+from .history import Position, Recovered
+from .store import Store
 from .topics import Group, Seat
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable
+    from collections.abc import Callable, Hashable, Iterable, Mapping
 
     from ..engine.loop.poller import Poller
     from ..engine.published.outlet import Outlet
-    from ..protocol.prepared import Message, PreparedMessage
+    from ..protocol.prepared import Message
+    from .history import Found
+    from .interface import Form
     from .topics import Topic
 
-__all__ = ["PubSub", "Stats", "broadcast"]
+__all__ = ["PubSub", "Recovered", "Stats", "broadcast"]
 
 
 class Stats(NamedTuple):
@@ -47,6 +51,14 @@ class Stats(NamedTuple):
     """Subscriptions."""
 
 
+class Formed(NamedTuple):
+    """What `Recovered` is, in a form."""
+
+    messages: list[PreparedMessage]
+    position: str | None
+    gap: bool
+
+
 class PubSub:
     """Rooms: connections subscribe to topics, and a message that is published to a topic goes to all its subscribers.
 
@@ -59,16 +71,28 @@ class PubSub:
     Any kind of connection may subscribe, to any number of PubSubs. A forked child begins without subscribers.
 
     Args:
+        history: of which topics the last messages are kept, so that one who comes back gets what it has missed: a dict
+            of `(messages, seconds)` by the topic, or by what it begins with and a `*`, as `{"room:*": (100, 300)}`. The
+            first that matches holds. By default nothing is kept.
         max_queue_bytes: bytes that may wait for one subscriber, besides what the kernel holds: 64 KB by default. One
             message may always wait.
         max_queue: messages that may wait for one subscriber: 256 by default.
         max_topics: topics that one connection may be subscribed to: 1,024 by default.
         max_topic_length: characters of a topic: 256 by default.
+
+    Raises:
+        ValueError: `history` keeps less than one message, or no time, or has a `*` elsewhere than at the end.
+
+    Attributes:
+        on_gap: a function that is called with a topic where subscribers in this process miss messages of it, though its
+            history is kept; None for none. Called in the hub, or by whoever publishes: it must not block. Once for each
+            loop with subscribers.
     """
 
     def __init__(
         self,
         *,
+        history: Mapping[str, tuple[int, float]] | None = None,
         max_queue_bytes: int = 64 * 1024,
         max_queue: int = 256,
         max_topics: int = 1024,
@@ -79,11 +103,16 @@ class PubSub:
         self._max_topic_length = max_topic_length
         self._branches: dict[Poller, Branch] = {}
         self._past: list[Tally] = []  # those of loops that are no more
+        self._store = Store(history or {})
+        self.on_gap: Callable[[str], object] | None = None
 
-    def subscribe(self, ws: BaseWebSocket, topic: str, policy: str = CLOSE) -> None:
+    def subscribe(
+        self, ws: BaseWebSocket, topic: str, policy: str = CLOSE, since: str | None = None
+    ) -> Recovered:
         """Subscribe a connection to a topic, until it ends. Does not block; to be called in the connection's thread.
 
-        For one that is subscribed already, it changes the policy.
+        For one that is subscribed already, it changes the policy. What is published from now on is sent to it; what it
+        has missed, which this returns, is for the caller to send.
 
         Args:
             ws: the connection.
@@ -91,6 +120,12 @@ class PubSub:
             policy: what happens to a message when as much waits for this connection as may. "close" closes it, with
                 1013. "drop_newest" drops the message. "drop_oldest" drops the oldest that wait, as far as their policy
                 allows. "latest" first drops the one that waits with the same topic and key, and then does the same.
+            since: the position up to which its client has the messages; None for one that comes for the first time.
+
+        Returns:
+            What was published after `since`, as far as it is kept: each message is either in here, or is sent. Without
+            `since` it is no message, but the position. Where no history is kept, the position is None, and whoever
+            gives one has a gap.
 
         Raises:
             ConnectionClosed: the connection is over, or has begun to close.
@@ -99,13 +134,36 @@ class PubSub:
             TypeError: the topic is no `str`, or `ws` no connection.
             ConcurrencyError: this is another thread than that of the connection.
         """
-        self._check_topic(topic)
-        if policy not in POLICIES:
-            raise ValueError(f"a policy is one of {', '.join(POLICIES)}, not {policy!r}")
-        outlet = _find_outlet(ws)
-        if outlet.connection.closed:
-            raise outlet.connection.closed_error()
-        self._get_branch().subscribe(outlet, topic, policy)
+        found = self._join(ws, topic, policy, since, None)
+        return _recover(found) if found is not None else Recovered([], None, since is not None)
+
+    def subscribe_as(
+        self, ws: BaseWebSocket, topic: str, form: Form, policy: str = CLOSE, since: str | None = None
+    ) -> Formed:
+        """Do the same for a connection that gets the messages in a form, and is told of events."""
+        found = self._join(ws, topic, policy, since, form)
+        return _form(topic, form, found) if found is not None else Formed([], None, since is not None)
+
+    def history(self, topic: str, since: str | None = None, limit: int | None = None) -> Recovered:
+        """Return what was published to a topic lately. Does not block; any thread may call it.
+
+        Args:
+            topic: the topic.
+            since: return the messages after this position; without it, the last ones.
+            limit: how many at the most: the oldest after `since`, so that one goes on from the position that is
+                returned; without `since`, the latest. None for all that is kept.
+
+        Raises:
+            ValueError: the topic is empty or too long, or the limit is negative.
+            TypeError: the topic is no `str`.
+        """
+        found = self._look(topic, since, limit)
+        return _recover(found) if found is not None else Recovered([], None, since is not None)
+
+    def history_as(self, topic: str, form: Form, since: str | None = None, limit: int | None = None) -> Formed:
+        """Do the same in a form."""
+        found = self._look(topic, since, limit)
+        return _form(topic, form, found) if found is not None else Formed([], None, since is not None)
 
     def unsubscribe(self, ws: BaseWebSocket, topic: str) -> bool:
         """End a subscription; return whether there was one. Does not block; to be called in the connection's thread.
@@ -141,12 +199,9 @@ class PubSub:
         Raises:
             TypeError: the message is of another type, or `exclude` no connection.
         """
-        prepared, count = prepare(message), 0
+        prepared = prepare(message)
         excluded = get_connection(_resolve(exclude)).outlet if exclude is not None else None
-        for branch in self._get_branches():
-            here = branch.poller.thread == get_thread()
-            count += (branch.publish if here else branch.publish_later)(topic, prepared, excluded, key)
-        return count
+        return self._store.publish(self._get_branches(), topic, prepared, excluded, key)
 
     def subscribers(self, topic: str) -> list[BaseWebSocket]:
         """Return the connections that are subscribed to a topic. Does not block."""
@@ -179,12 +234,41 @@ class PubSub:
         if self._branches.pop(branch.poller, None) is not None:
             self._past.append(branch.stats)
 
+    def note_topic(self, topic: str, begun: bool) -> None:
+        """Note that a loop has its first subscriber of a topic, or that its last has left: for itself."""
+        self._store.note_topic(topic, begun)
+
+    def tell_gap(self, topic: str) -> None:
+        """Tell the application that subscribers of a topic miss messages: for itself."""
+        if self.on_gap is not None:
+            self.on_gap(topic)
+
+    def _join(
+        self, ws: BaseWebSocket, topic: str, policy: str, since: str | None, form: Form | None
+    ) -> Found | None:
+        """Subscribe, and return what was published after a position, or None where no history is kept."""
+        self._check_topic(topic)
+        if policy not in POLICIES:
+            raise ValueError(f"a policy is one of {', '.join(POLICIES)}, not {policy!r}")
+        outlet = _find_outlet(ws)
+        if outlet.connection.closed:
+            raise outlet.connection.closed_error()
+        return self._store.subscribe(self._get_branch(), outlet, topic, policy, form, since)
+
+    def _look(self, topic: str, since: str | None, limit: int | None) -> Found | None:
+        self._check_topic(topic)
+        if limit is not None and limit < 0:
+            raise ValueError(f"a limit is none or more, not {limit}")
+        return self._store.find(topic, since, limit)
+
     def _get_branches(self) -> list[Branch]:
         """Return the branches, without those of loops that were destroyed meanwhile."""
         branches = list(self._branches.values())
         for branch in branches:
             if branch.closed:
                 self.drop(branch)
+                for topic in branch.topics:
+                    self.note_topic(topic, False)
         return [branch for branch in branches if not branch.closed]
 
     def _find(self, name: str) -> list[Topic]:
@@ -238,6 +322,22 @@ def broadcast(sockets: Iterable[BaseWebSocket], message: Message | PreparedMessa
         publication = Publication(prepared, group, None, tally, Limits(), None)
         poller.outbox.publish(publication, prepared.encode(group.extension))
     return tally.published
+
+
+def _recover(found: Found) -> Recovered:
+    """Return the messages that were found."""
+    return Recovered([kept.message for kept in found.kept], str(found.position), found.gap)
+
+
+def _form(topic: str, form: Form, found: Found) -> Formed:
+    """Return in a form what was found."""
+    epoch, last = found.position
+    first = last - len(found.kept) + 1
+    messages = [
+        form.message(topic, PreparedMessage(kept.message), str(Position(epoch, first + number)))
+        for number, kept in enumerate(found.kept)
+    ]
+    return Formed(messages, str(found.position), found.gap)
 
 
 def _resolve(ws: Any) -> BaseWebSocket:

@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
 
+    from .history import Position
+    from .interface import Form
+
 
 class Subscriber(Protocol):
     """A connection, as topics see it.
@@ -45,13 +48,15 @@ class Group:
 
     Attributes:
         extension: what messages are compressed with for all of them, or None.
+        form: in what form they get them; None for messages as they are.
         members: their seats, by the subscribers' `fileno`.
     """
 
-    __slots__ = ("extension", "members")
+    __slots__ = ("extension", "form", "members")
 
-    def __init__(self, extension: Any) -> None:
+    def __init__(self, extension: Any, form: Form | None = None) -> None:
         self.extension: Any = extension
+        self.form: Form | None = form
         self.members: dict[Callable[[], int], Seat] = {}
 
 
@@ -60,14 +65,16 @@ class Topic:
 
     Attributes:
         name: its name.
-        groups: by the `sharing` of their members; none is empty.
+        groups: by the `sharing` of their members, and by their form if they have one; none is empty.
+        position: that of the last message that was published to them; None where no history is kept.
     """
 
-    __slots__ = ("groups", "name")
+    __slots__ = ("groups", "name", "position")
 
     def __init__(self, name: str) -> None:
         self.name: str = name
         self.groups: dict[Hashable, Group] = {}
+        self.position: Position | None = None
 
     def __len__(self) -> int:
         return sum([len(group.members) for group in self.groups.values()])
@@ -75,6 +82,20 @@ class Topic:
     def __iter__(self) -> Iterator[Any]:
         for group in self.groups.values():
             yield from [seat.subscriber for seat in group.members.values()]
+
+    def leave(self, subscriber: Subscriber) -> bool:
+        """Remove a subscriber from its group; return whether it was in one."""
+        group = self.groups.get(subscriber.sharing)
+        if group is not None and self._remove(subscriber.sharing, group, subscriber):
+            return True
+        return any([self._remove(key, group, subscriber) for key, group in list(self.groups.items()) if group.form])
+
+    def _remove(self, key: Hashable, group: Group, subscriber: Subscriber) -> bool:
+        if group.members.pop(subscriber.fileno, None) is None:
+            return False
+        if not group.members:
+            del self.groups[key]
+        return True
 
 
 class _Subscriptions:
@@ -92,10 +113,12 @@ class Topics:
 
     Args:
         max_topics: how many one subscriber may be subscribed to.
+        changed: called with a topic's name when it has its first subscriber (True), and when the last has left (False).
     """
 
-    def __init__(self, max_topics: int) -> None:
+    def __init__(self, max_topics: int, changed: Callable[[str, bool], object]) -> None:
         self._max_topics = max_topics
+        self._changed = changed
         self._topics: dict[str, Topic] = {}
         self._subscriptions: dict[Any, _Subscriptions] = {}
         self.get: Callable[[str], Topic | None] = self._topics.get  # a topic by its name, or None
@@ -116,25 +139,30 @@ class Topics:
         subscriptions = self._subscriptions.get(subscriber)
         return [topic.name for topic in subscriptions.topics] if subscriptions is not None else []
 
-    def subscribe(self, subscriber: Subscriber, name: str, policy: str) -> None:
-        """Subscribe, or change the policy of a subscription.
+    def subscribe(self, subscriber: Subscriber, name: str, policy: str, form: Form | None = None) -> Topic:
+        """Subscribe, or change the policy and the form of a subscription; return the topic.
 
         Raises:
             ValueError: the subscriber has as many topics as it may.
         """
         subscriptions = self._subscriptions.get(subscriber) or _Subscriptions()
-        topic = self._topics.get(name) or Topic(name)
+        is_new = name not in self._topics
+        topic = Topic(name) if is_new else self._topics[name]
         sharing = subscriber.sharing
-        group = topic.groups.get(sharing) or Group(subscriber.extension if sharing is not None else None)
-        if subscriber.fileno not in group.members:
+        key = sharing if form is None else (sharing, form)
+        group = topic.groups.get(key) or Group(subscriber.extension if sharing is not None else None, form)
+        if subscriber.fileno not in group.members and not topic.leave(subscriber):
             if len(subscriptions.topics) >= self._max_topics:
                 raise ValueError(f"a connection may subscribe to {self._max_topics} topics (max_topics)")
             subscriptions.topics.append(topic)
         seats = subscriptions.seats
         group.members[subscriber.fileno] = seats.setdefault(policy, Seat(subscriber, policy))
-        topic.groups[sharing] = group
-        self._topics[name] = topic
+        topic.groups[key] = group
         self._subscriptions[subscriber] = subscriptions
+        if is_new:
+            self._topics[name] = topic
+            self._changed(name, True)
+        return topic
 
     def unsubscribe(self, subscriber: Subscriber, name: str) -> bool:
         """End a subscription; return whether there was one."""
@@ -154,11 +182,9 @@ class Topics:
             self._leave(subscriber, topic)
 
     def _leave(self, subscriber: Subscriber, topic: Topic) -> bool:
-        group = topic.groups.get(subscriber.sharing)
-        if group is None or group.members.pop(subscriber.fileno, None) is None:
+        if not topic.leave(subscriber):
             return False
-        if not group.members:
-            del topic.groups[subscriber.sharing]
-            if not topic.groups:
-                del self._topics[topic.name]
+        if not topic.groups:
+            del self._topics[topic.name]
+            self._changed(topic.name, False)
         return True

@@ -34,7 +34,7 @@ def test_a_native_thread_may_publish(room: Room, in_thread: Any) -> None:
 
 def test_what_a_native_thread_publishes_past_the_bound_is_dropped(room: Room, monkeypatch: Any) -> None:
     """The loop does nothing meanwhile, so that everything has to wait."""
-    monkeypatch.setattr("geventws.pubsub.branch.MOST_WAITING", 10)
+    monkeypatch.setattr("geventws.pubsub.waiting.MOST_WAITING", 10)
     room.open()
     client = room.connect()
     counts: list[int] = []
@@ -48,7 +48,7 @@ def test_what_a_native_thread_publishes_past_the_bound_is_dropped(room: Room, mo
 
 
 def test_what_native_threads_publish_is_bounded_in_bytes_too(room: Room, monkeypatch: Any) -> None:
-    monkeypatch.setattr("geventws.pubsub.branch.MOST_WAITING_BYTES", 1000)
+    monkeypatch.setattr("geventws.pubsub.waiting.MOST_WAITING_BYTES", 1000)
     room.open()
     client = room.connect()
     counts: list[int] = []

@@ -141,7 +141,7 @@ def until_closed(ws: Any) -> None:
 
 
 def serve_eventlet(pubsub: PubSub) -> tuple[Any, dict[str, Any]]:
-    return eventlet.WebSocketWSGI(lambda ws: pubsub.subscribe(ws, "room") or until_closed(ws)), {}
+    return eventlet.WebSocketWSGI(lambda ws: (pubsub.subscribe(ws, "room"), until_closed(ws))[1]), {}
 
 
 def serve_geventwebsocket(pubsub: PubSub) -> tuple[Any, dict[str, Any]]:

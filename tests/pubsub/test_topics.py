@@ -15,6 +15,10 @@ from geventws.pubsub.topics import Topics
 PLAIN, DEFLATE, OWN = "plain", "deflate", None
 
 
+def ignore(name: str, begun: bool) -> None:
+    """Do nothing when a topic begins or ends."""
+
+
 class One:
     """A subscriber."""
 
@@ -25,7 +29,7 @@ class One:
 
 
 def test_subscribers_are_grouped_by_what_they_get() -> None:
-    topics = Topics(10)
+    topics = Topics(10, ignore)
     ones = [One(number, sharing) for number, sharing in enumerate([PLAIN, DEFLATE, PLAIN, OWN])]
     for one in ones:
         topics.subscribe(one, "room", "close")
@@ -38,7 +42,7 @@ def test_subscribers_are_grouped_by_what_they_get() -> None:
 
 
 def test_a_second_subscription_changes_the_policy() -> None:
-    topics, one = Topics(1), One(1)
+    topics, one = Topics(1, ignore), One(1)
     topics.subscribe(one, "room", "close")
     topics.subscribe(one, "room", "latest")
     (group,) = topics.get("room").groups.values()  # type: ignore[union-attr]
@@ -47,7 +51,7 @@ def test_a_second_subscription_changes_the_policy() -> None:
 
 
 def test_a_topic_without_subscribers_is_gone() -> None:
-    topics, one = Topics(10), One(1)
+    topics, one = Topics(10, ignore), One(1)
     for name in "abc":
         topics.subscribe(one, name, "close")
     assert topics.unsubscribe(one, "b") and not topics.unsubscribe(one, "b") and not topics.unsubscribe(One(2), "a")
@@ -58,7 +62,7 @@ def test_a_topic_without_subscribers_is_gone() -> None:
 
 
 def test_a_subscriber_has_so_many_topics_at_the_most() -> None:
-    topics, one = Topics(2), One(1)
+    topics, one = Topics(2, ignore), One(1)
     topics.subscribe(one, "a", "close")
     topics.subscribe(one, "b", "close")
     with pytest.raises(ValueError, match=r"may subscribe to 2 topics \(max_topics\)"):
@@ -73,7 +77,7 @@ class Model(RuleBasedStateMachine):
 
     @initialize(sharing=st.lists(st.sampled_from([PLAIN, DEFLATE, OWN]), min_size=4, max_size=4))
     def begin(self, sharing: list[Hashable]) -> None:
-        self.topics = Topics(3)
+        self.topics = Topics(3, ignore)
         self.ones = [One(number, each) for number, each in enumerate(sharing)]
         self.expected: dict[One, dict[str, str]] = {one: {} for one in self.ones}
 
@@ -121,7 +125,7 @@ TestModel.settings = settings(max_examples=100, stateful_step_count=40, deadline
 
 def test_a_subscription_takes_little_memory() -> None:
     """A thousand subscribers with a hundred of a thousand topics each."""
-    topics, ones = Topics(100), [One(number) for number in range(1000)]
+    topics, ones = Topics(100, ignore), [One(number) for number in range(1000)]
     names = [f"room:{number}" for number in range(1000)]
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]

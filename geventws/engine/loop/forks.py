@@ -44,12 +44,12 @@ _left = False  # in a child whose hooks are running, whether everything is left 
 
 
 class Heir(Protocol):
-    """What has connections, or accepts some, that a child must leave to its parent."""
+    """What has connections, or accepts some, or anything else that a child must leave to its parent."""
 
-    loop: Any  # gevent's, which the heir has watchers on
+    loop: Any  # gevent's, which the heir has watchers on, or None
 
     def forked(self) -> None:
-        """Leave all connections to the parent: `cut` them and forget them. Called in the child; must not block."""
+        """Leave it all to the parent: `cut` the connections and forget them. Called in the child; must not block."""
 
 
 def register(heir: Heir, tell_parent: bool = False) -> None:
@@ -191,7 +191,7 @@ def _leave() -> None:
     _tracers.clear()
     heirs, servers = list(_heirs), list(_servers)
     keep(*heirs)
-    _separate_loops({one.loop for one in heirs + servers})
+    _separate_loops({one.loop for one in heirs + servers if one.loop is not None})
     for descriptor in (*(claimed.fileno() for claimed in list(_claimed)), *_find_accepted(servers)):
         cut(descriptor)
     for server in servers:

@@ -1,0 +1,53 @@
+"""What native threads leave for a loop: bounded, and counted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from geventws import PreparedMessage
+from geventws.pubsub.history import Position
+from geventws.pubsub.waiting import Item, Waiting
+
+
+def item(number: int, topic: str = "room", size: int = 1) -> Item:
+    return Item(topic, PreparedMessage(b"x" * size), None, None, Position("e", number) if number else None)
+
+
+def test_what_waits_comes_out_in_order() -> None:
+    waiting = Waiting()
+    assert [waiting.put(item(number), 2) for number in (1, 2, 3)] == [True, False, False]
+    assert len(waiting) == 3 and [waiting.take() == item(number) for number in (1, 2, 3)]
+    assert len(waiting) == 0 and waiting.put(item(4), 2) is True
+
+
+def test_what_finds_no_room_is_counted_and_its_position_noted(monkeypatch: Any) -> None:
+    monkeypatch.setattr("geventws.pubsub.waiting.MOST_WAITING", 2)
+    waiting = Waiting()
+    assert [waiting.put(item(number), 5) for number in (1, 2, 3, 4, 0)] == [True, False, None, None, None]
+    assert waiting.overflow.published == waiting.overflow.dropped == 15
+    assert waiting.take_gaps() == {"room": ("e", 4)} and waiting.take_gaps() == {}
+
+
+def test_it_is_bounded_in_bytes(monkeypatch: Any) -> None:
+    monkeypatch.setattr("geventws.pubsub.waiting.MOST_WAITING_BYTES", 10)
+    waiting = Waiting()
+    assert [waiting.put(item(1, size=8), 1) for _ in range(3)] == [True, False, None]
+    waiting.take()
+    assert waiting.put(item(1, size=8), 1) is False
+
+
+def test_what_waits_of_one_topic_is_found() -> None:
+    waiting = Waiting()
+    for one in (item(1), item(1, "other"), item(2), item(3), item(0), item(4)):
+        waiting.put(one, 1)
+    found = waiting.find("room", Position("e", 3))
+    assert [one.position.offset for one in found if one.position is not None] == [1, 2, 3]
+    assert waiting.find("room", Position("other", 3)) == [] and len(waiting) == 6
+
+
+def test_a_child_begins_anew() -> None:
+    waiting = Waiting()
+    waiting._lock.acquire()  # as a thread that is not there any more
+    waiting._items.append(item(1))
+    waiting.clear()
+    assert len(waiting) == 0 and waiting.overflow.published == 0 and waiting.put(item(1), 1) is True
