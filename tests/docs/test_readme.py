@@ -14,7 +14,7 @@ from typing import Any
 
 import docutils.nodes
 import pytest
-from kit.documents import flask_pages, guides, talks
+from kit.documents import flask_pages, guides, talks, tutorial
 from kit.documents.blocks import (
     ROOT,
     Block,
@@ -72,6 +72,19 @@ RUNS: dict[str, dict[str, Callable[[Block], None]]] = {
     "docs/index.rst": {
         "def echo(": program(echoes),
         "pip install": pip_install,
+    },
+    "docs/tutorial.rst": {
+        "pip install": pip_install,
+        "ws.send(message)": tutorial.step("echo", echoes),
+        "geventws connect": tutorial.echo_commands,
+        'pubsub.publish("chat", message)': tutorial.step("room", talks.broadcasts),
+        "def application(ws):\n    name": tutorial.step("names", tutorial.chats),
+        "def page(": tutorial.app(tutorial.chats_in_flask),
+        "<!doctype html>": tutorial.app(tutorial.chats_in_a_browser),
+        "serve app:app": tutorial.app(tutorial.chats_in_flask),
+        "def test_two_people_talk": tutorial.test_of_app,
+        "def announce(": tutorial.app(tutorial.chats_in_flask),
+        "curl": tutorial.announces,
     },
     "docs/install.rst": {
         "pip install geventws": pip_install,

@@ -32,6 +32,7 @@ BROUGHT = {
     "idna": "idna",
     "json": "orjson",
     "socks": "python_socks",
+    "testing": "pytest",
 }
 """What an extra lets one import."""
 
