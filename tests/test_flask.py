@@ -60,6 +60,23 @@ def test_a_route_serves_on(server: tuple[Host, int]) -> None:
     assert text.count("Traceback") == 1 and "read of closed file" not in text
 
 
+PATCHED = "from gevent import monkey; monkey.patch_all(); from kit.apps.flask_site import app"
+
+
+def test_flask_run_serves_on_where_the_program_is_monkey_patched(tmp_path: Path) -> None:
+    (tmp_path / "patched.py").write_text(PATCHED)
+    words = [sys.executable, "-m", "flask", "--app", str(tmp_path / "patched.py"), "run", "--port", "0"]
+    host = Host(words)
+    port = int(host.wait_for(r"http://127\.0\.0\.1:(\d+)", 15.0)[1])
+    for number in range(3):
+        with connect(f"ws://127.0.0.1:{port}/echo") as ws:
+            ws.send(str(number))
+            assert ws.wait() == str(number)
+    host.terminate()
+    host.wait()
+    assert "Traceback" not in "\n".join(host.lines)
+
+
 def test_frames_that_follow_the_handshake_at_once_are_not_lost(serve) -> None:
     client = serve(app).dial()
     client.open(frames.text("early"), "/echo")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import threading
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -142,5 +141,5 @@ def _end_after_answer(host: Host) -> None:
 
 def leave_thread(environ: Environ) -> None:
     """Let go of this thread's loop, where the server ends the thread with its request. To be called last."""
-    if WerkzeugHost.key in environ and threading.current_thread() is not threading.main_thread():
+    if WerkzeugHost.key in environ and not gevent.get_hub().main_hub:  # monkey-patched, its threads share that one
         gevent.get_hub().destroy(destroy_loop=True)
