@@ -18,13 +18,13 @@ opening handshake when the server calls it, and then runs the view's function, w
 from __future__ import annotations
 
 import functools
-import logging
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Flask, Response, current_app, got_request_exception
 from flask.globals import app_ctx
 
 from .endpoints.decorator import WebSocketWSGI, is_departure
+from .endpoints.views import answer_without_socket
 from .exceptions import ConnectionClosed, NoSocket
 from .hosts import leave_thread
 from .websocket import WebSocket
@@ -34,15 +34,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Sock", "SockWebSocket"]
 
-logger: logging.Logger = logging.getLogger("geventws")
-
 OPTIONS = "SOCK_SERVER_OPTIONS"
 """The name in Flask's configuration for options of `WebSocketWSGI`, as a dict."""
 
 OURS = ("content-type", "content-length")
 """Headers of an answer that a 101 does not have."""
-
-HOW_TO_RUN = "this server hands out no sockets; run it with geventws serve module:app"
 
 
 class SockWebSocket(WebSocket):
@@ -153,7 +149,7 @@ class _Handshake(Response):
         try:
             return endpoint(environ, start_response)
         except NoSocket as error:
-            logger.error("%s: %s", error, HOW_TO_RUN)
-            return Response(f"{error}: {HOW_TO_RUN}\n", 501, mimetype="text/plain")(environ, start_response)
+            status, head, body = answer_without_socket(error)
+            return Response(body, status, head)(environ, start_response)
         finally:
             leave_thread(environ)

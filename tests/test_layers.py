@@ -19,8 +19,8 @@ PROJECT = Path(__file__).parents[1]
 
 TREE = {
     "": ["text", "exceptions", "_core", "http", "frames", "protocol", "handshake", "engine", "websocket",
-         "streaming", "hosts", "endpoints", "pubsub", "server", "client", "flask", "testing", "gunicorn", "cli",
-         "_moved", "__init__", "__main__", "compat"],
+         "streaming", "hosts", "endpoints", "pubsub", "server", "client", "flask", "frameworks", "testing",
+         "gunicorn", "cli", "_moved", "__init__", "__main__", "compat"],
     "_core": ["receive", "fanout", "pure", "native"],
     "_core.receive": ["inodes", "pure", "native"],
     "_core.fanout": ["pure", "native"],
@@ -34,7 +34,8 @@ TREE = {
     "engine.loop": ["forks", "logs", "watchers", "system", "turns", "outbox", "interest", "poller", "waiters",
                     "deadlines", "greenlets"],
     "hosts": ["sockets", "host", "pywsgi", "gunicorn", "own", "unknown", "werkzeug", "pywsgi_bodies", "servers"],
-    "endpoints": ["legacy", "endpoint", "decorator", "callbacks", "middleware"],
+    "endpoints": ["legacy", "endpoint", "decorator", "views", "callbacks", "middleware"],
+    "frameworks": ["django", "bottle", "pyramid", "falcon"],
     "pubsub": ["history", "interface", "topics", "waiting", "branch", "store", "pubsub"],
     "server": ["draining", "http_stream", "http_body", "given", "heads", "http_connection", "termination", "server"],
     "client": ["options", "backoff", "websocket", "dial", "proxies", "opening", "reconnection"],

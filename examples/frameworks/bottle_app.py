@@ -14,36 +14,33 @@ if __name__ == "__main__":
 from bottle import Bottle, abort, request
 from gevent import pywsgi
 
-from geventws import ConnectionClosed, WebSocketMiddleware
+from geventws.frameworks.bottle import websocket
 
-app = Bottle()
+application = Bottle()
 
 
-@app.get("/")
+@application.route("/")
 def index():
     return "a page"
 
 
-@app.get("/echo")
-def echo():
-    ws = request.environ.get("wsgi.websocket")
-    if ws is None:
-        abort(400, "this path wants a WebSocket")
-    try:
-        while (message := ws.wait()) is not None:
-            ws.send(message)
-    except ConnectionClosed:
-        pass  # the peer left while something was sent
+@application.route("/echo")
+@websocket(max_message_size=1 << 22)
+def echo(ws):
+    for message in ws:
+        ws.send(message)
 
 
-@app.get("/private")
+@application.route("/private")
 def private():
     if request.query.key != "open sesame":
         abort(403, "no")  # the handshake is not answered yet: this is a plain HTTP response
     return echo()
 
 
-application = WebSocketMiddleware(app, max_message_size=1 << 22)
+@application.route("/hello/<name>", apply=[websocket])
+def hello(ws, name):
+    ws.send(f"hello {name}")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,9 @@
-"""WebSockets in Django, through its WSGI handler; a whole project in one file.
+"""WebSockets in Django; a whole project in one file.
 
     python examples/frameworks/django_app.py [PORT]
     gunicorn -k gevent --chdir examples/frameworks django_app:application
 
-In a project of several files, this is what changes, in its wsgi.py:
-
-    application = WebSocketMiddleware(get_wsgi_application())
+In a project of several files, only its urls.py changes.
 """
 
 import sys
@@ -18,11 +16,11 @@ if __name__ == "__main__":
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.core.wsgi import get_wsgi_application
-from django.http import HttpResponse, HttpResponseBadRequest
+from django.http import HttpResponse
 from django.urls import path
 from gevent import pywsgi
 
-from geventws import ConnectionClosed, WebSocketMiddleware
+from geventws.frameworks.django import websocket
 
 settings.configure(
     ROOT_URLCONF=__name__,
@@ -37,26 +35,28 @@ def index(request):
     return HttpResponse("a page")
 
 
-def echo(request):
-    ws = request.environ.get("wsgi.websocket")
-    if ws is None:
-        return HttpResponseBadRequest("this path wants a WebSocket")
-    try:
-        while (message := ws.wait()) is not None:
-            ws.send(message)
-    except ConnectionClosed:
-        pass  # the peer left while something was sent
-    return HttpResponse()
+def echo(request, ws):
+    for message in ws:
+        ws.send(message)
 
 
 def private(request):
     if request.GET.get("key") != "open sesame":
         raise PermissionDenied  # the handshake is not answered yet: this is a plain HTTP response
-    return echo(request)
+    return websocket(echo)(request)
 
 
-urlpatterns = [path("", index), path("echo", echo), path("private", private)]
-application = WebSocketMiddleware(get_wsgi_application(), max_message_size=1 << 22)
+def hello(request, ws, name):
+    ws.send(f"hello {name}")
+
+
+urlpatterns = [
+    path("", index),
+    path("echo", websocket(echo, max_message_size=1 << 22)),
+    path("private", private),
+    path("hello/<name>", websocket(hello)),
+]
+application = get_wsgi_application()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ if __name__ == "__main__":
 import falcon
 from gevent import pywsgi
 
-from geventws import ConnectionClosed, WebSocketMiddleware
+from geventws.frameworks.falcon import websocket
 
 
 class Index:
@@ -23,11 +23,9 @@ class Index:
 
 
 class Echo:
-    def on_get(self, req, resp):
-        ws = req.env.get("wsgi.websocket")
-        if ws is None:
-            raise falcon.HTTPBadRequest(description="this path wants a WebSocket")
-        while (message := ws.wait()) is not None:
+    @websocket(max_message_size=1 << 22)
+    def on_get(self, req, ws):
+        for message in ws:
             ws.send(message)
 
 
@@ -38,16 +36,17 @@ class Private(Echo):
         super().on_get(req, resp)
 
 
-def peer_left(req, resp, error, params):
-    """That the peer left while something was sent is no error worth a traceback."""
+class Hello:
+    @websocket
+    def on_get(self, req, ws, name):
+        ws.send(f"hello {name}")
 
 
-app = falcon.App()
-app.add_route("/", Index())
-app.add_route("/echo", Echo())
-app.add_route("/private", Private())
-app.add_error_handler(ConnectionClosed, peer_left)
-application = WebSocketMiddleware(app, max_message_size=1 << 22)
+application = falcon.App()
+application.add_route("/", Index())
+application.add_route("/echo", Echo())
+application.add_route("/private", Private())
+application.add_route("/hello/{name}", Hello())
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
     python examples/frameworks/pyramid_app.py [PORT]
     gunicorn -k gevent --chdir examples/frameworks pyramid_app:application
-
-In a project made from a cookiecutter, wrap what `main` returns: `return WebSocketMiddleware(config.make_wsgi_app())`.
 """
 
 import sys
@@ -15,42 +13,45 @@ if __name__ == "__main__":
 
 from gevent import pywsgi
 from pyramid.config import Configurator
-from pyramid.httpexceptions import HTTPBadRequest, HTTPForbidden
+from pyramid.httpexceptions import HTTPForbidden
 from pyramid.response import Response
+from pyramid.view import view_config
 
-from geventws import ConnectionClosed, WebSocketMiddleware
+from geventws.frameworks.pyramid import websocket
 
 
+@view_config(route_name="index")
 def index(request):
     return Response("a page")
 
 
-def echo(request):
-    ws = request.environ.get("wsgi.websocket")
-    if ws is None:
-        raise HTTPBadRequest("this path wants a WebSocket")
-    while (message := ws.wait()) is not None:
+@view_config(route_name="echo")
+@websocket(max_message_size=1 << 22)
+def echo(request, ws):
+    for message in ws:
         ws.send(message)
-    return Response()
 
 
+@view_config(route_name="private")
 def private(request):
     if request.params.get("key") != "open sesame":
         raise HTTPForbidden()  # the handshake is not answered yet: this is a plain HTTP response
     return echo(request)
 
 
-def peer_left(error, request):
-    """That the peer left while something was sent is no error worth a traceback."""
-    return Response()
+@view_config(route_name="hello")
+@websocket
+def hello(request, ws):
+    ws.send(f"hello {request.matchdict['name']}")
 
 
 with Configurator() as config:
-    for name, view, pattern in (("index", index, "/"), ("echo", echo, "/echo"), ("private", private, "/private")):
-        config.add_route(name, pattern)
-        config.add_view(view, route_name=name)
-    config.add_exception_view(peer_left, context=ConnectionClosed)
-    application = WebSocketMiddleware(config.make_wsgi_app(), max_message_size=1 << 22)
+    config.add_route("index", "/")
+    config.add_route("echo", "/echo")
+    config.add_route("private", "/private")
+    config.add_route("hello", "/hello/{name}")
+    config.scan(__name__)
+    application = config.make_wsgi_app()
 
 
 if __name__ == "__main__":

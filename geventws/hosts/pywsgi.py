@@ -135,6 +135,7 @@ def _send_past_middleware(handler: Any, status: str, headers: list[tuple[str, st
         handler.start_response(status, headers)
         handler.provided_date = "" if handler.code == 101 else handler.provided_date
     handler.write(body)
+    handler.headers_sent = False  # or a framework that reports an error, with exc_info, would have it raised once more
     handler.log_request = functools.partial(_log_as_sent, handler, status)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import docutils.nodes
 import pytest
-from kit.documents import flask_pages, guides, talks, tutorial
+from kit.documents import flask_pages, framework_pages, guides, talks, tutorial
 from kit.documents.blocks import (
     ROOT,
     Block,
@@ -154,6 +154,14 @@ RUNS: dict[str, dict[str, Callable[[Block], None]]] = {
         "def echo(": flask_pages.application,
         "flask run": flask_pages.commands,
         "def create_app(": flask_pages.factory,
+    },
+    "docs/frameworks.rst": {
+        "# Django: urls.py": framework_pages.urls,
+        "# Bottle": framework_pages.application,
+        "# Pyramid": framework_pages.application,
+        "# Falcon": framework_pages.application,
+        "geventws serve mysite": framework_pages.commands,
+        "PermissionDenied": framework_pages.refusing_urls,
     },
     "docs/rooms.rst": {
         "def room(ws)": program(talks.broadcasts),

@@ -200,7 +200,7 @@ SCENARIOS: dict[tuple[str, str], Callable[[Any], None]] = {
     ("compat.pulsar04", "%s: on_close failed"): on_close_failed_in_0_4,
     ("compat.wsocket", "%r failed"): event_failed,
     ("compat.wsocket", "%s: closed: %s"): closed,
-    ("flask", "%s: %s"): without_sockets,
+    ("endpoints.views", "%s: %s"): without_sockets,
     ("gunicorn", "Error handling request %s"): failed_under_gunicorn,
     ("client.reconnection", "%s: %s; the next attempt follows in %.1f s"): reconnects,
 }

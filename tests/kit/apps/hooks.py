@@ -13,10 +13,9 @@ from typing import Any
 import bottle
 import falcon
 import flask
-from django.conf import settings
-from django.core.wsgi import get_wsgi_application
 from django.http import HttpResponse
 from django.urls import path
+from kit.sites.django_sites import make_site
 
 from geventws import WebSocketMiddleware, WebSocketWSGI
 
@@ -109,6 +108,7 @@ def django_hook(get_response):
 
     def read(request):
         READ.append(request.body)
+        request.urlconf = __name__
         return get_response(request)
 
     return read
@@ -125,8 +125,7 @@ urlpatterns = [path("django", django_view)]
 
 def make_django() -> Any:
     """Django, with a middleware of its own kind."""
-    settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["127.0.0.1"], MIDDLEWARE=[f"{__name__}.django_hook"])
-    return get_wsgi_application()
+    return make_site(__name__, "django_hook")
 
 
 def make_falcon() -> Any:

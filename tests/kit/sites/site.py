@@ -25,6 +25,9 @@ class Lines(list):
         self.extend(line for line in data.splitlines() if line)
         self._written.set()
 
+    def flush(self) -> None:
+        """Do nothing: all is written (PEP 3333 wants this of `wsgi.errors`)."""
+
     def wait(self, count: int = 1) -> list[str]:
         """Block until there are that many lines."""
         while len(self) < count:

@@ -1,0 +1,106 @@
+"""A connection within the view of a web framework, which has no `start_response` there.
+
+The 101 goes past the framework: the server's handler is found on the stack, below the view. The function runs within
+the view, where all that the framework keeps for a request is in place. What the framework answers in the end goes
+nowhere; it is a 101, too, so that its log and its middleware see what has happened.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..exceptions import NoSocket
+from .decorator import WebSocketWSGI, is_departure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..handshake.origins import Environ
+    from ..hosts.host import Headers
+    from ..websocket import WebSocket
+
+    MakeView = Callable[[Callable[..., object], Any], Any]
+
+logger: logging.Logger = logging.getLogger("geventws")
+
+HOW_TO_RUN = "this server hands out no sockets; run it with geventws serve module:application"
+
+
+class ViewAnswer(NamedTuple):
+    """What a view returns, in the framework's own kind of response.
+
+    Attributes:
+        status: of HTTP; 101 after a connection.
+        headers: none after a connection.
+        body: a text in UTF-8.
+    """
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+def make_decorated(make_view: MakeView, function: Callable[..., object] | None, options: dict[str, Any]) -> Any:
+    """Return a framework's view, or without a function a decorator that makes it.
+
+    Args:
+        make_view: takes the function, and `serve_view` with its options; returns the view.
+        function: what the view is to run on a connection.
+        options: of `WebSocketWSGI`.
+
+    Raises:
+        TypeError, ValueError: as `WebSocketWSGI` does.
+    """
+    if function is None:
+        return functools.partial(make_decorated, make_view, options=options)
+    WebSocketWSGI(function, **options)  # for its errors, now and not with the first request
+    return functools.wraps(function)(make_view(function, functools.partial(serve_view, options)))
+
+
+def serve_view(options: dict[str, Any], environ: Environ, function: Callable[[WebSocket], object]) -> ViewAnswer:
+    """Serve one request from within a view. Blocks until the connection is over.
+
+    Args:
+        options: of `WebSocketWSGI`.
+        environ: the request's.
+        function: called with the connection.
+
+    Raises:
+        Exception: whatever the function raises, once the connection is closed with 1011, for the framework to report.
+            That the peer has left is none.
+    """
+    said: list[tuple[str, Headers]] = []
+    failures: list[Exception] = []
+
+    def start_response(status: str, headers: Headers, _exc_info: Any = None) -> Callable[[bytes], None]:
+        said.append((status, headers))
+        return _keep_back
+
+    def handler(ws: WebSocket) -> None:
+        try:
+            function(ws)
+        except Exception as error:
+            if not is_departure(ws, error):
+                failures.append(error)
+                ws.close(1011)
+
+    try:
+        body = b"".join(WebSocketWSGI(handler, **options)(environ, start_response))
+    except NoSocket as error:
+        return answer_without_socket(error)
+    if failures:
+        raise failures.pop()
+    status, headers = said[0]
+    return ViewAnswer(int(status[:3]), [] if status.startswith("101 ") else headers, body)
+
+
+def answer_without_socket(error: NoSocket) -> ViewAnswer:
+    """Say in the log how to run an application, and return an answer that says the same."""
+    logger.error("%s: %s", error, HOW_TO_RUN)
+    return ViewAnswer(501, [("Content-Type", "text/plain; charset=utf-8")], f"{error}: {HOW_TO_RUN}\n".encode())
+
+
+def _keep_back(_data: bytes) -> None:
+    """Stand for `write`: the server's handler sends by itself what has not left by then."""

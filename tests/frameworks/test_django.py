@@ -1,0 +1,142 @@
+"""geventws.frameworks.django: paths in urls.py, Django's own reports, its sessions and its transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.core import mail
+from django.core.signals import got_request_exception
+from django.db import connections, transaction
+from django.http import HttpResponse
+from django.test import RequestFactory
+from django.urls import path
+from gevent.pywsgi import WSGIServer
+from kit.sites import views
+from kit.sites.django_sites import make_site
+
+from geventws import WebSocketServer, connect
+from geventws.frameworks.django import websocket
+
+
+def use_these(get_response: Any) -> Any:
+    """Lead each request to these paths."""
+
+    def lead(request: Any) -> Any:
+        request.urlconf = __name__
+        return get_response(request)
+
+    return lead
+
+
+application = make_site(
+    __name__,
+    "use_these",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+)
+
+
+def hello(request: Any, ws: Any, name: str) -> None:
+    ws.send(f"hello {name}")
+
+
+def fail(request: Any, ws: Any) -> None:
+    raise LookupError("a fault of the view")
+
+
+def visit(request: Any) -> HttpResponse:
+    request.session["visits"] = 1
+    return HttpResponse("a page")
+
+
+def count(request: Any, ws: Any) -> None:
+    request.session["visits"] += 1
+    ws.send(str(request.session["visits"]))
+
+
+def within(request: Any, ws: Any) -> None:
+    ws.send(str(transaction.get_connection().in_atomic_block))
+
+
+@websocket(subprotocols=["chat"])
+def options(request: Any, ws: Any) -> None:
+    pass
+
+
+urlpatterns = [
+    path("hello/<name>", websocket(hello)),
+    path("options", options),
+    path("pour", websocket(lambda request, ws: views.pour(ws))),
+    path("fail", websocket(fail)),
+    path("visit", visit),
+    path("count", websocket(count)),
+    path("within", websocket(within)),
+]
+
+
+@pytest.fixture(params=[WSGIServer, WebSocketServer])
+def site(request, serve):
+    mail.outbox = []
+    return serve(application, server_class=request.param)
+
+
+@pytest.fixture
+def raised() -> Iterator[list[str]]:
+    """What Django's signal tells."""
+    told: list[str] = []
+
+    def note(sender: Any, request: Any, **_more: Any) -> None:
+        told.append(request.path)
+
+    got_request_exception.connect(note, weak=False)
+    yield told
+    got_request_exception.disconnect(note)
+
+
+def test_arguments_and_options(site) -> None:
+    views.check_arguments(site)
+    views.check_options(site)
+
+
+def test_refusals(site) -> None:
+    views.check_refusals(site)
+
+
+def test_a_client_that_leaves_is_no_error(site, raised, caplog) -> None:
+    views.check_departure(site)
+    assert raised == [] and mail.outbox == [] and caplog.records == []
+
+
+def test_django_reports_what_fails_once(site, raised, log) -> None:
+    views.check_failure(site)
+    assert raised == ["/fail"] and log() == []
+    assert [one.subject for one in mail.outbox] == ["[Django] ERROR (EXTERNAL IP): Internal Server Error: /fail"]
+
+
+def test_a_session_is_written_at_the_end(site) -> None:
+    client = site.dial()
+    client.send(b"GET /visit HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+    cookie = client.read_head().get("set-cookie").partition(";")[0]
+    for visits in ("2", "3"):
+        with connect(f"ws://127.0.0.1:{site.port}/count", headers={"Cookie": cookie}) as ws:
+            assert list(ws) == [visits]
+        site.settle()
+
+
+def test_a_view_is_in_no_transaction(site, monkeypatch) -> None:
+    monkeypatch.setitem(connections.settings["default"], "ATOMIC_REQUESTS", True)
+    with connect(f"ws://127.0.0.1:{site.port}/within") as ws:
+        assert list(ws) == ["False"]
+
+
+def test_a_misspelt_option_is_told_at_once() -> None:
+    with pytest.raises(TypeError, match="ping_intervall"):
+        websocket(hello, ping_intervall=3)
+
+
+def test_a_server_without_sockets(log) -> None:
+    answer = websocket(hello)(RequestFactory().get("/", headers={"Host": "a", **views.HEADERS}), "ann")
+    assert answer.status_code == 501 and b"geventws serve module:application" in answer.content
+    assert len(log()) == 1
