@@ -202,16 +202,32 @@ class Branch:
                 count += publication.count
         return count
 
-    def tell(self, name: str, event: Event) -> None:
-        """Tell of an event those subscribers of a topic who get messages in a form, in the thread of the loop."""
+    def tell(self, name: str, event: Event, position: Position | None = None) -> None:
+        """Tell of an event those subscribers of a topic who get messages in a form, in the thread of the loop.
+
+        Args:
+            name: the topic.
+            event: what is told. The application is told of a gap, too.
+            position: that of a gap, where a history is kept: it is told unless the topic has got as far.
+        """
         topic = self.topics.get(name)
+        if topic is None or (position is not None and not topic.move(position)):
+            return
+        if event.kind == GAP:
+            self._call_out(self._owner.tell_gap, name)
         told: dict[Form, PreparedMessage] = {}
-        for group in list(topic.groups.values()) if topic is not None else ():
+        for group in list(topic.groups.values()):
             form = group.form
             if form is not None:
                 message = told.get(form) or told.setdefault(form, form.event(name, event))
                 publication = Publication(message, group, None, self.tally, self._limits, None)
                 self.poller.outbox.publish(publication, message.encode(group.extension))
+
+    def _call_out(self, function: Callable[[str], object], name: str) -> None:
+        try:
+            self.poller.call_out(function, name)
+        except BaseException:  # the application's
+            self.poller.report(None)
 
     def publish_later(
         self,
@@ -226,53 +242,52 @@ class Branch:
         count = len(topic) if topic is not None else 0
         if not count:
             return 0
-        is_first = self._waiting.put(Item(name, prepared, exclude, key, position), count)
+        return count if self._leave_waiting(Item(name, prepared, exclude, key, position), count) else 0
+
+    def tell_later(self, name: str, event: Event, position: Position | None = None) -> None:
+        """Tell of an event in the loop's next round, from any thread; after what was published before."""
+        if self.topics.get(name) is not None:
+            self._leave_waiting(Item(name, event, None, None, position), 0)
+
+    def _leave_waiting(self, item: Item, count: int) -> bool:
+        is_first = self._waiting.put(item, count)
         if is_first:  # or else the loop knows that something waits
             self.loop.run_callback_threadsafe(self._publish_waiting)
-        return count if is_first is not None else 0
+        return is_first is not None
 
     def _publish_waiting(self) -> None:
         """Publish what native threads have left, as far as the loop's turn reaches. Never raises."""
         while self._waiting:
             try:
-                self.publish(*self._waiting.take())
+                self._take(self._waiting.take())
             except BaseException:  # as for want of memory
                 self.poller.report(None)
             if self._waiting and self.poller.turns.is_over():
                 self.poller.turns.later(self._publish_waiting)
                 return
-        self._tell_gaps()
+        for name, position in self._waiting.take_gaps().items():  # what nothing has followed
+            self._tell_gap(name, position)
+
+    def _take(self, item: Item) -> None:
+        if isinstance(item.message, Event):
+            self.tell(item.topic, item.message, item.position)
+        else:
+            self.publish(item.topic, item.message, item.exclude, item.key, item.position)
 
     # The order of what is kept: each subscriber gets each message once, or is told of a gap
 
     def _is_next(self, topic: Topic, position: Position) -> bool:
         """Move a topic on to a message, before it is published; return whether it was not published before."""
-        if topic.position is not None and not position.follows(topic.position):
+        if topic.position is None or not position.follows(topic.position):
             self._catch_up(topic.name, position.before())
-        last = topic.position
-        if last is not None and not position.is_after(last):
-            return False
-        topic.position = position
-        if last is not None and not position.follows(last):
-            self._tell_gap(topic.name, position.before())
-        return True
+            if topic.position is not None and not position.follows(topic.position):
+                self._tell_gap(topic.name, position.before())
+        return topic.move(position)
 
     def _catch_up(self, name: str, position: Position) -> None:
         """Publish now what native threads have left of a topic, up to a position."""
         for item in self._waiting.find(name, position):
-            self.publish(*item)
+            self._take(item)
 
-    def _tell_gaps(self) -> None:
-        """Tell of what native threads have published for nothing, and nothing has followed."""
-        for name, position in self._waiting.take_gaps().items():
-            topic = self.topics.get(name)
-            if topic is not None and topic.position is not None and position.is_after(topic.position):
-                topic.position = position
-                self._tell_gap(name, position)
-
-    def _tell_gap(self, name: str, position: Position) -> None:
-        self.tell(name, Event(GAP, str(position)))
-        try:
-            self.poller.call_out(self._owner.tell_gap, name)
-        except BaseException:  # the application's
-            self.poller.report(None)
+    def _tell_gap(self, name: str, position: Position | None) -> None:
+        self.tell(name, Event(GAP, str(position) if position is not None else None), position)

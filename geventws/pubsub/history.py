@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..frames import Opcode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Container, Mapping
 
     from ..protocol.prepared import PreparedMessage
 
@@ -94,7 +94,7 @@ class Found(NamedTuple):
     """What was found of a topic after a position: see `Recovered`."""
 
     kept: list[Kept]
-    position: Position
+    position: Position | None
     gap: bool
 
 
@@ -110,21 +110,22 @@ class Ring:
 
     Args:
         rule: how much is kept.
+        live: whether it has everything that was published, as far as that is to be kept.
 
     Attributes:
         rule: as above.
+        live: as above. Over a bus that is so once it was filled, and as long as somebody watches.
         position: that of the last message; of the beginning before the first one.
-        watchers: how many loops have subscribers of the topic.
         used: when it was last written, read, or left by its last subscriber.
         size: the bytes that it takes.
     """
 
-    __slots__ = ("_kept", "position", "rule", "size", "used", "watchers")
+    __slots__ = ("_kept", "live", "position", "rule", "size", "used")
 
-    def __init__(self, rule: Rule) -> None:
+    def __init__(self, rule: Rule, live: bool) -> None:
         self.rule: Rule = rule
         self.position: Position = Position(token_urlsafe(6), 0)
-        self.watchers: int = 0
+        self.live: bool = live
         self.used: float = 0.0
         self.size: int = 0
         self._kept: deque[Kept] = deque()  # the oldest first
@@ -142,12 +143,18 @@ class Ring:
         while self._kept and self._kept[0].when + self.rule.seconds <= now:
             self._forget()
 
+    def begin(self, position: Position) -> None:
+        """Begin anew: the next message follows a position."""
+        self._kept.clear()
+        self.size = 0
+        self.position = position
+
     def forget_all_but_last(self) -> None:
         """Forget all messages but the last one."""
         while len(self._kept) > 1:
             self._forget()
 
-    def find(self, since: str | None, limit: int | None) -> Found:
+    def find(self, since: str | None = None, limit: int | None = None) -> Found:
         """Return what was published after a position, the oldest first `limit` of it; without one, the last `limit`."""
         wanted = parse_position(since) if since is not None else None
         first = self.position.offset - len(self._kept)  # the offset before that of the oldest
@@ -176,13 +183,21 @@ class History:
         rules: how much is kept, as (messages, seconds), by the topic, or by what it begins with and a `*`. The first
             that matches holds.
         clock: returns the seconds since some moment.
+        watched: the topics that somebody is subscribed to.
 
     Raises:
         ValueError: a rule keeps less than one message or no time, or has a `*` elsewhere than at its end.
+
+    Attributes:
+        live: whether new rings are: see `Ring`.
     """
 
-    def __init__(self, rules: Mapping[str, tuple[int, float]], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, rules: Mapping[str, tuple[int, float]], clock: Callable[[], float], watched: Container[str]
+    ) -> None:
+        self.live: bool = True
         self._clock = clock
+        self._watched = watched
         self._rules = [(pattern, _check_rule(pattern, rule)) for pattern, rule in rules.items()]
         self._rings: dict[Rule, dict[str, Ring]] = {rule: {} for _, rule in self._rules}  # the longest unused first
         self._size = 0  # the bytes of all rings
@@ -200,33 +215,27 @@ class History:
             rings.clear()
         self._size = 0
 
-    def append(self, topic: str, rule: Rule, message: PreparedMessage) -> Position:
-        """Keep a message; return its position."""
-        ring = self._use(topic, rule)
+    def append(self, topic: str, rule: Rule, message: PreparedMessage, age: float = 0.0) -> Position:
+        """Keep a message, which was published so many seconds ago; return its position."""
+        ring = self.use(topic, rule)
         before = ring.size
-        ring.append(Kept(ring.used, message.opcode, message.payload))
+        ring.append(Kept(ring.used - age, message.opcode, message.payload))
         self._size += ring.size - before
         if self._size > MOST_BYTES_IN_ALL:
             self._make_room(ring)
         return ring.position
 
-    def find(self, topic: str, rule: Rule, since: str | None = None, limit: int | None = None) -> Found:
-        """Return what was published after a position: see `Ring.find`."""
-        return self._use(topic, rule).find(since, limit)
+    def begin(self, topic: str, rule: Rule, position: Position) -> None:
+        """Forget what is kept of a topic: the next message follows a position."""
+        ring = self.use(topic, rule)
+        self._size -= ring.size
+        ring.begin(position)
 
-    def watch(self, topic: str, rule: Rule) -> None:
-        """Note that a loop has its first subscriber of a topic."""
-        self._use(topic, rule).watchers += 1
-
-    def unwatch(self, topic: str, rule: Rule) -> None:
-        """Note that a loop's last subscriber of a topic has left."""
-        self._use(topic, rule).watchers -= 1
-
-    def _use(self, topic: str, rule: Rule) -> Ring:
+    def use(self, topic: str, rule: Rule) -> Ring:
         """Return the ring of a topic, made if there is none, without what is too old; remove others that are over."""
         now, rings = self._clock(), self._rings[rule]
-        ring = rings.pop(topic) if topic in rings else Ring(rule)
-        rings[topic] = ring  # as the last of them
+        ring = rings.pop(topic) if topic in rings else Ring(rule, self.live)
+        rings[topic] = ring  # the last of them
         ring.used = now
         self._expire(ring, now)
         for name, other in list(islice(rings.items(), 2)):  # two for one that comes: none stays for good
@@ -234,7 +243,7 @@ class History:
                 break
             del rings[name]
             self._expire(other, now)
-            if other.watchers:
+            if name in self._watched:
                 rings[name] = other
                 other.used = now
         return ring
@@ -248,7 +257,7 @@ class History:
         """Forget topics that nobody is subscribed to, the longest unused first; or else most of the one at hand."""
         for rings in self._rings.values():
             for name, other in list(islice(rings.items(), 2)):
-                if not other.watchers and other is not ring:
+                if name not in self._watched and other is not ring:
                     del rings[name]
                     self._size -= other.size
         if self._size > MOST_BYTES_IN_ALL:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from ..protocol.prepared import PreparedMessage
+    from .history import Position, Rule
 
 GAP = "gap"
 
@@ -40,3 +41,84 @@ class Form(Protocol):
 
     def event(self, topic: str, event: Event) -> PreparedMessage:
         """Return what is sent for an event."""
+
+
+class Bus(Protocol):
+    """How a PubSub reaches those of other processes. What it hears it tells a `Receiver`.
+
+    Any thread may call it. Nothing but `read` may block, and nothing of it may call the receiver while it holds a lock.
+    """
+
+    def start(self, receiver: Receiver) -> None:
+        """Take the receiver, before all else."""
+
+    def subscribe(self, topic: str, rule: Rule | None) -> None:
+        """Hear what is published to a topic: it has its first subscriber in this process, or somebody reads it.
+
+        Args:
+            topic: the topic.
+            rule: how much of it is kept; None for nothing. If it is kept, `fill` follows, and then each message once.
+        """
+
+    def unsubscribe(self, topic: str) -> None:
+        """Hear it no more: the last has left. The bus may go on for some seconds, should somebody come back."""
+
+    def publish(
+        self, topic: str, message: PreparedMessage, key: str | None, rule: Rule | None, ticket: int | None
+    ) -> bool:
+        """Publish a message: to other processes where nothing is kept, or else to all, also to this one.
+
+        Args:
+            topic: the topic.
+            message: the message.
+            key: what it is about, for subscribers with the policy "latest".
+            rule: how much of the topic is kept.
+            ticket: with what a message that is kept comes back here.
+
+        Returns:
+            False where too much waits to be published, so that it is dropped.
+        """
+
+    def read(self, topic: str, rule: Rule) -> None:
+        """Block until the receiver has been told by `fill` what is kept of a topic that is subscribed to.
+
+        All who read at the same time wait for the same answer.
+
+        Raises:
+            TimeoutError: there is no connection, or no answer in time, or the caller must not block.
+        """
+
+
+class Receiver(Protocol):
+    """What a bus tells. Nothing here blocks, and any thread may call it, one after the other."""
+
+    def receive(self, topic: str, message: PreparedMessage, key: str | None) -> None:
+        """Take a message of another process, of a topic of which nothing is kept."""
+
+    def receive_at(
+        self, topic: str, position: Position, message: PreparedMessage, key: str | None, ticket: int | None
+    ) -> None:
+        """Take a message of a topic that is kept, in the order of the positions.
+
+        Args:
+            topic: the topic.
+            position: its position.
+            message: the message.
+            key: what it is about.
+            ticket: what `publish` was given, where this process has published it.
+        """
+
+    def fill(self, topic: str, position: Position, messages: list[tuple[float, PreparedMessage]]) -> None:
+        """Take what is kept of a topic, or a part of it, after which the next part is told.
+
+        Args:
+            topic: the topic.
+            position: that of the last message.
+            messages: how many seconds ago each was published, and the message, without a hole.
+        """
+
+    def lost(self, topic: str) -> None:
+        """Note that messages were missed, perhaps, of a topic of which nothing is kept."""
+
+    def tell_bus(self, is_up: bool) -> None:
+        """Note that the bus is connected, or is not any more. Called in a greenlet of its own, which may block."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..engine.published.outlet import Outlet
     from ..protocol.prepared import Message
     from .history import Found
-    from .interface import Form
+    from .interface import Bus, Form
     from .topics import Topic
 
 __all__ = ["PubSub", "Recovered", "Stats", "broadcast"]
@@ -103,8 +103,9 @@ class PubSub:
         self._max_topic_length = max_topic_length
         self._branches: dict[Poller, Branch] = {}
         self._past: list[Tally] = []  # those of loops that are no more
-        self._store = Store(history or {})
+        self._store = Store(history or {}, self)
         self.on_gap: Callable[[str], object] | None = None
+        self.on_bus: Callable[[bool], object] | None = None
 
     def subscribe(
         self, ws: BaseWebSocket, topic: str, policy: str = CLOSE, since: str | None = None
@@ -135,14 +136,14 @@ class PubSub:
             ConcurrencyError: this is another thread than that of the connection.
         """
         found = self._join(ws, topic, policy, since, None)
-        return _recover(found) if found is not None else Recovered([], None, since is not None)
+        return _recover(found)
 
     def subscribe_as(
         self, ws: BaseWebSocket, topic: str, form: Form, policy: str = CLOSE, since: str | None = None
     ) -> Formed:
         """Do the same for a connection that gets the messages in a form, and is told of events."""
         found = self._join(ws, topic, policy, since, form)
-        return _form(topic, form, found) if found is not None else Formed([], None, since is not None)
+        return _form(topic, form, found)
 
     def history(self, topic: str, since: str | None = None, limit: int | None = None) -> Recovered:
         """Return what was published to a topic lately. Does not block; any thread may call it.
@@ -158,12 +159,12 @@ class PubSub:
             TypeError: the topic is no `str`.
         """
         found = self._look(topic, since, limit)
-        return _recover(found) if found is not None else Recovered([], None, since is not None)
+        return _recover(found)
 
     def history_as(self, topic: str, form: Form, since: str | None = None, limit: int | None = None) -> Formed:
         """Do the same in a form."""
         found = self._look(topic, since, limit)
-        return _form(topic, form, found) if found is not None else Formed([], None, since is not None)
+        return _form(topic, form, found)
 
     def unsubscribe(self, ws: BaseWebSocket, topic: str) -> bool:
         """End a subscription; return whether there was one. Does not block; to be called in the connection's thread.
@@ -201,7 +202,7 @@ class PubSub:
         """
         prepared = prepare(message)
         excluded = get_connection(_resolve(exclude)).outlet if exclude is not None else None
-        return self._store.publish(self._get_branches(), topic, prepared, excluded, key)
+        return self._store.publish(topic, prepared, excluded, key)
 
     def subscribers(self, topic: str) -> list[BaseWebSocket]:
         """Return the connections that are subscribed to a topic. Does not block."""
@@ -216,12 +217,12 @@ class PubSub:
     def topics(self, ws: BaseWebSocket) -> list[str]:
         """Return the topics that a connection is subscribed to, the oldest subscription first. Does not block."""
         outlet = get_connection(_resolve(ws)).outlet
-        return [name for branch in self._get_branches() for name in branch.topics.names(outlet)]
+        return [name for branch in self.get_branches() for name in branch.topics.names(outlet)]
 
     @property
     def stats(self) -> Stats:
         """What became of what was published, and how many topics and subscriptions there are."""
-        total, branches = Tally(), self._get_branches()
+        total, branches = Tally(), self.get_branches()
         for tally in [*self._past, *[branch.stats for branch in branches]]:
             total.add(tally)
         names = {name for branch in branches for name in branch.topics}
@@ -234,9 +235,18 @@ class PubSub:
         if self._branches.pop(branch.poller, None) is not None:
             self._past.append(branch.stats)
 
+    def use(self, bus: Bus) -> None:
+        """Reach other processes over a bus, from the beginning: for itself."""
+        self._store.use(bus)
+
     def note_topic(self, topic: str, begun: bool) -> None:
         """Note that a loop has its first subscriber of a topic, or that its last has left: for itself."""
         self._store.note_topic(topic, begun)
+
+    def tell_bus(self, is_up: bool) -> None:
+        """Tell the application that the bus is connected, or is not any more: for itself."""
+        if self.on_bus is not None:
+            self.on_bus(is_up)
 
     def tell_gap(self, topic: str) -> None:
         """Tell the application that subscribers of a topic miss messages: for itself."""
@@ -245,8 +255,8 @@ class PubSub:
 
     def _join(
         self, ws: BaseWebSocket, topic: str, policy: str, since: str | None, form: Form | None
-    ) -> Found | None:
-        """Subscribe, and return what was published after a position, or None where no history is kept."""
+    ) -> Found:
+        """Subscribe, and return what was published after a position."""
         self._check_topic(topic)
         if policy not in POLICIES:
             raise ValueError(f"a policy is one of {', '.join(POLICIES)}, not {policy!r}")
@@ -255,14 +265,14 @@ class PubSub:
             raise outlet.connection.closed_error()
         return self._store.subscribe(self._get_branch(), outlet, topic, policy, form, since)
 
-    def _look(self, topic: str, since: str | None, limit: int | None) -> Found | None:
+    def _look(self, topic: str, since: str | None, limit: int | None) -> Found:
         self._check_topic(topic)
         if limit is not None and limit < 0:
             raise ValueError(f"a limit is none or more, not {limit}")
         return self._store.find(topic, since, limit)
 
-    def _get_branches(self) -> list[Branch]:
-        """Return the branches, without those of loops that were destroyed meanwhile."""
+    def get_branches(self) -> list[Branch]:
+        """Return the branches, without those of loops that were destroyed meanwhile: for itself."""
         branches = list(self._branches.values())
         for branch in branches:
             if branch.closed:
@@ -273,7 +283,7 @@ class PubSub:
 
     def _find(self, name: str) -> list[Topic]:
         """Return what the branches have of a topic."""
-        found = [branch.topics.get(name) for branch in self._get_branches()]
+        found = [branch.topics.get(name) for branch in self.get_branches()]
         return [topic for topic in found if topic is not None]
 
     def _get_branch(self) -> Branch:
@@ -326,11 +336,14 @@ def broadcast(sockets: Iterable[BaseWebSocket], message: Message | PreparedMessa
 
 def _recover(found: Found) -> Recovered:
     """Return the messages that were found."""
-    return Recovered([kept.message for kept in found.kept], str(found.position), found.gap)
+    position = str(found.position) if found.position is not None else None
+    return Recovered([kept.message for kept in found.kept], position, found.gap)
 
 
 def _form(topic: str, form: Form, found: Found) -> Formed:
     """Return in a form what was found."""
+    if found.position is None:
+        return Formed([], None, found.gap)
     epoch, last = found.position
     first = last - len(found.kept) + 1
     messages = [

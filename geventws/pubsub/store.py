@@ -1,100 +1,255 @@
-"""Store: the history of one PubSub, which all its loops and threads share.
+"""Store: what becomes of what is published: the order that it has for all loops of the process, and the other ones.
 
-Whoever writes it holds the lock until each loop knows of the message: so all have one order. Whoever reads it and
-subscribes does both under the lock: so it gets each message once. A forked child begins with an empty one, and with
-other epochs.
+Without a bus, whoever publishes to a topic whose history is kept holds the lock until the message is kept and each loop
+knows of it: so all have one order. Whoever reads the history and subscribes does both under the lock: so it gets each
+message once. A forked child begins with no history, and with other epochs.
+
+Over a bus, what is kept goes by the bus alone, and is kept and delivered when it comes back with its position. So the
+ring of a topic is a copy of what the bus has, as long as somebody here is subscribed or reads it (`Ring.live`), and all
+who come back meanwhile ask the bus nothing. What is not kept is delivered here first.
 """
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, suppress
+from itertools import count
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gevent.monkey import get_original
 
 from ..engine.loop.forks import register
 from ..engine.loop.poller import get_thread
-from .history import History
+from .history import Found, History, Position
+from .interface import GAP, Event
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Hashable, Iterator, Mapping
 
     from ..engine.published.outlet import Outlet
     from ..protocol.prepared import PreparedMessage
     from .branch import Branch
-    from .history import Found
-    from .interface import Form
+    from .history import Rule
+    from .interface import Bus, Form
 
 RLock: Any = get_original("_thread", "RLock")
 
+MOST_EXCLUDED = 10_000
+"""Messages on their way over a bus whose author is not to get them; the oldest are forgotten."""
+
+
+class Owner(Protocol):
+    """The PubSub."""
+
+    def get_branches(self) -> list[Branch]:
+        """Return the branches, one for each loop."""
+
+    def tell_bus(self, is_up: bool) -> None:
+        """Tell the application that the bus is connected, or is not any more."""
+
 
 class Store:
-    """What a PubSub does with its history.
+    """What a PubSub does with what is published. Any thread may call it; it is what a bus tells (`Receiver`).
 
     Args:
         rules: see `History`.
+        owner: the PubSub.
 
     Attributes:
         loop: None: it belongs to no loop.
+        bus: the bus, if there is one.
     """
 
-    def __init__(self, rules: Mapping[str, tuple[int, float]]) -> None:
-        self._history = History(rules, time.monotonic)  # what is kept
-        self._lock = RLock()  # of it; the garbage collector may end a connection meanwhile, and so ask for it again
+    def __init__(self, rules: Mapping[str, tuple[int, float]], owner: Owner) -> None:
         self.loop: Any = None
+        self.bus: Bus | None = None
+        self._owner = owner
+        self._watchers: dict[str, int] = {}  # how many loops watch a topic, and who reads it
+        self._history = History(rules, time.monotonic, self._watchers)  # what is kept
+        self._excluded: dict[int | None, Outlet] = {}  # over a bus: who does not get a message, by its ticket
+        self._tickets: Iterator[int] = count()  # those to come
+        self._lock = RLock()  # of all these; the garbage collector may end a connection meanwhile, and ask for it again
         register(self)
 
     def forked(self) -> None:
         """Forget everything, in a forked child: what has been published is the parent's."""
         self._history.clear()
+        self._watchers.clear()
+        self._excluded.clear()
         self._lock = RLock()
 
-    def publish(
-        self,
-        branches: list[Branch],
-        topic: str,
-        prepared: PreparedMessage,
-        exclude: Outlet | None,
-        key: Hashable,
-    ) -> int:
-        """Publish a message to the subscribers of a topic in all loops; return how many there are."""
-        thread = get_thread()
-        here = [branch for branch in branches if branch.poller.thread == thread]
-        others = [branch for branch in branches if branch.poller.thread != thread]
+    def use(self, bus: Bus) -> None:
+        """Reach other processes over a bus, from the beginning."""
+        self.bus = bus
+        self._history.live = False
+        bus.start(self)
+
+    # What the PubSub asks for
+
+    def publish(self, topic: str, message: PreparedMessage, exclude: Outlet | None, key: Hashable) -> int:
+        """Publish a message to the subscribers of a topic; return how many there are in this process.
+
+        Raises:
+            TypeError: `key` is neither a `str` nor None, and there is a bus.
+        """
         rule = self._history.find_rule(topic)
+        if self.bus is None:
+            return self._publish_here(topic, rule, message, exclude, key)
+        if not (key is None or isinstance(key, str)):
+            raise TypeError(f"over a bus, a key is str, not {type(key).__name__}")
+        if rule is None:
+            reached = self._publish_here(topic, None, message, exclude, key)
+            self.bus.publish(topic, message, key, None, None)
+            return reached
+        return self._publish_kept(self.bus, topic, rule, message, exclude, key)
+
+    def _publish_here(
+        self, topic: str, rule: Rule | None, message: PreparedMessage, exclude: Outlet | None, key: Hashable
+    ) -> int:
+        branches, thread = self._owner.get_branches(), get_thread()
+        others = [branch for branch in branches if branch.poller.thread != thread]
         if rule is None:
             position = None
-            count = sum([branch.publish_later(topic, prepared, exclude, key) for branch in others])
+            reached = sum([branch.publish_later(topic, message, exclude, key) for branch in others])
         else:
             with self._lock:
-                position = self._history.append(topic, rule, prepared)
-                count = sum([branch.publish_later(topic, prepared, exclude, key, position) for branch in others])
-        return count + sum([branch.publish(topic, prepared, exclude, key, position) for branch in here])
+                position = self._history.append(topic, rule, message)
+                reached = sum([branch.publish_later(topic, message, exclude, key, position) for branch in others])
+        here = [branch for branch in branches if branch.poller.thread == thread]
+        return reached + sum([branch.publish(topic, message, exclude, key, position) for branch in here])
+
+    def _publish_kept(
+        self, bus: Bus, topic: str, rule: Rule, message: PreparedMessage, exclude: Outlet | None, key: str | None
+    ) -> int:
+        ticket = self._exclude(exclude) if exclude is not None else None
+        if not bus.publish(topic, message, key, rule, ticket):
+            self._excluded.pop(ticket, None)
+            return 0
+        found = [branch.topics.get(topic) for branch in self._owner.get_branches()]
+        return sum([len(one) for one in found if one is not None])
+
+    def _exclude(self, outlet: Outlet) -> int:
+        """Note who does not get a message when it comes back; return its ticket."""
+        with self._lock:
+            ticket = next(self._tickets)
+            self._excluded[ticket] = outlet
+            if len(self._excluded) > MOST_EXCLUDED:
+                del self._excluded[next(iter(self._excluded))]
+        return ticket
 
     def subscribe(
         self, branch: Branch, outlet: Outlet, topic: str, policy: str, form: Form | None, since: str | None
-    ) -> Found | None:
-        """Subscribe; return what was published after a position, or None where no history is kept."""
+    ) -> Found:
+        """Subscribe; return what was published after a position.
+
+        Raises:
+            ConnectionClosed: the connection is over, or has begun to close.
+            ValueError: the connection has as many topics as it may.
+        """
         rule = self._history.find_rule(topic)
         if rule is None:
+            found = Found([], None, since is not None)
             branch.subscribe(outlet, topic, policy, form)
-            return None
-        with self._lock:
-            found = self._history.find(topic, rule, since, None if since is not None else 0)
+            return found
+        with self._read(topic, rule), self._lock:
+            found = self._find(topic, rule, since, None if since is not None else 0)
+            if outlet.connection.closed:  # meanwhile
+                raise outlet.connection.closed_error()
             branch.subscribe(outlet, topic, policy, form, found.position)
         return found
 
-    def find(self, topic: str, since: str | None, limit: int | None) -> Found | None:
-        """Return what was published after a position, or None where no history is kept."""
+    def find(self, topic: str, since: str | None, limit: int | None) -> Found:
+        """Return what was published after a position."""
         rule = self._history.find_rule(topic)
         if rule is None:
-            return None
-        with self._lock:
-            return self._history.find(topic, rule, since, limit)
+            return Found([], None, since is not None)
+        with self._read(topic, rule), self._lock:
+            return self._find(topic, rule, since, limit)
+
+    @contextmanager
+    def _read(self, topic: str, rule: Rule) -> Iterator[None]:
+        """Have what is kept of a topic here, as far as the bus can be reached; and have it go on until the end."""
+        if self.bus is None:
+            yield
+            return
+        self.note_topic(topic, True)
+        try:
+            with self._lock:
+                is_live = self._history.use(topic, rule).live
+            if not is_live:
+                with suppress(TimeoutError):
+                    self.bus.read(topic, rule)
+            yield
+        finally:
+            self.note_topic(topic, False)
+
+    def _find(self, topic: str, rule: Rule, since: str | None, limit: int | None) -> Found:
+        ring = self._history.use(topic, rule)
+        return ring.find(since, limit) if ring.live else Found([], None, True)
 
     def note_topic(self, topic: str, begun: bool) -> None:
-        """Note that a loop has its first subscriber of a topic, or that its last has left."""
+        """Note that a loop has its first subscriber of a topic, or that its last has left; or the same of a reader."""
+        rule, bus = self._history.find_rule(topic), self.bus
+        if rule is None and bus is None:
+            return
+        with self._lock:
+            before = self._watchers.get(topic, 0)
+            self._watchers[topic] = before + (1 if begun else -1)
+            ring = self._history.use(topic, rule) if rule is not None else None
+            if not self._watchers[topic]:
+                del self._watchers[topic]
+                if bus is not None:
+                    bus.unsubscribe(topic)
+                    if ring is not None:
+                        ring.live = False
+            elif not before and bus is not None:
+                bus.subscribe(topic, rule)
+
+    # What the bus tells
+
+    def receive(self, topic: str, message: PreparedMessage, key: str | None) -> None:
+        """Take a message of another process, of a topic of which nothing is kept."""
+        self._publish_here(topic, None, message, None, key)
+
+    def receive_at(
+        self, topic: str, position: Position, message: PreparedMessage, key: str | None, ticket: int | None
+    ) -> None:
+        """Take a message of a topic that is kept. Those that are known are left out; a hole is told as a gap."""
         rule = self._history.find_rule(topic)
-        if rule is not None:
-            with self._lock:
-                (self._history.watch if begun else self._history.unwatch)(topic, rule)
+        if rule is None:
+            return  # another process keeps more
+        with self._lock:
+            exclude = self._excluded.pop(ticket, None)
+            last = self._history.use(topic, rule).position
+            if position.is_after(last):
+                if not position.follows(last):
+                    self._history.begin(topic, rule, position.before())
+                self._publish_here(topic, rule, message, exclude, key)
+
+    def fill(self, topic: str, position: Position, messages: list[tuple[float, PreparedMessage]]) -> None:
+        """Take what is kept of a topic. What is new is published here, unless nobody has had what was before it."""
+        rule = self._history.find_rule(topic)
+        if rule is None:
+            return
+        with self._lock:
+            ring = self._history.use(topic, rule)
+            begin = Position(position.epoch, position.offset - len(messages))
+            if not (begin.epoch == ring.position.epoch and begin.offset <= ring.position.offset <= position.offset):
+                self._history.begin(topic, rule, begin)
+            branches = self._owner.get_branches()
+            for age, message in messages[ring.position.offset - begin.offset :]:
+                place = self._history.append(topic, rule, message, age)
+                for branch in branches if ring.live else ():
+                    branch.publish_later(topic, message, None, None, place)
+            ring.live = topic in self._watchers
+            for branch in branches:
+                branch.tell_later(topic, Event(GAP, str(position)), position)
+
+    def lost(self, topic: str) -> None:
+        """Note that messages were missed, perhaps, of a topic of which nothing is kept."""
+        for branch in self._owner.get_branches():
+            branch.tell_later(topic, Event(GAP, None))
+
+    def tell_bus(self, is_up: bool) -> None:
+        """Note that the bus is connected, or is not any more."""
+        self._owner.tell_bus(is_up)

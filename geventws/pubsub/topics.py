@@ -83,6 +83,13 @@ class Topic:
         for group in self.groups.values():
             yield from [seat.subscriber for seat in group.members.values()]
 
+    def move(self, position: Position) -> bool:
+        """Move on to a position; return False where this has been reached before."""
+        if self.position is not None and not position.is_after(self.position):
+            return False
+        self.position = position
+        return True
+
     def leave(self, subscriber: Subscriber) -> bool:
         """Remove a subscriber from its group; return whether it was in one."""
         group = self.groups.get(subscriber.sharing)

@@ -1,6 +1,6 @@
 """What native threads publish to a loop that is not theirs, until the loop takes it in its next round. No I/O.
 
-It is bounded. What finds no room is dropped, and counted; of a topic whose history is kept, its position is noted.
+It is bounded. What finds no room is dropped, and counted; that there is a gap is noted.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gevent.monkey import get_original
 
 from ..engine.published.deliveries import Tally
+from ..protocol.prepared import PreparedMessage
+from .interface import Event
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from ..protocol.prepared import PreparedMessage
     from .history import Position
 
 allocate_lock: Any = get_original("_thread", "allocate_lock")
@@ -28,13 +29,18 @@ MOST_WAITING_BYTES = 16 * 1024 * 1024
 
 
 class Item(NamedTuple):
-    """A message that waits: what `Branch.publish` wants to know."""
+    """A message that waits, or an event: what `Branch.publish` wants to know, or `Branch.tell`."""
 
     topic: str
-    message: PreparedMessage
+    message: PreparedMessage | Event
     exclude: Any
     key: Hashable
     position: Position | None
+
+    @property
+    def size(self) -> int:
+        """The bytes that it takes, besides what any takes."""
+        return len(self.message.payload) if isinstance(self.message, PreparedMessage) else 0
 
 
 class Waiting:
@@ -44,7 +50,7 @@ class Waiting:
         self._items: deque[Item] = deque()  # the oldest first
         self._size = 0  # bytes of their messages
         self._overflow = Tally()  # what was published for nothing, as too much waits
-        self._gaps: dict[str, Position] = {}  # the last position of that, by topic
+        self._gaps: dict[str, Position | None] = {}  # the last position of that, by topic; None where nothing is kept
         self._lock = allocate_lock()  # of these four
 
     def __len__(self) -> int:
@@ -68,18 +74,18 @@ class Waiting:
             if len(self._items) >= MOST_WAITING or self._size > MOST_WAITING_BYTES:
                 self._overflow.published += count
                 self._overflow.dropped += count
-                if item.position is not None:
+                if item.position is not None or isinstance(item.message, Event):
                     self._gaps[item.topic] = item.position
                 return None
             self._items.append(item)
-            self._size += len(item.message.payload)
+            self._size += item.size
             return len(self._items) == 1
 
     def take(self) -> Item:
         """Return the oldest, which waits no more. There has to be one."""
         with self._lock:
             item = self._items.popleft()
-            self._size -= len(item.message.payload)
+            self._size -= item.size
             return item
 
     def find(self, topic: str, until: Position) -> list[Item]:
@@ -88,7 +94,7 @@ class Waiting:
             items = [item for item in self._items if item.topic == topic]
         return [item for item in items if item.position is not None and not item.position.is_after(until)]
 
-    def take_gaps(self) -> dict[str, Position]:
+    def take_gaps(self) -> dict[str, Position | None]:
         """Return the last positions of what was dropped, by topic, once."""
         with self._lock:
             gaps, self._gaps = self._gaps, {}

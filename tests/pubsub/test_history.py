@@ -17,7 +17,8 @@ class Kept:
 
     def __init__(self, **rules: tuple[int, float]) -> None:
         self.now = 1000.0
-        self.history = History(rules or {"room*": (3, 60.0)}, lambda: self.now)
+        self.watched: set[str] = set()
+        self.history = History(rules or {"room*": (3, 60.0)}, lambda: self.now, self.watched)
 
     def append(self, topic: str, message: str | bytes) -> str:
         rule = self.history.find_rule(topic)
@@ -27,13 +28,14 @@ class Kept:
     def find(self, topic: str, since: str | None = None, limit: int | None = None) -> tuple[list[Any], str, bool]:
         rule = self.history.find_rule(topic)
         assert rule is not None
-        found: Found = self.history.find(topic, rule, since, limit)
+        found: Found = self.history.use(topic, rule).find(since, limit)
         return [kept.message for kept in found.kept], str(found.position), found.gap
 
     def watch(self, topic: str, begun: bool = True) -> None:
         rule = self.history.find_rule(topic)
         assert rule is not None
-        (self.history.watch if begun else self.history.unwatch)(topic, rule)
+        (self.watched.add if begun else self.watched.remove)(topic)
+        self.history.use(topic, rule)
 
     @property
     def names(self) -> set[str]:
@@ -149,19 +151,19 @@ def test_all_topics_together_are_bounded_in_bytes(monkeypatch: Any) -> None:
 
 
 def test_the_first_rule_that_matches_holds() -> None:
-    history = History({"room:1": (1, 1.0), "room:*": (2, 2.0), "*": (3, 3.0)}, float)
+    history = History({"room:1": (1, 1.0), "room:*": (2, 2.0), "*": (3, 3.0)}, float, ())
     assert [history.find_rule(name) for name in ("room:1", "room:12", "room:", "other")] == [
         (1, 1.0), (2, 2.0), (2, 2.0), (3, 3.0),
     ]  # fmt: skip
-    assert History({"room": (1, 1.0)}, float).find_rule("rooms") is None
+    assert History({"room": (1, 1.0)}, float, ()).find_rule("rooms") is None
 
 
 @pytest.mark.parametrize("rule", [(0, 10), (10, 0), (10, float("nan"))])
 def test_a_rule_that_keeps_nothing_is_refused(rule: tuple[int, float]) -> None:
     with pytest.raises(ValueError, match="'room' has"):
-        History({"room": rule}, float)
+        History({"room": rule}, float, ())
 
 
 def test_a_star_stands_at_the_end() -> None:
     with pytest.raises(ValueError, match="at its end only: 'a\\*b'"):
-        History({"a*b": (1, 1.0)}, float)
+        History({"a*b": (1, 1.0)}, float, ())
