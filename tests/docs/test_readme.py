@@ -14,7 +14,7 @@ from typing import Any
 
 import docutils.nodes
 import pytest
-from kit.documents import flask_pages, framework_pages, guides, talks, tutorial
+from kit.documents import flask_pages, framework_pages, guides, secure, talks, tutorial
 from kit.documents.blocks import (
     ROOT,
     Block,
@@ -37,8 +37,6 @@ from kit.documents.blocks import (
     script,
     serve_commands,
     tells,
-    tls_program,
-    tls_program_for_robots,
 )
 from kit.documents.talks import echoes
 
@@ -85,6 +83,13 @@ RUNS: dict[str, dict[str, Callable[[Block], None]]] = {
         "def test_two_people_talk": tutorial.test_of_app,
         "def announce(": tutorial.app(tutorial.chats_in_flask),
         "curl": tutorial.announces,
+    },
+    "docs/faq.rst": {
+        "def everybody(": handler(talks.broadcasts),
+        "curl": tutorial.announces,
+        "def watched(": handler(guides.is_watched),
+        "load_cert_chain": secure.renews,
+        "def metrics(": program(guides.is_measured),
     },
     "docs/install.rst": {
         "pip install geventws": pip_install,
@@ -187,8 +192,8 @@ RUNS: dict[str, dict[str, Callable[[Block], None]]] = {
         "connections = set()": handler(echoes),
         "def post_worker_init(": drained_by_hook,
         "def worker_exit(": drained_at_exit,
-        "certfile=": tls_program,
-        "def robots(": tls_program_for_robots,
+        "certfile=": secure.tls_program,
+        "def robots(": secure.tls_program_for_robots,
         "FROM python": docker_command,
         "server.init_socket()": program(echoes),
     },
@@ -204,11 +209,20 @@ RUNS: dict[str, dict[str, Callable[[Block], None]]] = {
     },
 }
 
+ONCE = ["index", "install", "tutorial", "faq", "authentication", "files", "one-user", "proxy", "rate-limits"]
+"""Pages about the program around a connection, whose blocks need no run on each core."""
+
 BLOCKS = [block for name in RUNS for block in read_blocks(name)]
-LAST_LINES = [f"{block.page}: {block.text.strip().splitlines()[-1].strip()[:40]}" for block in BLOCKS]
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=LAST_LINES)
+def name_block(block: Block) -> Any:
+    """Return a block as a parameter: its page, and its last line."""
+    once = block.page in [f"docs/{name}.rst" for name in ONCE]
+    last = block.text.strip().splitlines()[-1].strip()[:40]
+    return pytest.param(block, id=f"{block.page}: {last}", marks=[pytest.mark.outside] if once else [])
+
+
+@pytest.mark.parametrize("block", [name_block(block) for block in BLOCKS])
 def test_a_block_runs(block: Block, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     found = [run for key, run in RUNS[block.page].items() if key in block.text]

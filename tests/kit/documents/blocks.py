@@ -13,7 +13,6 @@ import pathlib
 import re
 import shlex
 import socket
-import ssl
 import subprocess
 import sys
 import time
@@ -24,8 +23,7 @@ import docutils.core
 import docutils.nodes
 import docutils.parsers.rst.directives
 import docutils.parsers.rst.roles
-import trustme
-from kit.documents.talks import Place, echoes, is_drained, knows_robots
+from kit.documents.talks import Place, echoes, is_drained
 from kit.programs import proxies
 from kit.programs.hosts import Host
 
@@ -346,31 +344,6 @@ def docker_command(block: Block) -> None:
     assert changed != arguments
     with running([sys.executable, *changed], port) as place:
         is_drained(place)
-
-
-def tls_program(block: Block) -> None:
-    """Run a block beside the certificate that it names."""
-    make_certificate()
-    program(lambda place: echoes(place, tls=ssl.create_default_context(cafile="authority.pem")))(block)
-
-
-def tls_program_for_robots(block: Block) -> None:
-    """Run a block beside the certificates that it names."""
-    authority = make_certificate()
-    authority.cert_pem.write_to_path("clients.pem")
-    for name in ("robot.example", "human.example"):
-        authority.issue_cert(name).private_key_and_cert_chain_pem.write_to_path(name)
-    program(knows_robots)(block)
-
-
-def make_certificate() -> trustme.CA:
-    """Write a certificate for this host, and return the authority."""
-    authority = trustme.CA()
-    issued = authority.issue_cert("127.0.0.1")
-    issued.private_key_pem.write_to_path("privkey.pem")
-    issued.cert_chain_pems[0].write_to_path("fullchain.pem")
-    authority.cert_pem.write_to_path("authority.pem")
-    return authority
 
 
 def reconnects(block: Block) -> None:

@@ -152,3 +152,22 @@ def has_three_connections(place: Place) -> None:
         with place.connect("/?ann") as fourth:
             assert close_of(fourth) == (4008, "too many connections")
     echoes(place, "/?ann")
+
+
+# The FAQ
+
+
+def is_watched(place: Place) -> None:
+    with place.connect() as client:
+        client.close(4000, "enough")
+    place.host.wait_for("^ended with 4000 enough$")
+
+
+def is_measured(place: Place) -> None:
+    with place.connect("/chat") as client:
+        for _ in range(2):
+            client.send("hello")
+            assert client.recv(timeout=5) == "hello"
+        with urllib.request.urlopen(f"http://127.0.0.1:{place.port}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+    assert {"chat_connections 1", "chat_published 2", "chat_subscriptions 1", "chat_dropped 0"} <= set(lines)
