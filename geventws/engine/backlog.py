@@ -1,4 +1,4 @@
-"""What the kernel has not taken of what a connection sends: whose it is, and how fast the peer takes it."""
+"""The bytes that a connection has sent and the kernel has not taken yet: whose they are, and how fast the peer is."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
     from .loop.system import Timer
 
 PACE = 64 * 1024
-"""Bytes that a peer has to take in each `send_timeout`, or all that is left."""
+"""Bytes that a peer has to take in each `send_timeout`; or all that is left, if that is less."""
 
 AT_ONCE = 64
-"""Parts that are sent in one turn: the kernel says again that it takes more, and others have their turn before."""
+"""Parts that are sent in one turn. Then others have theirs, until the loop says again that the socket is writable."""
 
 MOST_OWNED = 64 * 1024
-"""Bytes that nobody waits for in `send`, past which nothing is added to them."""
+"""Past this many bytes that no greenlet waits for in `send`, no more such bytes are added."""
 
 
 class Mark:
     """A place between the parts of a backlog.
 
     Args:
-        tell: called when all before it was sent.
+        tell: called when everything before it was sent.
 
     Attributes:
-        passed: whether that is so, or nothing will be sent any more.
+        passed: whether everything before it was sent, or nothing will be sent any more.
     """
 
     __slots__ = ("_tell", "passed")
@@ -47,7 +47,7 @@ class Mark:
         return 0
 
     def finish(self) -> None:
-        """Note that all before it was sent."""
+        """Note that everything before it was sent."""
         self.passed = True
         self._tell()
 
@@ -64,25 +64,25 @@ class Backlog:
         count: returns how many bytes the kernel holds that the peer has not taken.
 
     Attributes:
-        owned: bytes that nobody waits for in `send`: replies, and what was left by a greenlet that gave up waiting.
+        owned: bytes that no greenlet waits for in `send`: replies, and the rest after a greenlet stopped waiting.
     """
 
     __slots__ = ("_alarm", "_count", "_goal", "_parts", "_sent", "_unacknowledged", "_waiters", "owned")
 
     def __init__(self, rest: bytes | memoryview | Delivery, count: Callable[[], int]) -> None:
         self._parts: deque[Any] = deque([rest])  # what is left, in order: bytes, each Delivery, and marks
-        self._waiters: Waiters | None = None  # greenlets, each of which waits for a mark; made for the first
+        self._waiters: Waiters | None = None  # greenlets that each wait for a mark; made when the first one comes
         self.owned: int = 0
         self._count = count
         self._alarm: Timer | None = None  # judges the pace
-        self._unacknowledged = count()  # by the kernel, when the pace was judged last
+        self._unacknowledged = count()  # bytes that the kernel held when the pace was last judged
         self._sent = 0  # bytes that the kernel has taken since the pace was judged
         self._goal = 0  # bytes that the peer has to take before it is judged again
         self._begin_window()
 
     @property
     def has_room(self) -> bool:
-        """Whether more may be added that nobody waits for."""
+        """Whether bytes that nobody waits for may be added."""
         return self.owned <= MOST_OWNED
 
     def append(self, data: bytes | memoryview | Delivery) -> None:
@@ -114,7 +114,7 @@ class Backlog:
         return not parts
 
     def wait(self, poller: Poller) -> None:
-        """Block until all is sent that is here now, or nothing more will be."""
+        """Block until everything that is here now was sent, or nothing more will be."""
         self._waiters = self._waiters or Waiters(poller)
         mark = Mark(self._waiters.wake_soon)
         self._parts.append(mark)
@@ -129,12 +129,12 @@ class Backlog:
         self.owned -= size
 
     def leave(self) -> None:
-        """Let those who wait do so for good, in a forked child."""
+        """In a forked child: leave the greenlets that wait where they are, for good."""
         if self._waiters is not None:
             self._waiters.leave()
 
     def remove(self, delivery: Delivery) -> None:
-        """Take out what is not to be sent after all."""
+        """Take out a delivery that will not be sent."""
         self._parts.remove(delivery)
 
     @property
@@ -143,14 +143,15 @@ class Backlog:
         return sum(map(len, self._parts))
 
     def _begin_window(self) -> None:
-        """Judge the pace of the peer from now on, by what is left for it."""
+        """Begin to judge the pace of the peer, by how much is left for it."""
         self._goal = min(PACE, self.size + self._unacknowledged)
         self._sent = 0
 
     def is_too_slow(self) -> bool:
-        """Whether the peer has not kept its pace in the window that ends now; another one begins.
+        """Whether the peer was too slow in the window that ends now. The next window begins.
 
-        What counts is what the peer has acknowledged: the kernel takes bytes only with a third of its buffer free.
+        Bytes count when the peer has acknowledged them: the kernel itself takes more only when a third of its buffer is
+        free.
         """
         before, self._unacknowledged = self._unacknowledged, self._count()
         taken, goal = self._sent + before - self._unacknowledged, self._goal
@@ -161,9 +162,9 @@ class Backlog:
         """Have the pace judged at each end of a window.
 
         Args:
-            timer: strikes at these ends.
+            timer: goes off at these ends.
             call: the poller's.
-            channel: the connection, which is told of a peer that is too slow.
+            channel: the connection: its `send_timed_out` is called when the peer is too slow.
         """
         self._alarm = timer
         timer.start(call, channel, self._judge, channel, update=True)
@@ -173,7 +174,7 @@ class Backlog:
             channel.send_timed_out()
 
     def close(self) -> None:
-        """Judge nothing any more, and abandon what is left; wake those who wait."""
+        """Stop judging the pace, abandon what is left, and wake those who wait."""
         if self._alarm is not None:
             self._alarm.close()
         for part in self._parts:

@@ -2,11 +2,11 @@
 
     begin       we close: our close frame is out, and the peer has `close_timeout` to reply with its own
     reply       the peer has closed, or broken a rule: we reply with the code, or say why the connection fails
-    shut_down   nothing is left to say: the stream ends, at once or when the peer has hung up, in LINGER s at the most
-    abort       the connection is lost, or given up: no closing handshake
+    shut_down   nothing is left to send: the stream ends, at once or when the peer has hung up, in LINGER s at the most
+    abort       the connection is lost, or we drop it: no closing handshake
 
-Whatever of these comes first, `Connection.on_closed` is called when nothing more will be received, and again when the
-socket is closed. Protocols know what may be sent when; here are the clocks, and the greenlets that wait.
+Whichever of these comes first, `Connection.on_closed` is called when nothing more will be received, and again when the
+socket is closed. The protocol knows what may be sent when; this module has the clocks, and the greenlets that wait.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class Runner(Protocol):
     """Who takes the messages of a connection in callbacks. Nothing here may block."""
 
     def run(self) -> bool:
-        """See whether there is something to call back for, and switch to a greenlet that does; return whether it is so.
+        """Switch to a greenlet that calls back, if there is something to call back for; return whether there was.
 
-        Called whenever something has come, and when nothing more will.
+        Called whenever something has come, and when nothing more will come.
         """
 
     def stop(self) -> None:
-        """We have begun to close: call back for no more messages."""
+        """Call back for no more messages, as we have begun to close."""
 
     def disown(self) -> None:
         """Leave the connection to the parent, in a forked child."""
@@ -68,7 +68,7 @@ class Ending(Taker, Protocol):
         """Whose it is, for log lines."""
 
     def send_replies(self, last: bool = False) -> None:
-        """Send what the protocol has to say."""
+        """Send the frames in the protocol's output."""
 
     def on_closed(self) -> None:
         """Note that nothing more will come."""
@@ -78,7 +78,7 @@ class Ending(Taker, Protocol):
 
 
 class Closing:
-    """The end of one connection. Made when it begins, or when somebody waits for it: most live long without.
+    """The end of one connection. It is made when that begins, or when somebody waits for it: few connections have one.
 
     Nothing here blocks but `close`, `wait` and `wait_closed`, which block this greenlet only.
     """
@@ -86,11 +86,11 @@ class Closing:
     __slots__ = ("_connection", "_event", "_timer", "_untaken", "_waiters")
 
     def __init__(self, connection: Ending) -> None:
-        self._connection: Ending | None = connection  # None once its socket is closed: no cycle is left behind
+        self._connection: Ending | None = connection  # None once its socket is closed, so that no cycle is left
         self._event: Event | None = None  # set when nothing more will be received; made when asked for
-        self._timer: Any = None  # for the next step, unless it comes before
-        self._untaken: tuple[Any, ...] = ()  # the lists of what the handler may still take, while all else is dropped
-        self._waiters: Waiters | None = None  # greenlets that wait until nothing more will come, or it is closed
+        self._timer: Any = None  # takes the next step, unless the peer does something before
+        self._untaken: tuple[Any, ...] = ()  # the lists that the handler may still take from, while all else is dropped
+        self._waiters: Waiters | None = None  # greenlets that wait for the end, or for the closed socket
         self._let_go()
 
     # The steps
@@ -122,7 +122,7 @@ class Closing:
             self.discard()
 
     def _wait_for_reply(self, connection: Ending) -> None:
-        """Give the peer `close_timeout` from now on: what has come by then is still read."""
+        """Give the peer `close_timeout` to reply, from now on. Whatever has arrived by then is still read."""
         self._stop_timer(connection)
         timeout, poller = connection.keepalive.timing.close_timeout, connection.stream.poller
         if timeout is not None:
@@ -131,7 +131,7 @@ class Closing:
             self._timer = Deadline(poller.clock, timeout, connection.stream.has_input, *call)
 
     def discard(self) -> None:
-        """Drop the messages still to come: the handler has closed, and is too far behind to take them."""
+        """Drop the messages that are still to come: the handler has closed, and is too far behind to take them."""
         connection = self._connection
         if connection is not None:
             protocol = connection.protocol
@@ -141,11 +141,11 @@ class Closing:
             catch_up(connection)
 
     def measure(self) -> int:
-        """Return the bytes of what the handler may still take while all else is dropped."""
+        """Return how many bytes the handler may still take, while all else is dropped."""
         return sum(map(measure, self._untaken))
 
     def reply_later(self) -> None:
-        """Reply when the handler has taken the messages before, which it may answer; in LINGER s at the latest."""
+        """Reply once the handler has taken the messages before, as it may answer them; at most LINGER s later."""
         self._call_after(LINGER, self.reply)
 
     def reply(self) -> None:
@@ -163,8 +163,8 @@ class Closing:
         self.shut_down()
 
     def shut_down(self, linger: float = LINGER) -> None:
-        """End the stream (7.1.1): at once where the peer has nothing more to say. Otherwise we end our side, and give
-        the peer so many seconds to read why, and to end its own."""
+        """End the stream (7.1.1): at once if the peer has nothing more to send. Otherwise end our side, and give the
+        peer `linger` seconds to read why, and to end its own side."""
         connection = self._connection
         if connection is None:
             return
@@ -180,21 +180,21 @@ class Closing:
         connection.on_closed()
 
     def hang_up(self) -> None:
-        """End both sides now, and close the socket: the peer has hung up, or does not do so in time."""
+        """End both sides now, and close the socket: the peer has hung up, or was too slow to do so."""
         connection = self._connection
         if connection is not None:
             connection.stream.hang_up()
             connection.on_closed()
 
     def abort(self, reason: str, code: int = CloseCode.ABNORMAL_CLOSURE) -> None:
-        """Give the connection up without a closing handshake, which is what its close code then says (7.1.7)."""
+        """End the connection without a closing handshake. Its close code then says so (7.1.7)."""
         connection = self._connection
         if connection is not None and not (connection.protocol.close_received or connection.ended):
             connection.protocol.close_code, connection.protocol.close_reason = int(code), reason
         self.hang_up()
 
     def close_now(self, code: int) -> None:
-        """Send a close frame, and end the connection without waiting for the peer: the program ends."""
+        """Send a close frame, and end the connection without waiting for the peer, as the program ends."""
         if self._connection is not None and not self._connection.ended:
             self.begin(code, "")
         self.hang_up()
@@ -215,7 +215,7 @@ class Closing:
     # Who waits
 
     def close(self, code: int | None, reason: str) -> None:
-        """Close, and block until nothing more will come, for `close_timeout` at the most."""
+        """Close, and block until nothing more will come; at most for `close_timeout`."""
         if self._connection is not None and not self._connection.ended:
             self.begin(code, reason)
             self.wait()
@@ -225,7 +225,7 @@ class Closing:
         self._wait_until(self._has_ended, timeout)
 
     def wait_closed(self, timeout: float = LINGER) -> None:
-        """Block until the TCP connection has ended on both sides; we end it when so many seconds have passed."""
+        """Block until the TCP connection has ended on both sides; after `timeout` seconds we end it."""
         connection = self._connection
         if connection is not None and not connection.stream.closed:
             try:
@@ -254,7 +254,7 @@ class Closing:
             self._waiters.wait_until(done, timeout)
 
     def on_closed(self) -> None:
-        """Nothing more will come: have the loop run those who wait for that."""
+        """Have the loop run those who wait for the end: nothing more will come, or the socket is closed."""
         connection = self._connection
         if connection is None:
             return
@@ -267,7 +267,7 @@ class Closing:
         self._let_go()
 
     def disown(self) -> None:
-        """Let them wait for good, in a forked child: the connection is its parent's, and so is what was not taken."""
+        """In a forked child: let greenlets wait for good. The connection and all messages are the parent's."""
         if self._waiters is not None:
             self._waiters.leave()
         keep(self._event)

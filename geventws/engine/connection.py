@@ -1,14 +1,13 @@
-"""One connection at work: it joins the protocol's state machine, the stream, and the inbox for whoever takes messages.
+"""One connection at work: it joins the protocol's state machine, the stream, and the inbox of received messages.
 
-It is what the poller knows of a connection. It receives without being asked, answers pings and closes, keeps the peer's
-pace, notices a dead peer, and ends what has to end: with the help of intake.py, keepalive.py and closing.py. What it
-does not do is run anybody's code. That is for the greenlet that waits in `WebSocket.wait`, and for the runner of
-callbacks.
+The poller knows a connection as this object. It receives without being asked, answers pings and close frames, pauses
+when the handler is behind, notices a dead peer, and ends the connection: with the help of intake.py, keepalive.py and
+closing.py. It runs nobody's code: the greenlet that waits in `WebSocket.wait` does, and the runner of callbacks.
 
-The loop holds the connection, and the connection holds the greenlet that waits, in whose frames is the `WebSocket` that
-the handler has. The connection itself knows no WebSocket, so that a client's may be dropped, and end it.
+The loop holds the connection, the connection holds the greenlet that waits, and that greenlet's frames hold the
+`WebSocket`. The connection itself knows no `WebSocket`: when a client drops its own, that ends the connection.
 
-What the poller calls runs in the hub, or in a greenlet that parks: nothing blocks there.
+The methods that the poller calls run in the hub, or in a greenlet that parks: they never block.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class Handshake:
-    """What is known of a connection from its opening handshake.
+    """What the opening handshake has told about a connection.
 
     Args:
         address: the peer's, or on a client the URI; for log lines.
@@ -45,7 +44,7 @@ class Handshake:
         protocol: the negotiated subprotocol, or None.
         origin: the Origin header of the request, or None.
         version: the version of the protocol, 13 or 8; 75 or 76 for the drafts.
-        trailing_data: bytes that followed the handshake; they are taken when the connection is opened.
+        trailing_data: bytes that followed the handshake; they are received when the connection is opened.
     """
 
     __slots__ = ("address", "origin", "path", "protocol", "trailing_data", "version")
@@ -71,11 +70,11 @@ class Connection:
     """One connection at work: see the module.
 
     Args:
-        socket: a connected gevent socket; whoever gave it closes it, once the connection has ended.
+        socket: a connected gevent socket; its owner closes it, once the connection has ended.
         protocol: the protocol's state.
         timing: the clocks.
         handshake: what is known from the handshake.
-        owned_socket: the same socket, where it is to be closed here.
+        owned_socket: the same socket, if the connection itself is to close it.
     """
 
     __slots__ = (  # fmt: skip
@@ -93,21 +92,21 @@ class Connection:
         owned_socket: Any = None,
     ) -> None:
         self.fd: int = socket.fileno()  # the socket's, by which the poller knows us
-        self.handshake: Handshake = handshake  # what is known from it, such as whose connection this is
-        self.protocol: ConnectionProtocol = protocol  # what is said, and may be said
+        self.handshake: Handshake = handshake  # what it has told, such as whose connection this is
+        self.protocol: ConnectionProtocol = protocol  # the state machine: what was said, and what may be said
         protocol.pending = []
         self.inbox: Any = protocol.inbox  # where the poller puts messages: the protocol's own list, or NOWHERE
-        # what the bytes leave by, and come from
+        # through which all bytes come and go
         self.stream: Stream = Stream(socket, self, get_poller(), timing.send_timeout)
-        self.owned_socket: Any = owned_socket  # what is closed when the connection has ended
+        self.owned_socket: Any = owned_socket  # the socket to close when the connection has ended
         self.keepalive: Keepalive = Keepalive(timing, self.stream.poller.clock)  # pings and pongs
-        self.alive_since_tick: bool = False  # something came since its clock last looked
-        self.ended: bool = False  # nothing more will be received
+        self.alive_since_tick: bool = False  # whether something came since `tick` last looked
+        self.ended: bool = False  # whether nothing more will be received
         self.reader: Any = None  # the greenlet that waits for a message
-        self.wait_needs_work: bool = False  # before a greenlet may wait, there is work for `prepare_to_wait`
+        self.wait_needs_work: bool = False  # whether `prepare_to_wait` has work to do before a greenlet may wait
         self.runner: Runner | None = None  # who takes the messages in callbacks, where no greenlet waits for them
-        self.fast_path: int = 0  # what the poller has been told
-        self.outlet: Outlet | None = None  # what others send to it; made when first used
+        self.fast_path: int = 0  # the word of `find_fast_path` that was set last
+        self.outlet: Outlet | None = None  # for what others send to it; made when first used
         self.fragments: Fragments | None = None  # the message that is being sent in parts
         self._closing: Closing | None = None  # made when first used
         self.stream.plain_limit = find_plain_limit(self)
@@ -131,7 +130,7 @@ class Connection:
 
     @property
     def closing(self) -> Closing:
-        """Its end: whoever wants to bring it about, or to wait for it, turns there."""
+        """Its end: what brings it about, and what waits for it. Made when first used."""
         if self._closing is None:
             self._closing = Closing(self)
         return self._closing
@@ -182,7 +181,7 @@ class Connection:
         self.on_closed()
 
     def receive_error(self) -> None:
-        """Say 1011 for what was raised in here, after the messages before, and end."""
+        """Close with 1011 after an error of ours, once the messages that came before are taken."""
         protocol = self.protocol
         protocol.fail(ProtocolError("an internal error", CloseCode.INTERNAL_ERROR))
         self.after_receiving()
@@ -190,7 +189,7 @@ class Connection:
             self.closing.shut_down()
 
     def run(self) -> bool:
-        """Switch to the greenlet that waits for a message, if there is one for it; return whether that was so."""
+        """Switch to the greenlet that waits, if there is a message for it; return whether there was."""
         self.alive_since_tick = True
         reader = self.reader
         if reader is None:
@@ -210,9 +209,9 @@ class Connection:
             self.stream.flush()
 
     def disown(self) -> None:
-        """Leave the connection to the parent, in a forked child: here it is over, without anybody being told.
+        """In a forked child: leave the connection to the parent. Here it is over, and the peer does not notice.
 
-        Messages that were not given out are the parent's. Whoever waits for something waits on: see forks.py.
+        Messages that were not taken are the parent's. Greenlets that wait for something go on waiting: see forks.py.
         """
         protocol = self.protocol
         self.stream.disown()
@@ -233,7 +232,7 @@ class Connection:
         self.on_closed()
 
     def send_timed_out(self) -> None:
-        """The peer takes too little: give the connection up."""
+        """End the connection, as the peer takes too little."""
         timeout = self.keepalive.timing.send_timeout
         log = self.stream.poller.log
         log.tell(INFO, "%s took less than 64 KB in %g s (send_timeout): aborted", self.peer, timeout)
@@ -242,7 +241,7 @@ class Connection:
     # After receiving
 
     def after_receiving(self) -> None:
-        """Send the replies, tell what the control frames said, and see whether it is the end."""
+        """Send the replies, pass on the control frames, and see whether the connection has to end."""
         protocol = self.protocol
         if protocol.controls:
             controls, protocol.controls = protocol.controls, ()
@@ -261,9 +260,9 @@ class Connection:
         update_fast_path(self)
 
     def send_replies(self, last: bool = False) -> None:
-        """Send pongs and close frames; where sending is blocked, only the newest pong is kept (RFC 6455 5.5.3).
+        """Send pongs and close frames. While sending is blocked, only the newest pong is kept (RFC 6455 5.5.3).
 
-        The `last` ones leave with the end of the stream, which follows.
+        With `last`, the stream ends right after them: they leave in one packet with its end.
         """
         protocol, stream = self.protocol, self.stream
         if stream.blocked and not protocol.close_sent:
@@ -277,7 +276,7 @@ class Connection:
             stream.push(data)
 
     def send_control(self, opcode: int, payload: bytes) -> None:
-        """Send a ping or a pong. Does not block; where nothing can be sent any more, it is dropped.
+        """Send a ping or a pong, or drop it if nothing can be sent any more. Does not block.
 
         Raises:
             ValueError: the payload is longer than 125 bytes.
@@ -291,7 +290,7 @@ class Connection:
         self.closing.discard()
 
     def on_closed(self) -> None:
-        """Note that nothing more will come, and wake everybody who waits."""
+        """Note that nothing more will come, and wake all greenlets that wait."""
         stream = self.stream
         stream.plain_limit = -1
         if self.outlet is not None:
@@ -326,11 +325,11 @@ class Connection:
         if stream.abandoned:
             self.receive_eof(errno.EBADF)
             return
-        # What has come while something else held the loop up is a sign of life, too.
+        # Bytes that came while something else held the loop up are a sign of life, too.
         alive, self.alive_since_tick = self.alive_since_tick or stream.paused or stream.has_input(), False
         if self.keepalive.tick(self, alive):
             return
         timeout = self.keepalive.timing.ping_timeout
         stream.poller.log.tell(INFO, "%s sent nothing for %g s after a ping (ping_timeout)", self.peer, timeout)
-        self.closing.begin(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")  # should it be there after all
+        self.closing.begin(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")  # in case the peer is there after all
         self.closing.abort("keepalive ping timeout", CloseCode.INTERNAL_ERROR)

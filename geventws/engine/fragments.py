@@ -1,8 +1,8 @@
-"""What is sent the longer way: messages that are large, masked or compressed, frames that are made already, and a
+"""The longer way out: for messages that are large, masked or compressed, for frames that are encoded already, and for a
 message in parts, between which no other message may go (RFC 6455 5.4).
 
-The `send` of a WebSocket sends by itself what is small and needs nothing done to it, and calls these functions for all
-else. They block this greenlet only, and any greenlet of the connection's thread may call them.
+`WebSocket.send` itself sends small messages that leave as they are, and calls these functions for all others. They
+block this greenlet only, and any greenlet of the connection's thread may call them.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ LARGE_TO_COMPRESS = 128 * 1024
 """Payloads beyond this size are compressed in slices."""
 
 PLAIN_LIMIT = 1536
-"""The largest payload that may skip the protocol on its way out, if nothing is to be done to it, and may be corked."""
+"""The largest payload that may be corked, and that skips the protocol on its way out if it leaves as it is."""
 
 FRAME_UNITS = 4
-"""What a frame counts for that takes the longer way, and may have others with it."""
+"""The work, in the units of turns.py, of sending a frame the longer way, perhaps with others."""
 
 Payload: TypeAlias = "bytes | memoryview"
 
@@ -46,7 +46,7 @@ Payload: TypeAlias = "bytes | memoryview"
 class Headers(dict[int, list[bytes]]):
     """The headers of frames with a payload of less than 126 bytes, by their first byte and that size (RFC 6455 5.2).
 
-    Those for a first byte are made when they are first needed.
+    The headers for a first byte are made when one of them is first needed.
     """
 
     def __missing__(self, head: int) -> list[bytes]:
@@ -58,7 +58,7 @@ HEADERS = Headers()
 
 
 class Releasing(Protocol):
-    """What others send, which is held back while a message is sent in parts: see outlet.py."""
+    """What others send to a connection. It is held back while a message is sent in parts: see outlet.py."""
 
     sharing: Hashable
 
@@ -90,7 +90,7 @@ class Sender(Protocol):
 
 
 def find_plain_limit(connection: Sender) -> int:
-    """Return up to how many bytes of payload a frame may be sent just as it is; -1 where none may."""
+    """Return the largest payload, in bytes, that may be sent as it is, past the protocol; -1 if none may."""
     protocol = connection.protocol
     outlet = connection.outlet
     if connection.closed or not protocol.plain_frames or (outlet is not None and outlet.sharing is None):
@@ -99,7 +99,7 @@ def find_plain_limit(connection: Sender) -> int:
 
 
 class Fragments:
-    """A message on its way in parts. In a `with` block of it, no other message begins.
+    """A message that is being sent in parts. No other message begins in a `with` block of this object.
 
     Args:
         connection: where it goes.
@@ -132,7 +132,7 @@ class Fragments:
         self._done.set()
 
     def wait(self) -> None:
-        """Block until the message is done, or its greenlet gives it up."""
+        """Block until the message is done, or its greenlet stops sending it."""
         if self._owner is getcurrent():
             raise ConcurrencyError("this greenlet is sending the parts of a message")
         self._done.wait()
@@ -149,15 +149,15 @@ def take_turn(connection: Sender) -> None:
         connection.stream.wait_for_room()
     except OSError:
         fail(connection)
-    while connection.fragments is not None and not connection.closed:  # last: nobody else may begin before we do
+    while connection.fragments is not None and not connection.closed:  # last: no other message may begin before ours
         connection.fragments.wait()
     if connection.closed:
         raise connection.closed_error()
-    connection.stream.poller.outbox.flush()  # what was sent before may have to be compressed before
+    connection.stream.poller.outbox.flush()  # messages that were sent before are compressed before
 
 
 def send_other(connection: Sender, message: Any, compress: bool | None) -> None:
-    """Send what is not exactly str or bytes; a buffer is copied, as it may change while it waits."""
+    """Send a message that is not exactly str or bytes. A buffer is copied, as it may change while it waits."""
     if isinstance(message, PreparedMessage):
         _send_prepared(connection, message)
     elif isinstance(message, str):
@@ -174,7 +174,7 @@ def send_message(connection: Sender, head: int, payload: Payload, compress: bool
     """Send one message of any size, on either side."""
     check_thread(connection)
     extension = connection.protocol.extension
-    if connection.stream.plain_limit == PLAIN_LIMIT and extension is None:  # nothing is to be done to it
+    if connection.stream.plain_limit == PLAIN_LIMIT and extension is None:  # it leaves as it is
         send_frame(connection, encode_header(head, len(payload)), payload)
         return
     if extension is not None and len(payload) > LARGE_TO_COMPRESS and extension.wants(len(payload), compress):
@@ -184,7 +184,7 @@ def send_message(connection: Sender, head: int, payload: Payload, compress: bool
 
 
 def _send_prepared(connection: Sender, message: PreparedMessage) -> None:
-    """Send a message in the frame that others get, too, if there is one."""
+    """Send a message in the same frame that others get, if this connection can share it."""
     extension = connection.protocol.extension
     if connection.protocol.client or (extension is not None and extension.sharing is None):
         send_message(connection, FIN | message.opcode, message.payload, message.compress)
@@ -193,7 +193,7 @@ def _send_prepared(connection: Sender, message: PreparedMessage) -> None:
 
 
 def _compress(connection: Sender, payload: Payload) -> memoryview:
-    """Compress a large message in slices, with the loop's turn between them when it is due."""
+    """Compress a large message in slices; the loop has its turn between them when that is due."""
     compressed = bytearray()
     with Fragments(connection):
         extension: Any = connection.protocol.extension
@@ -221,7 +221,7 @@ def _send_parts(connection: Sender, parts: Iterable[Any], compress: bool | None)
 
 
 def send_frames(connection: Sender, data: bytes) -> None:
-    """Send whole frames, encoded already, when no message is on its way in parts.
+    """Send whole frames that are encoded already, once no message is being sent in parts.
 
     Raises:
         ConnectionClosed: the connection is over, or has begun to close.
@@ -232,7 +232,7 @@ def send_frames(connection: Sender, data: bytes) -> None:
 
 
 def send_frame(connection: Sender, header: bytes, payload: Payload) -> None:
-    """Send one frame, whoever's turn it is; a small one may be corked while the handler has messages to take.
+    """Send one frame without waiting for a turn; a small one may be corked while the handler has messages to take.
 
     Raises:
         ConnectionClosed: the connection is lost.
@@ -244,7 +244,7 @@ def send_frame(connection: Sender, header: bytes, payload: Payload) -> None:
         elif connection.protocol.pending and len(payload) <= PLAIN_LIMIT:
             begins = not stream.corked
             stream.cork(header + payload)
-            if begins:  # a burst, which is counted when it is full, or has its end
+            if begins:  # a burst: its work is counted when it is full, or ends
                 return
         else:
             stream.send(header + payload)
@@ -254,7 +254,7 @@ def send_frame(connection: Sender, header: bytes, payload: Payload) -> None:
 
 
 def send_after(connection: Sender, frame: bytes, error: OSError) -> None:
-    """Send a frame that `transmit` has not taken, with this error: later, if it takes nothing now. Else it is lost."""
+    """Send a frame later, if `transmit` raised BlockingIOError for it. After any other error the connection is lost."""
     if not isinstance(error, BlockingIOError):
         fail(connection)
     try:

@@ -1,7 +1,8 @@
 """From a socket's bytes to a connection's messages, as far as its handler keeps up. Nothing here blocks.
 
-The C core receives and decodes for most connections in one go (receive.h). What is here receives large messages into
-a buffer of their own, and over TLS; decodes what needs thought; and pauses while a handler has enough to do.
+The C core receives and decodes the common cases for all connections in one go (receive.h). This module receives large
+messages into buffers of their own, and over TLS; has the protocol decode what the core does not; and pauses receiving
+while a handler has enough to do.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
     from .stream import Stream
 
 READ_AHEAD = 64
-"""Messages received ahead of a busy handler, past which receiving pauses. Their bytes are bounded, too: memory.py."""
+"""Receiving pauses when this many messages wait for a busy handler. Their bytes are bounded, too: see memory.py."""
 
 NOTHING = memoryview(bytearray())
 
 NOWHERE: deque[Any] = deque(maxlen=0)
-"""The inbox of a connection whose messages nobody will take."""
+"""The inbox of a connection whose messages nobody will take: it drops them."""
 
 
 class Taker(Protocol):
@@ -37,25 +38,25 @@ class Taker(Protocol):
     wait_needs_work: bool
 
     def run(self) -> bool:
-        """Switch to whoever waits for what has come."""
+        """Switch to the greenlet that waits for a message."""
 
     def receive_data(self, data: memoryview) -> None:
         """Take bytes as they came."""
 
     def receive_eof(self, number: int) -> None:
-        """Take the end of the stream, and the errno it came with, or 0."""
+        """Note that the stream has ended, with this errno, or 0."""
 
     def after_receiving(self) -> None:
-        """See to the replies, and to the end."""
+        """Send the replies, and end the connection if it has to end."""
 
     def discard(self) -> None:
         """Take no message any more."""
 
 
 def decode(taker: Taker, data: memoryview = NOTHING) -> bool:
-    """Decode what was received and what was kept; return whether that was all.
+    """Decode what was received and what was kept; return whether nothing is left.
 
-    What is left goes on in the next turn, or when the handler has taken what waits.
+    The rest is decoded in the next turn, or when the handler has taken the messages that wait.
     """
     protocol = taker.protocol
     while protocol.receive_data(data):
@@ -74,7 +75,7 @@ def decode(taker: Taker, data: memoryview = NOTHING) -> bool:
 
 
 def receive(taker: Taker) -> bool:
-    """Receive once. Return whether TLS holds more back."""
+    """Receive once. Return whether TLS has more that was received already."""
     protocol, stream = taker.protocol, taker.stream
     fast_path = taker.fast_path
     if stream.paused:
@@ -95,7 +96,7 @@ def receive(taker: Taker) -> bool:
     elif target is None:
         taker.receive_data(stream.poller.receiver.scratch[:count])
     else:
-        del target  # a text is decoded in the place of what it comes from
+        del target  # or `decode` could not shrink the buffer
         _take_direct(taker, count)
     return count == size and not stream.closed and stream.more()
 
@@ -129,14 +130,14 @@ def find_fast_path(protocol: ConnectionProtocol) -> int:
 
 
 def update_fast_path(taker: Taker) -> None:
-    """Tell the poller whether whole messages may go past the protocol, where that has changed."""
+    """Tell the poller whether whole messages may go past the protocol, if that has changed."""
     stream = taker.stream
     if stream.closed:
         return
     word = 0 if stream.paused else find_fast_path(taker.protocol)
     if word != taker.fast_path:
         taker.fast_path = word
-        # what TLS has, and what only the protocol can inflate, is received in `receive`, and split there
+        # bytes that come over TLS, or that only the protocol can inflate, are received and split in `receive`
         extension = taker.protocol.extension
         if not stream.opaque and (extension is None or extension.fast_path):
             stream.poller.set_fast_path(taker, word)
@@ -156,7 +157,7 @@ def check_read_ahead(taker: Taker) -> None:
 
 
 def hold_back(taker: Taker) -> None:
-    """Receive and decode no more until the handler has taken what waits; where we have closed, drop what comes."""
+    """Receive and decode no more until the handler has taken what waits; after our close frame, drop what comes."""
     if taker.protocol.close_sent:
         taker.discard()
         return
@@ -178,7 +179,7 @@ def _pause(taker: Taker) -> None:
 
 
 def _go_on(taker: Taker) -> None:
-    if taker.stream.paused and not taker.wait_needs_work:  # else the handler has taken that over
+    if taker.stream.paused and not taker.wait_needs_work:  # else the handler's next `wait` does it
         catch_up(taker)
         taker.stream.poller.clock.run_callback(taker.run)
 
@@ -193,6 +194,6 @@ def catch_up(taker: Taker) -> None:
 
 
 def receive_all(taker: Taker) -> None:
-    """Receive once, or until what TLS holds back is taken."""
+    """Receive once; over TLS, until nothing is left that TLS has received already."""
     while receive(taker):
         pass

@@ -1,7 +1,7 @@
-"""Keepalive: pings that keep proxies awake, tell how long a round trip takes, and find a peer that is gone.
+"""Keepalive: pings that keep proxies awake, measure the round trip, and find a peer that is gone.
 
-A ping is sent every interval, whatever else is going on. When nothing at all came for the timeout after a ping, the
-peer is gone; what comes need not be the pong, and what waits unread, because the handler is behind, counts as well.
+A ping is sent every interval, whatever else is going on. If nothing comes within the timeout after a ping, the peer is
+gone. Anything counts, not only the pong; so do bytes that wait unread because the handler is behind.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from .stream import Stream
 
 PING_JITTER = 0.1
-"""By how much of itself an interval varies, so that connections opened together do not ping together."""
+"""The part of an interval by which it varies, so that connections opened together do not ping together."""
 
 
 MOST_PINGS = 64
-"""Pings that are remembered until they are answered."""
+"""How many pings are remembered until they are answered."""
 
 PING_SIZE = 512
-"""Bytes that one of them takes, with the result that somebody waits for."""
+"""Bytes that one of them takes, together with its result."""
 
 
 class Pinged(Protocol):
@@ -38,7 +38,7 @@ class Pinged(Protocol):
     protocol: ConnectionProtocol
 
     def tick(self) -> None:
-        """See to the pings: what the clock calls. Never raises."""
+        """See to the pings. The clock calls this. Never raises."""
 
 
 class Keepalive:
@@ -51,8 +51,8 @@ class Keepalive:
     Attributes:
         latency: seconds that the last answered ping took.
         on_control: a function of opcode and payload for the pings and pongs that come, or None.
-        payloads: where the payloads of the clock's own pings are noted, if somebody wants to tell their pongs from
-            others; else None.
+        payloads: collects the payloads of the keepalive's own pings, for code that has to tell their pongs from others;
+            None if there is none.
         timing: all clocks of the connection.
     """
 
@@ -66,13 +66,13 @@ class Keepalive:
         self._timer: Any = None  # calls `tick` of the connection
         self._next_ping = 0.0  # when it is due, by the clock
         self._pinged: float | None = None  # when the first ping since the last sign of life was sent
-        self._pings: Sequence[tuple[bytes, float, Any]] = ()  # not answered: what, when sent, and who wants to know
+        self._pings: Sequence[tuple[bytes, float, Any]] = ()  # not answered: payload, when sent, and the result to set
         self.latency: float = 0.0
         self.on_control: Callable[[int, bytes], object] | None = None
         self.payloads: deque[bytes] | None = None
 
     def start(self, connection: Pinged) -> None:
-        """Have the connection's `tick` called when its first ping is due."""
+        """Call the connection's `tick` when its first ping is due."""
         if self.timing.ping_interval is not None:
             wait = self._draw_interval()
             self._next_ping = self._clock.monotonic() + wait
@@ -87,12 +87,12 @@ class Keepalive:
     def _wait(self, connection: Pinged, seconds: float) -> None:
         self.stop()
         self._timer = self._clock.timer(seconds)
-        self._timer.start(connection.tick, update=True)  # without arguments, which would take room while it waits
+        self._timer.start(connection.tick, update=True)  # without arguments: they would take memory while it waits
 
     def tick(self, connection: Pinged, alive: bool) -> bool:
-        """Send a ping if it is time, and have `tick` called again; return False where the peer is gone.
+        """Send a ping if it is time, and set the clock for the next tick; return False if the peer is gone.
 
-        `alive` is whether there was a sign of life since the last tick.
+        `alive` says whether there was a sign of life since the last tick.
         """
         now, timeout = self._clock.monotonic(), self.timing.ping_timeout
         if alive:
@@ -128,12 +128,12 @@ class Keepalive:
         self.note(payload, result)
 
     def note(self, payload: bytes, result: Any) -> None:
-        """Note that a ping is sent, whose round trip in seconds is to be set on `result`; None for one of our own.
+        """Note a ping that is being sent. Its round trip in seconds is set on `result`; None for a keepalive ping.
 
-        With too many that are not answered, the result of the oldest is a TimeoutError.
+        If too many are not answered, the oldest one's result becomes a TimeoutError.
         """
         pings = self._pings
-        if result is None:  # a keepalive ping takes the place of one that was not answered
+        if result is None:  # it takes the place of the keepalive ping before, if that was not answered
             pings = [ping for ping in pings if ping[2] is not None]
             if self.payloads is not None:
                 self.payloads.append(payload)
@@ -144,13 +144,13 @@ class Keepalive:
         self._pings = [*pings, (payload, self._clock.monotonic(), result)]
 
     def measure(self) -> int:
-        """Return the bytes that the pings take which are not answered."""
+        """Return how many bytes the unanswered pings take."""
         return PING_SIZE * len(self._pings)
 
     def receive_controls(
         self, controls: Iterable[tuple[int, bytes]], call_out: Callable[..., object]
     ) -> None:
-        """Take the pings, which have been answered, and the pongs that have come; tell `on_control` with `call_out`."""
+        """Take pings, which were answered already, and pongs. `call_out` calls `on_control` for each."""
         for opcode, payload in controls:
             if opcode == Opcode.PONG:
                 self.take_pong(payload)
@@ -171,11 +171,11 @@ class Keepalive:
                 result.set(self.latency)
 
     def forget(self) -> None:
-        """Let whoever waits for a pong wait: the pongs are another process's."""
+        """Drop the results, without setting them: the pongs go to another process."""
         self._pings = ()
 
     def end(self, make_error: Callable[[], Exception]) -> None:
-        """Stop, as the connection is over, and tell whoever waits for a pong."""
+        """Stop, as the connection is over, and set this error on the results of all unanswered pings."""
         self.stop()
         pings, self._pings = self._pings, ()
         for _payload, _sent, result in pings:
@@ -184,6 +184,6 @@ class Keepalive:
 
 
 def push_ping(connection: Pinged, payload: bytes) -> None:
-    """Send a ping without blocking, unless sending is blocked: after what the peer does not take it would be none."""
+    """Send a ping without blocking. None is sent while sending is blocked: it would only wait after the other bytes."""
     if not connection.stream.blocked:
         connection.stream.push(connection.protocol.encode_control(Opcode.PING, payload))

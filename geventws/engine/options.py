@@ -1,7 +1,7 @@
-"""The options of a connection: their types, defaults, checks and words, each in one place.
+"""The options of a connection: their types, defaults, checks and descriptions, each in one place.
 
-`ConnectionOptions` are those that servers and clients have in common; the doors derive from it what they take besides.
-`complete` fills in the defaults and knows a misspelt name, and `takes` lets help() say what a door takes.
+`ConnectionOptions` are those that servers and clients have in common; endpoints and the client derive from it and add
+their own. `complete` fills in the defaults and recognises a misspelt name; `takes` has help() list all options.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 Options = TypeVar("Options")
 
 LINGER = 1.0
-"""Seconds for which a peer may go on after our end of a connection: to read what was sent, and to hang up by itself."""
+"""Seconds that a peer has after we have ended our side: to read what was sent, and to end its own."""
 
 COMPRESSION = PerMessageDeflate()
-"""How messages are compressed, where nothing else is said."""
+"""How messages are compressed by default."""
 
 
 class Timing(NamedTuple):
@@ -57,11 +57,11 @@ class ConnectionOptions(SharedOptions, total=False):
     streaming: whether the connection is a `StreamingWebSocket`, which receives messages piece by piece. It negotiates
         no compression: a few bytes may stand for a piece of any size.
     ping_interval: seconds between keepalive pings, varied by 10 %; None sends none.
-    ping_timeout: seconds after a ping within which anything has to come, or the connection is given up with 1011; None
+    ping_timeout: the connection ends with 1011 if nothing at all comes within this many seconds after a ping; None
         waits for ever.
     close_timeout: seconds that `close` waits for the peer's answer; None waits for as long as the connection lives.
-    send_timeout: seconds in each of which a peer has to take 64 KB of what is sent, or all that is left; else it is
-        given up. None never does.
+    send_timeout: the connection ends if the peer takes less than 64 KB of what waits to be sent (or all that is left)
+        in this many seconds; None waits for ever.
     """
 
     streaming: bool
@@ -81,7 +81,7 @@ def make_timing(
     Raises:
         TypeError: one of them is neither a number nor None.
         ValueError: one of them is below 0, or one of the first two is 0: a connection would ping without a pause, or
-            give up a peer that had no time to answer.
+            end before the peer had time to answer.
     """
     timing = Timing(ping_interval, ping_timeout, close_timeout, send_timeout)
     for name, value in timing._asdict().items():
@@ -97,7 +97,7 @@ def make_timing(
 
 
 def check_limits(max_message_size: object, compression: object) -> None:
-    """Check the options that are no clocks.
+    """Check the options that are not clocks.
 
     Raises:
         TypeError: `max_message_size` is no int, or `compression` neither a `PerMessageDeflate` nor None.
@@ -115,7 +115,7 @@ def complete(options: Mapping[str, object], defaults: Options, taker: str) -> Op
     """Return options with the defaults of those that are not given.
 
     Raises:
-        TypeError: there is no such option; the error says which name is much like it.
+        TypeError: there is no such option; the error names one with a similar name.
     """
     known = cast("dict[str, object]", defaults)
     for name in options:
@@ -127,10 +127,10 @@ def complete(options: Mapping[str, object], defaults: Options, taker: str) -> Op
 
 
 def takes(defaults: object, *kinds: type) -> Callable[[Thing], Thing]:
-    """Return a decorator for what takes `**options`: help() lists them, with their defaults and what they mean.
+    """Return a decorator for a function or class with `**options`: help() lists them, with defaults and meanings.
 
     Args:
-        defaults: of all options that are taken.
+        defaults: the defaults of all its options.
         kinds: the classes like `ConnectionOptions` whose docstrings describe them. They follow the line of the
             docstring that begins with "options:".
     """

@@ -1,13 +1,13 @@
 """A cooperative byte stream over a connected socket, TCP or TLS.
 
-Everything that is sent goes through one queue, so that whole frames leave in the order in which they were given,
-whichever greenlets gave them. What the kernel does not take at once is sent by the loop when the socket is writable
-again; a greenlet that is killed while it waits for that leaves no half frame behind.
+Everything that is sent goes through one queue, so that whole frames leave in the order in which they were given, from
+whatever greenlets. What the kernel does not take at once, the loop sends when the socket is writable again. So a
+greenlet that is killed while it waits for that leaves no half frame behind.
 
-The queue has two parts, the older first: the backlog, which the kernel has not taken, and `corked`, which it has not
-been offered. Something is in the backlog exactly while `blocked`.
+The queue has two parts, the older first: the backlog, which the kernel has refused, and `corked`, which it has not
+been offered yet. The backlog holds something exactly while `blocked` is True.
 
-Reading is one non-blocking call; when to call it is the poller's affair.
+Reading is one non-blocking call; the poller decides when to make it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .published.deliveries import Delivery
 
 CORK_PARTS = 128
-"""Parts of frames that are corked at the most; whoever corks keeps each frame small: 64 of 1536 bytes are 100 KB."""
+"""How many parts of frames may be corked. Only small frames are: 64 of 1536 bytes are 100 KB."""
 
 MSG_MORE: int = getattr(_socket, "MSG_MORE", 0)  # Linux has it
 
@@ -43,25 +43,25 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
 class Stream:
     """The sending half and the raw reads of one TCP connection.
 
-    `send`, `send_large`, `cork` and `wait_for_room` block the greenlet that calls them, and any may call them; in a
-    callback (see poller.py) they do not, and what they would wait for counts as nobody's. All else never blocks.
+    `send`, `send_large`, `cork` and `wait_for_room` block the greenlet that calls them, and any may call them. In a
+    callback (see poller.py) they do not: bytes that they would wait for count as `owned`. All else never blocks.
 
-    Two others append to `corked`, to save a call: `WebSocket.send`, where there are parts already and fewer than
-    CORK_PARTS, so that a flush is due; and the connection, its last replies right before `flush_last`. They append
-    whole frames, in any number of parts with no switch between them. Only the stream takes any out.
+    Two others append to `corked`, to save a call: `WebSocket.send`, if it holds some parts already, but fewer than
+    CORK_PARTS (then a flush is due anyway); and the connection, which adds its last replies right before `flush_last`.
+    They append whole frames, in any number of parts, without a switch in between. Only the stream takes parts out.
 
     Args:
-        socket: a connected gevent socket. It stays its owner's to close.
+        socket: a connected gevent socket. Its owner still has to close it.
         channel: the connection, for the poller.
         poller: the loop's poller.
-        send_timeout: seconds in each of which the peer has to take PACE bytes, or all that is left, or we abort.
+        send_timeout: we abort if the peer takes less than PACE bytes (or all that is left) in this many seconds.
 
     Attributes:
-        transmit: sends without blocking, and returns how much was taken. It may be called with whole frames where
-            nothing is corked, `blocked` is False and `error` is None; what it does not take is given to `send_rest`.
+        transmit: sends without blocking, and returns how many bytes were taken. It may be called with whole frames if
+            nothing is corked, `blocked` is False and `error` is None; the caller gives the rest to `send_rest`.
     """
 
-    members = None  # it sends to its own peer alone: see outbox.py
+    members = None  # its frames are for its own peer only: see outbox.py
 
     __slots__ = (  # fmt: skip
         "_ended", "_reading", "_registered", "_send_timeout", "_tls",
@@ -69,19 +69,19 @@ class Stream:
     )
 
     def __init__(self, socket: Any, channel: Any, poller: Poller, send_timeout: float | None) -> None:
-        self.socket: Any = socket  # the gevent socket, or what stands for it; its owner may replace one by the other
+        self.socket: Any = socket  # the gevent socket, or an object in its place; its owner may replace it
         calls = poller.system.get_calls(socket)
-        self._tls = find_tls(socket, calls)  # None where the socket's bytes are ours
-        self.calls: Calls = self._tls or calls  # on the socket, where none blocks
+        self._tls = find_tls(socket, calls)  # None without TLS
+        self.calls: Calls = self._tls or calls  # the calls on the socket; none of them blocks
         self._send_timeout = send_timeout
         self.channel: Any = channel
         self.poller: Poller = poller
         self.transmit: Callable[[bytes | memoryview], int] = self.calls.send
         self.error: tuple[Any, ...] | None = None  # errno and text, why nothing can be sent any more
-        self.plain_limit: int = -1  # up to here a frame may be sent just as it is; -1 when nothing may be sent any more
+        self.plain_limit: int = -1  # the largest payload that may be sent as it is; -1 if none may: see fragments.py
         self.corked: list[bytes] = []  # whole frames that wait for company: see above
         self.blocked: bool = False  # the kernel takes nothing; the poller tells when it does again
-        self.backlog: Backlog | None = None  # what it has not taken, while blocked
+        self.backlog: Backlog | None = None  # the bytes that it has not taken, while blocked
         self._reading = True  # receiving is not paused
         self._registered = False  # the poller watches the socket
         self._ended = False  # our side is shut down, or will be after the backlog
@@ -89,7 +89,7 @@ class Stream:
     # Readiness
 
     def open(self) -> None:
-        """Begin to watch the socket. What is sent leaves at once: what may wait for company is corked here."""
+        """Begin to watch the socket. The kernel holds nothing back: what should wait for more is corked here."""
         with suppress(OSError):  # a Unix socket has no such delay
             if not getattr(self.socket, "no_delay", False):
                 self.calls.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
@@ -98,10 +98,10 @@ class Stream:
         self.poller.outbox.shut(self.channel, CLOSED, self._tls is not None)
 
     def close(self) -> None:
-        """Watch the socket no more, drop what is queued, and let go of everything. Idempotent.
+        """Stop watching the socket, drop what is queued, and release everything. Idempotent.
 
-        The descriptor goes at once, whatever the greenlet that serves the connection does meanwhile; to close the
-        socket again is nothing to its owner.
+        The descriptor is closed at once, whatever the greenlet that serves the connection does meanwhile. The socket's
+        owner may close it again without harm.
         """
         if self._registered:
             self.poller.outbox.flush()
@@ -109,18 +109,18 @@ class Stream:
             self.poller.interest.unregister(self.channel)
             self.calls.close()
         self.fail(OSError(errno.EPIPE, "the connection is closed"))
-        self.channel = None  # which refers to us: not for the garbage collector
+        self.channel = None  # it refers to us: this breaks the cycle
 
     def disown(self) -> None:
-        """Leave the connection to the parent, in a forked child; whoever waits to send there waits on: see forks.py."""
+        """In a forked child: leave the connection to the parent. Greenlets in `send` go on waiting: see forks.py."""
         cut(self.calls.fileno(), ended=True)
-        self._registered, self._reading = False, True  # there is nothing to go on with
+        self._registered, self._reading = False, True  # nothing is watched, and nothing paused
         if self.backlog is not None:
             self.backlog.leave()
         self.fail(OSError(errno.EPIPE, "the connection is the parent process's"))
 
     def pause(self) -> None:
-        """Receive no more until `resume`: the kernel's buffers fill, and TCP holds the peer back."""
+        """Stop receiving until `resume`: the kernel's buffers fill, and TCP slows the peer down."""
         self._reading = False
         self._watch()
 
@@ -131,7 +131,7 @@ class Stream:
 
     @property
     def closed(self) -> bool:
-        """Whether the socket is watched no more."""
+        """Whether the socket is no longer watched."""
         return not self._registered
 
     @property
@@ -141,7 +141,7 @@ class Stream:
 
     @property
     def opaque(self) -> bool:
-        """Whether what comes to the socket is not what `receive_into` gives: it is encrypted."""
+        """Whether the bytes on the socket are encrypted, and so are not those of `receive_into`."""
         return self._tls is not None
 
     @property
@@ -156,7 +156,7 @@ class Stream:
     # Receiving
 
     def receive_into(self, buffer: memoryview) -> int | None:
-        """Receive once, without blocking: the number of bytes, 0 at the end, None where there is nothing now.
+        """Receive once, without blocking. Return the number of bytes, 0 at the end, None if nothing is there now.
 
         Raises:
             OSError: the connection is broken.
@@ -167,11 +167,11 @@ class Stream:
             return None
 
     def more(self) -> bool:
-        """Whether bytes are at hand that the poller cannot see."""
+        """Whether TLS has received bytes that the poller cannot see."""
         return self._tls is not None and self._tls.has_more()
 
     def has_input(self) -> bool:
-        """Whether something has come that nobody has received: bytes, or the end."""
+        """Whether bytes, or the end, have arrived and were not received yet."""
         try:
             self.calls.recv(1, _socket.MSG_PEEK)
         except BlockingIOError:
@@ -183,16 +183,16 @@ class Stream:
     # Sending
 
     def measure(self) -> int:
-        """Return the bytes of what is left to send, without what a greenlet waits for that has sent it."""
+        """Return how many bytes are left to send, without those whose sender waits in `send`."""
         return measure(self.corked) + (self.backlog.owned if self.backlog is not None else 0)
 
     @property
     def has_room(self) -> bool:
-        """Whether more may wait to be sent that nobody waits for."""
+        """Whether bytes that no greenlet waits for may be added."""
         return self.backlog is None or self.backlog.has_room
 
     def wait_for_room(self) -> None:
-        """Block while greenlets that gave up waiting have left too much to be sent. Raises OSError as `send` does."""
+        """Block while too many bytes are left whose senders no longer wait. Raises OSError as `send` does."""
         while not self.has_room:
             if not self.poller.may_block():
                 raise OSError(errno.ENOBUFS, "the peer takes no bytes, and a callback of the loop cannot wait")
@@ -275,15 +275,15 @@ class Stream:
         try:
             self.put(data, flags)
         except OSError:
-            return  # it is noted; the next send tells
+            return  # the error is noted, and the next `send` raises it
         self.own(len(data))
 
     def flush_last(self) -> None:
-        """Flush right before a shutdown: what is left waits for the FIN, and leaves in one packet with it."""
+        """Flush right before a shutdown: the last bytes wait for the FIN, and leave in one packet with it."""
         self.flush_now(MSG_MORE)
 
     def writable(self) -> None:
-        """Go on sending: the poller's word that the kernel takes bytes again. Never blocks, never raises."""
+        """Go on sending. The poller calls this when the kernel takes bytes again. Never blocks, never raises."""
         try:
             if self.backlog is not None and not self.backlog.send(self.transmit):
                 return
@@ -297,7 +297,7 @@ class Stream:
             self._shut_down()
 
     def end(self) -> None:
-        """End our side of the stream, once what is left is sent. Never blocks. Idempotent."""
+        """End our side of the stream once everything is sent. Never blocks. Idempotent."""
         if not self._ended:
             self._ended = True
             self.flush_now()
@@ -305,14 +305,14 @@ class Stream:
                 self._shut_down()
 
     def hang_up(self) -> None:
-        """End both sides at once; where something is left to send, the peer sees a reset. Idempotent."""
+        """End both sides at once; if something is left to send, the peer sees a reset. Idempotent."""
         self.poller.outbox.flush()
         try:
             if self.corked or self.blocked:
                 self.calls.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, _RESET_ON_CLOSE)
             self.calls.shutdown(_socket.SHUT_RDWR)
         except OSError:
-            pass  # it is gone already
+            pass  # the peer has gone already
         self.close()
 
     def _uncork(self) -> bytes:
@@ -335,7 +335,7 @@ class Stream:
             self.block(memoryview(data)[sent:])
 
     def attempt(self, transmit: Callable[..., int], *arguments: Any) -> int:
-        """Send without blocking, and return how much was taken; an error is noted, and raised."""
+        """Send without blocking, and return how many bytes were taken. An error is noted, and raised."""
         try:
             return transmit(*arguments)
         except BlockingIOError:
@@ -351,7 +351,7 @@ class Stream:
     # While the kernel takes nothing
 
     def block(self, rest: bytes | memoryview | Delivery) -> None:
-        """Leave the rest to the poller, and see to it that this ends."""
+        """Leave the rest to the poller, and start the clock of `send_timeout`."""
         if self.backlog is not None:
             self.backlog.append(rest)
             return
@@ -364,12 +364,12 @@ class Stream:
             self.backlog.set_alarm(timer, self.poller.call, self.channel)
 
     def own(self, size: int) -> None:
-        """Count bytes that are left to send, and that nobody waits for."""
+        """Count bytes that are left to send, and that no greenlet waits for."""
         if self.backlog is not None:
             self.backlog.own(size + PLACE)
 
     def _unblock(self) -> None:
-        """Nothing is left, or nothing can be sent any more: wake who waits for that."""
+        """Wake those who wait to send: nothing is left, or nothing can be sent any more."""
         self.blocked = False
         if self.backlog is not None:
             self.backlog.close()
@@ -377,7 +377,7 @@ class Stream:
             self.poller.outbox.shut(self.channel, BLOCKED, False)
 
     def _wait(self, size: int) -> None:
-        """Block until what is here is sent; `size` is how much of that is the caller's. A callback does not wait."""
+        """Block until all that is here now is sent; `size` bytes of it are the caller's. A callback does not wait."""
         if self.backlog is None or not self.poller.may_block():
             self.own(size)
             return
@@ -391,7 +391,7 @@ class Stream:
             raise OSError(*self.error)
 
     def fail(self, error: OSError) -> None:
-        """Give up sending, and wake who waits for it. The error's traceback would keep what was being sent."""
+        """Send nothing more, and wake those who wait. Only the error's arguments are kept: its traceback holds data."""
         if self.error is None:
             self.error = error.args
         self.corked.clear()

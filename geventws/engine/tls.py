@@ -1,7 +1,7 @@
-"""TLS: the calls on a socket (system.py) with OpenSSL in between, and so the only thing a stream has to know about it.
+"""TLS: the calls on a socket (system.py) with OpenSSL in between. A stream need not know more about TLS.
 
-OpenSSL sends and receives records of 16 KiB at the most. What it has received of one and nobody has read stays with it,
-where the poller cannot see it (`has_more`); and a write that did not go through has to be repeated with the same bytes.
+OpenSSL sends and receives records of at most 16 KiB. It keeps the rest of a record that was read only in part, and the
+poller cannot see that (`has_more`). A write that did not go through has to be repeated with the same bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .loop.system import Calls
 
 RECORD_SIZE = 16 * 1024 - 64
-"""How much of a large payload is copied after its header into the first record."""
+"""How many bytes of a large payload are copied after its header, to fill the first record."""
 
 
 class TLSCalls:
@@ -33,14 +33,14 @@ class TLSCalls:
     def __init__(self, tls: Any, calls: Calls) -> None:
         self._tls = tls
         self._calls = calls
-        self._fd = calls.fileno()  # that OpenSSL uses, whatever became of it
+        self._fd = calls.fileno()  # the number that OpenSSL uses, even if it is another file's by now
 
     def recv(self, size: int, flags: int, /) -> bytes:
-        """Receive what has come, encrypted."""
+        """Receive encrypted bytes as they are."""
         return self._calls.recv(size, flags)
 
     def recv_into(self, buffer: memoryview, /) -> int:
-        """Receive what one record holds; BlockingIOError where it has not come."""
+        """Receive the bytes of one record; BlockingIOError if it has not arrived whole."""
         self._check()
         try:
             count: int = self._tls.read(len(buffer), buffer)
@@ -51,16 +51,16 @@ class TLSCalls:
         return count
 
     def _check(self) -> None:
-        """Raise OSError where the socket was closed: OpenSSL would go on with whatever has its number now."""
+        """Raise OSError if the socket was closed: OpenSSL would go on with whatever file has its number now."""
         if self._calls.fileno() != self._fd:
             raise OSError(errno.EBADF, "the socket is closed")
 
     def has_more(self) -> bool:
-        """Whether a part of a record is left, which can be only where one has filled the buffer."""
+        """Whether a part of a record is left. That can only be after a read that filled its buffer."""
         return bool(self._tls.pending())
 
     def send(self, data: bytes | memoryview, _flags: int = 0, /) -> int:
-        """Return how much of the bytes was taken. All flags are about segments, and so not for records."""
+        """Return how many bytes were taken. Flags are ignored: they are about TCP segments, not records."""
         write = self._tls.write
         sent = 0
         try:
@@ -90,7 +90,7 @@ class TLSCalls:
         self._check()
         if how == _socket.SHUT_WR:
             try:
-                self._tls.shutdown()  # would wait for the peer's, too
+                self._tls.shutdown()  # raises, instead of waiting for the peer's close_notify
             except (OSError, ValueError):
                 pass
         self._calls.shutdown(how)
@@ -105,11 +105,11 @@ class TLSCalls:
 
 
 def find_tls(socket: Any, calls: Calls) -> TLSCalls | None:
-    """Return the calls on a gevent socket if it is one over TLS; `calls` are those below."""
+    """Return the calls on a gevent socket over TLS, or None if it has no TLS; `calls` are those below."""
     tls = getattr(socket, "_sslobj", None)
     return None if tls is None else TLSCalls(tls, calls)
 
 
 def fill_record(header: bytes, payload: bytes | memoryview) -> tuple[bytes, memoryview]:
-    """Return a frame in two pieces, of which the first fills a record; it is not to be sent in parts."""
+    """Return a frame in two pieces, of which the first fills a record and has to be sent whole."""
     return header + bytes(payload[:RECORD_SIZE]), memoryview(payload)[RECORD_SIZE:]

@@ -1,4 +1,4 @@
-"""A greenlet waits for the messages of a connection: one at a time, and the poller runs it when some have come."""
+"""How a greenlet waits for the messages of a connection: one at a time may; the poller runs it when some have come."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 SLICE = 512
-"""Messages that are taken at once: a flood of tiny ones is no reason to keep the loop from its turn."""
+"""How many messages are taken at once, so that a flood of tiny ones does not keep the loop from its turn."""
 
 SLICE_UNITS = 16
-"""What so many count for: see turns.py."""
+"""The work of taking that many, in the units of turns.py."""
 
 
 def wait_for_messages(connection: Connection) -> None:
     """Block until there is a message, or none will come.
 
     Raises:
-        ConcurrencyError: another greenlet waits for them; or this is another thread than the connection's.
+        ConcurrencyError: another greenlet waits for messages, or this is another thread than the connection's.
     """
     if (connection.wait_needs_work or connection.reader is not None) and not prepare_to_wait(connection):
         return
@@ -44,9 +44,8 @@ def wait_for_messages(connection: Connection) -> None:
 
 
 def prepare_to_wait(connection: Connection) -> bool:
-    """See to what has to be done before this greenlet may wait; return whether it may: nothing is there, but may come.
-
-    That is to reply to a close, once the handler has taken the messages before, and to receive again after a pause.
+    """Do what has to be done before this greenlet may wait: reply to a close, as the handler has taken the messages
+    before it, and receive again after a pause. Return whether to wait: no message is there, but one may come.
     """
     check_alone(connection)
     held_back, connection.wait_needs_work = connection.wait_needs_work, connection.ended
@@ -85,13 +84,13 @@ def wait_for_seconds(connection: Connection, timeout: float) -> None:
 
 
 def check_alone(connection: Connection) -> None:
-    """Raise ConcurrencyError where another greenlet waits for the messages."""
+    """Raise ConcurrencyError if another greenlet waits for the messages."""
     if connection.reader is not None:
         raise ConcurrencyError(f"{connection.reader!r} is waiting for this connection's messages already")
 
 
 def take(connection: Connection, inbox: Any, pending: list[Any]) -> None:
-    """Move messages from `inbox` to `pending`, the newest first: a list gives from its end at once."""
+    """Move messages from `inbox` to `pending`, the newest first: taking from the end of a list is cheap."""
     check_alone(connection)
     if len(inbox) > SLICE:
         connection.stream.poller.turns.spend(SLICE_UNITS)

@@ -1,13 +1,13 @@
 """How a connection closes (RFC 6455 5.5.1 and 7.1): its states, who sends what, and who ends first. No I/O.
 
     State       OPEN, CLOSING, CLOSED: the states that RFC 6455 names
-    Phase       the same, with all that decides what happens next
+    Phase       the same in more detail: all that decides what happens next
     Event       what may happen
     TABLE       the step for each event in each phase: the next phase, and the close frame that is sent
 
-`ClosingHandshake` takes each of its steps from the table, and keeps no flags besides the phase. `WebSocketProtocol` and
-`HixieProtocol` are such. In a cell that keeps the phase and sends nothing, the event makes no difference. The payloads
-of close frames are encoded and parsed in frames.py, which is the public codec.
+`WebSocketProtocol` and `HixieProtocol` derive from `ClosingHandshake`, which takes each step from the table and has no
+flag besides the phase. An event makes no difference where its cell keeps the phase and sends nothing. frames.py, the
+public codec, encodes and parses the payloads of close frames.
 """
 
 from __future__ import annotations
@@ -65,10 +65,10 @@ class Phase(enum.Enum):
 
     OPEN = State.OPEN, False, False, False, Ending.NOBODY
     PEER_CLOSED = State.CLOSING, False, True, True, Ending.NOBODY  # the peer has closed; our reply is pending
-    FAILING = State.CLOSING, False, False, True, Ending.NOBODY  # the peer broke a rule; to say so is pending
+    FAILING = State.CLOSING, False, False, True, Ending.NOBODY  # the peer broke a rule; our close frame is pending
     CLOSE_SENT = State.CLOSING, True, False, False, Ending.NOBODY  # we have closed; the peer's reply is awaited
     BOTH_CLOSED = State.CLOSING, True, True, False, Ending.SERVER_FIRST  # both close frames have passed
-    FAILED = State.CLOSING, True, False, False, Ending.OUR_SIDE  # the peer broke a rule, and we have said the last word
+    FAILED = State.CLOSING, True, False, False, Ending.OUR_SIDE  # the peer broke a rule, and our close frame was sent
     CLOSED = State.CLOSED, True, True, False, Ending.ENDED  # the stream has ended after the peer's close frame
     LOST = State.CLOSED, True, False, False, Ending.ENDED  # the stream has ended without one
 
@@ -89,7 +89,7 @@ class Event(enum.Enum):
     RECEIVE_CLOSE = "the peer's close frame comes"
     FAIL = "the peer breaks a rule"
     REPLY = "the messages that came before were answered, or dropped"
-    RECEIVE_EOF = "the stream has ended, or is given up"
+    RECEIVE_EOF = "the stream has ended, or we end it"
 
 
 class Sends(enum.Enum):
@@ -120,7 +120,7 @@ TABLE: dict[tuple[Phase, Event], Step] = {
     # Close frame in response." And: "An endpoint MAY delay sending a Close frame until its current message is sent".
     (Phase.OPEN, Event.RECEIVE_CLOSE): Step(Phase.PEER_CLOSED),
     # 7.1.7: "the endpoint SHOULD send a Close frame with an appropriate status code before proceeding to _Close the
-    # WebSocket Connection_." It, too, may wait until all before was answered.
+    # WebSocket Connection_." This one, too, may wait until the messages before it were answered.
     (Phase.OPEN, Event.FAIL): Step(Phase.FAILING),
     # 7.1.5: "If _The WebSocket Connection is Closed_ and no Close control frame was received by the endpoint [...],
     # _The WebSocket Connection Close Code_ is considered to be 1006."
@@ -129,22 +129,22 @@ TABLE: dict[tuple[Phase, Event], Step] = {
     #
     # 5.5.1: "When sending a Close frame in response, the endpoint typically echos the status code it received."
     (Phase.PEER_CLOSED, Event.REPLY): Step(Phase.BOTH_CLOSED, Sends.PEERS),
-    (Phase.PEER_CLOSED, Event.SEND_CLOSE): Step(Phase.BOTH_CLOSED, Sends.OURS),  # who closes now may say another code
+    (Phase.PEER_CLOSED, Event.SEND_CLOSE): Step(Phase.BOTH_CLOSED, Sends.OURS),  # a close by us may have another code
     (Phase.PEER_CLOSED, Event.RECEIVE_EOF): Step(Phase.CLOSED),
     # 1.4: "after receiving a control frame indicating the connection should be closed, a peer discards any further
-    # data received." So nothing in it is another close frame, or breaks a rule.
+    # data received." So nothing in that data counts as another close frame, or as a violation.
     **_stay(Phase.PEER_CLOSED, Event.RECEIVE_CLOSE, Event.FAIL),
     #
     (Phase.FAILING, Event.REPLY): Step(Phase.FAILED, Sends.FAILURE),
     (Phase.FAILING, Event.SEND_CLOSE): Step(Phase.FAILED, Sends.OURS),
     (Phase.FAILING, Event.RECEIVE_EOF): Step(Phase.LOST),
-    **_stay(Phase.FAILING, Event.RECEIVE_CLOSE, Event.FAIL),  # 7.1.7, as at Ending.OUR_SIDE: it is not processed
+    **_stay(Phase.FAILING, Event.RECEIVE_CLOSE, Event.FAIL),  # 7.1.7: see Ending.OUR_SIDE
     #
     # 5.5.1: "After both sending and receiving a Close message, an endpoint considers the WebSocket connection
     # closed and MUST close the underlying TCP connection."
     (Phase.CLOSE_SENT, Event.RECEIVE_CLOSE): Step(Phase.BOTH_CLOSED),
     # 5.5.1: "The application MUST NOT send any more data frames after sending a Close frame." Nor a second close frame:
-    # who breaks a rule after ours hears nothing of it.
+    # a peer that breaks a rule after ours gets none.
     (Phase.CLOSE_SENT, Event.FAIL): Step(Phase.FAILED),
     (Phase.CLOSE_SENT, Event.RECEIVE_EOF): Step(Phase.LOST),
     **_stay(Phase.CLOSE_SENT, Event.SEND_CLOSE, Event.REPLY),
@@ -161,7 +161,7 @@ TABLE: dict[tuple[Phase, Event], Step] = {
     (Phase.LOST, Event.RECEIVE_CLOSE): Step(Phase.CLOSED),
     **_stay(Phase.LOST, Event.SEND_CLOSE, Event.FAIL, Event.REPLY, Event.RECEIVE_EOF),
 }
-"""What each event does in each phase; every cell is there."""
+"""What each event does in each phase. No cell is missing."""
 
 
 def _of_phase(name: str, meaning: str) -> Any:
@@ -170,9 +170,9 @@ def _of_phase(name: str, meaning: str) -> Any:
 
 
 class ClosingHandshake:
-    """The way of one connection to its end. A kind of protocol derives from it, and says how a close frame looks.
+    """How one connection closes. Each kind of protocol derives from this class, and encodes the close frames.
 
-    The methods may be called at any time, in any order: the table says what comes of it.
+    The methods may be called at any time, in any order: the table says what each call does.
     """
 
     __slots__ = ("close_code", "close_reason", "failure", "output", "phase")
@@ -191,7 +191,7 @@ class ClosingHandshake:
 
     @property
     def end_due(self) -> bool:
-        """Whether all is said, and the stream is to be ended: see `ends_first`."""
+        """Whether nothing is left to send, so that the stream has to be ended: see `ends_first`."""
         return self.phase.ending in (Ending.SERVER_FIRST, Ending.OUR_SIDE)
 
     @property
@@ -221,7 +221,7 @@ class ClosingHandshake:
         self._take_step(Event.FAIL)
 
     def receive_eof(self) -> None:
-        """Note that the stream has ended, or was given up. Idempotent."""
+        """Note that the stream has ended, or that we end it. Idempotent."""
         self._take_step(Event.RECEIVE_EOF)
 
     def receive_close(self, code: int, reason: str) -> None:
@@ -241,7 +241,7 @@ class ClosingHandshake:
 
 
 def append(items: Any, item: Any) -> Any:
-    """Return a list with one more item: a connection keeps () in the place of a list that is nearly always empty."""
+    """Return a list with one more item. A connection keeps () instead of a list that is nearly always empty."""
     items = items or []
     items.append(item)
     return items

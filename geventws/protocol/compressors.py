@@ -1,7 +1,7 @@
 """Compressors, shared by all connections that keep no context from one message to the next. No I/O.
 
-Each is flushed with Z_FULL_FLUSH, which makes it forget, and goes back to a pool of the process. Where the package
-`isal` is installed, its compressors are used where they are faster: see permessage_deflate.
+After each message a compressor is flushed with Z_FULL_FLUSH, which clears its context, and goes back to a pool of the
+process. If the package `isal` is installed, its compressors are used where they are faster: see permessage_deflate.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ except ImportError:
     isal_zlib = None
 
 SMALL = 4 << 10
-"""Bytes of a message up to which a small hash table does as well, and is cleared sooner."""
+"""Messages of up to this many bytes compress as well with a small hash table, which takes less time to clear."""
 
 TINY = 1 << 10
-"""Bytes of a message up to which the C core is faster than isal."""
+"""Up to this size of a message, in bytes, the C core is faster than isal."""
 
 LARGE = 64 << 10
-"""Bytes that are compressed at once before others have their turn: half a millisecond at level 2."""
+"""Bytes that are compressed in one go, before others have their turn: half a millisecond at level 2."""
 
 
 class Compressors:

@@ -1,10 +1,10 @@
 """One connection after its handshake, as a state machine (RFC 6455 sections 5 to 7). No I/O.
 
 Bytes go in through `receive_data`; messages come out in `inbox`, replies that must be sent in `output`, and
-received pings and pongs in `controls`. Nothing here raises for what the peer does: a violation ends the receiving, and
-stands in `failure` until `reply_to_close` puts the close frame for it in `output`. The peer's own close frame is
+received pings and pongs in `controls`. Nothing that the peer sends raises an exception: a violation ends receiving, and
+is kept in `failure` until `reply_to_close` puts the close frame for it in `output`. The peer's own close frame is
 answered at once, unless messages that came before it wait: then the reply is pending (`close_reply_pending`) until they
-are taken, and `reply_to_close` is called. The table of all that is in closing.py.
+are taken and `reply_to_close` is called. The table of all these steps is in closing.py.
 
 A frame that is whole in the bytes received is unmasked in place by the scan, and handled at once. Where only a part of
 it was received, the assembler takes over (messages.py). A large message in one frame gets a buffer of its own:
@@ -127,7 +127,7 @@ class WebSocketProtocol(ClosingHandshake):
         return self.max_message_size
 
     def receive_data(self, data: memoryview) -> bool:
-        """Take bytes from the peer. They are unmasked in place, so `data` must be writable and is spent.
+        """Take bytes from the peer. They are unmasked in place, so `data` must be writable, and is changed.
 
         Bytes after a close frame or a violation are dropped (RFC 6455 1.4 and 7.1.7). Returns whether bytes are kept
         that wait for the handler to take messages, or for the next turn (`tired`): call it again then. Without a bound
@@ -194,7 +194,7 @@ class WebSocketProtocol(ClosingHandshake):
             limit = min(self.extension.longest(limit), NO_LIMIT)
         # RFC 6455 5.1: "The server MUST close the connection upon receiving a frame that is not masked. [...] A client
         # MUST close a connection if it detects a masked frame."
-        # No more than may be decoded at once if they are all pings: others would be scanned again, after their turn.
+        # No more frames than may be decoded at once if all are pings: the others would have to be scanned twice.
         most = MAX_CONTROLS if bounded else pure.MAX_FRAMES
         status, consumed, frames, following = scan(data, limit, reserved, not self.client, most)
         at = 0

@@ -48,7 +48,7 @@ class Extension(Protocol):
 
     @property
     def threshold(self) -> int:
-        """Bytes of a message below which it is sent as it is, where its sender does not say."""
+        """A message of fewer bytes is sent as it is, unless its sender wants something else."""
 
     @property
     def fast_path(self) -> bool:
@@ -56,13 +56,13 @@ class Extension(Protocol):
 
     @property
     def sharing(self) -> Hashable:
-        """What decides what becomes of a message: equal for all that encode it alike; None where earlier ones do."""
+        """A key that is equal for all that encode a message alike; None where earlier messages change the result."""
 
     def measure(self) -> int:
-        """Return the bytes that it holds of a message that is coming."""
+        """Return how many bytes it holds of a message that is being received."""
 
     def longest(self, size: int) -> int:
-        """Return the most bytes that may stand for a message of `size` bytes."""
+        """Return the most bytes that a message of `size` bytes may be encoded in."""
 
     # Sending
 
@@ -75,7 +75,7 @@ class Extension(Protocol):
     def encode_slowly(self, payload: Data) -> Iterator[bytes]:
         """Yield the same in parts, each of which takes a bounded time.
 
-        Until the last was taken, nothing else may be encoded. One that is given up before has changed nothing.
+        Nothing else may be encoded until the last part was taken. If the caller stops earlier, nothing has changed.
         """
 
     def encode_part(self, payload: Data, final: bool) -> bytes | bytearray:
@@ -89,9 +89,9 @@ class Extension(Protocol):
         Args:
             data: the part, cut anywhere.
             final: whether the message ends with it.
-            limit: bytes; how much may come out of it. The caller counts what earlier parts gave.
+            limit: the most bytes that the part may decode to. The caller counts those of earlier parts.
 
         Raises:
-            InvalidData: it stands for nothing.
-            PayloadTooBig: more than `limit` would come out.
+            InvalidData: it cannot be decoded.
+            PayloadTooBig: it decodes to more than `limit`.
         """

@@ -80,8 +80,8 @@ class _Frame:
 class HixieProtocol(ClosingHandshake):
     """The state of one connection of draft 75 or 76, on the server's side, with the face of `WebSocketProtocol`.
 
-    Text that is not UTF-8 is replaced (5.3), so that nothing but length makes a connection fail. Frames of other types
-    are ignored, as 5.3 has it, but `max_message_size` bounds them, too.
+    Bytes that are not UTF-8 are replaced (5.3), so only a frame that is too long makes a connection fail. Frames of
+    other types are ignored (5.3), but `max_message_size` bounds them, too.
 
     Args:
         version: the draft, 75 or 76.
@@ -97,7 +97,7 @@ class HixieProtocol(ClosingHandshake):
     )  # fmt: skip
 
     client = False
-    plain_frames = False  # a message is not sent as RFC 6455 has it
+    plain_frames = False  # the frames of these drafts differ from those of RFC 6455
     extension = None
     fast_path = 0  # nothing that is received is a frame of RFC 6455
 
@@ -159,7 +159,7 @@ class HixieProtocol(ClosingHandshake):
         return self._kept != b""
 
     def _take(self, data: bytes, at: int) -> int:
-        """Take some bytes, and return where the next ones are."""
+        """Take the bytes from `at` on, as far as one step goes, and return where the next step begins."""
         frame = self._frame
         if frame.kind is None:
             self._begin_frame(data[at])
@@ -210,7 +210,7 @@ class HixieProtocol(ClosingHandshake):
     # Closing
 
     def _take_closing(self, length: int) -> None:
-        """Take a frame of type FF: the closing frame if it is empty. It is answered at once: it carries no code."""
+        """Take a frame of type FF: the closing frame if it is empty. As it carries no code, it is answered at once."""
         if not length:
             self.receive_close(CloseCode.NO_STATUS_RCVD.value, "")
             self.reply_to_close()
@@ -218,13 +218,13 @@ class HixieProtocol(ClosingHandshake):
             raise ProtocolError("a closing frame is not empty")
 
     def encode_close_frame(self, code: int | None, reason: str) -> bytes:
-        """Return a closing frame, which carries neither code nor reason; nothing in draft 75, which has none."""
+        """Return a closing frame, which carries neither code nor reason; b"" in draft 75, which has no such frame."""
         return CLOSING_FRAME if self.version == 76 else b""
 
     def send_close(self, code: int | None = 1000, reason: str = "") -> None:
         """Put a closing frame in `output`, unless one was sent.
 
-        Draft 75 has none: there nothing is left to wait for, as if the peer had sent its own.
+        Draft 75 has no closing frame: the connection goes on as if the peer had sent one, since none will come.
         """
         super().send_close(code, reason)
         if self.version == 75 and self.phase is Phase.CLOSE_SENT:
@@ -232,7 +232,7 @@ class HixieProtocol(ClosingHandshake):
 
     @property
     def ends_first(self) -> bool:
-        """Whether this side ends both directions of the stream, at once: not in draft 75, whose peer may be sending."""
+        """Whether this side ends both directions of the stream at once: not in draft 75, as the peer may be sending."""
         return self.phase.ending is Ending.SERVER_FIRST and self.version == 76
 
     # Sending

@@ -21,8 +21,8 @@ class ConnectionProtocol(Protocol):
     Attributes:
         inbox: the messages received, the oldest first: a list, or what takes its place.
         pending: those that the reading greenlet took from it and has not given out: a list; () without a bound.
-        controls: pings and pongs received, with their payloads; to be emptied by whoever reads them.
-        output: frames to send, in order; to be emptied by whoever sends them.
+        controls: pings and pongs received, with their payloads; the reader empties it.
+        output: frames to send, in order; the sender empties it.
         close_code: the peer's close code; ours where we failed the connection; 1006 without either.
         close_reason: the reason that came with it.
         failure: the first rule that the peer broke, or None.
@@ -92,7 +92,7 @@ class ConnectionProtocol(Protocol):
 
     @property
     def end_due(self) -> bool:
-        """Whether all is said, and the stream is to be ended."""
+        """Whether nothing is left to send, so that the stream has to be ended."""
 
     @property
     def ends_first(self) -> bool:
@@ -102,13 +102,13 @@ class ConnectionProtocol(Protocol):
         """Put a close frame in `output`, unless one was sent."""
 
     def reply_to_close(self) -> None:
-        """Put the close frame in `output` that is pending."""
+        """Put the pending close frame in `output`."""
 
     def fail(self, error: ProtocolError) -> None:
         """Take nothing more."""
 
     def receive_eof(self) -> None:
-        """Note that the stream has ended, or was given up."""
+        """Note that the stream has ended, or that we end it."""
 
     # Sending
 

@@ -1,6 +1,6 @@
-"""JSON for `send_json` and `wait_json`, by orjson where that is installed, and by the standard library otherwise.
+"""JSON for `send_json` and `wait_json`: by orjson if that is installed, otherwise by the standard library.
 
-It is the JSON of RFC 8259: sent compact; received without NaN and infinities, which Python's parser would let in.
+It is the JSON of RFC 8259: sent without spaces, and received without NaN and infinities, which Python's parser allows.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def encode(value: Any, default: Callable[[Any], Any] | None = None) -> str:
             fast: str = orjson.dumps(value, default, orjson.OPT_NON_STR_KEYS).decode()
             return fast
         except TypeError:
-            pass  # an integer of more than 64 bits, for one; what nobody takes raises below
+            pass  # such as an integer of more than 64 bits; what the standard library refuses, too, raises below
     try:
         text = json.dumps(value, default=default, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except RecursionError:
@@ -37,7 +37,7 @@ def encode(value: Any, default: Callable[[Any], Any] | None = None) -> str:
 
 
 def decode(message: str | bytes) -> Any:
-    """Return what a message says in JSON; ValueError where it says nothing."""
+    """Return a message decoded from JSON; ValueError if it is not JSON."""
     if orjson is not None:
         return orjson.loads(message)
     try:

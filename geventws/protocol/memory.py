@@ -28,34 +28,34 @@ Source: TypeAlias = "bytearray | mmap.mmap"
 MADV_DONTNEED: int | None = getattr(mmap, "MADV_DONTNEED", None)  # Linux and BSD have it
 
 SLACK = 256 * 1024
-"""Bytes held for a connection besides its messages, at the most."""
+"""The most bytes that are held for a connection besides its messages."""
 
 PLACE = 24
-"""Bytes for a message's place in a list, twice while it is moved to another, and what its allocator rounds up to."""
+"""Bytes for a message's place in a list (in two, while it moves to another), and what the allocator adds."""
 
 LEAST_AHEAD = 16 * 1024
-"""Bytes of messages that may wait, however low `max_message_size` is."""
+"""This many bytes of messages may always wait, even if `max_message_size` is lower."""
 
 SLICE = 16 * 1024
 """Bytes of a large text that are decoded at once."""
 
 PAGES = 256 * 1024
-"""Bytes of a text from which on it is decoded from pages of its own."""
+"""A text of this many bytes, or more, is decoded from pages of its own."""
 
 PIECE = 32 * 1024
-"""Bytes of a large frame that are delivered at once where a message is delivered in pieces."""
+"""The longest piece of a large frame, in bytes, where messages are delivered in pieces."""
 
 MAX_CONTROLS = 64
-"""Pings and pongs that are decoded at once: then the replies are sent."""
+"""How many pings and pongs are decoded before the replies to them are sent."""
 
 MAX_WORK = 256
-"""Frames that are decoded at once, or what takes as long: half a millisecond. Then it may be the turn of others."""
+"""Work, in frames, after which others may have their turn: half a millisecond."""
 
 PIECE_WORK = MAX_WORK // 16
-"""What a piece counts for that is inflated, and checked where it is text."""
+"""The work, in frames, to inflate a piece, and to check it if it is text."""
 
 CONTROL_WORK = MAX_WORK // MAX_CONTROLS
-"""What a control frame counts for."""
+"""The work, in frames, for a control frame."""
 
 MAX_CONTROL = 256
 """Bytes that a control frame and its payload take, at the most."""
@@ -70,7 +70,7 @@ class Delivery(NamedTuple):
 
 @functools.cache
 def get_delivery(decode_text: bool, streaming: bool) -> Delivery:
-    """Return the one that all connections with these options share."""
+    """Return the `Delivery` that all connections with these options share."""
     return Delivery(decode_text, streaming)
 
 
@@ -79,8 +79,8 @@ class Inbound(Protocol):
 
     Attributes:
         inbox: the messages received, the oldest first: a list, or what takes its place.
-        pending: those that the reading greenlet took from the inbox and has not given out: a list. Where nobody
-            bounds what waits it is ().
+        pending: those that the reading greenlet took from the inbox and has not returned yet: a list; () where nobody
+            bounds what waits.
         waiting: the bytes of memory that both hold, while bytes are decoded; 0 where nothing is bounded.
         work: the work done since bytes were received, in frames.
         max_message_size: the largest message taken, in bytes.
@@ -121,7 +121,7 @@ def is_full(inbound: Inbound) -> bool:
 
 
 def has_room(inbound: Inbound, size: int, narrow: bool) -> bool:
-    """Whether a message may be delivered besides what waits. A narrow one takes one byte for each byte received."""
+    """Whether there is room for a message besides what waits. A narrow one takes one byte for each byte received."""
     return inbound.delivery.streaming or fits(size, narrow, inbound.waiting, inbound.max_message_size)
 
 
@@ -146,9 +146,9 @@ def read_ahead(max_message_size: int) -> int:
 
 
 def fits(size: int, ascii_only: bool, waiting: int, max_message_size: int) -> bool:
-    """Tell whether a message of so many bytes can be decoded besides what waits: it is there twice for a moment.
+    """Tell whether a message of so many bytes can be decoded besides what waits: while it is, memory holds it twice.
 
-    Characters take four bytes at the worst, and each has one byte at the least.
+    A character takes at most four bytes of memory, and was received as at least one.
     """
     return not waiting or waiting + (2 if ascii_only else 5) * size <= max(2 * max_message_size, LEAST_AHEAD)
 
@@ -176,7 +176,7 @@ def _take(payload: Source, size: int) -> bytes | bytearray:
 
 
 def decode(payload: Source, errors: str = "strict") -> str:
-    """Decode UTF-8, and use `payload` up: as the text grows, the payload shrinks.
+    """Decode UTF-8, and use up `payload`, which shrinks while the text grows.
 
     Decoded in one go, a text with a wide character would be in memory three times: as bytes, as a text with one byte
     for each character up to the first that needs more, and as the text that is returned.
@@ -191,7 +191,7 @@ def decode(payload: Source, errors: str = "strict") -> str:
         part = _take(payload, size)
         left -= len(part)
         text += decode_next(part, not left)
-        if getsizeof(text) > 3 * len(text):  # wide already: there is room for more at once, which saves moving it
+        if getsizeof(text) > 3 * len(text):  # it has wide characters: the rest is decoded at once, to save moving it
             size = max(SLICE, large)
     return text
 

@@ -78,7 +78,7 @@ def too_big(limit: int, size: int | None = None) -> PayloadTooBig:
 
 
 class Assembler:
-    """Holds what one connection has received and is not a message yet: bytes, a part of a frame, a part of a message.
+    """Holds what one connection has received that is not a message yet: bytes, a part of a frame, parts of a message.
 
     Its methods raise ProtocolError when the peer breaks a rule.
     """
@@ -86,14 +86,14 @@ class Assembler:
     __slots__ = ("ascii_only", "frame", "kept", "whole", "_body", "_decoder", "_final", "_head", "_pieces")
 
     def __init__(self) -> None:
-        self.kept: bytes = b""  # bytes that were not scanned yet: a part of a header, or all that has to wait
+        self.kept: bytes = b""  # bytes that were not scanned yet: a part of a header, or bytes that have to wait
         self.frame: PartialFrame | None = None  # the frame whose payload is incomplete
         self.ascii_only: bool = True  # whether the text that is being received is ASCII so far
-        self.whole: bool = False  # whether a part was received that waits for time to decode it, or for room
+        self.whole: bool = False  # whether a part was received that still has to be decoded, or to find room
         self._head = 0  # opcode and reserved bits of the message whose parts are being received; 0 between messages
         self._body: BytesIO | None = None  # the payload of that message so far
         self._decoder: Any = None  # checks the payload where it is text
-        self._pieces: Iterator[bytes] | None = None  # the rest of what the extension decodes the last part to
+        self._pieces: Iterator[bytes] | None = None  # what the extension has still to decode of the last part
         self._final = False  # whether the message ends with that part
 
     @property
@@ -164,7 +164,7 @@ class Assembler:
         part = frame.advance(count, None, not to.client)
         if not frame.head & CONTROL:
             self.check(part, frame.is_filled)
-        del part  # a text is decoded in the place of what it comes from
+        del part  # or `decode` could not shrink the buffer
         if frame.is_filled:
             self._finish_frame(to, frame)
 
@@ -226,7 +226,7 @@ class Assembler:
         self._final = ends and bool(head & FIN)
         if self._head & RESERVED:
             assert to.extension is not None and self._body is not None
-            part = memoryview(bytes(part)) if is_bounded(to) else part  # the buffer is the loop's
+            part = memoryview(bytes(part)) if is_bounded(to) else part  # the buffer is the loop's, for now only
             self._pieces = to.extension.decode(part, self._final, to.max_message_size - self._body.tell())
         else:
             self._add_piece(to, part)
@@ -253,7 +253,7 @@ class Assembler:
         return has_room(to, size, ascii_only or head & OPCODE != Opcode.TEXT or not to.delivery.decode_text)
 
     def _decode_pieces(self, to: Recipient, pieces: Iterator[bytes]) -> bool:
-        """Have the extension decode a part, as far as there is time; return whether that is done."""
+        """Have the extension decode a part, as far as there is time; return whether it has decoded all of it."""
         try:
             for piece in pieces:
                 self._add_piece(to, piece)

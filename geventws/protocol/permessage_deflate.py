@@ -5,20 +5,19 @@
 
 They are a `Negotiator` and an `Extension` of extension.py.
 
-The default keeps no context from one message to the next, in either direction. So compressors are shared:
-each is flushed with Z_FULL_FLUSH, which makes it forget, and goes back to a pool of the process. An inflater
-lives for one message. An idle connection holds neither. Where context is kept, both are made at the first
-message that needs them, in small windows.
+By default neither side keeps a context from one message to the next. So compressors are shared (compressors.py), an
+inflater lives for one message, and an idle connection holds neither. Where context is kept, both are made for the first
+message that needs them, with small windows.
 
-A message is inflated in steps, and the limit is applied to each: what a bomb can hold is the limit, plus one
-inflater and one slice of its input.
+A message is inflated in steps, and the limit is checked after each: so a bomb can take up no more memory than the
+limit, one inflater, and one slice of its input.
 
-A message that comes in one piece is inflated by the C core (inflate.c), where no context is kept. What is here
-inflates all the others, and tells what is wrong with them. At levels 1 and 2, where no context is kept, the core also
-compresses small messages (deflate.c), in half the time of zlib. The rest is for zlib; without the C core, all is.
+Where no context is kept, the C core inflates the messages that come in one piece (inflate.c). This module inflates all
+others, and says what is wrong with a message. At levels 1 and 2 without context, the core also compresses small
+messages (deflate.c), in half the time of zlib. zlib does the rest; without the C core, it does everything.
 
-Where the package `isal` is installed, it compresses those above 1 KiB at levels 1 and 2 where no context is kept: 16 KB
-in 0.3 to 0.5 x the time. Inflating is left to zlib, which does 1 KB in 0.6 x the time of isal's, and 16 KB in 2 x.
+If the package `isal` is installed, it compresses messages above 1 KiB at levels 1 and 2 where no context is kept: 16 KB
+in 0.3 to 0.5 x the time of zlib. Only zlib inflates: it takes 0.6 x isal's time for 1 KB, though 2 x for 16 KB.
 """
 
 from __future__ import annotations
@@ -43,9 +42,9 @@ _WINDOW_BITS = {str(bits): bits for bits in range(8, 16)}
 _FLAGS = ("server_no_context_takeover", "client_no_context_takeover")
 _WINDOWS = ("server_max_window_bits", "client_max_window_bits")
 
-# RFC 7692 7.2.1: what a flush ends with, and what no message carries.
+# RFC 7692 7.2.1: a flush ends with these bytes, which are not sent.
 _FLUSHED = b"\x00\x00\xff\xff"
-# An empty final block, to which only what ends with a block can come.
+# An empty final block. An inflater sees it as one only after data that ended with a block.
 _FINAL_BLOCK = b"\x03\x00"
 # RFC 7692 7.2.3.6: the empty message.
 _EMPTY = b"\x00"
@@ -243,7 +242,7 @@ class Deflate:
 
     @property
     def sharing(self) -> Hashable:
-        """What decides what becomes of a message: equal for all that compress alike; None where context is kept."""
+        """A key that is equal for all that compress a message alike; None where context is kept."""
         return (self.threshold, self._small, self._compressors) if self._compressors.forgets else None
 
     def wants(self, size: int, compress: bool | None) -> bool:
@@ -251,11 +250,11 @@ class Deflate:
         return size >= self.threshold if compress is None else compress
 
     def longest(self, size: int) -> int:
-        """Return the most bytes that may stand for a message: deflate makes nine bits of eight at the worst."""
+        """Return the most bytes that a message may be encoded in: at the worst, deflate makes nine bits of eight."""
         return size + (size >> 3) + 64
 
     def measure(self) -> int:
-        """Return the bytes that the inflater of a message takes, while that is coming."""
+        """Return how many bytes the inflater takes while a message is being received."""
         return 0 if self._inflater is None else (1 << self._inflate_window) + _INFLATER
 
     def encode(self, payload: Data) -> bytes | bytearray:
@@ -280,9 +279,9 @@ class Deflate:
         return whole
 
     def encode_slowly(self, payload: Data) -> Iterator[bytes]:
-        """Yield what stands for a whole message in parts, so that others may have their turn between them.
+        """Yield a whole message, compressed, in parts, so that others may have their turn between them.
 
-        Until the last was taken, nothing else may be compressed. One that is given up before has changed nothing.
+        Nothing else may be compressed until the last part was taken. If the caller stops earlier, nothing has changed.
         """
         compressors, view = self._compressors, memoryview(payload)
         compressor = self._compressor.copy() if self._compressor else compressors.take()
@@ -315,7 +314,7 @@ class Deflate:
             compressors.give(compressor)
         else:
             self._compressor = compressor
-        return compressed or _EMPTY  # a second flush in a row may give nothing
+        return compressed or _EMPTY  # a second flush in a row may output nothing
 
     def decode(self, data: Data, final: bool, limit: int) -> Iterator[bytes]:
         """Inflate the next part of a message, in pieces of at most 32 KiB, all of which must be taken.
@@ -325,11 +324,11 @@ class Deflate:
         Args:
             data: the part, cut anywhere.
             final: whether the message ends with it.
-            limit: bytes; how much may come out of it. The caller counts what earlier parts gave.
+            limit: the most bytes that the part may inflate to. The caller counts those of earlier parts.
 
         Raises:
             InvalidData: the data is not deflate, or ends within a block.
-            PayloadTooBig: more than `limit` would come out.
+            PayloadTooBig: it inflates to more than `limit`.
         """
         if not data and self._inflater is None:
             return
@@ -348,15 +347,15 @@ class Deflate:
             self._end(self._inflater)
 
     def _end(self, inflater: _Decompress) -> None:
-        """End a message (RFC 7692 7.2.2): one that does not end between two blocks was cut short.
+        """End a message (RFC 7692 7.2.2): if it does not end between two blocks, it was cut short.
 
-        There, the four bytes of a flush stand for nothing. Within a block they may stand for anything; they may even
-        end it, but not without standing for something first.
+        Between two blocks the four bytes of a flush inflate to nothing. Within a block they may inflate to anything;
+        they may even end the block, but then they inflate to something before that.
         """
         self._inflater = None if self.fast_path else inflater
         try:
             whole = not inflater.decompress(_FLUSHED, 1)
-            last = inflater if self.fast_path else inflater.copy()  # which goes on with the next message
+            last = inflater if self.fast_path else inflater.copy()  # the original goes on with the next message
             whole = whole and not last.decompress(_FINAL_BLOCK, 1) and last.eof and not last.unused_data
         except zlib.error:
             whole = False
@@ -375,8 +374,8 @@ class Deflate:
         if not inflater.eof:
             self._inflater = inflater
             return inflated, inflater.unconsumed_tail if len(inflated) == room else None
-        # RFC 7692 7.2.3.4: after a final block a new stream begins, which has seen nothing yet. A sender may end a
-        # message so, with or without the byte that makes an empty block of the bytes of a flush.
+        # RFC 7692 7.2.3.4: after a final block a new stream begins, without context. A sender may end a message with
+        # such a block, with or without the byte that the bytes of a flush complete to an empty block.
         self._inflater = None
         return inflated, inflater.unused_data or None
 
@@ -386,7 +385,7 @@ def _deflate(compressor: _Compress, payload: Data, mode: int) -> bytes:
 
 
 def _cut(data: Data) -> Iterator[Data]:
-    """Cut up what is to inflate."""
+    """Cut data into slices that are inflated one by one."""
     view = memoryview(data)
     for start in range(0, len(view), _SLICE):
         yield view[start : start + _SLICE]

@@ -1,1 +1,1 @@
-"""What others send to a connection, which waits for none of them."""
+"""What others send to a connection, without waiting for it."""

@@ -1,11 +1,11 @@
-"""What was published to one connection and waits for it to take more: how much may, and what becomes of the rest.
+"""Messages that were published to one connection and wait until it takes more: how many may wait, and what is dropped.
 
-    Tally       counts what became of all that somebody published
+    Tally       counts what became of the messages of one publisher
     Delivery    one message on its way to one connection
     Queue       the deliveries that wait for one connection, whoever published them
 
-Nothing here does I/O, and nothing blocks. The bytes wait in the stream's backlog, among those of `send` and in their
-order; the queue says which of them may be dropped.
+Nothing here does I/O, and nothing blocks. The bytes wait in the stream's backlog, in order with those of `send`; the
+queue knows which of them may be dropped.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 CLOSE, DROP_NEWEST, DROP_OLDEST, LATEST = "close", "drop_newest", "drop_oldest", "latest"
 POLICIES = (CLOSE, DROP_NEWEST, DROP_OLDEST, LATEST)
-"""What is done with a message that finds no room: see `PubSub.subscribe`."""
+"""What happens when a message finds no room: see `PubSub.subscribe`."""
 
 MAKES_ROOM = (DROP_OLDEST, LATEST)
 
@@ -30,16 +30,16 @@ class Limits(NamedTuple):
 
 
 class Tally:
-    """What became of messages, each counted once for each connection it was for.
+    """What became of messages. Each counts once for each connection that it was for.
 
     published = sent + queued + dropped + abandoned, at every moment.
 
     Attributes:
-        published: messages that were to be sent.
+        published: all messages.
         sent: those that the kernel has taken whole.
-        queued: those that are on their way to it.
-        dropped: those that found no room, or gave theirs to others.
-        abandoned: those whose connection ended before.
+        queued: those that are on their way to the kernel.
+        dropped: those that found no room, or were dropped to make room for others.
+        abandoned: those whose connection ended before they were sent.
     """
 
     __slots__ = ("abandoned", "dropped", "published", "queued", "sent")
@@ -52,21 +52,21 @@ class Tally:
         self.abandoned: int = 0
 
     def add(self, other: Tally) -> None:
-        """Count what another one has counted."""
+        """Add the counts of another tally."""
         for name in self.__slots__:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
 class Delivery:
-    """One message on its way to one connection, which its tally counts as queued.
+    """One message on its way to one connection. Its tally counts it as queued.
 
     Attributes:
-        rest: what is left to send of its frame.
+        rest: the bytes of its frame that are left to send.
         size: the bytes of the whole frame.
-        queue: where it waits, if it does.
+        queue: the queue in which it waits, or None.
         tally: where it is counted.
-        policy: what is to be done when it finds no room.
-        key: which other ones it takes the place of where the policy is LATEST; None for none.
+        policy: what happens when it finds no room.
+        key: with the policy LATEST, it replaces a waiting delivery with the same key; None replaces none.
         begun: whether a part was sent, so that the rest has to follow.
     """
 
@@ -84,12 +84,12 @@ class Delivery:
         return len(self.rest)
 
     def set_frame(self, frame: bytes) -> None:
-        """Say what is sent, before it is."""
+        """Set the frame, before any of it is sent."""
         self.rest: bytes | memoryview = frame
         self.size: int = len(frame)
 
     def advance(self, sent: int) -> None:
-        """Note that it has begun: so many further bytes were sent, not all; none where TLS wants them again."""
+        """Note that it has begun, and that so many more bytes were sent, but not all; 0 if TLS wants them again."""
         self.begun = True
         self.rest = memoryview(self.rest)[sent:]
 
@@ -135,7 +135,7 @@ class Queue:
         return iter(self._waiting)
 
     def make_room(self, new: Delivery, limits: Limits) -> list[Delivery]:
-        """Drop what has to go for a delivery, and return that. Whether it is enough, `fits` tells."""
+        """Drop deliveries to make room for a new one, and return them. `fits` tells whether there is room then."""
         dropped = []
         for old in self._find_victims(new, limits):
             old.drop()
@@ -143,7 +143,7 @@ class Queue:
         return dropped
 
     def _find_victims(self, new: Delivery, limits: Limits) -> Iterator[Delivery]:
-        """Yield what has to be dropped, one after the other, as long as there is not enough room."""
+        """Yield deliveries to drop, one after the other, until there is enough room."""
         former = self._latest.get(new.key)
         if former is not None and not former.begun:
             yield former
@@ -155,7 +155,7 @@ class Queue:
                     yield old
 
     def fits(self, new: Delivery, limits: Limits) -> bool:
-        """Whether there is room for a delivery. One that begins the queue always has room, however large it is."""
+        """Whether there is room for a delivery. In an empty queue there always is, however large it is."""
         waiting = self._waiting
         return not waiting or (len(waiting) < limits.max_messages and self.size + new.size <= limits.max_bytes)
 

@@ -1,8 +1,9 @@
-"""Outlet: what others send to one connection without waiting for it. Most connections have none.
+"""Outlet: for what others send to one connection without waiting for it. Most connections have none.
 
-What is published goes past it, from the outbox straight to the socket. Here comes what the socket has not taken, and
-what is not for the core to send: over TLS, masked, or compressed with a context of its own. While the stream is blocked
-it waits there, in order with what `send` sends; while a message is sent in parts, it waits here (RFC 6455 5.4).
+A published message usually does not pass here: the outbox sends it straight to the socket. It comes here if the socket
+has not taken it, or if the core may not send it: over TLS, masked, or compressed with a context of its own. While the
+stream is blocked, it waits in the stream, in order with what `send` sends; while a message is sent in parts, it waits
+here (RFC 6455 5.4).
 
 Everything is called in the connection's thread, and nothing blocks.
 """
@@ -29,16 +30,16 @@ if TYPE_CHECKING:
     from ...protocol.prepared import PreparedMessage
 
 PLAIN = "plain"
-"""What all share who get a message as it is."""
+"""The `sharing` of all connections that get a message uncompressed."""
 
 NOTSENT_LOWAT: int = getattr(socket, "TCP_NOTSENT_LOWAT", 25)  # Linux and macOS have it
 
 LOW_WATER = 16 * 1024
-"""Bytes that the kernel holds besides those under way, where messages are published: the others wait here."""
+"""How many unsent bytes the kernel may hold for a connection that is published to: the others wait with us."""
 
 
 class SendResult(enum.Enum):
-    """What became of a message that `try_send` was given."""
+    """What `try_send` has done with a message."""
 
     SENT = "sent"
     QUEUED = "queued"
@@ -66,7 +67,7 @@ class Published(Protocol):
 
 
 class Leaver(Protocol):
-    """Who is told that a connection takes no more messages."""
+    """A publisher to tell when a connection takes no more messages."""
 
     def leave(self, outlet: Outlet) -> None:
         """Publish nothing to it any more."""
@@ -82,9 +83,9 @@ class Outlet:
     Attributes:
         connection: as above.
         fileno: returns the descriptor of its socket, -1 once that is closed. Always the same object.
-        sharing: equal for all who get the same bytes for a message; None for those who have their own.
+        sharing: a key that is equal for all connections that get the same bytes for a message; None if it gets its own.
         handle: as above.
-        queue: what waits.
+        queue: the deliveries that wait.
     """
 
     __slots__ = ("_held", "_leavers", "connection", "fileno", "handle", "queue", "sharing")
@@ -98,23 +99,23 @@ class Outlet:
         self.sharing: Hashable = None
         if protocol.plain_frames:
             self.sharing = PLAIN if protocol.extension is None else protocol.extension.sharing
-        self._held: list[Delivery] = []  # what waits for the end of a message in parts
-        self._leavers: tuple[Leaver, ...] = ()  # who is to be told of the end
-        with suppress(OSError):  # a Unix socket has nothing under way
+        self._held: list[Delivery] = []  # those that wait for the end of a message in parts
+        self._leavers: tuple[Leaver, ...] = ()  # the publishers to tell when it ends
+        with suppress(OSError):  # a Unix socket has no such option
             stream.calls.setsockopt(socket.IPPROTO_TCP, NOTSENT_LOWAT, LOW_WATER)
         if self.sharing is None:
             stream.poller.outbox.shut(connection, OWN_FRAMES, True)
-            stream.plain_limit = -1  # no message is compressed before those that were published before
+            stream.plain_limit = -1  # `send` flushes first: messages are compressed in the order of the calls
 
     @property
     def extension(self) -> Any:
-        """What messages are compressed with, or None."""
+        """The extension that compresses messages, or None."""
         return self.connection.protocol.extension
 
     # Those who publish
 
     def join(self, leaver: Leaver) -> None:
-        """Tell somebody of the end."""
+        """Call the publisher's `leave` when the connection takes no more messages."""
         if leaver not in self._leavers:
             self._leavers = (*self._leavers, leaver)
 
@@ -132,15 +133,15 @@ class Outlet:
     def deliver(
         self, prepared: PreparedMessage, delivery: Delivery, limits: Limits, error: int = 0, sent: int = 0
     ) -> None:
-        """Send a message, or have it wait, or do with it as its policy says.
+        """Send a message, or let it wait, or do what its policy says.
 
         Args:
             prepared: the message.
-            delivery: its frame, as all get it who share theirs.
+            delivery: its frame, as all connections with the same `sharing` get it.
             limits: how much may wait.
-            error: the errno of a connection that is broken, EAGAIN where the kernel has not taken all, 0 where nobody
-                has tried.
-            sent: the bytes that it has taken.
+            error: EAGAIN if the kernel has not taken all of it, 0 if it was not offered to the kernel, any other errno
+                of a broken connection.
+            sent: how many bytes the kernel has taken.
         """
         connection, stream = self.connection, self.connection.stream
         if error not in (0, errno.EAGAIN):
@@ -156,14 +157,14 @@ class Outlet:
             self._send(prepared, delivery)
 
     def _send(self, prepared: PreparedMessage, delivery: Delivery) -> None:
-        """Send what the core has not tried."""
+        """Send a delivery that the core has not tried to send."""
         if self.sharing is None:
             delivery.set_frame(self._encode(prepared, prepared.compress))
         self.queue.append(delivery)
         self._put(delivery)
 
     def _put(self, delivery: Delivery) -> None:
-        """Have the stream send a delivery of the queue, before what is corked there."""
+        """Have the stream send a delivery of the queue, before the frames that are corked there."""
         stream = self.connection.stream
         if stream.blocked:
             stream.block(delivery)
@@ -180,7 +181,7 @@ class Outlet:
 
     def _put_rest(self, delivery: Delivery, sent: int) -> None:
         stream = self.connection.stream
-        if sent or stream.opaque:  # OpenSSL wants what it was given once again
+        if sent or stream.opaque:  # OpenSSL wants the same bytes again
             delivery.advance(sent)
         stream.block(delivery)
 
@@ -188,7 +189,7 @@ class Outlet:
         return b"".join(self.connection.protocol.encode_message(FIN | prepared.opcode, prepared.payload, compress))
 
     def _enqueue(self, prepared: PreparedMessage, delivery: Delivery, limits: Limits) -> None:
-        if self.sharing is None:  # uncompressed: what is dropped later may be in nobody's context
+        if self.sharing is None:  # uncompressed: a message that may be dropped must not be in the context
             delivery.set_frame(self._encode(prepared, False))
         for old in self.queue.make_room(delivery, limits):
             self._take_back(old)
@@ -222,7 +223,7 @@ class Outlet:
         connection.closing.begin(code, "too slow")
 
     def release(self) -> None:
-        """Send what was held back, now that no message is sent in parts."""
+        """Send the deliveries that were held back, now that no message is sent in parts."""
         held, self._held = self._held, []
         if held:
             self.connection.stream.flush_now()  # the last parts
@@ -233,11 +234,11 @@ class Outlet:
 
     @property
     def buffered(self) -> int:
-        """The bytes that were to be sent, and that the kernel has not taken."""
+        """The bytes that were sent or published, and that the kernel has not taken."""
         return measure_buffered(self.connection.stream) + sum(map(len, self._held))
 
     def drained(self) -> None:
-        """Nothing waits any more."""
+        """Note that nothing waits any more."""
         self.connection.stream.poller.later(self._tell_drained)
 
     def _tell_drained(self) -> None:
@@ -246,7 +247,7 @@ class Outlet:
             self.connection.stream.poller.call_out(ws.on_drain, ws)
 
     def try_send(self, prepared: PreparedMessage) -> SendResult:
-        """Send a message, or have it wait where there is room for it. Raises ConnectionClosed where there is none."""
+        """Send a message, or let it wait if there is room for it, or drop it. Raises ConnectionClosed after the end."""
         if self.connection.closed:
             raise self.connection.closed_error()
         self.connection.stream.flush_now()
@@ -260,7 +261,7 @@ class Outlet:
 
 
 def measure_buffered(stream: Any) -> int:
-    """Return the bytes that a stream was to send, and that the kernel has not taken."""
+    """Return how many bytes a stream was to send that the kernel has not taken."""
     stream.poller.outbox.flush()
     return sum(map(len, stream.corked)) + (stream.backlog.size if stream.backlog is not None else 0)
 
