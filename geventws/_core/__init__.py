@@ -1,4 +1,4 @@
-"""Picks the core: the C routines where they are built, else their Python twin.
+"""Picks the core: the C routines if they are built, otherwise their Python twin.
 
 The environment variable GEVENTWS_PURE_PYTHON=1 forces the twin.
 """

@@ -1,7 +1,7 @@
 /* frame.c - RFC 6455 section 5.2: scanning a buffer for frames. See frame.h for the contract.
  *
- * Every rule about one frame by itself is checked here. Rules about the order of frames (fragments,
- * UTF-8 over a message, data after a close) belong to protocol/. */
+ * This file checks every rule about a single frame. Rules about several frames (fragments, UTF-8 in
+ * a message, data after a close) belong to protocol/. */
 
 #include <assert.h>
 #include <stddef.h>
@@ -12,7 +12,7 @@
 #include "header.h"
 #include "mask.h"
 
-/* Checks the first two bytes, as many as there are. */
+/* Checks the first two bytes, or the first one if there is only one. */
 static int check_start(const uint8_t *data, size_t size, const struct ws_scan *rules)
 {
     unsigned opcode = data[0] & OPCODE;
@@ -33,7 +33,7 @@ static int check_start(const uint8_t *data, size_t size, const struct ws_scan *r
 }
 
 /* Reads the header at data[0..size), size > 0, into frame, with frame->start relative to data.
- * Returns WS_PAYLOAD when it is complete and good. */
+ * Returns WS_PAYLOAD if it is complete and valid. */
 static int read_header(const uint8_t *data, size_t size, const struct ws_scan *rules,
                        struct ws_frame *frame)
 {

@@ -1,18 +1,18 @@
 /* frame.h - RFC 6455 section 5.2: scanning a buffer for frames.
  *
- * This file is read twice: by the C compiler and by cffi's cdef(). So it holds declarations and
- * numbers only. What follows holds for the other headers here, too.
+ * This file is read twice: by the C compiler and by cffi's cdef(). So it has only declarations and
+ * numbers. The following rules apply to the other headers of the core, too.
  *
- * Memory: the caller owns every buffer. Nothing is allocated or kept between calls where a contract
- * does not say so, and no byte outside of the given sizes is read or written.
+ * Memory: the caller owns every buffer. Unless a contract says otherwise, nothing is allocated, and
+ * nothing is kept between calls. No byte outside of the given sizes is read or written.
  *
- * Sizes: size_t in arguments. Fields of structs have a fixed width, as Python unpacks them: 64 bits
- * for what a peer announces, and 32 bits within the core's own buffers, of 256 MiB at the most.
+ * Sizes: arguments are size_t. Fields of structs have a fixed width, as Python unpacks them: 64
+ * bits for lengths that a peer announces, 32 bits within the core's own buffers (256 MiB or less).
  *
  * Results: a function that makes something returns how much, a size or a count; a negative number
- * says that it has made nothing. Positions are offsets into the caller's buffer.
+ * means that it has made nothing. Positions are offsets into the caller's buffer.
  *
- * Preconditions are asserted where NDEBUG is not defined: in the tests, and not in what is shipped.
+ * Preconditions are asserted if NDEBUG is not defined: in the tests, not in the shipped extension.
  * pure.py specifies scanning and masking in Python. */
 
 /* Why a scan ended. WS_MORE and WS_PAYLOAD ask for more bytes, WS_FULL for more room in frames[].
@@ -35,7 +35,7 @@ enum ws_status {
 struct ws_frame {
     uint64_t start;       /* offset of the payload */
     uint64_t length;      /* of the payload, in bytes */
-    uint32_t mask_key;    /* as the four bytes stand in memory; 0 when there is none */
+    uint32_t mask_key;    /* its four bytes as a number in memory; 0 if there is none */
     uint32_t head;        /* the first byte: FIN 0x80, RSV1 0x40, RSV2 0x20, RSV3 0x10, opcode */
 };
 
@@ -50,7 +50,7 @@ struct ws_scan {
     struct ws_frame next; /* for WS_PAYLOAD: the frame after these */
 };
 
-/* Scans data[0..size) for complete frames, and unmasks their payloads in place.
- * Fills frames[0..scan->count) and what it sets in `scan`, and returns an enum ws_status. */
+/* Scans data[0..size) for complete frames, and unmasks their payloads in place. Fills
+ * frames[0..scan->count) and the last three fields of `scan`. Returns an enum ws_status. */
 int ws_scan(uint8_t *data, size_t size, struct ws_scan *scan,
             struct ws_frame *frames, size_t max_frames);

@@ -8,8 +8,8 @@
  *   | |1|2|3| (4)   |K| 126 or 127  | big-endian              |                 |
  *   +-+-+-+-+-------+-+-------------+-------------------------+-----------------+----------- -
  *
- * For frame.c and receive.c, which read one for every frame; Python does not see this file. Include
- * frame.h before it. */
+ * For frame.c and records.c, which read a header for every frame; Python does not see this file.
+ * Include frame.h first. */
 
 #define FIN 0x80          /* bits of the first byte */
 #define RSV1 0x40
@@ -31,7 +31,7 @@ static inline uint64_t read_number(const uint8_t *data)
 }
 
 /* Reads the length of the payload from the header at data[0..size), size >= 2. Returns WS_PAYLOAD
- * where it is complete and good; then *header is how many bytes there are up to its end. */
+ * if the length is complete and valid; *header is then the number of bytes up to its end. */
 static inline int read_length(const uint8_t *data, size_t size, size_t *header, uint64_t *length)
 {
     *header = 2;

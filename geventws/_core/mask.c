@@ -7,7 +7,7 @@
 
 #include "mask.h"
 
-/* One binary for every x86-64: the loader picks the widest vectors that the machine has. */
+/* One binary serves every x86-64: the loader picks the widest vectors that the machine has. */
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && \
     !defined(__SANITIZE_ADDRESS__)
 #define WIDEST_VECTORS __attribute__((target_clones("avx512f", "avx2", "default")))
@@ -15,7 +15,7 @@
 #define WIDEST_VECTORS
 #endif
 
-/* Returns a word that is the mask key twice, from its byte number offset % 4 on. */
+/* Returns a word with the mask key twice, beginning at byte number offset % 4 of the key. */
 static uint64_t repeat_key(uint32_t mask_key, uint64_t offset)
 {
     uint64_t twice = mask_key * UINT64_C(0x100000001);

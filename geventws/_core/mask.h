@@ -1,9 +1,9 @@
 /* mask.h - RFC 6455 section 5.3: masking a payload.
  *
- * Read twice, as frame.h is, which says what sizes and results are. */
+ * Read twice, as frame.h is, whose rules apply. */
 
-/* Writes size bytes of source to target, each XORed with its byte of the mask key. The key is the
- * number that its four bytes are in memory, and source[0] is byte number `offset` of the payload.
+/* Writes size bytes of source to target, each XORed with its byte of the mask key. mask_key is the
+ * key's four bytes as a number in memory; source[0] is byte number `offset` of the payload.
  *
  * target == source masks in place; otherwise the two must not overlap. Masking twice with the same
  * key and offset gives the original bytes. */

@@ -1,6 +1,6 @@
 """The C core, with the names of pure.py and the same results.
 
-Importing this module fails where the extension was not built. It has a side effect: see `_keep_large_blocks`.
+Importing this module fails if the extension was not built. It has a side effect: see `_keep_large_blocks`.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ __all__ = [
 PAYLOAD: int = lib.WS_PAYLOAD
 
 LARGEST_BUFFER = (1 << 63) - 1
-"""The longest payload that gets a buffer of its own size before it has come: any, as memory is used when it comes."""
+"""The longest payload that gets a buffer of its full size at once. There is no limit: see `new_buffer`."""
 
 SMALL_BUFFER = 4096
-"""Bytes of a payload up to which its buffer is a bytearray."""
+"""The buffer of a payload of up to this many bytes is a bytearray."""
 
 _KEPT_BLOCK = 4 << 20
 
@@ -50,7 +50,7 @@ _uninitialized_bytes = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_char_p, ctyp
 frame_struct = struct.Struct("=QQII")
 """struct ws_frame."""
 
-# What `scan` and `deflate` write to: each call pops one, and appends it at the end, so that threads never share one.
+# Buffers that `scan` and `deflate` write to. Each call pops one, and appends it at its end: threads never share one.
 _scratch: list[tuple[Any, Any, Any]] = []
 _targets: list[tuple[Any, Any]] = []
 
@@ -105,7 +105,7 @@ def mask_in_place(buffer: bytearray | memoryview, start: int, end: int, mask_key
 
 
 def deflate(data: Buffer, window: int) -> bytes:
-    """Compress a whole small message (deflate.h), looking back `window` bytes; b"" for one of another size."""
+    """Compress a whole small message (deflate.h), looking back `window` bytes; b"" if its size is not for deflate.h."""
     if type(data) is not bytes:
         data = bytes(memoryview(data))
     taken = target, view = _targets.pop() if _targets else _new_target()
@@ -117,7 +117,7 @@ def deflate(data: Buffer, window: int) -> bytes:
 def new_buffer(length: int) -> tuple[bytes | bytearray, memoryview]:
     """Return a buffer for a payload, and the view through which it is written.
 
-    A large one is the very `bytes` object that the message will be: nobody else has it before it is complete. It is
+    A large buffer is the very `bytes` object that the message will be: nobody else has it before it is complete. It is
     not zeroed, and the system provides each of its pages only when something is written there. So a header that
     announces a large payload takes little memory.
     """
@@ -129,9 +129,9 @@ def new_buffer(length: int) -> tuple[bytes | bytearray, memoryview]:
 
 
 def _keep_large_blocks() -> None:
-    """Let glibc's allocator keep up to 8 MiB of what large messages took, for the next ones.
+    """Let glibc's allocator keep up to 8 MiB of the memory of large messages, for the next ones.
 
-    It keeps blocks that are smaller than the largest one that was ever freed (M_MMAP_THRESHOLD in mallopt(3)), so one
+    It keeps blocks that are smaller than the largest block ever freed (M_MMAP_THRESHOLD in mallopt(3)), so a large one
     is freed here. Otherwise each message of a megabyte would return its pages to the system, and take new ones.
     """
     block = bytes(_KEPT_BLOCK)

@@ -1,8 +1,8 @@
-"""The C core in Python: the specification of frame.c and mask.c, and the fallback where it is not built.
+"""The C core in Python: the specification of frame.c and mask.c, and the fallback if the core is not built.
 
-Same names, same results. `scan` and `mask` do with slices and big integers what the C does byte by byte;
-tests/core/test_native.py holds the two against each other. `deflate` leaves everything to zlib, as deflate.c does with
-messages that are not for it.
+The names and results are the same. `scan` and `mask` do with slices and big integers what the C code does byte by byte;
+tests/core/test_native.py compares the two. `deflate` leaves everything to zlib, as deflate.c does with messages that
+are too small or too large for it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ LENGTH_TOO_LARGE = 10
 TOO_BIG = 11
 
 MAX_FRAMES = 256
-"""How many frames one scan returns at the most."""
+"""The most frames that one scan returns."""
 
 RawFrame: TypeAlias = "tuple[int, int, int, int]"
 """struct ws_frame, a frame as offsets into the buffer: start, length, mask_key, head (the first byte)."""
@@ -55,7 +55,7 @@ ScanResult: TypeAlias = "tuple[int, int, list[RawFrame], RawFrame | None]"
 Buffer: TypeAlias = "bytes | bytearray | memoryview"
 
 
-# Up to this size one big integer beats translating four slices through a table, for any processor seen.
+# Up to this size one big integer is faster than four slices translated by a table, on every processor measured.
 _INTEGER_LIMIT = 1024
 _TABLES: dict[int, bytes] = {}
 
@@ -94,7 +94,7 @@ def mask_in_place(buffer: bytearray | memoryview, start: int, end: int, mask_key
 
 
 LARGEST_BUFFER = 64 * 1024
-"""The longest payload that gets a buffer of its own size before it has come."""
+"""The longest payload that gets a buffer of its full size at once."""
 
 
 def deflate(data: Buffer, window: int) -> bytes:

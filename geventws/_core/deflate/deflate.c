@@ -1,8 +1,8 @@
 /* deflate.c - compressing one small message by itself (RFC 1951). See deflate.h.
  *
- * This does what zlib does at level 2, without what zlib spends on streams of any length. One pass
- * finds the matches and counts the symbols; then everything leaves in one block with Huffman codes
- * of its own. */
+ * It does what zlib does at level 2, without zlib's overhead for streams of any length. One pass
+ * finds the matches and counts the symbols; then the whole message is written as one block with
+ * Huffman codes of its own. */
 
 #include <assert.h>
 #include <stddef.h>
@@ -15,19 +15,19 @@
 #ifdef __GNUC__           /* for its functions on bits */
 
 #define HASH_BITS 11
-#define PLACES 2          /* places that are remembered for each hash: as many as fit into a word */
-#define SHORTEST 4        /* bytes of a match; one of three is seldom worth its distance */
+#define PLACES 2          /* places that are kept for each hash: as many as fit into a word */
+#define SHORTEST 4        /* bytes of a match; one of three bytes seldom pays for its distance */
 #define LONGEST 258       /* bytes of a match */
 #define DISTANCES 30      /* symbols for distances */
 #define LENGTHS 19        /* symbols for the lengths of codes */
 #define END 256           /* the symbol for the end of a block */
 
-/* Where the bits go. */
+/* The output, bit by bit. */
 struct output {
     uint8_t *at;          /* the next byte */
     uint8_t *end;         /* the last place for which there is room for eight bytes */
-    uint64_t bits;        /* those that were not written yet, the first one lowest */
-    int count;            /* how many these are */
+    uint64_t bits;        /* bits that were not written yet, the first one lowest */
+    int count;            /* how many */
 };
 
 /* A message as literals and matches. */
@@ -136,8 +136,8 @@ static uint32_t find_match(const uint8_t *data, uint32_t at, uint32_t most, uint
     return best;
 }
 
-/* Finds the matches, and counts the symbols. The places within a match are not remembered: that
- * saves some per cent of the time, and costs one per cent of the size. */
+/* Finds the matches, and counts the symbols. The places within a match are not kept: that saves
+ * some per cent of the time, and costs one per cent of the size. */
 static void find_matches(struct parsed *parsed, const uint8_t *data, uint32_t size, uint32_t window)
 {
     uint32_t heads[1 << HASH_BITS]; /* the last places of each hash, the newest lowest */
@@ -178,7 +178,7 @@ static void put_code(struct output *output, struct ws_code code)
     put_bits(output, code.bits, code.length);
 }
 
-/* Writes the whole bytes, as long as there is room. After that, 56 bits may be put. */
+/* Writes the whole bytes, if there is room. Afterwards there is space for 56 more bits. */
 static void write_bytes(struct output *output)
 {
     uint64_t bits = little_endian(output->bits);
@@ -194,7 +194,7 @@ static void write_bytes(struct output *output)
 }
 
 /* Lists the runs of lengths (RFC 1951 3.2.7), each as its extra bits << 8 | symbol, and counts the
- * symbols. Returns how many runs there are. */
+ * symbols. Returns the number of runs. */
 static int find_runs(const uint8_t *lengths, int size, uint16_t *runs, uint16_t *frequencies)
 {
     int count = 0, at, run;
@@ -216,7 +216,7 @@ static int find_runs(const uint8_t *lengths, int size, uint16_t *runs, uint16_t 
     return count;
 }
 
-/* Puts the head of a block with its two codes, whose last symbols these are. */
+/* Puts the head of a block with its two codes, up to the last symbol of each. */
 static void put_codes(struct output *output, const struct ws_code *literals, int last_literal,
                       const struct ws_code *distances, int last_distance)
 {

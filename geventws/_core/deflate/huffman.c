@@ -6,11 +6,11 @@
 
 #include "huffman.h"
 
-/* Symbols are sorted by frequency into so many buckets: one for each frequency, and the last one
- * for all from BUCKETS - 1 on. */
+/* How many buckets there are to sort symbols by frequency: one for each frequency, and the last for
+ * all frequencies from BUCKETS - 1 on. */
 #define BUCKETS 64
 
-/* Lists the symbols that occur, in order, each as frequency << 16 | symbol. Returns how many. */
+/* Lists the symbols that occur, in order, each as frequency << 16 | symbol. Returns the number. */
 static int list_symbols(const uint16_t *frequencies, int symbols, uint32_t *listed)
 {
     int used = 0, i;
@@ -35,7 +35,7 @@ static int bucket_of(uint32_t entry)
     return entry >> 16 < BUCKETS ? (int)(entry >> 16) : BUCKETS - 1;
 }
 
-/* Sorts what was listed by frequency. */
+/* Sorts the listed symbols by frequency. */
 static void sort_symbols(const uint32_t *listed, int used, uint32_t *sorted)
 {
     int ends[BUCKETS + 1] = {0}, i, j;
@@ -54,8 +54,8 @@ static void sort_symbols(const uint32_t *listed, int used, uint32_t *sorted)
     }
 }
 
-/* Replaces the frequencies weights[0..used), in order, by the depths of the inner nodes of their
- * Huffman tree, of which the root comes last: in place, as in Moffat and Katajainen (1995). */
+/* Replaces the sorted frequencies weights[0..used) by the depths of the inner nodes of their
+ * Huffman tree, the root last. It works in place, as in Moffat and Katajainen (1995). */
 static void find_depths(uint32_t *weights, int used)
 {
     int root = 0, leaf = 0, next, i;
@@ -76,7 +76,7 @@ static void find_depths(uint32_t *weights, int used)
         weights[next] = weights[weights[next]] + 1;
 }
 
-/* Counts the codes of each length, up to `most`, for frequencies that are in order. */
+/* Counts the codes of each length, up to `most`, for sorted frequencies. */
 static void count_lengths(uint32_t *weights, int used, int most, uint16_t *counts)
 {
     int next = used - 2, open = 1, depth, inner;

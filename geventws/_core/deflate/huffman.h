@@ -9,11 +9,11 @@ enum {
 
 /* The code of one symbol. */
 struct ws_code {
-    uint16_t bits;        /* of which the lowest is sent first */
+    uint16_t bits;        /* the lowest one is sent first */
     uint16_t length;      /* in bits; 0 for a symbol that does not occur */
 };
 
-/* Makes the shortest code for 2 to WS_LITERALS symbols that occur as often as frequencies[] says,
- * with at most `most` bits for each. Where fewer than two occur, one or two others get a code, too.
- * Fills codes[0..symbols), and returns the last symbol that has a code. */
+/* Makes the shortest code for 2 to WS_LITERALS symbols with these frequencies, of at most `most`
+ * bits for each symbol. If fewer than two symbols occur, one or two others get a code, too. Fills
+ * codes[0..symbols), and returns the last symbol that has a code. */
 int ws_make_code(const uint16_t *frequencies, int symbols, int most, struct ws_code *codes);

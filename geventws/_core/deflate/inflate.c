@@ -1,4 +1,4 @@
-/* inflate.c - inflating messages that are each compressed by themselves. See inflate.h. */
+/* inflate.c - inflating messages without context. See inflate.h. */
 
 #include <assert.h>
 #include <stddef.h>
@@ -12,8 +12,8 @@
 #include <zlib.h>
 
 /* The four bytes that a message is sent without (7.2.1), and an empty final block. After a complete
- * message both add nothing and end the stream. A message that was cut short within a block either
- * does not end with them, or takes them for content. */
+ * message they add nothing, and end the stream. If a message was cut short within a block, the
+ * stream either does not end with them, or they inflate to something. */
 static const uint8_t tail[] = {0x00, 0x00, 0xff, 0xff, 0x03, 0x00};
 
 struct ws_inflater {
@@ -46,7 +46,7 @@ int32_t ws_inflate(struct ws_inflater *inflater, const uint8_t *data, size_t siz
     int status;
 
     assert(size < 1 << 30 && room < 1 << 30);
-    inflateReset(stream);  /* so that no message sees anything of another */
+    inflateReset(stream);  /* no message may see bytes of another */
     stream->next_in = (Bytef *)data;
     stream->avail_in = (uInt)size;
     stream->next_out = target;

@@ -1,8 +1,8 @@
 /* fanout.c - one call that sends frames to many descriptors. See fanout.h.
  *
- * First every descriptor's frames are chained, in the order of the calls that sent them. Then each
- * descriptor is served once, so that what was published in a turn costs one system call for each
- * subscriber, however many frames it is. */
+ * First the frames of each descriptor are chained, in order. Then each descriptor is served once.
+ * So all that was published in a turn costs one system call for each subscriber, however many
+ * frames there are. */
 
 #include <errno.h>
 #include <stddef.h>
@@ -53,8 +53,8 @@ static int32_t chain(struct ws_fanout *fanout, int32_t *refused)
     return count;
 }
 
-/* Notes that the frames from links[at] on were not sent, but for some bytes of the first. Returns
- * how many there are. */
+/* Notes that the frames from links[at] on were refused, of the first one all but `sent` bytes.
+ * Returns their number. */
 static int32_t refuse(const struct ws_fanout *fanout, int32_t at, struct ws_refusal *refusals,
                       int error, int64_t sent)
 {
@@ -70,8 +70,8 @@ static int32_t refuse(const struct ws_fanout *fanout, int32_t at, struct ws_refu
 
 #ifdef HAVE_SENDMSG
 
-/* Gathers frames from links[at] on, those that lie side by side as one part. Returns the place of
- * the first that is left. */
+/* Gathers frames from links[at] on; frames that are adjacent in memory become one part. Returns the
+ * place of the first frame that is left. */
 static int32_t gather(const struct ws_fanout *fanout, int32_t at, struct iovec *parts,
                       size_t *count)
 {
@@ -107,7 +107,7 @@ static int64_t transmit(int fd, struct iovec *parts, size_t count)
     return sent;
 }
 
-/* Sends all frames of one descriptor, from links[at] on; returns how many are refused. */
+/* Sends all frames of one descriptor, from links[at] on. Returns how many are refused. */
 static int32_t serve(const struct ws_fanout *fanout, int32_t at, struct ws_refusal *refusals)
 {
     struct iovec parts[MOST_PARTS];

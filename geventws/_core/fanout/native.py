@@ -1,6 +1,6 @@
 """Sending frames to many descriptors in one call of the C core (fanout.h), with the face of pure.Fanout.
 
-Importing this module fails where the extension was not built.
+Importing this module fails if the extension was not built.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .pure import Refusal
 
 refusal_struct = Struct("=iii4xq")
-"""struct ws_refusal, without what is reserved in it."""
+"""struct ws_refusal, without its reserved field."""
 
 _refusals = refusal_struct.iter_unpack
 
@@ -26,18 +26,18 @@ class Fanout:
     """Sends to descriptors that it knows, all in one call: see pure.Fanout."""
 
     def __init__(self) -> None:
-        self.shut = bytearray()  # for each descriptor that is known: 0 where it may be sent to
+        self.shut = bytearray()  # for each known descriptor: 0 if frames may be sent to it
         self._struct = ffi.new("struct ws_fanout *")  # the arguments of a call
-        self._per_descriptor: tuple[object, ...] = ()  # what the struct points to, by descriptor
-        self._room = 0  # how many descriptors there is room for, those of all frames together
-        self._links: Any = None  # so many struct ws_link, which C works with
-        self._refusals: Any = None  # so many struct ws_refusal, which C fills
+        self._per_descriptor: tuple[object, ...] = ()  # the arrays by descriptor that the struct points to
+        self._room = 0  # how many descriptors there is room for, over all frames
+        self._links: Any = None  # so many struct ws_link, for C to work with
+        self._refusals: Any = None  # so many struct ws_refusal, for C to fill
         self._view = memoryview(b"")  # of the refusals
         self._make_room(64)
 
     def grow(self, size: int) -> None:
-        """Know the descriptors below `size`, all of the new ones open."""
-        self.shut = self.shut.ljust(size, b"\0")  # another one: C has seen the old one, which may not move
+        """Make the descriptors below `size` known. Frames may be sent to the new ones."""
+        self.shut = self.shut.ljust(size, b"\0")  # a new one: C points to the old one, which must not move
         places = array("i", [-1]) * size, array("i", [-1]) * size
         first, last = (ffi.from_buffer("int32_t[]", each) for each in places)
         shut = ffi.from_buffer("uint8_t[]", self.shut)
@@ -49,7 +49,7 @@ class Fanout:
         self._room = size
         self._links = self._struct.links = ffi.new("struct ws_link[]", size)
         refusals = self._struct.refusals = ffi.new("struct ws_refusal[]", size)
-        self._view = memoryview(ffi.buffer(refusals))  # which keeps them
+        self._view = memoryview(ffi.buffer(refusals))  # it keeps them alive
 
     def send(
         self,
@@ -58,7 +58,7 @@ class Fanout:
         counts: Sequence[int] | None = None,
         excepts: Sequence[int] | None = None,
     ) -> list[Refusal]:
-        """Send frames, without blocking; return what was refused: see fanout.Fanout."""
+        """Send frames, without blocking, and return the refusals: see pure.Fanout."""
         if len(fds) > self._room:
             self._make_room(2 * len(fds))
         struct = self._struct

@@ -1,4 +1,4 @@
-"""Sending frames to many descriptors at once, in Python: the specification of fanout.c, and its fallback."""
+"""Sending frames to many descriptors at once, in Python: the specification of fanout.c, and the fallback for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 Refusal: TypeAlias = "tuple[int, int, int, int]"
-"""struct ws_refusal: the descriptor, the number of the frame, the errno or 0, and the bytes that were sent of it."""
+"""struct ws_refusal: the descriptor, the number of the frame, the errno or 0, and how many bytes of it were sent."""
 
 
 class Sender(Protocol):
@@ -31,13 +31,13 @@ class Sender(Protocol):
 
 
 class Fanout:
-    """Sends to descriptors that it knows, and returns what they did not take.
+    """Sends frames to known descriptors, and returns what they did not take.
 
     Args:
         write: sends bytes to a descriptor without blocking, and returns how many were taken.
 
     Attributes:
-        shut: for each descriptor, 0 where it may be sent to; as long as `grow` has made it.
+        shut: for each known descriptor, 0 if frames may be sent to it.
     """
 
     def __init__(self, write: Callable[[int, bytes], int] = os.write) -> None:
@@ -45,8 +45,8 @@ class Fanout:
         self.shut = bytearray()
 
     def grow(self, size: int) -> None:
-        """Know the descriptors below `size`, all of the new ones open."""
-        self.shut = self.shut.ljust(size, b"\0")  # another one: C has seen the old one, which may not move
+        """Make the descriptors below `size` known. Frames may be sent to the new ones."""
+        self.shut = self.shut.ljust(size, b"\0")  # a new one, as in native.py: there, C points to the old one
 
     def send(
         self,
@@ -55,14 +55,14 @@ class Fanout:
         counts: Sequence[int] | None = None,
         excepts: Sequence[int] | None = None,
     ) -> list[Refusal]:
-        """Send frames, without blocking; return what was refused, that of one descriptor together and in order.
+        """Send frames, without blocking; return the refusals, those of one descriptor together and in order.
 
         Args:
             frames: the frames, none of them empty.
-            fds: the descriptors that get the first frame, then those that get the second, and so on; for negative
-                numbers and those that `grow` was not told of it is refused with EBADF.
-            counts: how many there are for each frame; None for one each.
-            excepts: for each frame a descriptor that does not get it after all, or -1; None for no such.
+            fds: the descriptors that get the first frame, then those that get the second, and so on; a negative or
+                unknown one is refused with EBADF.
+            counts: how many descriptors there are for each frame; None for one each.
+            excepts: for each frame a descriptor that does not get it, or -1; None for no exceptions.
         """
         refused: list[Refusal] = []
         for fd, numbers in self._chain(frames, fds, counts, excepts).items():

@@ -1,7 +1,7 @@
-"""Which socket each descriptor is, as far as a forked child holds it, too.
+"""The inodes of the sockets that a forked child holds, too.
 
-A socket that is closed here stays open in the child. So epoll goes on to report it, under a number that may have become
-another file's meanwhile. Whoever has noted the socket's inode before can tell.
+A socket that is closed here stays open in the child. So epoll goes on reporting it, under a number that may be another
+file's by then. The inode, noted before, tells.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Inodes:
         self._inodes: dict[int, int] = {}  # by descriptor
 
     def note(self, channels: Iterable[Any]) -> dict[int, int]:
-        """Note the sockets of all channels, which a child was given right now; return all that are noted."""
+        """Note the sockets of all channels, as a child was forked right now; return all that are noted."""
         for channel in channels:
             if channel is not None:
                 try:
@@ -40,7 +40,7 @@ class Inodes:
         return self._inodes.pop(fd, None) is not None
 
     def is_stranger(self, fd: int) -> bool:
-        """Whether a descriptor is no longer the socket that was noted: it was closed, or is another file by now."""
+        """Whether a descriptor is no longer the noted socket: it was closed, or is another file by now."""
         inode = self._inodes.get(fd)
         if inode is None:
             return False

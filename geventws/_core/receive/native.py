@@ -1,6 +1,6 @@
 """Receiving for all sockets of a loop in one call of the C core (receive.h), with the face of pure.Receiver.
 
-Importing this module fails where the extension was not built.
+Importing this module fails if the extension was not built.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ FAST_UNMASKED: int = lib.WS_FAST_UNMASKED
 FULL_CHUNK_LIMIT: int = lib.WS_FULL_CHUNK_LIMIT
 
 BUFFER_SIZE = 512 * 1024
-"""Bytes that one batch receives and inflates at the most, shared by all connections of a loop."""
+"""The most bytes that one batch receives and inflates, for all connections of a loop together."""
 
 MAX_RECORDS = 4096
 
 FORMAT_SIZE = 8 * 1024
-"""Characters of the formats of a batch's runs (receive.h): a thousand messages. struct keeps a hundred formats."""
+"""Characters for the formats of a batch's runs (receive.h): a thousand messages. struct caches a hundred formats."""
 
 TEXT: int = lib.WS_TEXT
 BINARY: int = lib.WS_BINARY
@@ -43,14 +43,14 @@ _records = record_struct.iter_unpack
 
 
 class Batch:
-    """What the C core fills in one call, and how the channels are told.
+    """The records that the C core fills in one call, and their delivery to the channels.
 
     Args:
         options: fields of struct ws_poller_options.
 
     Attributes:
         poller: the struct ws_poller.
-        strays: how many events were of a descriptor that is no channel's, since there is this set.
+        strays: how many events were of a descriptor that is no channel's, since this set is in use.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -62,12 +62,12 @@ class Batch:
             "chunk": CHUNK_SIZE, "small_chunk": SMALL_CHUNK, "records": records, "max_records": MAX_RECORDS,
             "format": formats, "format_size": FORMAT_SIZE, **options,
         }))  # fmt: skip
-        self._view = memoryview(ffi.buffer(records))  # of the records
-        self._format = ffi.buffer(formats)  # of the runs, one after the other
-        self._owned = records, formats, options  # what the poller points to
+        self._view = memoryview(ffi.buffer(records))  # the records
+        self._format = ffi.buffer(formats)  # the formats of the runs, one after the other
+        self._owned = records, formats, options  # keeps alive what the poller points to
 
     def deliver(self, count: int, poller: Owner, buffer: Any) -> list[Any]:
-        """Put messages into the inboxes, and leave everything else to the channels; return them."""
+        """Put messages into the inboxes, and pass everything else to the channels; return these channels."""
         channels: list[Any] = []
         channel: Any = None
         last, used = -1, 0
@@ -96,7 +96,7 @@ class Batch:
                     elif all_channels[fd] is channel:
                         _take_other(channel, kind, start, end, buffer)
                 return channels
-            except BaseException as error:  # of this record: go on with the next one
+            except BaseException as error:  # for this record: go on with the next one
                 used = end if kind in (TEXTS, BINARIES) else used
                 if isinstance(error, UnicodeDecodeError) and kind in (TEXT, TEXTS):
                     poller.call(channel, channel.refuse_text)
@@ -120,9 +120,9 @@ class Receiver:
     """Receives for the channels of a poller, all at once, into their inboxes.
 
     Attributes:
-        poller: whose channels these are.
-        scratch: memory into which a channel receives that does so by itself.
-        inodes: which sockets a forked child holds, too.
+        poller: the owner of the channels.
+        scratch: a buffer for channels that receive by themselves.
+        inodes: the sockets that a forked child holds, too.
     """
 
     def __init__(self, poller: Owner) -> None:
@@ -130,16 +130,16 @@ class Receiver:
         self.scratch = memoryview(bytearray(CHUNK_SIZE))
         self.inodes = Inodes(poller.system.fstat)
         buffer = ffi.new("uint8_t[]", BUFFER_SIZE)
-        self._bytes = ffi.buffer(buffer)  # what a batch receives into
+        self._bytes = ffi.buffer(buffer)  # the buffer that a batch receives into
         self._fast_paths: Any = ffi.new("uint32_t[]", 0)  # the words of `set_fast_path`, by descriptor
-        self._inode_table: Any = None  # what is in `inodes`, by descriptor
-        self._inflater = ffi.gc(lib.ws_inflater_new(), lib.ws_inflater_free)  # of both batches
+        self._inode_table: Any = None  # the numbers of `inodes`, by descriptor
+        self._inflater = ffi.gc(lib.ws_inflater_new(), lib.ws_inflater_free)  # for both batches
         options = {"loop_fd": _get_loop_fd(poller.loop), "buffer": buffer, "size": BUFFER_SIZE}
         self._batch = Batch(inflater=self._inflater, **options)  # what `receive` fills
         self._poller = self._batch.poller  # its struct ws_poller
         self._scratch = ffi.from_buffer("uint8_t[]", self.scratch)  # the same, for C
-        self._scratch_bytes = ffi.buffer(self._scratch)  # the same, to be cut into messages
-        # what `split` fills, while the other one is being delivered
+        self._scratch_bytes = ffi.buffer(self._scratch)  # the same, to cut messages from
+        # what `split` fills, while the other batch is being delivered
         self._split_batch = Batch(inflater=self._inflater, loop_fd=-1, size=CHUNK_SIZE)
 
     @property
@@ -148,7 +148,7 @@ class Receiver:
         return bool(self._batch.strays or self._poller.empty)
 
     def get_polled(self) -> float:
-        """Return when `receive` was called last, by `time.monotonic`."""
+        """Return when `receive` was last called, by `time.monotonic`."""
         began: int = self._poller.turn_began
         return began / 1e9
 
@@ -159,27 +159,27 @@ class Receiver:
         lib.ws_poller_use_fast_paths(self._poller, self._fast_paths, size)
 
     def attach(self, epoll: Any) -> None:
-        """Use this epoll set from now on; what another one has reported is forgotten."""
+        """Use this epoll set from now on, and forget what another one has reported."""
         lib.ws_poller_attach(self._poller, epoll.fileno())
         self._batch.strays = 0
 
     def forget(self, fd: int) -> None:
-        """Forget what the set has reported of a descriptor that is watched otherwise from now on, or no longer."""
+        """Forget what the set has reported of a descriptor: what it is watched for changes now."""
         lib.ws_poller_forget(self._poller, fd)
 
     def drop(self, fd: int) -> None:
-        """Know nothing about a descriptor any longer."""
+        """Forget everything about a descriptor."""
         self._fast_paths[fd] = 0
         if self.inodes.drop(fd):
             self._inode_table[fd] = 0
 
     def let_go(self) -> None:
-        """Give the buffers back: nothing will be received any more."""
+        """Release the buffers: nothing will be received any more."""
         self.scratch = memoryview(b"")
         del self._bytes, self._batch, self._split_batch, self._scratch, self._scratch_bytes, self._inflater
 
     def set_fast_path(self, fd: int, word: int) -> None:
-        """Say which whole messages may go past the protocol (`WS_FAST_...` in receive.h)."""
+        """Set which whole messages may go past the protocol (`WS_FAST_...` in receive.h)."""
         self._fast_paths[fd] = word
 
     def note_fork(self) -> None:
@@ -203,16 +203,16 @@ class Receiver:
             return []  # the hub has something to do
         count = lib.ws_busy_poll(self._poller)
         if count <= 0:
-            return []  # an error, should it be one, is the same in the next `receive`
+            return []  # the next `receive` gets the same error, if it is one
         return self._batch.deliver(count, self.poller, self._bytes)
 
     def split(self, channel: Any, count: int, word: int) -> None:
-        """Give a channel the bytes that it received into `scratch`: whole messages past its protocol."""
+        """Deliver the bytes that a channel received into `scratch`: whole messages go past its protocol."""
         count = lib.ws_split(self._split_batch.poller, channel.fd, word, self._scratch, count)
         self._split_batch.deliver(count, self.poller, self._scratch_bytes)
 
 
 def _get_loop_fd(loop: Any) -> int:
-    """Return what gevent's loop waits on; -1 where that, or whether it has callbacks to run, cannot be told."""
+    """Return the descriptor that gevent's loop waits on; -1 if that, or whether it has callbacks, is unknown."""
     fd: int | None = loop.fileno() if hasattr(loop, "_callbacks") else None
     return -1 if fd is None else fd

@@ -1,7 +1,7 @@
-"""Receiving for all sockets of a loop in Python: what receive.c does, and the fallback where it is not built.
+"""Receiving for all sockets of a loop in Python: what receive.c does, and the fallback if it is not built.
 
-Each socket's channel receives by itself here, in turn; so no message takes a fast path, and each comes in the same way
-as one that the C core leaves to the protocol.
+Here each socket's channel receives by itself, one after the other. So no message takes the fast path: each one goes
+through the protocol, as in C only some do.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ FAST_SIZE, FAST_DEFLATED, FAST_UNMASKED = (1 << 30) - 1, 1 << 30, 1 << 31
 """The bits of a descriptor's word for the fast path: WS_FAST_... in receive.h."""
 
 CHUNK_SIZE = 128 * 1024
-"""Bytes that one connection receives in a batch at the most."""
+"""The most bytes that one connection receives in a batch."""
 
 SMALL_CHUNK = 16 * 1024
-"""The same where its messages are compressed, as a kilobyte may inflate to a megabyte, or where `max_message_size` is
-below FULL_CHUNK_LIMIT."""
+"""The same if its messages are compressed, as a kilobyte may inflate to a megabyte, or if `max_message_size` is below
+FULL_CHUNK_LIMIT."""
 
 FULL_CHUNK_LIMIT = 512 * 1024
 """The least `max_message_size`, in bytes, with which a connection receives CHUNK_SIZE at once."""
 
 MAX_EVENTS = 128
-"""How many sockets a set is asked for at once."""
+"""How many ready sockets to ask a set for at once."""
 
 EPOLLOUT = 4
 """The event of a socket that takes bytes again, as <sys/epoll.h> has it."""
@@ -49,20 +49,20 @@ class Owner(Protocol):
 class Receiver:
     """Receives for the channels of a poller, one after the other, into their inboxes.
 
-    What a channel raises meanwhile ends that channel (`Poller.fail`), and no other one's messages are lost with it.
+    If a channel raises meanwhile, that ends the channel (`Poller.fail`); the messages of others are not lost.
 
     Attributes:
-        poller: whose channels these are.
-        scratch: memory into which a channel receives that does so by itself.
-        inodes: which sockets a forked child holds, too.
+        poller: the owner of the channels.
+        scratch: a buffer for channels that receive by themselves.
+        inodes: the sockets that a forked child holds, too.
     """
 
     def __init__(self, poller: Owner) -> None:
         self.poller = poller
         self.scratch: memoryview = memoryview(bytearray(CHUNK_SIZE))
         self.inodes: Inodes = Inodes(poller.system.fstat)
-        self._polled = 0.0  # when `receive` was called last, by the poller's clock
-        self._events: list[tuple[int, int]] = []  # what the set has reported and nobody has handled, the last first
+        self._polled = 0.0  # when `receive` was last called, by the poller's clock
+        self._events: list[tuple[int, int]] = []  # reported by the set, but not handled yet; the last first
 
     @property
     def saw_stray(self) -> bool:
@@ -70,37 +70,37 @@ class Receiver:
         return True
 
     def get_polled(self) -> float:
-        """Return when `receive` was called last, by the poller's clock: then the loop had its turn."""
+        """Return when `receive` was last called, by the poller's clock: the loop had its turn then."""
         return self._polled
 
     def grow(self, size: int) -> None:
         """Make room for descriptors below `size`."""
 
     def attach(self, epoll: Any) -> None:
-        """Use this set from now on; what another one has reported is forgotten."""
+        """Use this set from now on, and forget what another one has reported."""
         self._events.clear()
 
     def forget(self, fd: int) -> None:
-        """Forget what the set has reported of a descriptor that is watched otherwise from now on, or no longer."""
+        """Forget what the set has reported of a descriptor: what it is watched for changes now."""
         self._events = [event for event in self._events if event[0] != fd]
 
     def drop(self, fd: int) -> None:
-        """Know nothing about a descriptor any longer."""
+        """Forget everything about a descriptor."""
         self.inodes.drop(fd)
 
     def let_go(self) -> None:
-        """Give the buffers back: nothing will be received any more."""
+        """Release the buffers: nothing will be received any more."""
         self.scratch = memoryview(b"")
 
     def set_fast_path(self, fd: int, word: int) -> None:
-        """Say which whole messages may go past the protocol (`WS_FAST_...` in receive.h). Here none does."""
+        """Set which whole messages may go past the protocol (`WS_FAST_...` in receive.h). Here none do."""
 
     def note_fork(self) -> None:
         """Note which socket each descriptor is, now that a child holds them, too."""
         self.inodes.note(self.poller.channels)
 
     def receive(self) -> list[Any]:
-        """Receive for ready channels as long as the turn lasts, and return those to run."""
+        """Receive for ready channels while the turn lasts, and return those to run."""
         poller = self.poller
         found: list[Any] = []
         self._polled = poller.clock.monotonic()
@@ -132,5 +132,5 @@ class Receiver:
         return []
 
     def split(self, channel: Any, count: int, word: int) -> None:
-        """Give a channel the bytes that it received into `scratch`; `word` is as for `set_fast_path`."""
+        """Deliver the bytes that a channel received into `scratch`; `word` is as for `set_fast_path`."""
         channel.receive_data(self.scratch[:count])

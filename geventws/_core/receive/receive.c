@@ -1,6 +1,6 @@
 /* receive.c - receiving for every ready socket of an epoll set in one call. See receive.h.
  *
- * What was received is turned into records in records.c. */
+ * records.c turns the received bytes into records. */
 
 #include <assert.h>
 #include <errno.h>
@@ -59,8 +59,9 @@ void ws_poller_forget(struct ws_poller *poller, int fd)
 #include <time.h>
 
 #define TURN 1000000      /* ns after which the loop has its turn, whatever there is to receive */
-#define LONG_WAIT 500000  /* ns: a wait that is longer had better been left to the loop */
-#define LAST_WAIT 5       /* ms: above a tick of the kernel's, as finer timers cost more */
+#define LONG_WAIT 500000  /* ns: after a longer wait, the loop should have waited instead */
+#define LAST_WAIT 5       /* ms that a wait lasts at the most: more than a tick of the kernel's, as
+                           * finer timers cost more */
 #define MAX_BACKOFF 64
 
 static int64_t get_monotonic(void)
@@ -88,8 +89,8 @@ static void receive_for(struct batch *batch, int fd, uint32_t word)
         batch->poller->empty++;
 }
 
-/* Whether a descriptor that a forked child holds, too, is another file here by now. What epoll
- * reports is then still of the old one. */
+/* Whether a descriptor whose socket a forked child holds, too, is another file here by now. What
+ * epoll reports is then about the old socket. */
 static int is_stranger(const struct ws_poller_state *state, int fd)
 {
     uint64_t inode = fd < state->inodes_count ? state->inodes[fd] : 0;
@@ -113,7 +114,7 @@ static int fetch_events(struct ws_poller_state *state)
     return 0;
 }
 
-/* Handles one event. Returns 0 where this call has no time or no room for it. */
+/* Handles one event. Returns 0 if this call has no time or no room for it. */
 static int handle_event(struct batch *batch, int fd, uint32_t events)
 {
     const struct ws_poller_options *options = &batch->poller->options;

@@ -1,8 +1,8 @@
 /* records.c - from bytes that were received to records. See receive.h.
  *
- * This is the path of nearly every message, so it handles only what is simple: whole data frames
- * that a handler can have as they are. Anything else goes to protocol/ as it came, which knows all
- * the rules. So a frame that is turned down here is not an error; it only takes longer. */
+ * Nearly every message comes this way, so only the simple case is handled: whole data frames that a
+ * handler can have as they are. Anything else goes as it came to protocol/, which knows all the
+ * rules. So a frame that is turned down here is not an error; it only takes longer. */
 
 #include <assert.h>
 #include <stddef.h>
@@ -16,23 +16,23 @@
 #include "receive.h"
 #include "records.h"
 
-/* The most bytes that a message is inflated to here. Where one turns out to be larger, that work is
- * lost: the protocol inflates it again. */
+/* The most bytes that a message is inflated to here. If it turns out to be larger, the work is
+ * lost, and the protocol inflates it again. */
 #define MAX_INFLATED 65536
 
-/* Bytes that Python takes for a message besides its content, with its place in a list. */
+/* Bytes that Python takes for a message besides its content, including its place in a list. */
 #define OVERHEAD 104
 
-#define INFLATED_BYTES 16 /* this many inflated bytes take as long as a message: see MAX_WORK */
-#define DATA_BYTES 4      /* this many bytes take the protocol as long, in frames of any size */
+#define INFLATED_BYTES 16 /* to inflate so many bytes takes as long as a message: see MAX_WORK */
+#define DATA_BYTES 4      /* so many bytes of WS_DATA take the protocol as long */
 
-#define FIELD 12          /* characters of a format that one field takes at the most */
-#define MAX_FIELDS 3      /* fields that one message adds at the most */
+#define FIELD 12          /* the most characters that one field of a format takes */
+#define MAX_FIELDS 3      /* the most fields that one message adds */
 
 static_assert(WS_TEXT == 0x1 && WS_BINARY == 0x2, "ws_make_records takes an opcode for the kind");
 
-/* Appends a field to the format of a run, in which there is room for FIELD characters: they are all
- * written, as copying so many is cheaper than copying as many as there are. */
+/* Appends a field to the format of a run, which has room for FIELD characters. All of them are
+ * written: copying a fixed number is cheaper than copying as many as are used. */
 static void append_field(struct batch *batch, int32_t number, char code)
 {
     char field[2 * FIELD] = {0};
@@ -47,9 +47,9 @@ static void append_field(struct batch *batch, int32_t number, char code)
     batch->format_used += FIELD - at;
 }
 
-/* Adds a message whose payload is buffer[start..end): as a record, or to the run that the last
- * record is, or becomes. `before` is where the payload of the message before it ends, where that
- * came for the same descriptor and was not inflated; otherwise 0. */
+/* Adds a message whose payload is buffer[start..end): as a record of its own, or to the last
+ * record, if that is a run or becomes one. `before` is the end of the previous message's payload,
+ * if that was the same descriptor's and not inflated; otherwise 0. */
 static void add_message(struct batch *batch, int fd, int kind, int32_t start, int32_t end,
                         int32_t before)
 {
@@ -95,7 +95,7 @@ static int32_t read_fast_header(const uint8_t *data, int32_t size, uint32_t word
     return (int32_t)header;
 }
 
-/* Unmasks a payload in place, where the peer masks; or masks it again. */
+/* Unmasks a payload in place, if the peer masks. A second call masks it again. */
 static void mask_payload(uint8_t *payload, uint32_t length, uint32_t word)
 {
     uint32_t mask_key;
@@ -106,8 +106,8 @@ static void mask_payload(uint8_t *payload, uint32_t length, uint32_t word)
     ws_mask(payload, payload, length, mask_key, 0);
 }
 
-/* Returns how many bytes Python takes for a message. For a text that is one, two or four for each
- * character, as its widest one needs it. Where there is room for four, nobody looks. */
+/* Returns how many bytes Python takes for a message. A text takes one, two or four bytes for each
+ * character, as its widest one needs. If there is room for four, the text is not looked at. */
 static int32_t weigh(int kind, const uint8_t *payload, uint32_t length, int32_t room)
 {
     int32_t size = (int32_t)length;
@@ -121,8 +121,9 @@ static int32_t weigh(int kind, const uint8_t *payload, uint32_t length, int32_t 
     return size * (highest < 0xc4 ? 1 : highest < 0xf0 ? 2 : 4) + OVERHEAD;
 }
 
-/* Inflates the message data[0..length), to after all that was received, and adds it. Returns how
- * many bytes Python takes for it; 0 where it does not inflate here, or takes more than `room`. */
+/* Inflates the message data[0..length) into the buffer, after the received bytes, and adds it.
+ * Returns how many bytes Python takes for it; 0 if it does not inflate here, or takes more than
+ * `room`. */
 static int32_t add_inflated(struct batch *batch, int fd, int kind, const uint8_t *data,
                             uint32_t length, uint32_t word, int32_t room)
 {
@@ -176,7 +177,7 @@ void ws_make_records(struct batch *batch, int fd, uint32_t word, int32_t receive
         before = head & RSV1 ? 0 : at;
     }
     if (at < end) {
-        /* Nobody knows what compressed bytes inflate to: one descriptor is enough for a call. */
+        /* Nobody knows what compressed bytes inflate to: one such descriptor fills a call. */
         batch->work += word & WS_FAST_DEFLATED ? MAX_WORK : (end - at) / DATA_BYTES;
         add_record(batch, fd, WS_DATA, at, end);
     }

@@ -4,10 +4,10 @@
 
 #include <assert.h>
 
-/* The work that one call may cause, here and in Python, in messages: some 3 ms, in which everybody
- * else waits. */
+/* The most work that one call may cause, here and in Python, counted in messages: some 3 ms, while
+ * everybody else waits. */
 #define MAX_WORK 32768
-#define READABLE_WORK 512 /* a descriptor that Python receives for: most TLS records are small */
+#define READABLE_WORK 512 /* for a descriptor that Python receives for: TLS records are small */
 
 /* What one call has made so far. */
 struct batch {
@@ -16,7 +16,7 @@ struct batch {
     int32_t used;         /* bytes of buffer */
     int32_t count;        /* of records */
     int32_t format_used;  /* characters of format */
-    int32_t work;         /* what was done, and is left to do in Python: see MAX_WORK */
+    int32_t work;         /* done here, and left to do in Python: see MAX_WORK */
 };
 
 static inline void add_record(struct batch *batch, int fd, int kind, int32_t start, int32_t end)
@@ -35,5 +35,5 @@ static inline int32_t smaller(int32_t one, int32_t other)
     return one < other ? one : other;
 }
 
-/* Makes records of the next `received` bytes of the buffer, which came for fd: see ws_receive. */
+/* Makes records of the next `received` bytes of the buffer, which are fd's: see ws_receive. */
 void ws_make_records(struct batch *batch, int fd, uint32_t word, int32_t received);

@@ -1,7 +1,7 @@
-"""Deadlines that are fair after something has held the loop up: what arrived in time is read before they count.
+"""Deadlines that are fair after something has held the loop up: what arrived in time is read before a deadline counts.
 
-A loop that was held up finds its timers due and its sockets readable at once, and runs the timers first. So a timer
-that is due here looks, or waits, before it strikes.
+A loop that was held up finds its timers due and its sockets readable at the same moment, and runs the timers first. So
+a timer of this module, when it is due, first looks for input, or gives the loop a little more time.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from .system import Clock
 
 TURNS = 64
-"""Turns of the loop at the most in which what has come is read, before a deadline counts that is past."""
+"""The loop has at most this many turns to read what has come, before a deadline that has passed counts."""
 
 SLOP = 0.01
-"""Seconds by which a timer may be late though nothing has held the loop up."""
+"""Seconds by which a timer may be late when nothing has held the loop up."""
 
 
 class Deadline:
-    """Calls back, in the hub, once: when the time is up, and nothing that has come is left to be read.
+    """Calls back once, in the hub: when the time is up, and nothing is left to read.
 
     Args:
         clock: the loop's.
         seconds: from now.
-        has_input: whether something has come that nobody has received.
+        has_input: tells whether something has come that was not received yet.
         callback: what to call.
         arguments: with what.
     """
@@ -49,8 +49,8 @@ class Deadline:
         self._has_input = has_input
         self._callback = callback
         self._arguments = arguments
-        self._turns = TURNS  # how often it may still be put off
-        self._timer: Any = clock.timer(seconds)  # or the callback that is due in its place
+        self._turns = TURNS  # how many more turns it may wait for input to be read
+        self._timer: Any = clock.timer(seconds)  # or the loop's callback for the next turn
         self._timer.start(self._expire, update=True)
 
     def close(self) -> None:
@@ -66,7 +66,7 @@ class Deadline:
             self._callback(*self._arguments)
 
     def _look_again(self) -> None:
-        """Give up unless there is still something to be read, which may have its turn then."""
+        """Call back, unless something is left to read: then wait for the next turn."""
         if self._has_input():
             self._timer = self._clock.timer(0)
             self._timer.start(self._expire)
@@ -75,15 +75,15 @@ class Deadline:
 
 
 class FairTimeout(Timeout):  # type: ignore[misc]
-    """A `gevent.Timeout` that gives back the time by which it strikes late: for several steps, as those of a handshake.
+    """A `gevent.Timeout` that waits longer after the loop was held up. For an operation of several steps, a handshake.
 
-    It does so for up to as many seconds as it has.
+    When it is late, it waits again for as many seconds as it was late; for `seconds` more in all, at the most.
     """
 
     timer: Any
 
     def start(self) -> None:
-        """Schedule the timeout; nothing where it has no seconds."""
+        """Schedule the timeout, unless `seconds` is None."""
         if self.seconds is not None:
             self._schedule(getcurrent(), self.seconds, self.seconds)
 

@@ -1,17 +1,17 @@
-"""A process that forks: what the child does with what it has inherited.
+"""Forks: what a child process does with the connections that it inherits.
 
-A child has a copy of everything: the greenlets, the clocks, the loop, and the descriptors of the
-parent's connections. None of that may go on twice. So before any greenlet but the one that forked runs in the child,
+A child has a copy of everything: the greenlets, the clocks, the loop, and the descriptors of the parent's connections.
+None of that may go on twice. So before any greenlet runs in the child but the one that forked,
 
-1. each loop gets a set of descriptors of its own: gevent takes descriptors out of a loop's set, and with libuv at once,
-   which would take them out of the parent's;
-2. each inherited connection's descriptor is made to lead nowhere. Whoever still has it (our own code, the server's,
-   OpenSSL, the garbage collector) may send, receive, and shut down as it likes;
+1. each loop gets a set of descriptors of its own: if gevent took descriptors out of the inherited one (with libuv it
+   does so at once), they would be gone from the parent's set, too;
+2. each inherited connection's descriptor is made to lead nowhere. Code that still has it (ours, the server's, that of
+   OpenSSL and of the garbage collector) may send, receive and shut down without harm;
 3. each heir forgets its connections and stops its clocks. The greenlets that waited for them stay where they are, and
-   are kept: one that is collected would be killed, and run the last lines of its handler here.
+   are kept alive: a greenlet that is collected is killed, and would run the last lines of its handler here.
 
-The hook of a child that another library has registered before ours may yield, and so let the hub run before our turn.
-So from just before the fork on, a switch of greenlets is our turn as well.
+Another library's hook for children, registered before ours, may yield, and let the hub run before our hook. So from
+just before the fork on, we also act at the first switch of greenlets.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ _Socket = get_original("_socket", "socket")
 _get_thread = get_original("_thread", "get_ident")
 
 _heirs: WeakSet[Heir] = WeakSet()
-_told: WeakSet[Any] = WeakSet()  # those of them that are told in the parent, too
+_told: WeakSet[Any] = WeakSet()  # those of them that have `note_fork`, which is called in the parent
 _servers: WeakSet[Any] = WeakSet()
 _claimed: WeakSet[Any] = WeakSet()  # sockets
 _kept: list[Any] = []  # in a child, what must not be collected
 _nowhere: dict[bool, Any] = {}  # the sockets to which an inherited descriptor leads; made when first needed
-_tracers: dict[int, list[Any]] = {}  # of the threads that fork: the tracer to be put back, and how many forks there are
+_tracers: dict[int, list[Any]] = {}  # by thread that forks: the tracer to put back, and how many forks are under way
 _process = os.getpid()
-_left = False  # in a child whose hooks are running, whether everything is left to the parent
+_left = False  # in a child whose hooks are running: whether everything was left to the parent already
 
 
 class Heir(Protocol):
-    """What has connections, or accepts some, or anything else that a child must leave to its parent."""
+    """An object with connections, or with something else that a child must leave to its parent."""
 
     loop: Any  # gevent's, which the heir has watchers on, or None
 
@@ -53,10 +53,10 @@ class Heir(Protocol):
 
 
 def register(heir: Heir, tell_parent: bool = False) -> None:
-    """Have an heir's `forked` called in each child, and `note_fork` in the parent, for as long as the heir lives.
+    """Have an heir's `forked` called in each child, and its `note_fork` in the parent, for as long as the heir lives.
 
     Args:
-        heir: what has connections.
+        heir: the object with connections.
         tell_parent: whether it has `note_fork`.
     """
     _heirs.add(heir)
@@ -71,43 +71,43 @@ def unregister(heir: Heir) -> None:
 
 
 def register_server(server: Any) -> None:
-    """Have a child leave to its parent what one of gevent's servers, which serves WebSockets, has accepted and will."""
+    """Have children leave to their parent what one of gevent's servers has accepted, and what it will accept."""
     _servers.add(server)
 
 
 def claim(socket: Any) -> None:
-    """Have a socket that no heir knows yet cut in a child; until `release`, or for as long as it lives."""
+    """Have children `cut` a socket that no heir knows yet; until `release`, or for as long as the socket lives."""
     _claimed.add(socket)
 
 
 def release(socket: Any) -> None:
-    """Claim a socket no more."""
+    """Undo `claim`."""
     _claimed.discard(socket)
 
 
 def keep(*things: Any) -> None:
-    """Keep for good what waits for the parent's connections."""
+    """Keep objects alive for good: they wait for the parent's connections."""
     _kept.extend(things)
 
 
 def cut(descriptor: int, ended: bool = False) -> None:
-    """Have an inherited descriptor lead nowhere: sending fails with EPIPE.
+    """Make an inherited descriptor lead nowhere: sending fails with EPIPE.
 
-    It stays open, so that its number is nobody else's until whoever has it closes it. A closed one (-1) stays closed.
+    It stays open, so that no other file gets its number until its owner closes it. A closed one (-1) stays closed.
 
     Args:
         descriptor: that of a connection.
-        ended: whether there is an end to read; otherwise nothing ever comes, and who waits for it waits on.
+        ended: whether reading finds the end; otherwise nothing ever comes, and a reader waits for good.
     """
     if descriptor >= 0:
         try:
             os.dup2(_get_nowhere(ended), descriptor, inheritable=False)
         except OSError:
-            os.close(descriptor)  # no number is free for where it should lead; the next ones have this one's
+            os.close(descriptor)  # no number was free for `_nowhere`; now this one is, for the next descriptor
 
 
 def stop_accepting(server: Any) -> None:
-    """Have one of gevent's servers that accepts in the parent accept nothing in the child until it is started there."""
+    """Stop one of gevent's servers in the child, until it is started there. In the parent it goes on accepting."""
     if server.started or server._watcher is not None:
         server.stop_accepting()
         server._stop_event = _Stopped(server._stop_event)
@@ -124,15 +124,15 @@ def _get_nowhere(ended: bool) -> int:
 
 
 class _Stopped(Event):  # type: ignore[misc]
-    """What tells of a server that it does not accept, in a child whose parent has started it.
+    """The `_stop_event` of a server in a child whose parent has started it: set, as the server does not accept here.
 
-    Who waits for the parent's to end goes on waiting, until the child stops it without having started it.
+    A greenlet that waits for the parent's server goes on waiting, until the child stops the server without starting it.
     """
 
     def __init__(self, inherited: Any) -> None:
         super().__init__()
         super().set()
-        self._inherited = inherited  # what those wait for who wait for the parent's server to end
+        self._inherited = inherited  # the event of greenlets that wait for the parent's server to stop
 
     def set(self) -> None:
         """Note that the server is stopped."""
@@ -182,7 +182,7 @@ def _after_in_child() -> None:
 
 
 def _leave() -> None:
-    """Leave to the parent what is the parent's."""
+    """In a child: leave to the parent what is the parent's."""
     global _left, _process
     _left, _process = True, os.getpid()
     tracer = _tracers.get(_get_thread())
@@ -201,7 +201,7 @@ def _leave() -> None:
 
 
 def _separate_loops(loops: set[Any]) -> None:
-    """Have no loop share its set of descriptors with the parent. Those of other threads never run again."""
+    """Give each loop a set of descriptors of its own. The loops of other threads never run again."""
     hub = get_hub_if_exists()
     for loop in loops:
         descriptor = loop.fileno()
@@ -237,7 +237,7 @@ def _find_accepted(servers: list[Any]) -> list[int]:
 
 
 def _get_home(sock: Any) -> tuple[int, Any]:
-    """Return what the address of a listening socket and of those it has accepted have in common."""
+    """Return the part of its address that a listening socket has in common with the sockets it has accepted."""
     address = sock.getsockname()
     return sock.family, address[1] if isinstance(address, tuple) else address
 

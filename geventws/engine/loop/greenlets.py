@@ -1,9 +1,9 @@
-"""Greenlets that serve one connection after the other, where nobody can tell them from new ones.
+"""Greenlets that serve one connection after the other, if nobody can tell them from new ones.
 
-A new greenlet costs more than all the Python of a handshake, and several times as much as a short callback: an object,
-and 16 KiB of stack that are mapped, touched and unmapped. So a greenlet that has served may wait for the next
-connection. But a greenlet has an identity, and an end: whoever has a reference may kill it or wait for it, a link is
-called at its end, and its locals and context variables are let go of with it. Hence the rule: a greenlet waits only if
+A new greenlet costs more than all the Python code of a handshake, and several times as much as a short callback: an
+object, and 16 KiB of stack that are mapped, touched and unmapped. So a greenlet that has served a connection may wait
+for the next one. But a greenlet has an identity and an end: code with a reference may kill it or wait for it, a link is
+called when it ends, and its locals and context variables go with it. Hence the rule: a greenlet is used again only if
 it is exactly as it was before it served. With any trace of its connection it ends, and a new one is made.
 
     HandlerGreenlets    gevent's own greenlets, for the handlers of a server; they begin in the loop's next turn
@@ -32,7 +32,7 @@ class ReusableGreenlets:
     """The greenlets of one loop that wait for the next connection. Not for other threads.
 
     Attributes:
-        max_idle: how many wait at the most.
+        max_idle: how many may wait.
     """
 
     max_idle = 16
@@ -40,13 +40,13 @@ class ReusableGreenlets:
     def __init__(self, hub: Any) -> None:
         self.hub = hub
         self._idle: list[Any] = []  # those that wait
-        self._references = 0  # to a greenlet of which nobody else knows; counted when the first has left no trace
+        self._references = 0  # how many references a greenlet has that nobody else knows; counted with the first one
 
     def _may_wait(self) -> bool:
-        """Whether the greenlet that has just come to those that wait may stay: nobody can tell it from a new one.
+        """Whether the last greenlet in `_idle` may stay there: nobody can tell it from a new one.
 
-        A greenlet may that no timeout, waiter or variable refers to, and that has no context variable, greenlet local,
-        weak reference or attribute left.
+        It may if no timeout, waiter or variable refers to it, and if no context variable, greenlet local, weak
+        reference or attribute is left.
         """
         if _count_references(self._idle) != self._references or len(self._idle) > self.max_idle:
             return False
@@ -71,8 +71,8 @@ class HandlerGreenlets(ReusableGreenlets):
     def __init__(self) -> None:
         super().__init__(get_hub())
         self._served: list[Any] = []  # greenlets that have served, until `_settle` has looked at them
-        self._closed = False  # no greenlet waits any more
-        _HandlerGreenlet.spawn(None, self, None)  # it has nothing to do, and shows how many references there are
+        self._closed = False  # whether greenlets end instead of waiting
+        _HandlerGreenlet.spawn(None, self, None)  # it does nothing: `_references` is counted with it
 
     def spawn(self, function: Callable[[], object]) -> None:
         """Run a function in a greenlet, soon. Does not block."""
@@ -87,11 +87,11 @@ class HandlerGreenlets(ReusableGreenlets):
         self._dismiss()
 
     def work(self, function: Callable[[], object] | None) -> None:
-        """Run a function, then those of `spawn`: what a greenlet does."""
+        """Run a function, then those that `spawn` hands over. A greenlet runs this."""
         if function is not None:
             function()
         while True:
-            function = None  # a connection is not to be kept alive by the greenlet that served it
+            function = None  # it would keep its connection alive
             if not self._served:
                 self.hub.loop.run_callback(self._settle)
             self._served.append(getcurrent())
@@ -101,7 +101,7 @@ class HandlerGreenlets(ReusableGreenlets):
             function()
 
     def _settle(self) -> None:
-        """Have greenlets that have served wait, or end. In the hub: whoever switched to one refers to it no more."""
+        """Let greenlets that have served wait, or end. It runs in the hub, once they have switched back to it."""
         self._references = self._references or _count_references(self._served)
         while self._served:
             self._idle.append(self._served.pop())
@@ -110,7 +110,7 @@ class HandlerGreenlets(ReusableGreenlets):
 
 
 class _HandlerGreenlet(Greenlet):  # type: ignore[misc]
-    """A `Greenlet` that lasts: without a dict of its own, and without most of the stack of who spawned it, 0.4 KB."""
+    """A `Greenlet` that lasts: without a dict of its own, and without the stack of its spawner, which takes 0.4 KB."""
 
     spawning_stack_limit = 1
 
@@ -134,22 +134,22 @@ class CallbackGreenlets(ReusableGreenlets):
 
     def __init__(self, poller: Poller) -> None:
         super().__init__(poller.hub)
-        self.poller = poller  # of the loop; it serves the batch
+        self.poller = poller  # the loop's; it runs the batch
         self.connections: int = 0
-        self._next: Served | None = None  # whom the greenlet that is switched to serves
+        self._next: Served | None = None  # the connection that the greenlet to be switched to serves
 
     def serve(self, served: Served, channel: Any) -> None:
-        """Switch to a greenlet that serves a connection, whose channel is ended where there can be none."""
+        """Switch to a greenlet that serves a connection. If none can be made, end the connection's channel."""
         try:
             self._idle = self._idle or [greenlet(self._work, self.hub)]
         except BaseException:  # this may be the turn of another connection's greenlet
             self.poller.fail(channel)
             return
         self._next = served
-        switch_to(self._idle.pop())  # without a variable: a greenlet knows of one reference where it is switched to
+        switch_to(self._idle.pop())  # without a variable, which would be one reference too many for `_references`
 
     def leave(self) -> None:
-        """Count a connection no more."""
+        """Note that a connection is gone."""
         self.connections -= 1
         if not self.connections:
             self._dismiss()
@@ -163,7 +163,7 @@ class CallbackGreenlets(ReusableGreenlets):
             except BaseException:  # not to the hub, which may be in the middle of a batch
                 self.hub.handle_error(self, *sys.exc_info())
                 return
-            del connection  # a greenlet that waits keeps nothing alive
+            del connection  # or the greenlet would keep it alive while it waits
             self._idle.append(getcurrent())
             if not (self.connections and self._may_wait()):
                 self._idle.pop()

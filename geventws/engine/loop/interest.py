@@ -1,8 +1,8 @@
 """The interest list of one loop: which sockets it watches, whose they are, and what each is watched for.
 
-epoll keeps a socket until its last descriptor is closed. Where somebody closes one that we watch, and another process
-has it open, the set goes on reporting a number that is free by then, or another file's. Nothing takes that socket out
-again but a new set, to which all the others move (`recover`).
+epoll keeps a socket until its last descriptor is closed. If somebody closes a socket that we watch, and another process
+has it open, the set goes on reporting its number, which is free by then, or another file's. Only a new set, to which
+all other sockets move, gets rid of it (`recover`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .system import Clock, System
 
 RETRY = 1.0
-"""Seconds until the next attempt, where the system had no new epoll set for us."""
+"""Seconds until the next attempt, if the system had no new epoll set for us."""
 
 
 class Owner(Protocol):
@@ -76,26 +76,26 @@ class InterestList:
         self._forget(fd)
         if before is None:
             self._count += 1
-        else:  # somebody closed that one's socket, and the number is another's
+        else:  # somebody closed the socket of `before`, and ours has its number
             self.doubtful = True
             self._owner.call(before, before.receive_eof, errno.EBADF)
 
     def watch(self, channel: Any, reading: bool, writing: bool) -> None:
-        """Say what a registered channel is watched for."""
+        """Set what a registered channel is watched for."""
         fd = channel.fd
         if self.channels[fd] is channel:
             self._owner.receiver.forget(fd)
             self._masks[fd] = EPOLLIN * reading | EPOLLOUT * writing
             try:
-                # A reset cannot be masked: where nothing is watched for, it is told once, not in every turn.
+                # A reset cannot be masked. EPOLLET: while nothing else is watched for, it is reported once.
                 self.set.modify(fd, self._masks[fd] or EPOLLET)
             except ValueError:
                 pass  # there is no set: see recover
-            except OSError:  # its socket was closed by somebody else
+            except OSError:  # somebody closed its socket
                 self._owner.clock.run_callback(self._owner.call, channel, channel.receive_eof, errno.EBADF)
 
     def unregister(self, channel: Any) -> None:
-        """Watch a channel no longer; its socket may be closed now."""
+        """Stop watching a channel: its socket may be closed now."""
         fd = channel.fd
         if self.channels[fd] is not channel:
             return  # somebody closed its socket, and another connection has the number now
@@ -104,13 +104,13 @@ class InterestList:
         try:
             self.set.unregister(fd)
         except (OSError, ValueError):
-            self.doubtful = True  # somebody closed it, or the set
+            self.doubtful = True  # somebody closed the socket, or the set
         self._count -= 1
         if not self._count:
             self.set.stop()
 
     def _forget(self, fd: int) -> None:
-        """Begin anew with a descriptor: what was reported of it, and known, was another socket's."""
+        """Forget what was reported of a descriptor, and what is known of it: that was another socket."""
         self._owner.receiver.forget(fd)
         self._owner.receiver.drop(fd)
         self._owner.outbox.forget(fd)
@@ -122,7 +122,7 @@ class InterestList:
         self._owner.outbox.grow(size)
 
     def leave(self) -> list[Any]:
-        """Forget all channels, and return them. In a forked child: nothing may be taken out of the parent's set."""
+        """In a forked child: forget all channels, and return them. The parent's set stays as it is."""
         channels = list(filter(None, self.channels))
         self.channels.clear()
         self.doubtful = False

@@ -1,7 +1,7 @@
-"""Log lines from where nothing may block: they are queued, and a greenlet writes them.
+"""Log lines from code that may not block: they are queued, and a greenlet writes them.
 
-A log handler is other people's code: it may wait for a lock, a disk or a network, and it may raise. So does what puts a
-line together: the text of an exception is its own. The queue is bounded; where lines are missing, one says how many.
+A log handler is other people's code: it may wait for a lock, a disk or a network, and it may raise. So may the code
+that formats a line: an exception makes its own text. The queue is bounded; if lines were dropped, a line says how many.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import gevent
 logger: logging.Logger = logging.getLogger("geventws")
 
 MAX_SIZE = 256 * 1024
-"""Bytes that lines may take while they wait, as they are counted here."""
+"""The most bytes of lines that wait, as counted with the two numbers below."""
 
 LINE_SIZE = 256
-"""Bytes that a line counts for, without its texts."""
+"""Bytes for a line, without its texts."""
 
 ERROR_SIZE = 16 * 1024
-"""Bytes that an exception counts for: its traceback keeps whatever its frames had at hand."""
+"""Bytes for an exception: its traceback keeps all that its frames hold."""
 
 
 class _Line(NamedTuple):
-    """What `Logger.log` is to be given."""
+    """The arguments for `Logger.log`."""
 
     level: int
     message: str
@@ -39,17 +39,17 @@ class LogQueue:
     """The lines of one loop that are still to be written.
 
     Attributes:
-        dropped: how many lines found no room since the log last told.
+        dropped: how many lines found no room since the log last said so.
     """
 
     def __init__(self) -> None:
         self.dropped: int = 0
         self._lines: deque[_Line] = deque()  # the oldest first
-        self._size = 0  # what they count for, in bytes
+        self._size = 0  # their bytes, as counted
         self._writer: Any = None  # the greenlet, while there is something to write
 
     def tell(self, level: int, message: str, *arguments: Any, error: BaseException | None = None) -> None:
-        """Have a line written, as `logging.Logger.log` would. Never blocks, never raises."""
+        """Queue a line, for `logging.Logger.log` to write. Never blocks, never raises."""
         try:
             texts = sum(len(argument) for argument in arguments if isinstance(argument, str))
             size = LINE_SIZE + texts + (0 if error is None else ERROR_SIZE)
@@ -93,5 +93,5 @@ class LogQueue:
 def _write_line(line: _Line) -> None:
     try:
         logger.log(line.level, line.message, *line.arguments, exc_info=line.error)
-    except Exception:  # of a filter, say: logging catches only what its own handlers raise
+    except Exception:  # such as a filter's: logging catches only what its own handlers raise
         gevent.get_hub().handle_error(logger, *sys.exc_info())

@@ -1,16 +1,16 @@
-"""Outbox: what connections of one loop send in a turn, and what is published to them, leaves in one call at its end.
+"""Outbox: frames that connections of a loop send in a turn, and those published to them, leave in one call at its end.
 
-    1. `send` adds a frame and its stream where many connections are served in one batch; `publish` adds a frame and all
-       who get it, always.
-    2. The poller flushes: at the end of a batch, before it waits for the next one, and where a greenlet blocks
-       elsewhere. Outside of a batch the loop does, in its next round.
-    3. Whatever else sends on a stream, ends it, or changes who gets what, flushes first. So each socket gets
+    1. `send` adds a frame and its stream, if many connections are served in the batch; `publish` always adds a frame
+       and all who get it.
+    2. The poller flushes: at the end of a batch, before it waits for the next one, and when a greenlet blocks
+       elsewhere. Outside of a batch the loop flushes, in its next round.
+    3. Any other code that sends on a stream, ends it, or changes who gets what, flushes first. So each socket gets
        everything in the order of the calls.
-    4. One call of the core (fanout.h) sends to each descriptor what is for it, and what it has not taken goes back to
-       those who sent it: `refuse`.
+    4. One call of the core (fanout.h) sends each descriptor its frames. A frame that it has not taken goes back to its
+       sender: `refuse`.
 
-Descriptors are asked of the sockets when they are sent to, for somebody may have closed one, and its number be another
-file's by then.
+The sockets are asked for their descriptors right before the call: somebody may have closed a socket, and its number may
+be another file's by then.
 """
 
 from __future__ import annotations
@@ -25,54 +25,54 @@ if TYPE_CHECKING:
     from .system import Calls, Clock, System
 
 CLOSED, BLOCKED, OWN_FRAMES, IN_PARTS = 1, 2, 4, 8
-"""Why the core may not send to a socket: it is closed to all but its stream, as TLS is; the kernel takes nothing; what
-others get is not for it; a message is being sent in parts."""
+"""Why the core may not send to a socket: only its stream may, as with TLS; the kernel takes nothing; its frames differ
+from those of others; a message is being sent in parts."""
 
 FEW = 4
-"""Connections of a batch below which each frame is sent at once: then there is nothing to gain."""
+"""In a batch of fewer connections each frame is sent at once: there is nothing to gain."""
 
 GATHERED = 2048
-"""Bytes past which frames of a stream are sent at once: to copy them costs more than a call of their own."""
+"""Frames of more bytes than this are sent at once: to copy them costs more than a call of their own."""
 
 MOST_FRAMES = 128
-"""Frames past which nothing waits for the end of a batch."""
+"""With this many frames, none waits for the end of the batch."""
 
 MOST_BYTES = 64 * 1024
 """The same for the bytes of the frames."""
 
 LONGEST = 0.001
-"""Seconds after which a frame waits for no further one."""
+"""Seconds that a frame waits for others at the most."""
 
 
 class Publication(Protocol):
-    """Who sends to many.
+    """A sender to many.
 
     Attributes:
-        excepted: one of the members that does not get it, or None.
+        excepted: one of the members, which does not get the frame; or None.
     """
 
     excepted: Callable[[], int] | None
 
     @property
     def members(self) -> Collection[Callable[[], int]]:
-        """The `fileno` of the socket of each who gets the frame."""
+        """The `fileno` method of the socket of each connection that gets the frame."""
 
     def finish(self) -> None:
-        """Count the frame as sent; what was refused is told next."""
+        """Count the frame as sent to all; `refuse` is called afterwards for each that has not taken it."""
 
     def refuse(self, channel: Any, frame: bytes, error: int, sent: int) -> None:
         """Take a frame back that a channel's socket has not taken whole. Never raises, never blocks.
 
         Args:
-            channel: whose frame it was; None where its socket is closed.
-            frame: what was to be sent.
-            error: the errno; 0 where it was not tried, as it is for Python to do.
+            channel: the channel; None if its socket is closed.
+            frame: the frame.
+            error: the errno; 0 if the core has not tried, as the stream has to send it.
             sent: how many bytes were taken.
         """
 
 
 class Stream(Protocol):
-    """Who sends to its own peer."""
+    """A sender to its own peer."""
 
     error: Any
     calls: Calls
@@ -85,10 +85,10 @@ class Stream(Protocol):
         """Leave the rest to the poller."""
 
     def own(self, size: int) -> None:
-        """Count bytes that are left to send, and that nobody waits for."""
+        """Count bytes that are left to send, and that no greenlet waits for."""
 
     def fail(self, error: OSError) -> None:
-        """Give up sending."""
+        """Send nothing more."""
 
 
 class Owner(Protocol):
@@ -111,8 +111,8 @@ class Outbox:
         poller: the loop's.
 
     Attributes:
-        gathers: whether `send` adds its frames here: in a batch of many connections, and while there are any.
-        corked: streams on which others than the greenlet that runs have corked something.
+        gathers: whether `send` adds its frames here: in a batch of many connections, and while frames wait here.
+        corked: the streams with corked frames, other than that of the connection whose greenlet runs.
     """
 
     __slots__ = (  # fmt: skip
@@ -123,44 +123,44 @@ class Outbox:
     def __init__(self, poller: Owner) -> None:
         self._poller = poller
         self._clock = poller.clock  # the loop's
-        self._fanout = poller.system.make_fanout(self._write)  # sends, and knows who may be sent to
+        self._fanout = poller.system.make_fanout(self._write)  # sends, and knows which descriptors it may send to
         self.gathers: bool = False
         self.corked: set[Any] = set()
-        self._batch = False  # a batch of many connections is being served
+        self._batch = False  # whether a batch of many connections is being served
         self._frames: list[bytes] = []  # what is to be sent
         self._senders: list[Any] = []  # of each frame: a Stream or a Publication
         self._size = 0  # bytes of the frames
-        self._published = False  # some of them are published
+        self._published = False  # whether some of them are published
         self._since = 0.0  # when the first of them was added
 
     def _write(self, fd: int, data: bytes) -> int:
         sent: int = self._poller.channels[fd].stream.transmit(data)
         return sent
 
-    # Whom may be sent to
+    # Which sockets the core may send to
 
     def grow(self, size: int) -> None:
         """Make room for descriptors below `size`."""
         self._fanout.grow(size)
 
     def shut(self, channel: Any, reason: int, shut: bool) -> None:
-        """Say whether there is a reason for which a channel's socket may not be sent to without asking its stream."""
+        """Set or clear a reason why the core may not send to a channel's socket."""
         if channel is not None and self._poller.channels[channel.fd] is channel:
             reasons, fd = self._fanout.shut, channel.fd
             reasons[fd] = reasons[fd] | reason if shut else reasons[fd] & ~reason
 
     def forget(self, fd: int) -> None:
-        """Begin anew with a descriptor: what was known of it was another socket's."""
+        """Forget what is known of a descriptor: that was another socket."""
         self._fanout.shut[fd] = CLOSED
 
-    # What is to be sent
+    # Frames
 
     def begin(self) -> None:
-        """A batch of many connections begins: FEW or more."""
+        """Begin a batch of many connections: FEW or more."""
         self._batch = self.gathers = True
 
     def end(self) -> None:
-        """The batch is over."""
+        """End the batch, and flush."""
         self._batch = False
         self.flush()
 
@@ -168,7 +168,7 @@ class Outbox:
         """Send a frame of a stream that is not blocked, at the end of the turn.
 
         Raises:
-            OSError: the connection is broken, as far as is known.
+            OSError: the connection is broken already.
         """
         if stream.error is not None:
             raise OSError(*stream.error)
@@ -182,7 +182,7 @@ class Outbox:
             self.flush()
 
     def flush_corked(self) -> None:
-        """Add what is corked anywhere, before something that is to follow it."""
+        """Add all corked frames, before a frame that has to follow them."""
         current = self._poller.current
         if current is not None:
             self._poller.call(current, current.flush)
@@ -218,7 +218,7 @@ class Outbox:
                 refused = self._fanout.send(frames, *_expand(senders))
             else:
                 refused = self._fanout.send(frames, [stream.calls.fileno() for stream in senders])
-        except BaseException:  # before anything was sent, as where memory is short: each stream tries by itself
+        except BaseException:  # nothing was sent, for lack of memory, say: each stream tries by itself
             self._poller.report(None)
             refused = list(_refuse_all(senders))
         for sender in senders if published else ():
@@ -242,17 +242,17 @@ class Outbox:
 
 
 def _take_back(stream: Stream, rest: memoryview, error: int) -> None:
-    """Have a stream send later what the core has not sent: the greenlet that has sent it has gone on."""
+    """Have a stream send later what the core has not sent. The greenlet that sent it does not wait for that."""
     if error not in (0, errno.EAGAIN):
         stream.fail(OSError(error, os.strerror(error)))
     if stream.error is not None:
-        return  # the next send tells
+        return  # the next `send` raises it
     (stream.block if error else stream.put)(rest)
     stream.own(len(rest))
 
 
 def _refuse_all(senders: list[Any]) -> Iterator[tuple[int, int, int, int]]:
-    """Yield what the core would tell of descriptors to none of which it may send."""
+    """Yield the refusals of a core that may not send to any descriptor."""
     for number, sender in enumerate(senders):
         for member in list(sender.members) if sender.members is not None else [sender.calls.fileno]:
             if sender.members is None or member is not sender.excepted:
@@ -260,7 +260,7 @@ def _refuse_all(senders: list[Any]) -> Iterator[tuple[int, int, int, int]]:
 
 
 def _expand(senders: list[Any]) -> tuple[list[int], list[int], list[int]]:
-    """Return the descriptors that get each frame, one frame after the other; how many these are; and all exceptions."""
+    """Return the descriptors, frame by frame; how many there are for each frame; and each frame's exception or -1."""
     fds: list[int] = []
     counts: list[int] = []
     excepts: list[int] = []

@@ -1,20 +1,20 @@
-"""The poller of one loop: it receives for all connections at once, and runs the greenlets that wait for it.
+"""The poller of one loop: it receives for all connections at once, and runs the greenlets that wait for messages.
 
-A batch has two halves. First everything that is ready is received, scanned and put into the inboxes, without
-running anybody's code; then the greenlets that wait for it are run, one after the other (the run queue). So a message
-costs a share of one C call and one switch, and a handler that closes its neighbour meets no half-processed batch.
+A batch has two halves. First everything that is ready is received, scanned and put into the inboxes, without running
+anybody's code. Then the greenlets that wait for these messages run, one after the other (the run queue). So a message
+costs a share of one C call and one switch, and a handler that closes another connection meets no half-processed batch.
 
-The contract of callbacks. All that a poller calls of a connection (`Channel`, but for `run`), and all that is called
-through `call`, is a callback:
+The contract of callbacks. The methods of a connection that the poller calls (those of `Channel`, but for `run`), and
+functions called through `call`, are callbacks:
 
-* It runs in the hub, or in the greenlet of any handler: one that waits for a message receives the next batch itself
-  (`park`), and delivers it to all connections.
-* It never blocks, and never switches: a batch is half delivered then. `may_block` tells whether the code that runs is
-  in a callback; what would block there returns or raises instead, as it does in the hub.
-* It never raises. What does come out of one, as for want of memory, is logged and ends its own connection (`fail`);
-  all others get their messages, and the handler whose greenlet it was learns nothing of it.
+* A callback runs in the hub, or in the greenlet of any handler: a greenlet that waits for a message receives the next
+  batch itself (`park`), and delivers it to all connections.
+* It never blocks and never switches, as a batch is half delivered at that time. `may_block` tells whether the running
+  code is in a callback; calls that would block return or raise there, as they do in the hub.
+* It never raises. If one does raise after all, for lack of memory, say, the error is logged and ends its own connection
+  (`fail`). All others get their messages, and the handler in whose greenlet it ran does not notice.
 
-User code that is called from a callback goes through `call_out`, which holds it to the same.
+A callback calls the user's code through `call_out`, which holds it to the same contract.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from ..._core.receive.pure import Receiver
 
 switch_to: Any = greenlet.switch
-"""`hub.switch()` without gevent's hooks, of which the hub alone has one."""
+"""`hub.switch()` without gevent's `switch_out` hooks: only the hub itself has one."""
 
 
 class Channel(Protocol):
@@ -54,10 +54,10 @@ class Channel(Protocol):
     peer: str  # for log lines
 
     def refuse_text(self) -> None:
-        """Take a whole text message that is not UTF-8."""
+        """Fail the connection for a whole text message that is not UTF-8."""
 
     def receive_data(self, data: memoryview) -> None:
-        """Take bytes as they came; they are the callee's to change until it returns."""
+        """Take bytes as they were received. The callee may change them until it returns."""
 
     def readable(self) -> None:
         """Receive from the socket, through the poller's `scratch` if need be."""
@@ -66,22 +66,22 @@ class Channel(Protocol):
         """Send what is left to send."""
 
     def receive_eof(self, errno: int) -> None:
-        """Take the end of the stream, and the errno it came with, or 0; EBADF for a socket that somebody closed."""
+        """Note that the stream has ended, with this errno, or 0; EBADF for a socket that somebody closed."""
 
     def receive_error(self) -> None:
-        """Take it that something was raised in here: say so to the peer (1011), and end."""
+        """Close with 1011, as one of its callbacks has raised."""
 
     def flush(self) -> None:
         """Send what is corked."""
 
     def disown(self) -> None:
-        """Leave the connection to the parent, in a forked child: see forks.py."""
+        """In a forked child: leave the connection to the parent. See forks.py."""
 
     def run(self) -> bool:
-        """Switch to whoever waits for what was received, if anybody does; return whether that was so.
+        """Switch to the greenlet that waits for what was received, if there is one; return whether there was.
 
-        Called in the hub, or by a greenlet in `park`, to which nobody switches back before what it waits for has come.
-        What it raises was thrown into the greenlet that calls it.
+        Called in the hub, or by a greenlet in `park`, to which nobody switches back before its message has come. What
+        this raises was thrown into the calling greenlet.
         """
 
 
@@ -95,17 +95,17 @@ class Poller:
 
     Attributes:
         loop: gevent's.
-        current: the channel whose greenlet runs now, if we run it.
-        run_queue: of the batch at hand, the channels that have not run yet, the last first.
-        uninterrupted: whether greenlets have left the processor in `park` only, since the loop's last turn.
+        current: the channel whose greenlet runs now, if the poller runs it.
+        run_queue: the channels of this batch that have not run yet, the last first.
+        uninterrupted: whether no greenlet has blocked anywhere but in `park` since the loop's last turn.
         closed: whether it serves nobody any more: its hub was destroyed, or this is a forked child.
-        interest: the sockets that are watched, and whose they are.
+        interest: the sockets that are watched, and their channels.
         channels: those that are registered, by descriptor; None for the others.
         receiver: what receives for them.
-        turns: how long greenlets and callbacks may go on.
-        log: for what is to be told from a callback.
-        outbox: what leaves together at the end of a turn.
-        thread: the native thread of the loop, by its ident.
+        turns: limits how long greenlets and callbacks may go on.
+        log: for log lines from callbacks.
+        outbox: the frames that leave together at the end of a turn.
+        thread: the ident of the loop's native thread.
     """
 
     def __init__(self, hub: Any, system: System = SYSTEM, clock: Clock | None = None) -> None:
@@ -118,7 +118,7 @@ class Poller:
         self.current: Any = None
         self.run_queue: list[Any] = []
         self.uninterrupted: bool = False
-        self._calling_back = False  # whether a callback runs, in whatever greenlet
+        self._calling_back = False  # whether a callback runs, in any greenlet
         self.closed: bool = False
         self.outbox: Outbox = Outbox(self)
         self.receiver: Receiver = system.make_receiver(self)
@@ -128,12 +128,12 @@ class Poller:
         register(self, tell_parent=True)
 
     def set_fast_path(self, channel: Any, word: int) -> None:
-        """Say which whole messages of a channel may go past its protocol: `WS_FAST_...` in receive.h."""
+        """Set which whole messages of a channel may go past its protocol: `WS_FAST_...` in receive.h."""
         if self.channels[channel.fd] is channel:
             self.receiver.set_fast_path(channel.fd, word)
 
     def later(self, function: Callable[..., object], *arguments: Any) -> None:
-        """Call a function in the loop's next turn; not in a forked child, whose connections are others."""
+        """Call a function in the loop's next turn; not if the process has forked by then and this is the child."""
         self.clock.run_callback(self._call_unless_closed, function, *arguments)
 
     def _call_unless_closed(self, function: Callable[..., object], *arguments: Any) -> None:
@@ -143,7 +143,7 @@ class Poller:
     # The end of the loop, and its forks
 
     def let_go(self) -> None:
-        """End all connections, and keep nothing: gevent keeps a hub that is destroyed, and the frames of its end."""
+        """End all connections, and keep nothing: gevent keeps a destroyed hub, and the frames that destroyed it."""
         for channel in filter(None, list(self.channels)):
             self.call(channel, channel.receive_eof, 0)
         self.closed = True
@@ -152,7 +152,7 @@ class Poller:
         self.receiver.let_go()
 
     def forked(self) -> None:
-        """Leave the connections to the parent, in a forked child."""
+        """In a forked child: leave the connections to the parent."""
         self.closed = True
         self.uninterrupted = False
         self.run_queue.clear()
@@ -166,7 +166,7 @@ class Poller:
             channel.disown()
 
     def note_fork(self) -> None:
-        """Note in the parent that a child has all connections, too."""
+        """In the parent: note that a child holds all sockets, too."""
         self.receiver.note_fork()
 
     # Callbacks
@@ -176,9 +176,9 @@ class Poller:
         return not self._calling_back and getcurrent() is not self.hub
 
     def call(self, channel: Any, function: Callable[..., object], *arguments: Any) -> None:
-        """Call a callback of a channel: what it raises ends that channel. Never blocks, never raises."""
+        """Call a callback of a channel. If it raises, that ends the channel. Never blocks, never raises."""
         if self.closed:
-            return  # in a forked child: what was due is the parent's
+            return  # in a forked child: the parent does this
         try:
             self._call_back(function, *arguments)
         except HubDestroyed:
@@ -194,9 +194,9 @@ class Poller:
             self._calling_back = outer
 
     def call_out(self, function: Callable[..., object], *arguments: Any) -> None:
-        """Call a function of the user's from a callback: what would block in it raises `BlockingSwitchOutError`.
+        """Call a function of the user's from a callback. Calls that would block raise `BlockingSwitchOutError` in it.
 
-        gevent asks the greenlet that is to be left, of which the hub is one that refuses.
+        gevent calls the `switch_out` of a greenlet before it leaves it. That of the hub raises, and is used here.
         """
         current = getcurrent()
         if current is self.hub:
@@ -209,7 +209,7 @@ class Poller:
             del current.switch_out
 
     def fail(self, channel: Any) -> None:
-        """See to what a channel has raised: report it, and end the channel. To be called in `except`; never raises."""
+        """Report what a channel has raised, and end the channel. To be called in `except`; never raises."""
         self.report(channel)
         try:
             self._call_back(channel.receive_error)
@@ -221,7 +221,7 @@ class Poller:
                 self.report(channel)
 
     def report(self, channel: Any) -> None:
-        """Report the exception at hand: to the log, but what is to end the process to the hub. Never raises."""
+        """Report the current exception to the log, or, if it has to end the process, to the hub. Never raises."""
         kind, error, traceback = sys.exc_info()
         with contextlib.suppress(Exception):
             if isinstance(error, self.hub.SYSTEM_ERROR):
@@ -232,9 +232,9 @@ class Poller:
     # Batches
 
     def ready(self) -> None:
-        """Receive for every ready channel, then run the greenlets that wait for it. The loop calls this; never raises.
+        """Receive for every ready channel, then run the greenlets that wait. The loop calls this. Never raises.
 
-        gevent would call no more, for all connections, after an error.
+        If it raised, gevent would not call it again, for any connection.
         """
         queue = self.run_queue
         try:
@@ -248,14 +248,14 @@ class Poller:
                 self.current = channel = queue.pop()
                 try:
                     channel.run()
-                except HubDestroyed:  # it strikes where the hub had switched to whoever destroys it
+                except HubDestroyed:  # raised here if a greenlet that we have switched to destroys the hub
                     raise
-                except BaseException:  # of a greenlet that leaves its errors to the hub
+                except BaseException:  # from a greenlet that leaves its errors to the hub
                     gevent.spawn(self.hub.handle_error, channel, *sys.exc_info())
                 self.uninterrupted = False
-                self.flush_current()  # of the last that ran, here or in park()
+                self.flush_current()  # of the channel that ran last, here or in park()
                 if self.outbox.gathers:
-                    self.outbox.flush()  # a greenlet has blocked elsewhere: what was sent does not wait for it
+                    self.outbox.flush()  # a greenlet has blocked elsewhere: frames do not wait for it
             self.current = None
             if self.outbox.gathers:
                 self.outbox.end()
@@ -270,7 +270,7 @@ class Poller:
             self.interest.recover()
 
     def flush_current(self) -> None:
-        """Send what is corked on the channel whose greenlet runs."""
+        """Send the corked frames of the channel whose greenlet runs."""
         try:
             self.current.flush()
         except BaseException:
@@ -279,13 +279,13 @@ class Poller:
     def park(self, waiting: Any, patient: bool = True) -> None:
         """Block this greenlet, which waits for the channel `waiting`, until somebody switches to it.
 
-        While a batch is being served, the next greenlet of it runs at once, without a detour through the hub; as the
-        hub is every greenlet's parent, it goes on with what is left of the batch when one of them blocks elsewhere.
-        When that was the last, and none has blocked elsewhere, the next batch may be received here.
+        While a batch is being served, its next greenlet runs at once, without a detour through the hub. If one of them
+        blocks elsewhere, the hub goes on with the rest of the batch. After the last one, if none has blocked elsewhere,
+        the next batch may be received here.
 
         Args:
             waiting: the channel.
-            patient: whether it is no matter if a timer is late by some milliseconds.
+            patient: whether a timer may be late by some milliseconds.
 
         Raises:
             BlockingSwitchOutError: this is a callback.
@@ -295,7 +295,7 @@ class Poller:
         queue = self.run_queue
         while True:
             if self.current is not waiting and self.current is not None:
-                self.flush_current()  # what the greenlet has sent on another connection than the one it waits for
+                self.flush_current()  # the greenlet waits on another connection than its own
             if not queue:
                 if self.outbox.gathers:
                     self.outbox.end()
@@ -333,10 +333,10 @@ def get_poller() -> Poller:
 
 
 def set_poller(poller: Poller) -> None:
-    """Have the connections of a poller's loop that are opened from now on use it."""
+    """Have connections that are opened from now on in the poller's loop use this poller."""
     hub = poller.hub
     hub.geventws_poller = poller
-    if "destroy" not in vars(hub):  # a hub is destroyed, as that of a thread may be, and gevent tells nobody
+    if "destroy" not in vars(hub):  # a hub may be destroyed, such as a thread's, and gevent notifies nobody
         hub.destroy = functools.partial(_destroy, hub)
 
 

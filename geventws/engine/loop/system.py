@@ -1,11 +1,11 @@
 """The engine's system calls and its clock: everything it asks of the kernel while connections are at work.
 
-Each loop's poller has one of either. A test, or a simulation in which one seed is one run, may give it others: a socket
-that takes three bytes and then none, a clock that moves when it is told to. Nothing has to be patched for that: make a
+Each loop's poller has one of each. A test, or a simulation in which one seed is one run, may replace them: by a socket
+that takes three bytes and then none, by a clock that moves when it is told to. Nothing has to be patched: make a
 `Poller` with both, and have the loop use it (`set_poller`).
 
-Two parts make their own calls and do not come here. The C core does (ws_receive: epoll_wait, recv, fstat,
-clock_gettime), so a simulation sets `in_core` to False and runs on the Python twin. OpenSSL does, so it leaves TLS out.
+Two parts make system calls of their own: the C core (ws_receive: epoll_wait, recv, fstat, clock_gettime), so a
+simulation sets `in_core` to False and runs on the Python twin; and OpenSSL, so a simulation leaves TLS out.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class Calls(Protocol):
     """The calls on one connected socket, none of which blocks: they are those of Python's `socket.socket`."""
 
     def recv(self, size: int, flags: int, /) -> bytes:
-        """Receive; BlockingIOError where there is nothing now."""
+        """Receive; BlockingIOError if nothing is there now."""
 
     def recv_into(self, buffer: memoryview, /) -> int:
-        """Receive into a buffer, and return how much; 0 is the end. BlockingIOError where there is nothing now."""
+        """Receive into a buffer, and return how many bytes; 0 is the end. BlockingIOError if nothing is there now."""
 
     def send(self, data: bytes | memoryview, flags: int = 0, /) -> int:
-        """Return how much of the bytes was taken; BlockingIOError where it was nothing."""
+        """Return how many bytes were taken; BlockingIOError if none were."""
 
     def sendmsg(self, buffers: Any, /) -> int:
         """The same for several buffers in one call."""
@@ -69,12 +69,12 @@ class System:
     in_core = HAVE_EPOLL
 
     def get_calls(self, socket: Any) -> Calls:
-        """Return the calls on a connected gevent socket: what it has itself, below what would wait."""
+        """Return the calls on a connected gevent socket: those of the socket below it, which do not wait."""
         calls: Calls = socket._sock
         return calls
 
     def count_unacknowledged(self, fd: int) -> int:
-        """Return how many bytes the kernel holds that the peer has not taken; 0 where it does not tell."""
+        """Return how many bytes the kernel holds that the peer has not taken; 0 if the kernel does not tell."""
         if sys.platform == "win32":
             return 0
         try:
@@ -91,16 +91,16 @@ class System:
         return open_set(loop)
 
     def make_receiver(self, poller: pure.Owner) -> pure.Receiver:
-        """Return what receives for a poller: the core that is in use, or its Python twin."""
+        """Return a poller's receiver: that of the core in use, or that of the Python twin."""
         return Receiver(poller) if self.in_core else pure.Receiver(poller)
 
     def make_fanout(self, write: Callable[[int, bytes], int]) -> Sender:
-        """Return what sends to many descriptors: the core that is in use, or its twin, which sends by `write`."""
+        """Return what sends to many descriptors: the core in use, or its Python twin, which sends with `write`."""
         return Fanout() if self.in_core and HAVE_C else PythonFanout(write)
 
 
 class Timer(Protocol):
-    """A timer of a loop: gevent's. Its Timeout asks one for `stop`, `pending` and `active` besides."""
+    """A timer of a loop: gevent's. gevent's Timeout uses `stop`, `pending` and `active` besides."""
 
     def start(self, callback: Callable[..., object], *arguments: Any, update: bool = ...) -> None:
         """Call back when the time is up.
@@ -120,7 +120,7 @@ class Clock:
 
     Args:
         monotonic: returns the seconds since some moment in the past.
-        timer: returns a new `Timer`, from seconds, and the seconds after which it calls again, if it is to do that.
+        timer: returns a new `Timer` for so many seconds; a second number has it repeat after as many.
         run_callback: calls a function with arguments soon, in the hub; what it returns has `close`, too.
     """
 

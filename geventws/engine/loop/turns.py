@@ -1,7 +1,7 @@
-"""Turns: how long one loop may be kept from its other work, and who goes on later.
+"""Turns: how long one piece of work may hold the loop, and who goes on in a later turn.
 
-A loop serves everybody only as long as each gives it back. Whoever may have more to do than TURN allows counts what it
-does (`spend`), and waits for the next turn when this one is over. The clock is looked at once for many small things.
+A loop serves everybody only if nobody holds it for long. Code that may have more to do than TURN allows counts its work
+(`spend`), and waits for the next turn when this one is over. The clock is read only once for many small pieces of work.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Turns:
     Args:
         hub: the loop's.
         clock: the loop's.
-        polled: returns when the loop was last known to ask for what is ready, by that clock.
-        may_block: whether the code that runs may wait for its turn: callbacks may not.
+        polled: returns when the loop last asked for what is ready, as far as is known, by that clock.
+        may_block: tells whether the running code may wait for its turn: callbacks may not.
     """
 
     def __init__(self, hub: Any, clock: Clock, polled: Callable[[], float], may_block: Callable[[], bool]) -> None:
@@ -46,17 +46,17 @@ class Turns:
         self._now = clock.monotonic  # tells the time
         self._polled = polled
         self._may_block = may_block
-        self._began = 0.0  # when the loop last had its turn, as far as we know
+        self._began = 0.0  # when the loop last had its turn, as far as is known here
         self._left = UNITS  # until the next look at the clock
         self._waiting: deque[Any] = deque()  # greenlets, and callbacks of the hub, that go on in the next turn
-        self._timer = clock.timer(0)  # libev and libuv ask for what is ready before they call it
+        self._timer = clock.timer(0)  # before libev and libuv call it, they ask for what is ready
 
     def is_over(self) -> bool:
         """Whether it is the loop's turn."""
         return self._now() - max(self._began, self._polled()) >= TURN
 
     def spend(self, units: int) -> None:
-        """Count work that was done; where it has been too much, block this greenlet until the loop has had its turn."""
+        """Count work that was done; after too much of it, block this greenlet until the loop has had its turn."""
         self._left -= units
         if self._left < 0:
             self.look()
@@ -73,7 +73,7 @@ class Turns:
         try:
             greenlet.switch(self._hub)
         finally:
-            if go_on in self._waiting:  # somebody has thrown something into it
+            if go_on in self._waiting:  # an exception was thrown into this greenlet
                 self._waiting.remove(go_on)
 
     def later(self, callback: Callable[[], object]) -> None:
@@ -83,12 +83,12 @@ class Turns:
         self._waiting.append(callback)
 
     def leave(self) -> None:
-        """Let those that wait do so for good, in a forked child: what they are about is its parent's."""
+        """In a forked child: let greenlets wait for good, as their connections are the parent's."""
         keep(*self._waiting)
         self._waiting.clear()
 
     def _next(self) -> None:
-        """Let those go on that wait, as far as this turn reaches: at least one. Never raises."""
+        """Let those that wait go on: at least one, and more until this turn is over. Never raises."""
         waiting = self._waiting
         self._began = self._now()
         while waiting:
@@ -96,7 +96,7 @@ class Turns:
                 waiting.popleft()()
             except HubDestroyed:
                 raise
-            except BaseException:  # of a greenlet that leaves its errors to the hub
+            except BaseException:  # from a greenlet that leaves its errors to the hub
                 gevent.spawn(self._hub.handle_error, self, *sys.exc_info())
             if self.is_over():
                 break

@@ -1,4 +1,4 @@
-"""Greenlets that wait for something of a connection: until it has ended, or takes more. Each has its own question."""
+"""Greenlets that wait for something to happen to a connection, such as its end. Each has a condition of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Waiters:
-    """Those who wait for one connection. Made when the first comes, as most connections have none.
+    """The greenlets that wait for one connection. Made when the first one comes: most connections have none.
 
     Args:
         poller: the loop's poller.
@@ -25,13 +25,13 @@ class Waiters:
 
     def __init__(self, poller: Poller) -> None:
         self._poller = poller
-        self._greenlets: list[tuple[Any, Callable[[], bool]]] = []  # each with what it waits for, the first first
+        self._greenlets: list[tuple[Any, Callable[[], bool]]] = []  # each with its condition, in order
 
     def wait_until(self, done: Callable[[], bool], timeout: float | None) -> None:
-        """Block this greenlet until `done`, which is asked after each `wake_soon`, or the time is up.
+        """Block this greenlet until `done()` is true, or the time is up.
 
         Args:
-            done: tells whether to go on.
+            done: the condition; called after each `wake_soon`.
             timeout: seconds to block at the most; None for no limit.
         """
         waiter = (getcurrent(), done)
@@ -54,12 +54,12 @@ class Waiters:
                 self._greenlets.remove(waiter)
 
     def wake_soon(self) -> None:
-        """Something has happened: have the loop run those whose wait is over. Does not block."""
+        """Have the loop run the greenlets whose condition is true by now. Does not block."""
         if self._greenlets:
             self._poller.later(self._wake)
 
     def leave(self) -> None:
-        """Let them wait for good, in a forked child: the connection is its parent's."""
+        """In a forked child: let them wait for good, as the connection is the parent's."""
         keep(*self._greenlets)
         self._greenlets.clear()
 

@@ -1,7 +1,7 @@
-"""The face of an epoll set where there is none: gevent watches each socket by itself.
+"""A stand-in for an epoll set on systems without epoll: gevent watches each socket by itself.
 
-What gevent tells is noted, and reported together in the loop's next round, so that a batch is one here as well. The
-environment variable GEVENTWS_POLLER=watchers has these used on Linux, too: for tests.
+What gevent reports is noted, and passed on together in the loop's next round, so that there are batches here, too. With
+the environment variable GEVENTWS_POLLER=watchers it is used on Linux as well: for tests.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ class EpollSet:
 class WatcherSet:
     """The same without epoll.
 
-    A socket that was closed by somebody else is a watcher that tells of nothing, until its number is registered again.
+    If somebody else has closed a socket, its watcher reports nothing, until the number is registered again.
     """
 
     def __init__(self, loop: Any) -> None:
         self._loop = loop  # gevent's
         self._watchers: dict[int, Any] = {}  # of each registered descriptor; None for one that is watched for nothing
-        self._ready: dict[int, int] = {}  # what was told, and not yet reported
+        self._ready: dict[int, int] = {}  # what gevent has told of each descriptor, not reported yet
         self._callback: Callable[[], object] | None = None  # of `start`
         self._round: Any = None  # the loop's callback, while it is due
 
@@ -77,27 +77,27 @@ class WatcherSet:
         self._schedule()
 
     def stop(self) -> None:
-        """Call back no more."""
+        """Call back no longer."""
         self._callback = None
 
     def register(self, fd: int, mask: int) -> None:
-        """Watch a descriptor; OSError where it is closed."""
+        """Watch a descriptor; OSError if it is closed."""
         self._drop(fd)
         self._watch(fd, mask)
 
     def modify(self, fd: int, mask: int) -> None:
-        """Watch a registered descriptor for something else; OSError where it is not registered, or closed."""
+        """Watch a registered descriptor for something else; OSError if it is not registered, or closed."""
         self.unregister(fd)
         self._watch(fd, mask)
 
     def unregister(self, fd: int) -> None:
-        """Watch a descriptor no more; OSError where it is not registered."""
+        """Stop watching a descriptor; OSError if it is not registered."""
         if fd not in self._watchers:
             raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
         self._drop(fd)
 
     def poll(self, _timeout: float, most: int) -> list[tuple[int, int]]:
-        """Return what was told of at most so many descriptors, as pairs of descriptor and mask."""
+        """Return what gevent has told of at most so many descriptors, as pairs of descriptor and mask."""
         ready = self._ready
         found = list(ready.items())[:most]
         for fd, _mask in found:
@@ -111,7 +111,7 @@ class WatcherSet:
             self._drop(fd)
 
     def _watch(self, fd: int, mask: int) -> None:
-        os.fstat(fd)  # libev ends the process for a watcher of a descriptor that is closed
+        os.fstat(fd)  # or OSError: libev would end the process for a watcher of a closed descriptor
         events = READ * (mask & EPOLLIN != 0) | WRITE * (mask & EPOLLOUT != 0)
         self._watchers[fd] = watcher = self._loop.io(fd, events) if events else None
         if watcher is not None:
