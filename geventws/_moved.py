@@ -1,4 +1,4 @@
-"""The paths that modules had in 1.0: importing one warns, and gives the module where it stands now. Until 1.3."""
+"""The import paths of 1.0: importing one warns, and gives the module at its new path. Until 1.3."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ MOVED = {
     "workers": "engine.loop.greenlets",
     "wsgi": "endpoints.decorator",
 }
-"""Where each module of 1.0 stands now, below the package."""
+"""The new path of each module of 1.0, below the package."""
 
 
 class _Moved(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -63,7 +63,7 @@ class _Moved(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return importlib.util.spec_from_loader(name, self)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Put the module that stands at the new path in the place of this one."""
+        """Replace this module by the one at the new path."""
         _, _, old = module.__name__.partition(".")
         sys.modules[module.__name__] = importlib.import_module(f"geventws.{MOVED[old]}")
 

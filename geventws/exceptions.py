@@ -12,7 +12,7 @@
         NoSocket                the WSGI server offers no socket (also a RuntimeError)
 
 An error carries its answer: a handshake error its HTTP status, a protocol error its close code. Its text is one
-printable line, whatever a peer put into it; what the peer itself said is in the attributes.
+printable line, whatever a peer has sent; the peer's own text is in the attributes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .text import one_line
 
 
 class WebSocketError(Exception):
-    """Base of every error that geventws raises of its own."""
+    """Base of all errors of geventws."""
 
     def __str__(self) -> str:
         return one_line(super().__str__())
@@ -49,7 +49,7 @@ class ConnectionClosed(WebSocketError, BrokenPipeError):
 
 
 class ConcurrencyError(WebSocketError, RuntimeError):
-    """A second greenlet called `wait` while another one is in it, or another thread used the connection."""
+    """A greenlet called `wait` while another one is in it, or another thread used the connection."""
 
 
 class ProtocolError(WebSocketError, ValueError):
@@ -61,7 +61,7 @@ class ProtocolError(WebSocketError, ValueError):
 
     Attributes:
         close_code: the close code that answers it (RFC 6455 7.4.1).
-        option: the name of the option of ours that decides whether it is one, or None.
+        option: the name of our option that decides whether this is an error, or None.
     """
 
     close_code: int = 1002
@@ -100,7 +100,7 @@ class PayloadTooBig(ProtocolError):
 
     Attributes:
         limit: bytes, or None.
-        size: bytes, as far as the frames announce them; None where that is not known, as with what is inflated.
+        size: bytes, as announced by the frames; None if it is not known, as of a compressed message.
     """
 
     close_code: int = 1009
@@ -117,11 +117,11 @@ class PayloadTooBig(ProtocolError):
 class HandshakeError(WebSocketError):
     """An opening handshake that cannot succeed (RFC 6455 4.2.2 for servers, 4.1 for clients).
 
-    On a server, `status` and `headers` are those of the answer that is to be given. A callback of the handshake may
-    raise it, to refuse. On a client, they are those of the answer that was received and makes no WebSocket.
+    On a server, `status` and `headers` are those of the answer to send. A callback of the handshake may raise it to
+    refuse the connection. On a client, they are those of the answer that was received.
 
     Args:
-        status: the HTTP status. On a client 0 where there is no answer in HTTP.
+        status: the HTTP status. On a client 0 if there is no HTTP answer.
         message: why, in one line; on a server it is the body of the answer, and goes to the log.
         headers: on a server, further headers of the answer; on a client all of them. Pairs; none by default.
         option: the name of the option that decides, for the log; None by default.
@@ -168,7 +168,7 @@ class ProxyError(InvalidStatus):
     Attributes:
         status, headers, body: as of `InvalidStatus`, from the proxy.
         proxy: its address, without credentials.
-        why: what a SOCKS5 proxy has against it, whose status is 0; "" for an HTTP proxy.
+        why: the reason that a SOCKS5 proxy gave (its status is 0); "" for an HTTP proxy.
     """
 
     def __init__(
@@ -189,7 +189,7 @@ class InvalidURI(WebSocketError, ValueError):
 
 
 class NoSocket(WebSocketError, RuntimeError):
-    """The WSGI server hands no socket to its application."""
+    """The WSGI server gives its application no socket."""
 
 
 def describe_close(code: int, reason: str) -> str:

@@ -11,8 +11,8 @@
         for message in ws:
             ws.send(message)
 
-A view returns its answer before the server sends it. So the answer of such a route is a `Response` that does the
-opening handshake when the server calls it, and then runs the view's function, with the request's context in place.
+In Flask a view returns its answer before the server sends it. So the answer of such a route is a `Response` that does
+the opening handshake when the server calls it, and then runs the route's function, in the request's context.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 __all__ = ["Sock", "SockWebSocket"]
 
 OPTIONS = "SOCK_SERVER_OPTIONS"
-"""The name in Flask's configuration for options of `WebSocketWSGI`, as a dict."""
+"""The key in Flask's configuration for options of `WebSocketWSGI`, as a dict."""
 
 OURS = ("content-type", "content-length")
-"""Headers of an answer that a 101 does not have."""
+"""Headers of an answer that are not for a 101."""
 
 
 class SockWebSocket(WebSocket):
@@ -56,7 +56,7 @@ class SockWebSocket(WebSocket):
             The message; None when the time is up.
 
         Raises:
-            ConnectionClosed: the connection is over; the route swallows that.
+            ConnectionClosed: the connection is over. The route may let it through: it is not logged.
         """
         try:
             message = self.wait(timeout)
@@ -73,7 +73,7 @@ class Sock:
     """The extension.
 
     Args:
-        app: the application; None where `init_app` is called later.
+        app: the application; None if `init_app` is called later.
     """
 
     def __init__(self, app: Flask | None = None) -> None:
@@ -83,7 +83,7 @@ class Sock:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Give an application the routes that were made before, and those to come."""
+        """Add the routes to an application: those made already, and those to come."""
         if self.bp is not None:
             app.register_blueprint(self.bp)
         self.app = app
@@ -92,8 +92,8 @@ class Sock:
         """Return a decorator that makes a function the WebSocket route of a path.
 
         The function is called with the connection, and then the arguments of the route. `before_request` has run by
-        then, and `after_request` as well: what they put into the answer, such as a session's cookie, goes out with the
-        101. A session that is changed later is not written any more.
+        then, and `after_request` as well: headers that they set, such as a session's cookie, are sent with the 101. A
+        session that is changed later is not saved.
 
         Args:
             path: as Flask's `route` has it.
@@ -119,7 +119,7 @@ class Sock:
 
 
 def _call(function: Callable[..., object], args: Any, arguments: dict[str, Any], ws: WebSocket) -> None:
-    """Call a route's function, and tell Flask's signal what it raises, but not that the peer has left."""
+    """Call a route's function. Send Flask's signal for exceptions, but not for a peer that has left."""
     try:
         function(ws, *args, **arguments)
     except ConnectionClosed:

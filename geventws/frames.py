@@ -28,7 +28,7 @@ MASKED = 0x80  # set where a mask key follows; the other bits are the length, or
 LENGTH_16, LENGTH_64 = 126, 127  # the length follows in so many bits
 
 MAX_CONTROL_PAYLOAD = 125
-"""Bytes of a control frame's payload at the most (RFC 6455 5.5)."""
+"""The most bytes of a control frame's payload (RFC 6455 5.5)."""
 
 
 class Opcode(enum.IntEnum):
@@ -48,7 +48,7 @@ BINARY = FIN | Opcode.BINARY
 
 
 class CloseCode(enum.IntEnum):
-    """The close codes of RFC 6455 7.4.1 and of the registry it founded."""
+    """The close codes of RFC 6455 7.4.1 and of its registry."""
 
     NORMAL_CLOSURE = 1000
     GOING_AWAY = 1001
@@ -69,7 +69,7 @@ class CloseCode(enum.IntEnum):
 
 _NORMAL = b"\x03\xe8"  # the payload of nearly all close frames
 
-_NOT_ON_THE_WIRE = {1004, 1005, 1006, 1015}  # 7.4.1: reserved, for applications that tell why a connection ended
+_NOT_ON_THE_WIRE = {1004, 1005, 1006, 1015}  # 7.4.1: reserved, to tell an application why a connection ended
 
 VIOLATIONS = {
     # RFC 6455 5.2: "MUST be 0 unless an extension is negotiated that defines meanings for non-zero values."
@@ -90,19 +90,19 @@ VIOLATIONS = {
 
 
 def violation(status: int, data: bytes | bytearray | memoryview, max_payload: int) -> ProtocolError:
-    """Return the error for a scan's status; `data` begins with the header that is wrong."""
+    """Return the error for a scan's status; `data` begins with the wrong header."""
     if status == pure.TOO_BIG:
         return frame_too_big(max_payload, _read_length(data))
     return ProtocolError(VIOLATIONS[status])
 
 
 def frame_too_big(limit: int, size: int | None = None) -> PayloadTooBig:
-    """Return the error for a frame over the limit (RFC 6455 10.4); `size` is None where its end is not known."""
+    """Return the error for a frame over the limit (RFC 6455 10.4); `size` is None if the size is not known."""
     return PayloadTooBig(f"a frame is longer than the limit of {limit} bytes", limit=limit, size=size)
 
 
 def _read_length(data: bytes | bytearray | memoryview) -> int:
-    """Return the length that a whole header announces."""
+    """Return the length that a complete header announces."""
     short = data[1] & ~MASKED
     return short if short < LENGTH_16 else int.from_bytes(data[2 : 4 if short == LENGTH_16 else 10], "big")
 
@@ -116,7 +116,7 @@ def parse_close(payload: bytes | bytearray | memoryview) -> tuple[int, str]:
     """Return code and reason of a close frame's payload; (1005, "") for an empty one.
 
     Raises:
-        ProtocolError: one byte, or a code that may not stand there (1002); a reason that is not UTF-8 (1007).
+        ProtocolError: one byte, or a code that may not be sent (1002); a reason that is not UTF-8 (1007).
     """
     if payload == _NORMAL:
         return 1000, ""
@@ -161,7 +161,7 @@ def encode_header(head: int, length: int, mask_key: bytes | None = None) -> byte
     Args:
         head: the first byte: FIN, RSV1, RSV2 and RSV3 as above, and the opcode.
         length: of the payload, in bytes.
-        mask_key: four bytes where the payload is masked.
+        mask_key: four bytes if the payload is masked.
     """
     bit = 0 if mask_key is None else MASKED
     if length < LENGTH_16:
@@ -203,7 +203,7 @@ class Frame:
         return cls(Opcode(head & OPCODE), payload, *bits)
 
     def encode(self, mask_key: bytes | None = None) -> bytes:
-        """Return the frame's bytes, masked where a key of four bytes is given.
+        """Return the frame's bytes, masked if a key of four bytes is given.
 
         Raises:
             ValueError: the key is not four bytes.
@@ -215,7 +215,7 @@ class Frame:
 class FrameParser:
     """Turns bytes into frames, and frames into bytes, for either side, without any I/O.
 
-    It knows the rules about one frame by itself; about the order of frames knows `geventws.protocol`.
+    It checks the rules about single frames; `geventws.protocol` checks those about the order of frames.
 
     Args:
         masked_in: whether frames received must be masked, as a client's are.
@@ -236,15 +236,15 @@ class FrameParser:
         self.masked_out = masked_out
         self.max_length = max_length
         self.reserved_bits = reserved_bits
-        self._buffer = bytearray()  # what no frame was made of yet
-        self._needed = 0  # how long it is to be before another scan can find anything
+        self._buffer = bytearray()  # bytes that belong to no complete frame yet
+        self._needed = 0  # how many bytes there have to be before another scan can find a frame
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[Frame]:
         """Return the frames that `data` completes, in order; the rest is kept for the next call.
 
         Raises:
-            ProtocolError: the bytes break RFC 6455. Frames before the violation are lost, and the parser is of no
-                further use.
+            ProtocolError: the bytes break RFC 6455. Frames before the violation are lost, and the parser cannot be
+                used any more.
         """
         self._buffer += data
         frames: list[Frame] = []
@@ -264,5 +264,5 @@ class FrameParser:
         return status == pure.FULL
 
     def encode(self, frame: Frame) -> bytes:
-        """Return the frame's bytes, masked with fresh randomness where this side masks."""
+        """Return the frame's bytes, masked with a new random key if this side masks."""
         return frame.encode(os.urandom(4) if self.masked_out else None)

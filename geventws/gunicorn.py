@@ -1,9 +1,9 @@
 """A gunicorn worker that serves with `WebSocketServer`, and drains: `gunicorn -k geventws.gunicorn.Worker`.
 
-gunicorn listens, forks and watches its workers; each of them serves with our deadlines, caps and cheap handshakes. What
-a request looks like to the application, what proxies may say of it, and how it is logged is gunicorn's.
+gunicorn listens, forks and watches its workers; each of them serves with our deadlines, limits and cheap handshakes.
+The environ of a request, what proxies may say about it, and the access log are as with gunicorn's own workers.
 
-However a worker ends, by SIGTERM, because gunicorn reloads, or at `max_requests`, its WebSockets are closed with 1012
+When a worker ends, by SIGTERM, because gunicorn reloads, or at `max_requests`, its WebSockets are closed with 1012
 (service restart) at the pace of server/draining.py, while gunicorn's other workers take new connections.
 """
 
@@ -35,17 +35,17 @@ from .text import WORD, between_quotes, one_line, quoted
 __all__ = ["Worker"]
 
 NOTICE = 1.0
-"""Seconds between two signs of life that a worker gives gunicorn, at most."""
+"""The most seconds between two signs of life that a worker gives gunicorn."""
 
 RELOAD = 1.0
-"""Seconds for a drain where gunicorn reloads by itself what has changed."""
+"""Seconds for a drain if gunicorn reloads because a file has changed."""
 
 LAST = 1.0
-"""Seconds before `graceful_timeout`, or a quarter of that, at which a worker aborts what is left: gunicorn kills it."""
+"""A worker aborts what is left so many seconds (or a quarter) before `graceful_timeout`: then gunicorn kills it."""
 
 
 class Forwarders:
-    """What gunicorn's settings let proxies say of a request: its scheme, and the headers with an underscore.
+    """What gunicorn's settings let proxies say about a request: its scheme, and headers with an underscore.
 
     Args:
         cfg: gunicorn's settings.
@@ -54,22 +54,22 @@ class Forwarders:
     def __init__(self, cfg: Any) -> None:
         self._schemes = [(_name_key(name), value) for name, value in cfg.secure_scheme_headers.items()]  # for https
         self._headers: Collection[str] = getattr(cfg, "forwarder_headers", ())  # those with an underscore; "*" for all
-        self._map = getattr(cfg, "header_map", "drop")  # what is done about others; "dangerous" is nothing
-        self._allowed: Collection[str] = cfg.forwarded_allow_ips  # who is trusted; "*" for everybody
+        self._map = getattr(cfg, "header_map", "drop")  # what to do with others; "dangerous" keeps them
+        self._allowed: Collection[str] = cfg.forwarded_allow_ips  # which addresses to trust; "*" for all
         self._networks = list(_read_networks(self._allowed))
-        self._script_name = os.environ.get("SCRIPT_NAME", "")  # where no proxy says another
+        self._script_name = os.environ.get("SCRIPT_NAME", "")  # unless a proxy sends another one
         self._trusts: Callable[[str], bool] = functools.lru_cache(1024)(self._find)
 
     def apply(self, environ: dict[str, Any], peer: Any, headers: Any) -> None:
-        """Put into an environ what a trusted peer says, and the script's name.
+        """Add to an environ what a trusted peer says about the request, and the script's name.
 
         Args:
             environ: the request's.
-            peer: its address; no tuple for a Unix socket, which is trusted.
-            headers: the request's, as pywsgi reads them; None where no name can have an underscore.
+            peer: the peer's address; not a tuple for a Unix socket, which is trusted.
+            headers: the request's, as pywsgi reads them; None if no name has an underscore.
 
         Raises:
-            ValueError: it contradicts itself, or says what nobody may.
+            ValueError: the headers contradict each other, or are not allowed.
         """
         trusted = not isinstance(peer, tuple) or self._trusts(peer[0])
         if trusted:
@@ -97,7 +97,7 @@ class Forwarders:
             environ["wsgi.url_scheme"] = said.pop()
 
     def _add_odd(self, environ: dict[str, Any], headers: dict[str, str], trusted: bool) -> dict[str, str]:
-        """Add those headers with an underscore that may be, and return them."""
+        """Add the allowed ones of the headers with an underscore, and return them."""
         named = set(headers) if "*" in self._headers else set(self._headers)
         allowed = set(headers) if self._map == "dangerous" else named if trusted else set()
         if self._map == "refuse" and not allowed.issuperset(headers):
@@ -118,7 +118,7 @@ def _read_networks(names: Collection[str]) -> Any:
         try:
             yield ip_network(name, strict=False)
         except ValueError:
-            pass  # "*", or a name, which is nobody's address
+            pass  # "*", or a name, which is not an address
 
 
 class Handler(RequestHandler):
@@ -129,11 +129,11 @@ class Handler(RequestHandler):
 
     def handle_one_request(self, idle_timeout: float | None = None) -> Any:
         """Receive a request and answer it."""
-        self.environ = None  # the log is not to take the last one for that of a request that is refused
+        self.environ = None  # or the log would take the last request's for that of a refused one
         return super().handle_one_request(idle_timeout)
 
     def get_environ(self) -> dict[str, Any]:
-        """Return the environ of the request, and count it; ValueError where proxies contradict each other."""
+        """Return the environ of the request, and count the request; ValueError if proxies contradict each other."""
         headers = self.headers  # pywsgi's, of a head that is not plain
         environ = super().get_environ()
         environ["RAW_URI"] = self.path
@@ -157,14 +157,14 @@ class Handler(RequestHandler):
         self.server.worker.log.access(Answer(status, headers, self.response_length), fields, seen, took)
 
     def _describe(self) -> dict[str, Any]:
-        """Return what the log needs to know of a request that was refused."""
+        """Return what the access log needs of a refused request."""
         method, target, version = (*(self.requestline or "").split(), "-", "-", "-")[:3]
         address = self.client_address[0] if isinstance(self.client_address, tuple) else ""
         words = {"REQUEST_METHOD": method, "RAW_URI": target, "SERVER_PROTOCOL": version, "REMOTE_ADDR": address}
         return {name: between_quotes(word, MAX_REQUEST_LINE) for name, word in words.items()}
 
     def _log_error(self, kind: Any, error: Any, traceback: Any) -> None:
-        """Log what the application has raised where gunicorn does; what ends the process is left to gevent."""
+        """Log the application's errors as gunicorn does; gevent handles exceptions that end the process."""
         if issubclass(kind, Exception):
             said = quoted(self.requestline or "", WORD)
             self.server.worker.log.error("Error handling request %s", said, exc_info=(kind, error, traceback))
@@ -181,7 +181,7 @@ class Answer(NamedTuple):
 
 
 def _name_by_host(environ: dict[str, Any]) -> None:
-    """Name the server as the client does, where it listens on a Unix socket."""
+    """On a Unix socket, take the server's name from the Host header."""
     name, _, port = environ.get("HTTP_HOST", "").partition(":")
     default = "443" if environ["wsgi.url_scheme"] == "https" else "80"
     environ["SERVER_NAME"], environ["SERVER_PORT"] = name, port or (default if name else "")
@@ -217,13 +217,13 @@ class Server(WebSocketServer):
 
 
 def _name_server(address: Any) -> dict[str, Any]:
-    """Return what the environ of all requests says of the server: as pywsgi's, without asking for its name."""
+    """Return the environ's items about the server: as in pywsgi, but without a name lookup."""
     named = {"SERVER_NAME": str(address[0])} if isinstance(address, tuple) else {}
     return {"wsgi.multithread": True, "SERVER_SOFTWARE": VERSION, **named}
 
 
 def _logs_access(log: Any, cfg: Any) -> bool:
-    """Whether somebody hears of requests: an access log, or a logger of its own kind, as that of statsd."""
+    """Whether requests are logged: by an access log, or a logger of another kind, such as that for statsd."""
     if type(log).access is not Logger.access:
         return True
     asked = (getattr(cfg, name, None) for name in ("accesslog", "logconfig", "logconfig_dict", "logconfig_json"))
@@ -231,12 +231,12 @@ def _logs_access(log: Any, cfg: Any) -> bool:
 
 
 class Worker(GeventWorker):  # type: ignore[misc]
-    """Serves with `WebSocketServer`. Of gunicorn's settings, these mean something else than elsewhere:
+    """Serves with `WebSocketServer`. These settings of gunicorn's have another meaning here:
 
     * `worker_connections` is `max_connections`: over it, a single worker answers 503. One of several leaves the
       connections to the others.
     * `keepalive` is `keepalive_timeout`.
-    * `graceful_timeout` is the time for the drain, but for its last second.
+    * `graceful_timeout`, less one second, is the time for the drain.
 
     The hooks `pre_request` and `post_request` are not called, and the limits of a request's head are the server's own.
     """
@@ -252,10 +252,10 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
-        """Refuse settings that would change what is read from a connection, and that this worker does not know.
+        """Refuse settings that change what is read from a connection, and that this worker does not support.
 
         Raises:
-            RuntimeError: which of them, for gunicorn to show.
+            RuntimeError: says which one, for gunicorn to show.
         """
         if str(getattr(cfg, "proxy_protocol", "off")) not in ("off", "False"):
             raise RuntimeError("geventws.gunicorn.Worker does not speak the PROXY protocol (--proxy-protocol)")
@@ -270,8 +270,8 @@ class Worker(GeventWorker):  # type: ignore[misc]
     def init_process(self) -> None:
         """Serve, in a process that has just been forked. Blocks.
 
-        SIGTERM is heard from here on. gunicorn itself sets its handler after all that takes time here, and until then
-        the signal would be lost in the parent's, whose queue nobody reads in this process.
+        SIGTERM is handled from here on. gunicorn itself sets its handler only after all the work here; until then the
+        parent's handler would put the signal into a queue that nobody reads in this process.
         """
         signal.signal(signal.SIGTERM, self.handle_exit)
         super().init_process()
@@ -283,7 +283,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         try:
             for server in servers:
                 if self.cfg.workers > 1:
-                    server.most_refused = 0  # one of several refuses nothing that another one may take
+                    server.most_refused = 0  # refuse nothing that another worker can take
                 server.start()
             while self.alive:
                 self.notify()
@@ -291,7 +291,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
             self._drain(servers)
         finally:
             for server in servers:
-                server.stop(0)  # where gunicorn does not want to wait
+                server.stop(0)  # gunicorn does not want to wait
 
     def _drain(self, servers: list[Server]) -> None:
         stops = [gevent.spawn(server.stop, self._get_grace()) for server in servers]

@@ -18,30 +18,30 @@ __all__ = ["StreamingWebSocket"]
 
 
 class StreamingWebSocket(WebSocket):
-    """A WebSocket whose messages may be taken in pieces, as they come, and so be of any size.
+    """A WebSocket whose messages may be taken in pieces, as they arrive, and so may be of any size.
 
-    A handler gets one where the route has `streaming=True`. `wait` still returns whole messages, and still refuses
-    those over `max_message_size`.
+    A handler gets one with the option `streaming=True`. `wait` still returns whole messages, and still refuses those
+    over `max_message_size`.
     """
 
     __slots__ = ("_collected", "_ended", "_started")
 
     def __init__(self, connection: Connection, environ: dict[str, Any] | None = None) -> None:
         super().__init__(connection, environ)
-        self._started = False  # a piece of the message at the front was taken
-        self._ended = 0  # messages whose end was taken
-        self._collected: BytesIO | None = None  # what `wait` has of it, should it be interrupted
+        self._started = False  # whether a piece of the first message was taken
+        self._ended = 0  # how many messages were taken to their end
+        self._collected: BytesIO | None = None  # what `wait` has collected of the message, if it is interrupted
 
     def wait_pieces(self, timeout: float | None = None) -> Iterator[str | bytes] | None:
         """Return an iterator over the pieces of the next message. Blocks until its first piece has come.
 
-        The pieces are `str` for a text message and `bytes` for a binary one, of the sizes in which they come, but none
-        is longer than 128 KiB (a message of draft 75 or 76 is one piece). A message without content has one empty one.
-        The iterator blocks for each, and raises `ConnectionClosed` when the connection ends within the message. What is
-        not taken of it is skipped by the next call, after which that iterator raises `RuntimeError`.
+        The pieces are `str` for a text message and `bytes` for a binary one. They are as long as they arrive, but never
+        longer than 128 KiB (a message of draft 75 or 76 is one piece); an empty message has one empty piece. The
+        iterator blocks for each piece, and raises `ConnectionClosed` if the connection ends within the message. The
+        next call skips the pieces that were not taken; after that, the old iterator raises `RuntimeError`.
 
         Args:
-            timeout: seconds to block at the most, here; None for no limit.
+            timeout: seconds that this call blocks at the most; None for no limit.
 
         Returns:
             The iterator; None once the connection is over.
@@ -62,7 +62,7 @@ class StreamingWebSocket(WebSocket):
         while not isinstance(piece := self._next(timeout), EndOfMessage):
             if piece is None:
                 return None
-            collected = self._collected = self._collected or BytesIO()  # as a piece may be a character, of 80 bytes
+            collected = self._collected = self._collected or BytesIO()  # no list: a piece of one character is 80 bytes
             collected.write(piece.encode() if isinstance(piece, str) else piece)
             if collected.tell() > get_connection(self).protocol.max_message_size:
                 self._collected = None
@@ -98,7 +98,7 @@ def _iterate(ws: StreamingWebSocket, piece: Any) -> Iterator[str | bytes]:
 
 
 def _join(ws: StreamingWebSocket, empty: str | bytes) -> str | bytes:
-    """Return the message that was collected, and keep nothing of it."""
+    """Return the collected message, and forget it."""
     collected, ws._collected = ws._collected, None
     if collected is None:
         return empty

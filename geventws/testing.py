@@ -1,4 +1,4 @@
-"""For tests of WebSocket applications: no port, no server, no waiting for time to go by.
+"""For tests of WebSocket applications: without a port, without a server process, without waiting for timeouts.
 
     from geventws.testing import connect
 
@@ -8,11 +8,11 @@
             assert ws.wait(timeout=1) == "hello"
 
 A `WebSocketServer` serves the application on one end of a pair of sockets, and a real client has the other end. So
-handshake, frames, compression and the end are those of production. `dial` gives the other end to a `Peer` instead,
-which sends whatever bytes it is told to. With `hand_clock` the time of connections goes by when the test says so.
+handshake, frames, compression and closing are those of production. `dial` gives the other end to a `Peer` instead,
+which sends whatever bytes it is told to. With `hand_clock` the connections' time passes only when the test says so.
 
-With `pytest_plugins = ["geventws.testing"]` in conftest.py there is a fixture `websocket_connect`, which is `connect`
-and closes what the test has left open.
+With `pytest_plugins = ["geventws.testing"]` in conftest.py there is a fixture `websocket_connect`: it is `connect`, and
+closes connections that the test has left open.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ HOST = "testserver"
 """The host that requests are for, in the Host header."""
 
 TURNS = 16
-"""Turns of the loop in which what follows from a timer is done: a ping goes out, comes in and is answered."""
+"""How many turns of the loop are enough for all that follows from a timer: a ping is sent, received and answered."""
 
 
 @overload
@@ -68,7 +68,7 @@ def connect(application: Any, path: str = "/", **options: Unpack[ConnectOptions]
     Blocks as `geventws.connect` does, and returns what that returns. The application runs in greenlets of its own.
 
     Args:
-        application: what a server would serve: an application of Flask's, a function that `WebSocketWSGI` decorates.
+        application: a WSGI application, such as a Flask application or a function decorated by `WebSocketWSGI`.
         path: the path, with the query if there is one.
         options: those of `geventws.connect`: headers, subprotocols, origin, compression and so on.
 
@@ -83,7 +83,7 @@ def connect(application: Any, path: str = "/", **options: Unpack[ConnectOptions]
 def dial(application: Any, path: str = "/", **options: Unpack[ConnectOptions]) -> Peer:
     """Open a connection as `connect` does, and return a peer that sends whatever it is told to.
 
-    Compression is offered only where `compression` says so: a peer leaves messages as they are.
+    Compression is offered only if `compression` is given: a peer does not decompress messages.
     """
     options = {"compression": None, **options, "socket": _serve(application)}
     chosen: Any = complete(options, CONNECT_DEFAULTS, "dial")
@@ -103,20 +103,20 @@ def _serve(application: Any) -> Any:
 
 
 class Peer:
-    """A client in bytes, right or wrong: it answers nothing by itself, and reads only when it is told to.
+    """A client that sends any bytes, right or wrong. It answers nothing by itself, and reads only when it is told to.
 
-    So a peer that stalls is one that is left alone. A block of `with` hangs up at its end.
+    So a peer that is left alone stalls. A `with` block of it hangs up at its end.
 
     Args:
         socket: a gevent socket, after the handshake.
-        came: bytes that came along with the 101.
+        came: bytes that followed the 101.
     """
 
     def __init__(self, socket: Any, came: bytes = b"") -> None:
-        self.socket = socket  # to be used for whatever there is no method for
-        # For what the application sends, compressed or not.
+        self.socket = socket  # to use for anything that there is no method for
+        # Parses the application's frames, compressed or not.
         self._parser = FrameParser(masked_in=False, max_length=NO_LIMIT, reserved_bits=RSV1)
-        self._frames: list[Frame] = self._parser.feed(came)  # that have come and were not taken
+        self._frames: list[Frame] = self._parser.feed(came)  # received, but not taken yet
 
     def __enter__(self) -> Peer:
         return self
@@ -129,11 +129,11 @@ class Peer:
         self.socket.sendall(data)
 
     def send_frame(self, frame: Frame) -> None:
-        """Send a frame, masked as a client's has to be; `frame.encode()` is one that is not."""
+        """Send a frame, masked, as a client has to. `send(frame.encode())` sends one unmasked."""
         self.send(frame.encode(os.urandom(4)))
 
     def send_slowly(self, data: bytes) -> None:
-        """Send bytes one by one, each in a turn of the loop of its own."""
+        """Send bytes one by one, each in another turn of the loop."""
         for at in range(len(data)):
             self.send(data[at : at + 1])
             gevent.sleep(0)
@@ -144,9 +144,9 @@ class Peer:
         self.hang_up()
 
     def read_frame(self) -> Frame | None:
-        """Return the next frame that the application has sent, of whatever kind; None once it has ended its side.
+        """Return the next frame that the application has sent, of any kind; None once it has ended its side.
 
-        Blocks until there is one. Its payload is what was sent: of a compressed message, the compressed bytes.
+        Blocks until there is one. The payload of a compressed message is its compressed bytes.
         """
         while not self._frames:
             data = self.socket.recv(65536)
@@ -156,7 +156,7 @@ class Peer:
         return self._frames.pop(0)
 
     def hang_up(self) -> None:
-        """Close the socket, without a word. Idempotent."""
+        """Close the socket without a closing handshake. Idempotent."""
         self.socket.close()
 
 
@@ -165,14 +165,14 @@ class HandClock:
 
     def __init__(self) -> None:
         self.now: float = 1000.0  # the time, in seconds
-        self.timers: list[HandTimer] = []  # those that are due later
+        self.timers: list[HandTimer] = []  # the timers that are started
 
     def make_timer(self, seconds: float, repeat: float = 0.0) -> HandTimer:
         """Return a timer that goes by this clock."""
         return HandTimer(self, seconds, repeat)
 
     def turn(self, seconds: float) -> None:
-        """Let time go by. What is due meanwhile happens, one thing after the other, with all that follows from it."""
+        """Let time pass. Timers that are due meanwhile go off one after the other, each with all that follows."""
         end = self.now + seconds
         while self.timers and min(timer.due for timer in self.timers) <= end:
             timer = min(self.timers, key=lambda timer: timer.due)
@@ -184,30 +184,30 @@ class HandClock:
 
 
 def _settle() -> None:
-    """Let the loop turn some times, so that whoever has something to do does it, and is answered."""
+    """Let the loop turn some times, so that everything that is due is done, and answered."""
     hub = gevent.get_hub()
     for _ in range(TURNS):
-        hub.wait(hub.loop.timer(0))  # gevent.sleep(0) would not have the loop ask for what has come
+        hub.wait(hub.loop.timer(0))  # with gevent.sleep(0) the loop would not look for input
 
 
 class HandTimer:
     """A timer of a `HandClock`, as the engine's `Timer` has it.
 
     Args:
-        clock: what it goes by.
-        seconds: after which it strikes.
-        repeat: seconds after which it strikes again, and again; 0 for once.
+        clock: the clock.
+        seconds: until it goes off.
+        repeat: seconds until it goes off again, and again; 0 for once.
     """
 
     def __init__(self, clock: HandClock, seconds: float, repeat: float) -> None:
         self._clock = clock
         self._seconds = seconds
         self._repeat = repeat
-        self._callback: Callable[[], object] | None = None  # once it is started
-        self.due: float = 0.0  # when it strikes next, once it is started
+        self._callback: Callable[[], object] | None = None  # set when it is started
+        self.due: float = 0.0  # when it goes off next, once it is started
 
     def start(self, callback: Callable[..., object], *arguments: Any, update: bool = False) -> None:
-        """Call back when the time is up; `update` is without a meaning here."""
+        """Call back when the time is up; `update` is ignored."""
         self._callback = functools.partial(callback, *arguments)
         self._set(self._seconds)
 
@@ -232,7 +232,7 @@ class HandTimer:
 
     @property
     def pending(self) -> bool:
-        """Whether it is still to strike."""
+        """Whether it is still to go off."""
         return self in self._clock.timers
 
     active = pending
@@ -240,19 +240,19 @@ class HandTimer:
 
 @contextlib.contextmanager
 def hand_clock(system: System = SYSTEM) -> Iterator[HandClock]:
-    """Have the connections that are opened in this block, on either side, go by a clock that the test turns::
+    """Give the connections that are opened in this block, on either side, a clock that the test turns::
 
         with hand_clock() as clock, connect(app, ping_interval=None) as ws:
             clock.turn(20)  # the server's ping_interval
 
-    It is the time of keepalive pings and of `ping_timeout`, `close_timeout`, `send_timeout` and `wait(timeout)`. What
-    the application does with `gevent.sleep` takes its time.
+    It is the time of keepalive pings and of `ping_timeout`, `close_timeout`, `send_timeout` and `wait(timeout)`. The
+    application's own `gevent.sleep` still takes real time.
 
     Args:
-        system: what makes the engine's system calls.
+        system: makes the engine's system calls.
     """
     hub, before = gevent.get_hub(), get_poller()
-    clock = HandClock()  # callbacks stay the loop's: their order needs no time
+    clock = HandClock()  # only for timers: `run_callback` below stays the loop's
     poller = Poller(hub, system, Clock(lambda: clock.now, clock.make_timer, hub.loop.run_callback))
     set_poller(poller)
     try:
@@ -270,6 +270,6 @@ else:
 
     @pytest.fixture
     def websocket_connect() -> Iterator[Callable[..., ClientWebSocket]]:
-        """`connect`, which closes at the end of the test what that has left open."""
+        """`connect`; connections that the test has left open are closed at its end."""
         with contextlib.ExitStack() as opened:
             yield lambda application, path="/", **options: opened.enter_context(connect(application, path, **options))

@@ -1,15 +1,15 @@
-"""What somebody else wrote, as our own messages, log lines and names of things show it.
+"""Other people's text, as our error messages and log lines show it.
 
-A path with %0a in it would end a log line and begin one of its own; with %1b it would move the cursor of whoever reads
-the log. So such text is shown through one of these functions, which leave one line of printable characters, and of
-bounded length. The text itself stays where it is, in an attribute.
+A path with %0a in it would end a log line and begin another one; with %1b it could move the cursor of the terminal that
+shows the log. So such text goes through one of these functions, which return one line of printable characters, of
+bounded length. The text itself stays as it is, in an attribute.
 
     one_line    a whole message, or the last part of one
     quoted      a part of a message, in quotes
-    one_word    a part that stands between spaces: a path, an address; in quotes where it is anything odd
-    between_quotes  a part that stands between double quotes already: a request line in an access log
+    one_word    a part between spaces, such as a path or an address; in quotes if it has unusual characters
+    between_quotes  a part that is in double quotes already: a request line in an access log
 
-They take any `str`, change nothing that is harmless but for its length, and never fail.
+They take any `str` and never fail. They change harmless text only by shortening it.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from __future__ import annotations
 import re
 
 PART = 80
-"""Characters of a text that `quoted` shows."""
+"""How many characters of a text `quoted` shows."""
 
 WORD = 200
-"""Characters of a text that `one_word` shows: paths and addresses are longer than most that is quoted."""
+"""How many characters `one_word` shows: paths and addresses are longer than most quoted text."""
 
 LINE = 1000
-"""Characters of a text that `one_line` shows; a message of ours with all its parts is shorter."""
+"""How many characters `one_line` shows: more than any message of ours has with all its parts."""
 
 _WORD = re.compile(r"[!#-&(-\[\]-~]*")  # printable ASCII without the space, the quotes and the backslash
 
 
 def one_line(text: str, limit: int = LINE) -> str:
-    """Return `text` shortened to `limit` characters, with those that are not printable spelled out as Python does."""
+    """Return `text` shortened to `limit` characters. Those that are not printable are escaped as Python does."""
     if len(text) > limit:
         text = text[:limit] + "..."
     return text if text.isprintable() else "".join([_spell(character) for character in text])
@@ -41,7 +41,7 @@ def quoted(text: str, limit: int = PART) -> str:
 
 
 def one_word(text: str) -> str:
-    """Return `text` as it is where that is one short word of ASCII, otherwise quoted."""
+    """Return `text` as it is if it is one short word of ASCII, otherwise quoted."""
     return text if len(text) <= WORD and _WORD.fullmatch(text) else quoted(text, WORD)
 
 

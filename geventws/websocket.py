@@ -1,11 +1,11 @@
-"""WebSocket: what a handler holds of a connection. It has a `Connection`, the engine, and is none.
+"""WebSocket: the handle of a connection that a handler gets. It has a `Connection`, the engine, and is none itself.
 
-    BaseWebSocket           sends and closes, and tells of the connection
-      WebSocket             is waited for, too: a handler's
-      CallbackWebSocket     a callback's, whose messages come by themselves (endpoints/callbacks.py)
+    BaseWebSocket           sends and closes, and knows about the connection
+      WebSocket             also receives: for handlers
+      CallbackWebSocket     for callbacks, which are given the messages (endpoints/callbacks.py)
 
-What the hot half of `send` and `wait` needs for each message is at hand here; all else is asked of the connection.
-`get_connection` is for our own code that stands on the engine: the endpoints, and the faces in compat.
+This module has what `send` and `wait` need for every message; for everything else they call the connection.
+`get_connection` is for our own code that builds on the engine: the endpoints, and the faces in compat.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["BaseWebSocket", "WebSocket", "get_connection"]
 
 EXITS = (SystemExit, KeyboardInterrupt)
-"""What ends the program, and so waits for no peer."""
+"""Exceptions that end the program, and so wait for no peer."""
 
 Message: TypeAlias = "str | bytes | bytearray | memoryview"
 
@@ -50,20 +50,20 @@ _TEXT_HEADERS, _BINARY_HEADERS = HEADERS[TEXT], HEADERS[BINARY]
 _medium_header = struct.Struct("!BBH").pack  # the header where the size takes 16 bits
 
 _is_time = cycle([False] * (UNITS - 1) + [True]).__next__
-"""Whether to look at the clock: once for so many small messages, whoever sends them. No count is as cheap."""
+"""Whether to look at the clock: once in UNITS small messages, of all connections. No counter is cheaper."""
 
 
 class BaseWebSocket:
-    """One WebSocket connection: its sending half, and what is known of it.
+    """One WebSocket connection: its sending half, and what is known about it.
 
-    Everything may be used from any greenlet of the connection's thread, also at once.
+    Any greenlet of the connection's thread may use it, and several may at the same time.
 
     Args:
         connection: the engine.
         environ: the WSGI environment of the handshake; None on a client.
 
     Attributes:
-        on_drain: a function of the WebSocket to be called when all is sent that waited, or None; None at first. It is
+        on_drain: a function to call, with the WebSocket, when everything that waited was sent; None at first. It is
             called in the hub, and must not block.
     """
 
@@ -71,8 +71,8 @@ class BaseWebSocket:
 
     def __init__(self, connection: Connection, environ: dict[str, Any] | None = None) -> None:
         self._connection = connection  # the engine, which knows nothing of this object
-        self._stream = connection.stream  # the same as the connection's, at hand for `send`
-        self._pending: list[Any] = connection.protocol.pending  # the protocol's own list: messages taken, not given out
+        self._stream = connection.stream  # the connection's, for `send`
+        self._pending: list[Any] = connection.protocol.pending  # the protocol's own list: taken, but not returned yet
         self._environ: Any = environ if environ is not None else {}  # or packed: see hosts/pywsgi.py
         self.on_drain: Callable[[Any], object] | None = None
 
@@ -114,12 +114,12 @@ class BaseWebSocket:
     def send(self, message: Message | PreparedMessage | Iterable[Message], compress: bool | None = None) -> None:
         """Send a message: `str` as text, bytes-like as binary. Blocks while the peer does not take it.
 
-        Messages leave whole, in the order of the calls, whichever greenlets they come from. While many connections are
-        served, small ones leave together at the end of the turn; an error of that is raised by the next call.
+        Messages leave whole, in the order of the calls, from whatever greenlets. While many connections are served,
+        small messages leave together at the end of the turn; if that fails, the next call raises the error.
 
         Args:
             message: the message; a `PreparedMessage`, which says itself whether to compress; or an iterable of its
-                parts, all text or all binary, each of which is sent as it comes (RFC 6455 5.4). When the iterable
+                parts, all text or all binary, each of which is sent as it comes (RFC 6455 5.4). If the iterable
                 raises after its first part, the connection is closed with 1011.
             compress: whether to compress it, where that was negotiated; None compresses what is over the threshold.
 
@@ -127,8 +127,8 @@ class BaseWebSocket:
             ConnectionClosed: the connection is over, or has begun to close; it is an `OSError` with errno EPIPE.
             TypeError: `message` is of another type.
             UnicodeEncodeError: a `str` has a lone surrogate, for which UTF-8 has no bytes; it is not sent.
-            ConcurrencyError: called while this very greenlet produces the parts of another message; or in another
-                thread than that of the connection.
+            ConcurrencyError: this greenlet is producing the parts of another message; or the connection belongs to
+                another thread.
         """
         if type(message) is bytes:
             payload, head, headers = message, BINARY, _BINARY_HEADERS
@@ -143,7 +143,7 @@ class BaseWebSocket:
                 send_message(self._connection, head, payload, compress)
                 return
             extension: Any = self._connection.protocol.extension
-            payload, head = extension.encode(payload), head | extension.header_bits  # as it reaches the threshold
+            payload, head = extension.encode(payload), head | extension.header_bits  # it reaches the threshold
             size, headers = len(payload), HEADERS[head]
         header = headers[size] if size < 126 else _medium_header(head, 126, size)
         if self._pending:  # the handler will be back for them with more to send
@@ -171,28 +171,28 @@ class BaseWebSocket:
             poller.turns.look()
 
     def try_send(self, message: Message | PreparedMessage) -> SendResult:
-        """Send a message, or have it wait, or drop it. Never blocks.
+        """Send a message, or let it wait, or drop it. Never blocks.
 
-        It waits where the peer takes no more, or another message is being sent in parts; it is dropped where 64 KB or
-        256 messages of this kind, or of a PubSub's, wait already.
+        It waits if the peer takes no more, or while another message is being sent in parts. It is dropped if 64 KB or
+        256 messages from `try_send` or from a `PubSub` wait already.
 
         Args:
             message: `str` for text, bytes-like for binary, or a `PreparedMessage`.
 
         Returns:
-            What became of it: SENT to the kernel, QUEUED or DROPPED.
+            SENT (to the kernel), QUEUED or DROPPED.
 
         Raises:
             ConnectionClosed: the connection is over, or has begun to close.
             TypeError: `message` is of another type.
-            ConcurrencyError: this is another thread than that of the connection.
+            ConcurrencyError: the connection belongs to another thread.
         """
         check_thread(self._connection)
         return get_outlet(self._connection, self).try_send(prepare(message))
 
     @property
     def buffered_amount(self) -> int:
-        """The bytes that were sent, or published for this connection, and that the kernel has not taken yet."""
+        """How many bytes were sent, or published for this connection, that the kernel has not taken yet."""
         outlet, stream = self._connection.outlet, self._stream
         return measure_buffered(stream) if outlet is None else outlet.buffered
 
@@ -202,13 +202,14 @@ class BaseWebSocket:
         """Send a value as JSON, in a text message. Blocks, and may be called, as `send`.
 
         Args:
-            value: what JSON has: dict, list, tuple, str, int, float, bool, None. With orjson also dataclasses,
-                datetimes, UUIDs and enums.
-            default: called with what is of another type; returns what stands for it.
+            value: a dict, list, tuple, str, int, float, bool or None. With orjson also dataclasses, datetimes, UUIDs
+            and
+                enums.
+            default: called with each value of another type; returns one of these types in its place.
             compress: as for `send`.
 
         Raises:
-            TypeError, ValueError: the value cannot be said in JSON. Nothing is sent.
+            TypeError, ValueError: the value cannot be written as JSON. Nothing is sent.
             ConnectionClosed: the connection is over, or has begun to close.
         """
         self.send(encode(value, default), compress)
@@ -221,8 +222,8 @@ class BaseWebSocket:
 
         Returns:
             An `AsyncResult` that gets the round trip in seconds with the pong: `ws.ping().get(timeout=5)`. It gets
-            `ConnectionClosed` when the connection ends before, and `TimeoutError` when 64 later pings are not answered
-            either, or when so much waits to be sent that the ping is not.
+            `ConnectionClosed` if the connection ends before, and `TimeoutError` if 64 later pings are not answered
+            either, or if so much waits to be sent that the ping is not sent.
 
         Raises:
             ConnectionClosed: the connection is over, or has begun to close.
@@ -240,15 +241,15 @@ class BaseWebSocket:
 
     @property
     def latency(self) -> float:
-        """Seconds that the last answered ping took to come back, 0.0 before."""
+        """Round trip of the last answered ping, in seconds; 0.0 before the first answer."""
         return self._connection.keepalive.latency
 
     # The end
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close the connection (RFC 6455 7.1.2). Blocks until the peer has answered, for `close_timeout` at the most.
+        """Close the connection (RFC 6455 7.1.2). Blocks until the peer has answered, at most for `close_timeout`.
 
-        Idempotent; any greenlet may call it, and a greenlet in `wait` gets the messages that came, then None.
+        Idempotent; any greenlet may call it. A greenlet in `wait` gets the messages that came before, then None.
 
         Args:
             code: 1000, 1001, 1002, 1003, 1007 to 1014, or 3000 to 4999.
@@ -257,7 +258,7 @@ class BaseWebSocket:
         Raises:
             ValueError: code or reason may not be sent. Nothing is sent, and the connection lives.
         """
-        if code == CloseCode.NO_STATUS_RCVD:  # it says that a close frame had no code: never set by an endpoint (7.4.1)
+        if code == CloseCode.NO_STATUS_RCVD:  # it means that a close frame had no code, and may not be sent (7.4.1)
             raise ValueError(f"close code {code} may not be sent")
         check_thread(self._connection)
         self._connection.closing.close(code, reason)
@@ -269,7 +270,7 @@ class BaseWebSocket:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close with 1000, or with 1011 when the block raised."""
+        """Close with 1000, or with 1011 if the block raised."""
         if kind is not None and issubclass(kind, EXITS):
             self._connection.closing.close_now(1011)
         else:
@@ -284,8 +285,8 @@ class BaseWebSocket:
     def close_code(self) -> int | None:
         """The close code; None while the connection lives.
 
-        The peer's, 1005 where its close frame had none (RFC 6455 7.1.5). Without one, ours where we failed the
-        connection: 1002, 1007 or 1009 for a violation, 1011 for a ping without an answer. Otherwise 1006: it was lost.
+        The peer's; 1005 if its close frame had none (RFC 6455 7.1.5). Without a close frame of the peer's, ours if we
+        failed the connection: 1002, 1007 or 1009 for a violation, 1011 for an unanswered ping. Otherwise 1006: lost.
         """
         return self._connection.protocol.close_code if self._connection.ended else None
 
@@ -296,13 +297,13 @@ class BaseWebSocket:
 
     @property
     def ended(self) -> Event:
-        """A gevent `Event` that is set when nothing more will be received; made at the first use, and not yours to set.
+        """A gevent `Event` that is set when nothing more will be received. Do not set it yourself.
 
-        To wait for it beside other things, as `gevent.wait([queue_event, ws.ended], count=1)` does, or to have a
-        function called: `ws.ended.rawlink(function)`. That one is called in the hub, with the event, must not block,
-        and what it raises is reported there. Messages that came before may still be taken, and what is sent is lost.
+        Use it to wait for several things, as in `gevent.wait([queue_event, ws.ended], count=1)`, or to have a function
+        called: `ws.ended.rawlink(function)`. It is called in the hub, with the event, and must not block; what it
+        raises is reported there. Messages that came before can still be taken; what is sent is lost.
 
-        While receiving is paused, since the handler is too far behind with its messages, an end is not seen.
+        While receiving is paused, because the handler is too far behind, the end is not noticed.
         """
         return self._connection.closing.get_event()
 
@@ -310,17 +311,17 @@ class BaseWebSocket:
 class WebSocket(BaseWebSocket):
     """One WebSocket connection, with calls that block this greenlet only.
 
-    `send`, `ping` and `close` may be called from any greenlet of the connection's thread, also at once; `wait`
-    from one at a time. A `gevent.Timeout` or a kill thrown into any of them leaves the connection in step.
+    `send`, `ping` and `close` may be called from any greenlet of the connection's thread, also at the same time; `wait`
+    from one at a time. A `gevent.Timeout` or a kill in any of them does not harm the connection.
 
-    A subclass that overrides `wait` overrides `__iter__`, too.
+    A subclass that overrides `wait` has to override `__iter__`, too.
     """
 
     __slots__ = ("_inbox",)
 
     def __init__(self, connection: Connection, environ: dict[str, Any] | None = None) -> None:
         super().__init__(connection, environ)
-        self._inbox: Any = connection.protocol.inbox  # the protocol's own list: what has come, and was not taken
+        self._inbox: Any = connection.protocol.inbox  # the protocol's own list: received, but not taken yet
 
     def wait(self, timeout: float | None = None) -> str | bytes | None:
         """Return the oldest message not yet taken. Blocks until there is one.
@@ -329,13 +330,12 @@ class WebSocket(BaseWebSocket):
             timeout: seconds to block at the most; None blocks for as long as the connection lives.
 
         Returns:
-            `str` for a text message (`bytes` where the route has `decode_text=False`) and `bytes` for a binary one,
-            either may be empty; None once the connection is over and every message was taken, now and on every later
-            call.
+            `str` for a text message (`bytes` with `decode_text=False`) and `bytes` for a binary one; either may be
+            empty. None once the connection is over and every message was taken, and on every later call.
 
         Raises:
             TimeoutError: nothing came in time; nothing is lost, and `wait` may be called again.
-            ConcurrencyError: another greenlet is in `wait`; or this is another thread than that of the connection.
+            ConcurrencyError: another greenlet is in `wait`; or the connection belongs to another thread.
         """
         pending, inbox = self._pending, self._inbox
         if not pending:
@@ -367,21 +367,21 @@ class WebSocket(BaseWebSocket):
                 message = inbox[0]
                 inbox.clear()
                 yield message
-                del message  # it may be large, and the next one far
+                del message  # it may be large, and the next one may come late
             else:
                 take(connection, inbox, pending)
 
     def wait_json(self, timeout: float | None = None) -> Any:
-        """Return what the oldest message not yet taken says in JSON. Blocks as `wait` does.
+        """Return the oldest message not yet taken, decoded from JSON. Blocks as `wait` does.
 
         Args:
             timeout: seconds to block at the most; None for as long as the connection lives.
 
         Returns:
-            The value; None once the connection is over, as from `wait`. A message `null` is None, too.
+            The value; None once the connection is over, as from `wait`. The message `null` is None, too.
 
         Raises:
-            ValueError: the message, which is taken, is not JSON.
+            ValueError: the message is not JSON. It is taken all the same.
             TimeoutError: nothing came in time; nothing is lost.
             ConcurrencyError: another greenlet is receiving.
         """
@@ -390,10 +390,10 @@ class WebSocket(BaseWebSocket):
 
 
 def get_connection(ws: BaseWebSocket) -> Connection:
-    """Return the engine of a WebSocket: for code of ours that stands on it."""
+    """Return the engine of a WebSocket: for code of ours that builds on it."""
     return ws._connection
 
 
 def keep_packed(ws: BaseWebSocket, packed: Any) -> None:
-    """Have a WebSocket keep its environ as a host has packed it, until somebody asks for it."""
+    """Give a WebSocket its environ as a host has packed it. It is unpacked when somebody asks for it."""
     ws._environ = packed

@@ -28,15 +28,15 @@ from .watchdog import Watchdog
 from .workers import become_gunicorn
 
 SHOWN_BODY = 500
-"""Characters of a refusal's body that are shown."""
+"""How many characters of a refusal's body are shown."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command and return its exit status: 0 for a good end, 1 for a bad one, 2 for a wrong command line."""
+    """Run a command and return its exit status: 0 for success, 1 for failure, 2 for a wrong command line."""
     _open_streams()
     options = _make_parser().parse_args(arguments)
     hub = gevent.get_hub()
-    hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)  # which it would print, besides raising it here
+    hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)  # or the hub would print it, besides raising it here
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         return command(options)
@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _open_streams() -> None:
-    """Open the standard streams that the program was started without, on nothing."""
+    """Open standard streams that are missing, on /dev/null."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))
@@ -114,21 +114,21 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
 
 
 def _check_count(text: str) -> int:
-    """Return how many workers there are to be."""
+    """Return the number of workers."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of processes")
     return int(text)
 
 
 def _check_name(name: str) -> str:
-    """Return what may name an application."""
+    """Return the name of an application, if it looks like one."""
     if name.startswith((":", ".")) or not name:
         raise argparse.ArgumentTypeError(f"{name!r} is not MODULE:APPLICATION")
     return name
 
 
 def _check_address(address: str) -> str:
-    """Return what a server may listen on."""
+    """Return an address to listen on, if it looks like one."""
     try:
         _, (host, port) = parse_address(address)
         host.encode("idna")
@@ -213,7 +213,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _patch() -> None:
-    """Start again, monkey-patched before anything is imported, unless that has been done."""
+    """Start this program again, monkey-patched before anything is imported, unless it is already."""
     if not monkey.is_module_patched("socket"):
         command = [word for word in sys.argv[1:] if word != "--patch"]
         own = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv)]  # the interpreter, with its own options
@@ -234,7 +234,7 @@ def _check_together(options: argparse.Namespace) -> None:
 
 
 def _make_tls(options: argparse.Namespace) -> dict[str, Any]:
-    """Return what makes the server speak TLS; OSError where the files do not hold what they should."""
+    """Return the server's options for TLS; OSError if the files do not have what they should."""
     if options.certfile is None:
         return {}
     context = gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -260,24 +260,24 @@ def _run(options: argparse.Namespace, server: WebSocketServer) -> int:
 
 
 def _heed_signals() -> None:
-    """Have SIGINT drain the server as SIGTERM does, which `serve_forever` sees to; and let SIGHUP kill nothing.
+    """Have SIGINT drain the server, as `serve_forever` does for SIGTERM, and do not let SIGHUP kill the process.
 
-    A second SIGINT is a KeyboardInterrupt, which ends the drain, whatever holds it up.
-    SIGHUP drains it as well where the standard input is a terminal, which has gone then. To a server without a
-    terminal it says nothing. Whoever has it ignored, as nohup does, has it ignored here, too.
+    A second SIGINT is a KeyboardInterrupt: it ends the drain, whatever holds it up. SIGHUP drains the server if the
+    standard input is a terminal, as that has gone then; otherwise it is ignored. If it was ignored before, as under
+    nohup, it stays ignored.
     """
 
     def drain(_number: int, _frame: object) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.raise_signal(signal.SIGTERM)
 
-    signal.signal(signal.SIGINT, drain)  # a KeyboardInterrupt could strike any handler
+    signal.signal(signal.SIGINT, drain)  # a KeyboardInterrupt could be raised in any handler
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         signal.signal(signal.SIGHUP, drain if os.isatty(0) else lambda _number, _frame: None)
 
 
 def _load(name: str) -> Callable[..., Any]:
-    """Return the WSGI application that `name` stands for; SystemExit says what is wrong with the name."""
+    """Return the WSGI application with this name; SystemExit says what is wrong with the name."""
     module_name, _, path = name.partition(":")
     try:
         found: Any = importlib.import_module(module_name)

@@ -1,4 +1,4 @@
-"""`serve --reload`: when a source file changes, the same command takes the place of this process.
+"""`serve --reload`: when a source file changes, the same command replaces this process.
 
 The listening socket is handed over, so that no connection is refused meanwhile.
 """
@@ -20,25 +20,25 @@ import gevent.socket
 from ..server.server import WebSocketServer
 
 LISTENER = "GEVENTWS_LISTENER"
-"""The environment's name for the listening descriptor that a reload passes on."""
+"""The environment variable with the listening descriptor that a reload passes on."""
 
 POLL = 0.5
 """Seconds between two looks at the source files."""
 
 NOT_THERE = (0, 0)
-"""The stamp of a file that there is not."""
+"""The stamp of a missing file."""
 
 INSTALLED = tuple(map(sysconfig.get_path, ("stdlib", "purelib", "platlib")))
-"""Where no application is being written."""
+"""Folders in which nobody writes an application."""
 
 _STARTED = time.time_ns()
 
 HURRY = 0.1
-"""Seconds that a reload gives to what is under way."""
+"""Seconds that a reload gives to requests under way."""
 
 
 def wait_and_stop(server: WebSocketServer) -> int:
-    """Stop the server when a source file changes; return a descriptor that goes on listening meanwhile."""
+    """Stop the server when a source file changes; return a descriptor that goes on listening."""
     _wait_for_change(_list_sources())
     listener = os.dup(server.socket.fileno())
     os.set_inheritable(listener, True)
@@ -47,14 +47,14 @@ def wait_and_stop(server: WebSocketServer) -> int:
 
 
 def restart(listener: int | None = None) -> None:
-    """Put the same command in the place of this process; a listening descriptor is handed on."""
+    """Replace this process by the same command, and hand on the listening descriptor."""
     if listener is not None:
         os.environ[LISTENER] = str(listener)
     os.execv(sys.executable, sys.orig_argv)
 
 
 def wait_for_repair(error: BaseException) -> None:
-    """Show why the application cannot be served, and wait until it may be otherwise. Blocks."""
+    """Show why the application cannot be served, and wait for a change that may mend it. Blocks."""
     if isinstance(error, SystemExit) and isinstance(error.code, str):
         print(error.code, file=sys.stderr)
     else:
@@ -65,7 +65,7 @@ def wait_for_repair(error: BaseException) -> None:
 
 
 def _wait_for_change(paths: set[str], folders: Collection[str] = ()) -> None:
-    """Wait until one of the files changes, or a Python file in the folders, which may be a new one. Blocks."""
+    """Wait until one of the files changes, or any Python file in the folders, even a new one. Blocks."""
     before = {path: _stamp(path) for path in paths.union(_list_files(folders))}
     while not any(_has_changed(path, stamp) for path, stamp in before.items()):
         gevent.sleep(POLL)
@@ -73,7 +73,7 @@ def _wait_for_change(paths: set[str], folders: Collection[str] = ()) -> None:
 
 
 def _has_changed(path: str, stamp: tuple[int, int]) -> bool:
-    """Tell whether a file is another one than when we looked, or was written between our start and then."""
+    """Tell whether a file has changed since we looked, or was written between our start and that moment."""
     return _stamp(path) != stamp or _STARTED < stamp[0] < time.time_ns()
 
 
@@ -93,7 +93,7 @@ def _list_files(folders: Iterable[str]) -> Iterator[str]:
 
 
 def _list_sources(error: BaseException | None = None) -> set[str]:
-    """Return the files of all modules there are, and of those in which an import failed."""
+    """Return the files of all imported modules, and of those in which an import failed."""
     modules = list(sys.modules.values())
     paths = {getattr(module, "__file__", None) for module in modules}
     if error is not None:
@@ -109,7 +109,7 @@ def _list_failed(error: BaseException) -> Iterator[str]:
 
 
 def make_listener(address: str) -> Any:
-    """Return where to listen: the socket that a reload passes on, or the address."""
+    """Return what to listen on: the socket that a reload has passed on, or the address."""
     inherited = os.environ.pop(LISTENER, None)
     if inherited is not None:
         os.set_inheritable(int(inherited), False)

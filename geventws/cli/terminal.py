@@ -1,8 +1,8 @@
 """A connection at a terminal, or between two pipes: what `python -m geventws connect` does once it is connected.
 
-Two greenlets: one shows what comes, one sends what is typed. Reading a terminal blocks a thread, so one of the
-pool's does it, with all that readline offers; reading anything else is `os.read` in such a thread. The loop, and
-with it the connection, never waits for the user.
+Two greenlets: one shows what comes, one sends what is typed. Reading a terminal blocks a thread, so a thread of the
+pool does it, with all that readline offers; anything else is read by `os.read` in such a thread. The loop, and with it
+the connection, never waits for the user.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ..websocket import get_connection
 
 PROMPT = "> "
 GRACEFUL = (1000, 1001, 1005)
-"""Close codes of an exit status of 0: done, going away, and none given."""
+"""Close codes for an exit status of 0: done, going away, and no code."""
 
 TAB = 8
 """Columns between two tab stops."""
@@ -48,7 +48,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2
 
 
 def printable(text: str) -> str:
-    """Return a text that does nothing to a terminal but show: control characters are spelled out."""
+    """Return a text with its control characters escaped, so that a terminal only shows it."""
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
@@ -60,8 +60,8 @@ def describe(message: str | bytes) -> str:
 
 
 def fold(line: str, width: int) -> Iterator[str]:
-    """Yield a line in parts that take so many columns of a screen at the most; tabs become spaces."""
-    if line.isascii():  # all at once, for one is as wide as the other
+    """Yield a line in parts of at most `width` columns; tabs become spaces."""
+    if line.isascii():  # all characters have the same width
         line = line.expandtabs(TAB)
         yield from (line[start : start + width] for start in range(0, len(line) or 1, width))
         return
@@ -87,7 +87,7 @@ def _count_columns(char: str) -> int:
 
 
 class Screen:
-    """A terminal of which the last line is being edited: what is shown goes above that line.
+    """A terminal whose last line is being edited. Text is shown above that line.
 
     Args:
         output: a terminal.
@@ -95,10 +95,10 @@ class Screen:
 
     def __init__(self, output: TextIO) -> None:
         stdin: Any = sys.stdin
-        stdin.reconfigure(errors="surrogateescape")  # what is not text is told by `send`, not by the thread
+        stdin.reconfigure(errors="surrogateescape")  # `send` reports bytes that are not text, not the thread
         self._output = output
-        self._editing = False  # a line is being typed, which is to be moved out of the way
-        self._settled = threading.Event()  # the thread that reads has done to the terminal what it does
+        self._editing = False  # whether a line is being typed, which has to be moved out of the way
+        self._settled = threading.Event()  # set when the reading thread has set the terminal up
         self._settled.set()
         # whether lines are edited, and what puts the terminal back
         self._has_readline, self._restore = _prepare_terminal(self._settled.set)
@@ -147,14 +147,14 @@ def _read_line() -> str | None:
 
 
 class Pipe:
-    """Input and output that are no terminal: lines in, messages out."""
+    """Input and output that are not a terminal: lines in, messages out."""
 
     def __init__(self, output: TextIO) -> None:
         self._output = output
 
     def lines(self) -> Iterator[str | bytes]:
         """Yield the lines of the standard input, without their ends; what is not UTF-8 stays bytes."""
-        begun: list[bytes] = []  # a line of which the end has not come
+        begun: list[bytes] = []  # a line whose end has not come yet
         while data := gevent.get_hub().threadpool.apply(_read):
             first, *others = data.split(b"\n")
             begun.append(first)
@@ -174,9 +174,9 @@ class Pipe:
 
 
 def _read() -> bytes:
-    """Return what comes, nothing at the end of the input, or where it cannot be read. Blocks its thread."""
+    """Return the next bytes; b"" at the end of the input, or if it cannot be read. Blocks its thread."""
     try:
-        # Not sys.stdin.read: a thread that is left in there could not be got out of it at the exit.
+        # Not sys.stdin.read: a thread that is still in it could not be stopped at the exit.
         return os.read(sys.stdin.fileno(), 65536)
     except OSError:
         return b""
@@ -205,7 +205,7 @@ def _prepare_terminal(begun: Callable[[], None]) -> tuple[bool, Callable[[], Non
 
 
 class Session:
-    """What goes on between a connection and whoever is at the other end of the standard streams.
+    """A connection and the standard streams, with what goes on between the two.
 
     Args:
         ws: the connection.
@@ -219,8 +219,8 @@ class Session:
         self._ws = ws
         ws.on_control = self._show_control if pings else None
         self._quiet = quiet
-        self._interactive = sys.stdin.isatty() and sys.stdout.isatty()  # somebody types
-        self._face: Any = Screen(sys.stdout) if self._interactive else Pipe(sys.stdout)  # what shows the talk
+        self._interactive = sys.stdin.isatty() and sys.stdout.isatty()  # whether somebody types
+        self._face: Any = Screen(sys.stdout) if self._interactive else Pipe(sys.stdout)  # shows messages
         self._heard_at = time.monotonic()  # when the last message came
 
     def run(self) -> int:
@@ -233,7 +233,7 @@ class Session:
             for message in self._ws:
                 self._heard_at = time.monotonic()
                 self._face.show(describe(message), "< ")
-        except (KeyboardInterrupt, BrokenPipeError):  # of the standard output, that is
+        except (KeyboardInterrupt, BrokenPipeError):  # a broken standard output
             pass
         except OSError as error:
             written = False
@@ -256,7 +256,7 @@ class Session:
         return protocol + (" (/help tells the commands)" if self._interactive else "")
 
     def _tell(self, text: str) -> None:
-        """Say something that is no message."""
+        """Show something that is not a message."""
         if self._interactive:
             self._face.show(text)
         else:
@@ -271,10 +271,10 @@ class Session:
                 gevent.sleep(left)
             self._ws.close()
         except ConnectionClosed:
-            pass  # the other greenlet says it
+            pass  # the other greenlet shows it
 
     def _take(self, line: Any) -> None:
-        """Send a line, or do as it says."""
+        """Send a line, or carry out the command in it."""
         try:
             if self._interactive and line.startswith("/"):
                 self._command(*line[1:].partition(" ")[::2])
@@ -286,7 +286,7 @@ class Session:
             self._tell(f"not sent: {one_line(str(error))}")
 
     def _command(self, name: str, argument: str) -> None:
-        """Carry out a command; ValueError for what cannot be sent."""
+        """Carry out a command; ValueError if something cannot be sent."""
         if name.startswith("/"):
             self._ws.send(" ".join(filter(None, (name, argument))))
         elif name == "ping":

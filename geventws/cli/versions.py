@@ -1,4 +1,4 @@
-"""What `geventws --version` tells: which parts are at work, for a bug report."""
+"""`geventws --version`: which parts are in use, for a bug report."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ def describe() -> str:
 def _get_version() -> str:
     try:
         return version("geventws")
-    except PackageNotFoundError:  # in a tree that was not installed
+    except PackageNotFoundError:  # geventws was not installed
         return "of an unknown version"

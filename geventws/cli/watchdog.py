@@ -1,7 +1,7 @@
-"""The watchdog of `serve`: it tells what holds the loop up, and with it every connection.
+"""The watchdog of `serve`: it logs what holds the loop up, and with it every connection.
 
-A native thread looks whether the loop still turns; a thread of gevent's would not run then. gevent has a monitor for
-this, which makes each switch between greenlets slower.
+A native thread checks whether the loop still turns; a greenlet could not run then. gevent has a monitor for this, too,
+but that makes each switch between greenlets slower.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import gevent
 from gevent.monkey import get_original
 
 MOST = 1.0
-"""Seconds that something may hold the loop up before it is told."""
+"""Seconds that something may hold the loop up before it is logged."""
 
 LOOK = 0.25
-"""Seconds between two turns of the loop that are noted, and between two looks."""
+"""Seconds between two notes that the loop turns, and between two checks."""
 
 logger: logging.Logger = logging.getLogger("geventws")
 
@@ -51,7 +51,7 @@ class Watchdog:
         self._turned = time.monotonic()
 
     def _watch(self) -> None:
-        """Tell once of each time that the loop is held up. In a thread of its own."""
+        """Log each time that the loop is held up, once. Runs in a thread of its own."""
         told = 0.0
         while not self._over.acquire(True, LOOK):
             turned = self._turned

@@ -1,4 +1,4 @@
-"""`python -m geventws serve --workers N`: gunicorn takes the place of this process, with our worker."""
+"""`python -m geventws serve --workers N`: gunicorn, with our worker, replaces this process."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ..server.server import WebSocketServer
 from ..text import one_line
 
 UNBOUNDED = 1_000_000
-"""Connections of a worker: more than there can be, as `serve` has no limit. gunicorn's default is 1,000."""
+"""The most connections of a worker: more than there can be, as `serve` has no limit. gunicorn's default is 1,000."""
 
 
 def become_gunicorn(options: argparse.Namespace) -> int:
-    """Put gunicorn in the place of this process; return an exit status where that cannot be."""
+    """Replace this process by gunicorn; return an exit status if that is not possible."""
     try:
         importlib.import_module("geventws.gunicorn")
-    except (ImportError, RuntimeError) as error:  # which gunicorn raises where gevent is too old for it
+    except (ImportError, RuntimeError) as error:  # gunicorn raises a RuntimeError if gevent is too old for it
         why = f"--workers needs gunicorn: pip install 'geventws[gunicorn]' ({error})"
         print(one_line(why), file=sys.stderr)
         return 1
@@ -32,7 +32,7 @@ def become_gunicorn(options: argparse.Namespace) -> int:
 
 
 def _translate(options: argparse.Namespace) -> list[str]:
-    """Return gunicorn's options for ours, and for what `serve` does without being asked."""
+    """Return gunicorn's options in place of ours, and for what `serve` does by default."""
     files = [("--certfile", options.certfile), ("--keyfile", options.keyfile)]
     return [
         *("--worker-class", "geventws.gunicorn.Worker", "--workers", str(options.workers)),

@@ -1,4 +1,4 @@
-"""The client: `connect`, and `reconnect`, which comes back."""
+"""The client: `connect`, and `reconnect`, which connects again when a connection has ended."""
 
 from __future__ import annotations
 

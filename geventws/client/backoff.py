@@ -1,7 +1,7 @@
-"""When to try again: exponential backoff with full jitter, and what a server says about it. No I/O, no clock.
+"""When to try again: exponential backoff with full jitter, and the Retry-After of a server. No I/O, no clock.
 
-Clients that lost one server at one moment must not come back at one moment: each delay is drawn evenly from all of
-zero to a bound, and it is the bound that grows.
+Clients that lost a server at the same moment must not all come back at the same moment. So each delay is a random
+number between zero and a bound, and only the bound grows.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from ..http.headers import HeaderList, join_headers
 
 MAX_RETRY_AFTER = 3600.0
-"""Seconds of a server's Retry-After that are honoured: it shall not be able to send clients away for good."""
+"""The longest Retry-After, in seconds, that is obeyed: a server must not be able to send clients away for good."""
 
 
 class Backoff:
@@ -33,13 +33,13 @@ class Backoff:
         self._initial = initial
         self._maximum = maximum
         self._factor = factor
-        self._bound = initial  # of the next delay
-        self.failures: int = 0  # in a row
+        self._bound = initial  # the bound of the next delay
+        self.failures: int = 0  # how many there were in a row
 
     def next_delay(self, at_least: float = 0.0) -> float:
-        """Count a failure, and return the seconds to wait: `at_least`, and then what is drawn.
+        """Count a failure, and return the seconds to wait: `at_least`, plus a random delay.
 
-        Waiting `at_least` alone would bring all clients back together.
+        If all clients waited exactly `at_least`, they would come back together.
         """
         delay = random.uniform(0, self._bound)
         self.failures += 1
@@ -47,7 +47,7 @@ class Backoff:
         return at_least + delay
 
     def reset(self) -> None:
-        """Begin anew: things went well."""
+        """Begin again with the first bound, after a success."""
         self.failures = 0
         self._bound = self._initial
 

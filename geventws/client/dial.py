@@ -1,8 +1,9 @@
 """Reaching a server: addresses, Unix sockets, TLS, and one HTTP exchange on the way to the 101. Proxies: proxies.py.
 
-Everything blocks this greenlet only, with or without monkey patching, and sets no deadline for the whole: whoever dials
-throws a timeout in. A refusal that is known is not lost to it, which is why it is passed to who reads one. Whatever is
-thrown in, no socket is left open: each function closes what it was given or made when it fails.
+Everything blocks this greenlet only, with or without monkey patching. There is no deadline here for the whole: the
+caller has a timeout that is raised in these functions. It is passed to the functions that read a refusal, so that a
+refusal that is known already is not lost when the time is up. Whatever is raised, no socket is left open: a function
+that fails closes the sockets that it was given, or has made.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ ATTEMPT_DELAY = 0.25
 """Seconds that one address has before the next one is tried beside it (RFC 8305 5)."""
 
 BODY_TIMEOUT = 2.0
-"""Seconds for the body of a refusal: it explains the error, and shall not delay it for long."""
+"""Seconds for the body of a refusal: it explains the error, and must not delay it for long."""
 
 PLAIN_DELAY = 1.0
 """Seconds of silence after which a server that should speak TLS is asked whether it speaks plain HTTP."""
 
-_QUESTION = b"\x16\x03\x01\x00\x04\r\n\r\n"  # a record of TLS, of a handshake that is none; a line's end for HTTP
+_QUESTION = b"\x16\x03\x01\x00\x04\r\n\r\n"  # for TLS a malformed handshake record; for HTTP an empty line
 
 
 # ---- sockets
@@ -55,7 +56,7 @@ def connect_tcp(host: str, port: int) -> Any:
 
 
 def connect_unix(path: str | os.PathLike[str]) -> Any:
-    """Return a gevent socket connected to the Unix socket at `path`; raise OSError where nobody listens."""
+    """Return a gevent socket connected to the Unix socket at `path`; raise OSError if nobody listens."""
     return _connect((_socket.AF_UNIX, _socket.SOCK_STREAM, 0, "", os.fspath(path)))
 
 
@@ -68,7 +69,7 @@ def adopt(socket: Any) -> Any:
 
 
 def look_up(host: str, port: int) -> list[Any]:
-    """Return the addresses of a host, families by turns (RFC 8305 4), without a thread for what is an address.
+    """Return the addresses of a host, alternating between families (RFC 8305 4). An address needs no thread.
 
     Raises:
         OSError: there is none.
@@ -96,7 +97,7 @@ def _connect(address: Any) -> Any:
 
 
 def _race(addresses: list[Any], name: str) -> Any:
-    """Connect to the first address that answers; the next one starts when one fails, or takes its time."""
+    """Connect to the first address that answers. The next attempt starts when one fails, or takes long."""
     results: Queue[Any] = Queue()
     attempts: list[gevent.Greenlet] = []
     errors: list[OSError] = []
@@ -128,7 +129,7 @@ def _attempt(address: Any, results: Queue[Any]) -> None:
 
 
 def _fail_all(errors: list[OSError], name: str) -> NoReturn:
-    """Raise one error for all; by its errno, it is of the class of the last."""
+    """Raise one error for all attempts, with the errno, and so the class, of the last."""
     told = "; ".join(dict.fromkeys(str(error) for error in errors))
     raise OSError(errors[-1].errno or errno.ECONNREFUSED, f"no address of {name} answers: {told}")
 
@@ -138,7 +139,7 @@ def _fail_all(errors: list[OSError], name: str) -> NoReturn:
 
 @functools.cache
 def default_context() -> ssl.SSLContext:
-    """Return the context that verifies servers by the system's certificates; made once, for it takes 10 ms and 1 MB."""
+    """Return the context that verifies servers by the system's certificates. Made once: it takes 10 ms and 1 MB."""
     context = gssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     return context  # type: ignore[no-any-return]
@@ -151,10 +152,10 @@ def start_tls(
 
     Args:
         socket: a gevent socket; it is closed when this fails.
-        context: what to trust; None for the system's certificates.
-        hostname: whom the certificate has to name.
-        redial: what opens one more connection to the same server, for a question to one that says nothing; None
-            where that cannot be.
+        context: which certificates to trust; None for the system's.
+        hostname: the name that the certificate must have.
+        redial: opens another connection to the same server, to ask a silent one whether it speaks HTTP; None if that
+            is not possible.
 
     Raises:
         HandshakeError: the server does not speak TLS.
@@ -162,7 +163,7 @@ def start_tls(
         OSError: the handshake failed.
     """
     try:
-        # The class and not context.wrap_socket, which blocks the whole thread on a context of the standard library.
+        # Not context.wrap_socket: on a context of the standard library it blocks the whole thread.
         socket = gssl.SSLSocket(
             sock=socket,
             server_hostname=hostname,
@@ -201,18 +202,18 @@ def _await_record(socket: Any, redial: Callable[[], Any] | None) -> None:
 
 
 def _peek(socket: Any) -> bytes:
-    """Return the beginning of what has come, which stays where it is; TLS itself would swallow it."""
+    """Return the first bytes that have come, without taking them; the TLS handshake would."""
     try:
         return socket._sock.recv(100, _socket.MSG_PEEK)  # type: ignore[no-any-return]
     except OSError:
-        return b""  # the handshake will meet it, too
+        return b""  # the handshake will get the same error
 
 
 def _ask_plainly(redial: Callable[[], Any], silent: Any, answers: list[bytes]) -> None:
-    """Note the answer of a server that takes the end of a line for that, and wait for it no longer on `silent`.
+    """Ask a silent server in HTTP, on another connection. If it answers, note that, and end the wait on `silent`.
 
-    Many an HTTP server takes the hello of TLS for a line that has not ended, and waits. One that speaks TLS takes
-    the question for a hello that is none, and never answers it in HTTP.
+    Many HTTP servers take the hello of TLS for a line that has not ended yet, and wait. A server that speaks TLS takes
+    the question for a malformed hello, and never answers it in HTTP.
     """
     try:
         with contextlib.closing(redial()) as socket:
@@ -232,16 +233,16 @@ def exchange(socket: Any, request: bytes, who: str = "the server", hint: str = "
     """Send a request, and return the final answer and the bytes that followed its head.
 
     Args:
-        socket: where to.
-        request: what to ask.
-        who: whom the errors blame; the server by default.
-        hint: what may be meant by hanging up without an answer; nothing by default.
+        socket: the connection.
+        request: the request.
+        who: who is named in errors; the server by default.
+        hint: added to the error if the other side hangs up without an answer; nothing by default.
 
     Raises:
         HandshakeError: the answer is not HTTP, or its head is too large.
         OSError: the connection broke; ConnectionResetError when the other side hung up.
     """
-    with contextlib.suppress(ConnectionError):  # it hung up, maybe after an answer
+    with contextlib.suppress(ConnectionError):  # it hung up, perhaps after an answer
         socket.sendall(request)
     data = bytearray()
     received = searched = 0
@@ -264,7 +265,7 @@ def exchange(socket: Any, request: bytes, who: str = "the server", hint: str = "
 
 
 def _receive(socket: Any, received: int, who: str, hint: str) -> bytes:
-    """Return more of an answer, of which so many bytes have come."""
+    """Return more bytes of an answer, of which `received` bytes have come already."""
     if received >= MAX_HEAD:
         raise HandshakeError(0, f"the head of the answer of {who} is longer than {MAX_HEAD} bytes")
     try:
@@ -278,13 +279,13 @@ def _receive(socket: Any, received: int, who: str, hint: str) -> bytes:
 
 
 def read_body(socket: Any, response: Response, data: bytes, deadline: gevent.Timeout | None = None) -> bytes:
-    """Return the body of an answer as far as it comes in time, at most MAX_BODY bytes. Never raises OSError.
+    """Return the part of an answer's body that comes in time, at most MAX_BODY bytes. Never raises OSError.
 
     Args:
-        socket: where the rest of it comes from.
+        socket: the connection.
         response: the answer.
         data: what followed its head.
-        deadline: a timeout of the caller's that only ends the reading when it strikes here; none by default.
+        deadline: a timeout of the caller's; if it is raised here, it only ends the reading. None by default.
     """
     body = Body(response)
     body.feed(data)
@@ -296,7 +297,7 @@ def read_body(socket: Any, response: Response, data: bytes, deadline: gevent.Tim
                     break
                 body.feed(chunk)
     except OSError:
-        pass  # what has been received has to do
+        pass  # the part that was received is enough
     except gevent.Timeout as expired:
         if expired is not deadline:
             raise

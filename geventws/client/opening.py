@@ -1,8 +1,8 @@
 """`connect`: a URI in, an open WebSocket out.
 
-An opening is a handful of HTTP exchanges under one deadline: perhaps with a proxy, with each server that redirects, and
-the one that ends in a 101. http/uri.py says where to go, dial.py goes there, handshake/ knows what to say, and
-websocket.py is what comes out: a WebSocket like a server's, but one that closes its own socket.
+An opening is a few HTTP exchanges under one deadline: perhaps with a proxy, with each server that redirects, and the
+one that ends in a 101. http/uri.py reads the URI, dial.py reaches the server, handshake/ makes the request and checks
+the answer, and websocket.py has the result: a WebSocket like a server's, but one that closes its own socket.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ logger: logging.Logger = logging.getLogger("geventws")
 
 REDIRECTS = (301, 302, 303, 307, 308)
 IMPERSONAL = ("accept", "accept-language", "origin", "user-agent")
-"""Headers that go along to another origin; nobody knows which of all others are secrets."""
+"""Headers that are also sent to another origin after a redirect; any other may have a secret."""
 
 
 class Opened(NamedTuple):
-    """What an opening has come to.
+    """The result of an opening.
 
     Attributes:
-        socket: connected, and past the handshake.
+        socket: connected, with the handshake done.
         upgrade: what was agreed on.
         trailing_data: bytes that followed the 101.
     """
@@ -75,16 +75,16 @@ def connect(uri: str, **options: Unpack[ConnectOptions]) -> ClientWebSocket: ...
 def connect(uri: str, **options: Unpack[ConnectOptions]) -> ClientWebSocket:
     """Open a connection to a WebSocket server.
 
-    Blocks this greenlet only, whether or not the program is monkey-patched. The connection is the caller's to
-    close; its socket is closed with it, and likewise when the server ends it::
+    Blocks this greenlet only, whether or not the program is monkey-patched. Close the connection yourself, or use
+    `with`; its socket is closed with it, also when the server ends it::
 
         with geventws.connect("wss://example.org/chat") as ws:
             ws.send("hello")
             print(ws.wait())
 
     Args:
-        uri: where to: ws://host[:port]/path?query, or wss:// for TLS. Name and password in it, as in
-            wss://name:password@host/, are sent as basic authentication.
+        uri: ws://host[:port]/path?query, or wss:// for TLS. Name and password, as in wss://name:password@host/, are
+            sent as basic authentication.
         options: by their names.
 
     Returns:
@@ -92,17 +92,18 @@ def connect(uri: str, **options: Unpack[ConnectOptions]) -> ClientWebSocket:
         `StreamingWebSocket`, too.
 
     Raises:
-        InvalidURI: `uri`, or the proxy's, is none, or needs a package that is not installed.
+        InvalidURI: `uri`, or the proxy's, is not valid, or needs a package that is not installed.
         InvalidStatus: the server answered, but not with 101; the error has its status, headers and body. A `ProxyError`
             if it was the proxy.
-        HandshakeError: the answer makes no WebSocket, or it is a redirect that is not followed; the error has its
-            status, headers and body, too: 0 and nothing where the answer is not HTTP, or for wss no TLS.
+        HandshakeError: the answer is not a valid WebSocket handshake, or it is a redirect that is not followed. The
+            error has its status, headers and body, too; status 0 and nothing else if the answer is not HTTP, or, with
+            wss, not TLS.
         TimeoutError: it took longer than `open_timeout`.
         ssl.SSLCertVerificationError: the server's certificate is not trusted, or of another name.
         OSError: the server or its proxy cannot be reached, or hung up.
         ValueError: an option, such as a header, cannot be sent, or is out of its range.
         TypeError: there is no such option; `subprotocols` is a string; `max_message_size`, one of the timeouts of an
-            open connection or `compression` is of another type than it has here.
+            open connection or `compression` has the wrong type.
     """
     chosen: Any = complete(options, CONNECT_DEFAULTS, "connect")
     check_limits(chosen["max_message_size"], chosen["compression"])
@@ -139,11 +140,11 @@ class Opening:
     unix_path: str | os.PathLike[str] | None
     socket: Any
     deadline: gevent.Timeout | None = field(default=None, init=False)
-    redirects: int = field(default=0, init=False)  # followed
+    redirects: int = field(default=0, init=False)  # how many were followed
 
     @classmethod
     def of(cls, uri: str, options: dict[str, Any]) -> Opening:
-        """Return the opening for a URI and all options of `connect`; ValueError for those that cannot be."""
+        """Return the opening for a URI and all options of `connect`; ValueError if they are not valid."""
         given = options["headers"]
         pairs = list(given.items() if isinstance(given, dict) else given)
         compression = None if options["streaming"] else options["compression"]
@@ -154,7 +155,7 @@ class Opening:
         return opening
 
     def check(self) -> None:
-        """Raise ValueError for options that contradict each other, or cannot be."""
+        """Raise ValueError for options that contradict each other, or are not valid."""
         if self.ssl is not None and not self.uri.secure:
             raise ValueError("ssl is for wss:// URIs")
         if self.socket is not None and self.unix_path is not None:
@@ -180,7 +181,7 @@ class Opening:
                 raise TimeoutError(late) from None
 
     def _attempt(self, max_redirects: int) -> Opened | None:
-        """Ask one server; return None where it redirects, and `uri` is the next one."""
+        """Ask one server. Return None if it redirects; `uri` is the next one then."""
         key = make_key()
         request = self._request(key)
         socket = self._dial()
@@ -202,7 +203,7 @@ class Opening:
         return None
 
     def _take(self, response: Response, key: str, max_redirects: int) -> Upgrade | None:
-        """Return what a 101 agrees on, or None and go by a redirect; errors are yet to be given the whole answer."""
+        """Return what a 101 has agreed to; or follow a redirect and return None. The caller completes the errors."""
         if response.status == 101:
             return self._check_response(response, key)
         location = join_headers(response.headers).get("location")
@@ -236,7 +237,7 @@ class Opening:
             raise TimeoutError(f"{late}: {why}") from None
 
     def _connect(self) -> Any:
-        """Return a new socket that is connected to the server, perhaps by a proxy."""
+        """Return a new socket that is connected to the server, perhaps through a proxy."""
         if self.unix_path is not None:
             return connect_unix(self.unix_path)
         proxy = find_proxy(self.uri) if self.proxy is True else None
@@ -247,7 +248,7 @@ class Opening:
         return connect_tcp(self.uri.host, self.uri.port)
 
     def _redirect(self, status: int, location: str) -> None:
-        """Follow a redirect, without what is for the first server alone (RFC 9110 15.4)."""
+        """Follow a redirect, without headers that are only for the first server (RFC 9110 15.4)."""
         try:
             target = resolve(self.uri, location)
         except InvalidURI as error:
@@ -260,7 +261,7 @@ class Opening:
             self.server_hostname = None
         self.uri = target
 
-    # What to say
+    # The request
 
     def _request(self, key: str) -> bytes:
         """Return the opening request (RFC 6455 4.1)."""
@@ -296,7 +297,7 @@ class Opening:
 
 
 def make_connection(opening: Opening, opened: Opened, protocol: WebSocketProtocol, timing: Timing) -> Connection:
-    """Return the connection of a client, not yet open, which owns its socket."""
+    """Return the connection of a client, not yet open. It owns its socket."""
     opened.socket.settimeout(0.0)
     _headers, subprotocol, origin, version, _extension = opened.upgrade
     handshake = Handshake(str(opening.uri), "", subprotocol, origin, version, opened.trailing_data)

@@ -1,4 +1,4 @@
-"""The options of `connect`: what a client can be told besides the options of every connection."""
+"""The options of `connect`, besides those of every connection."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ class OpeningOptions(TypedDict, total=False):
     """Options of `connect` for the way to the 101.
 
     subprotocols: those to offer, best first. `ws.protocol` tells which one the server took, if any.
-    headers: further headers of the request, as pairs or a dict. A Host, an Origin, a User-Agent or an Authorization
-        among them takes the place of ours.
+    headers: further headers of the request, as pairs or a dict. A Host, Origin, User-Agent or Authorization among them
+        replaces ours.
     origin: the Origin header. Only browsers must send one.
     compression: what to offer of permessage-deflate (RFC 7692); None offers nothing.
     ssl: the TLS context for wss. By default, servers are verified by the system's certificates.
     server_hostname: the name that the server's certificate must have; the URI's host by default.
-    proxy: True asks the environment (https_proxy, all_proxy, no_proxy and others) for one; a URI such as
-        "http://name:password@host:3128" or "socks5h://host" is one; None or False goes straight to the server.
-    unix_path: the path of a Unix socket to connect to, a `pathlib.Path` or text. The URI then says what to ask for
-        there.
-    socket: a socket that is connected to the server already. It is the connection's from here on.
-    max_redirects: redirects to follow. None leads from wss to ws, and of `headers` only Accept, Accept-Language, Origin
-        and User-Agent go to another origin.
-    open_timeout: seconds for all that, from the name lookup to the 101; None for no limit.
+    proxy: the URI of a proxy, such as "http://name:password@host:3128" or "socks5h://host"; True to use the one that
+        the environment names (https_proxy, all_proxy, no_proxy and others); None or False to connect directly.
+    unix_path: the path of a Unix socket to connect to, a `pathlib.Path` or text. The URI then only says what to
+        request there.
+    socket: a socket that is connected to the server already. The connection owns it from then on.
+    max_redirects: how many redirects to follow. No redirect is followed from wss to ws, and of `headers` only Accept,
+        Accept-Language, Origin and User-Agent are sent to another origin.
+    open_timeout: seconds for the whole opening, from the name lookup to the 101; None for no limit.
     """
 
     subprotocols: Sequence[str]

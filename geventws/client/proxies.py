@@ -1,10 +1,10 @@
-"""The way through a proxy: which one the environment names, and the tunnel that it opens to the server.
+"""Proxies: which one the environment names, and the tunnel through it to the server.
 
     find_proxy       the proxy for a server, or None
-    read_proxy       the one that a URI names
-    connect_proxy    a socket through it: CONNECT (RFC 9110 9.3.6), or SOCKS5 (RFC 1928) by the python-socks package
+    read_proxy       the proxy that a URI names
+    connect_proxy    a socket through it: CONNECT (RFC 9110 9.3.6), or SOCKS5 (RFC 1928) with the python-socks package
 
-Variables are asked as curl and websockets ask them; docs/client.rst has the order.
+Environment variables are read in the same order as by curl and websockets: see docs/client.rst.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ VARIABLES: dict[bool, tuple[str, ...]] = {
     True: ("wss", "socks", "https", "all"),
     False: ("ws", "socks", "https", "http", "all"),
 }
-"""Which ones are asked for wss and for ws, in order, without their _proxy."""
+"""The variables for wss and for ws, in order, without their _proxy."""
 
 FAILURES = {1: errno.EHOSTUNREACH, 3: errno.ENETUNREACH, 4: errno.EHOSTUNREACH, 5: errno.ECONNREFUSED}
 FAILURES[6] = errno.EHOSTUNREACH
-"""Replies of SOCKS5 (RFC 1928 6) that say what a connection without a proxy would say with an OSError."""
+"""Replies of SOCKS5 (RFC 1928 6) for which a connection without a proxy would raise an OSError."""
 
-_EXEMPT = re.compile(r"([^:]*|\[[^]]*][/0-9]*)(?::([0-9]+))?")  # one of no_proxy, and a port
+_EXEMPT = re.compile(r"([^:]*|\[[^]]*][/0-9]*)(?::([0-9]+))?")  # an entry of no_proxy, and a port
 
 
 # ---- which one
 
 
 def find_proxy(uri: URI) -> Proxy | None:
-    """Return the proxy that the environment (or the system, on macOS) has for a server; None for none.
+    """Return the proxy that the environment (on macOS, the system) names for a server; None if it names none.
 
-    One of a kind that is not supported is passed over for the next one.
+    A proxy of a kind that is not supported is skipped for the next one.
 
     Raises:
-        InvalidURI: there is none but of such kinds. To go without a proxy then would be against what was asked for.
+        InvalidURI: all of them are of such kinds. To connect without a proxy is not what the user wants then.
     """
     proxies = getproxies()
     named = [(name, proxies[name]) for name in VARIABLES[uri.secure] if proxies.get(name)]
@@ -53,7 +53,7 @@ def find_proxy(uri: URI) -> Proxy | None:
     wrong = []
     for name, text in named:
         if name == "socks" and not text.startswith("socks5"):
-            text = f"socks5h://{text.partition('://')[2] or text}"  # macOS says http://, and means this
+            text = f"socks5h://{text.partition('://')[2] or text}"  # macOS names it http://, and means SOCKS
         try:
             return read_proxy(text)
         except InvalidURI as error:
@@ -65,7 +65,7 @@ def read_proxy(text: str) -> Proxy:
     """Return the proxy that a URI names.
 
     Raises:
-        InvalidURI: it is none, or one that needs the python-socks package.
+        InvalidURI: it is not valid, or needs the python-socks package.
     """
     proxy = parse_proxy(text)
     if proxy.scheme != "http":
@@ -80,17 +80,17 @@ def read_proxy(text: str) -> Proxy:
 def _is_exempt(uri: URI) -> bool:
     variables = getproxies_environment()
     if not variables:
-        return bool(proxy_bypass(uri.address))  # the system's
+        return bool(proxy_bypass(uri.address))  # asks the system
     listed = re.split(r"[\s,]+", variables.get("no", ""))
     return any(covers(entry, uri.host, uri.port) for entry in listed if entry)
 
 
 def covers(entry: str, host: str, port: int) -> bool:
-    """Tell whether an entry of no_proxy is about a host: a name, with all below it, an address, or a range of them.
+    """Tell whether an entry of no_proxy covers a host.
 
     Args:
-        entry: "*", or one of those, perhaps with a port after it.
-        host, port: where to.
+        entry: "*", a name (which covers all names below it), an address or a range of addresses; perhaps with a port.
+        host, port: the server's.
     """
     if entry == "*":
         return True
@@ -119,19 +119,19 @@ def connect_proxy(proxy: Proxy, uri: URI, deadline: gevent.Timeout | None = None
     Args:
         proxy: the proxy.
         uri: the server.
-        deadline: a timeout of the caller's that spares a refusal that is known, as in `read_body`, and is otherwise
-            made a TimeoutError that blames the proxy; none by default.
+        deadline: a timeout of the caller's. If it is raised while the body of a refusal is read, it only ends that, as
+            in `read_body`; otherwise it becomes a TimeoutError that names the proxy. None by default.
 
     Raises:
         ProxyError: the proxy refuses.
-        HandshakeError: its answer is not HTTP, or something of its own follows it.
-        TimeoutError: `deadline` struck.
-        OSError: the proxy cannot be reached, or hung up; or it says that it cannot reach the server.
+        HandshakeError: its answer is not HTTP, or is followed by bytes that are not the server's.
+        TimeoutError: `deadline` has passed.
+        OSError: the proxy cannot be reached, or hung up; or it answers that it cannot reach the server.
     """
     try:
         if proxy.scheme == "http":
             return _open_tunnel(_reach(proxy), proxy, uri, deadline)
-        # Not to ask the proxy for names is what tells socks5 from socks5h; most proxies have IPv4.
+        # socks5 differs from socks5h in that the proxy is not asked for names; most proxies have IPv4.
         known = None if proxy.scheme == "socks5h" else min(look_up(uri.host, uri.port), key=lambda found: found[0])
         host = uri.host if known is None else known[4][0]
         return _open_socks(_reach(proxy), proxy, without_zone(host), uri.port)
@@ -151,7 +151,7 @@ def _reach(proxy: Proxy) -> Any:
 
 
 def _open_tunnel(socket: Any, proxy: Proxy, uri: URI, deadline: gevent.Timeout | None) -> Any:
-    """Return the socket, which is connected to a proxy, once that has connected it to the server."""
+    """Have a proxy connect a socket, which leads to it, to the server; return the socket."""
     lines = [f"CONNECT {uri.address} HTTP/1.1", f"Host: {uri.address}"]
     if proxy.credentials is not None:
         lines.append(f"Proxy-Authorization: {basic_auth(proxy.credentials)}")

@@ -1,4 +1,4 @@
-"""`reconnect`: one connection after the other, and between them the delays of backoff.py."""
+"""`reconnect`: one connection after the other, with the delays of backoff.py in between."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["reconnect"]
 
 logger: logging.Logger = logging.getLogger("geventws")
 
-TRANSIENT = (408, 425, 429)  # besides 500 and up
+TRANSIENT = (408, 425, 429)  # besides 500 and more
 
 
 @overload
@@ -67,33 +67,32 @@ def reconnect(
     max_attempts: int | None = None,
     **options: Unpack[ConnectOptions],
 ) -> Iterator[ClientWebSocket]:
-    """Iterate over connections to a server: when one has ended, the next is opened, for as long as it takes.
+    """Iterate over connections to a server: when one has ended, the next one is opened.
 
-    Each step blocks this greenlet until a connection is open. What may pass with time is waited out: a server
-    that cannot be reached or does not answer in time, and the statuses 408, 425, 429 and from 500 on, with their
-    Retry-After.
-    Everything else is raised. A connection is closed when its turn is over, whatever ended it; break out of the
-    loop to stop::
+    Each step blocks this greenlet until a connection is open. It waits and tries again if the server cannot be reached
+    or does not answer in time, and after the statuses 408, 425, 429 and 500 or more, with their Retry-After. It raises
+    all other errors, for which another try would not help. A connection is closed at the end of the loop's body,
+    however that ends; break out of the loop to stop::
 
         for ws in geventws.reconnect("wss://example.org/feed"):
             for message in ws:
                 print(message)
 
-    The delays have full jitter: each is drawn evenly from zero to a bound that grows with every failure, so that the
-    clients of a server that comes back do not all come at once.
+    The delays have full jitter: each is a random number between zero and a bound that grows with every failure, so that
+    the clients of a server that comes back do not all connect at once.
 
     Args:
-        uri: where to, as for `connect`.
-        initial_delay: seconds, the bound of the first delay.
-        max_delay: seconds, the largest bound.
-        factor: by how much the bound grows with each failure.
-        reset_after: seconds that a connection has to live to count as a success, after which the delays begin anew.
-        max_attempts: failures in a row after which the last one is raised; None goes on for ever.
+        uri: as for `connect`.
+        initial_delay: the bound of the first delay, in seconds.
+        max_delay: the largest bound, in seconds.
+        factor: the bound is multiplied by this after each failure.
+        reset_after: a connection that lasts so many seconds counts as a success: the delays begin again at the first.
+        max_attempts: after so many failures in a row the last one is raised; None tries for ever.
         options: those of `connect`.
 
     Raises:
         InvalidURI, HandshakeError, InvalidStatus, ssl.SSLCertVerificationError, ValueError, TypeError: as `connect`,
-            without another try. As this is a generator, nothing is done, and nothing raised, before its first step.
+            without another try. As this is a generator, nothing happens before its first step.
         OSError, InvalidStatus: the last of `max_attempts` failures.
     """
     backoff = Backoff(initial_delay, max_delay, factor)
@@ -114,14 +113,14 @@ def reconnect(
 
 
 def is_transient(error: Exception) -> bool:
-    """Tell whether an error of `connect` may pass with time."""
+    """Tell whether another try may help after an error of `connect`."""
     if isinstance(error, InvalidStatus):
         return error.status in TRANSIENT or error.status >= 500  # RFC 9110 15: 600 to 999 stand for 5xx
     return isinstance(error, OSError) and not isinstance(error, ssl.SSLCertVerificationError)
 
 
 def _wait_after(error: Exception, backoff: Backoff, max_attempts: int | None) -> None:
-    """Wait out a failure, or raise it."""
+    """Wait after a failure, or raise it."""
     if not is_transient(error) or (max_attempts is not None and backoff.failures + 1 >= max_attempts):
         raise error
     asked = retry_after(error.headers, time.time()) if isinstance(error, InvalidStatus) else 0.0

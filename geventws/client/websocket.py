@@ -1,7 +1,8 @@
-"""ClientWebSocket: what `connect` returns, for no server looks after it.
+"""ClientWebSocket: what `connect` returns. No server looks after it.
 
-Its socket is closed when the connection has ended, however it ends. And when nobody has a hold of the object any more,
-the connection ends: the loop holds that one, and it holds the greenlets that wait in it, but never this object.
+Its socket is closed when the connection has ended, however it ends. And when the last reference to the object goes, the
+connection ends: the loop holds the connection, which holds the greenlets that wait in it, but nothing holds this
+object.
 """
 
 from __future__ import annotations
@@ -23,19 +24,19 @@ __all__ = ["ClientStreamingWebSocket", "ClientWebSocket"]
 
 
 class ClientWebSocket(WebSocket):
-    """A `WebSocket` of a client, whose socket is closed with it. Not closed, it is so with a ResourceWarning, once
-    there is no reference to it.
+    """The `WebSocket` of a client; its socket is closed with it. If it is garbage-collected while it is open, it is
+    closed with a ResourceWarning.
 
     Args:
         connection: the engine, which owns its socket.
-        path: that of the URI.
+        path: the path of the URI.
         response_headers: the headers of the server's 101, as pairs.
 
     Attributes:
         response_headers: the headers of the server's 101, as pairs.
     """
 
-    # No __slots__, which would let no class be this and a StreamingWebSocket.
+    # No __slots__: with them, no class could derive from this and from StreamingWebSocket.
 
     def __init__(self, connection: Connection, path: str, response_headers: HeaderList) -> None:
         super().__init__(connection)
@@ -49,10 +50,10 @@ class ClientWebSocket(WebSocket):
 
     @property
     def on_control(self) -> Callable[[int, bytes], object] | None:
-        """A function of opcode and payload for the pings and pongs that come, or None; it may be set.
+        """A function to call with the opcode and payload of each ping and pong that comes, or None; it may be set.
 
-        It is called in the hub or in a greenlet that waits for messages, and must not block: gevent's calls that would,
-        raise.
+        It is called in the hub, or in a greenlet that waits for messages, and must not block: gevent's calls that would
+        block raise.
         """
         return get_connection(self).keepalive.on_control
 
@@ -63,18 +64,18 @@ class ClientWebSocket(WebSocket):
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Close the connection (RFC 6455 7.1.2), and its socket.
 
-        Blocks until the server has answered, for `close_timeout` at the most, and has hung up, for another second at
-        the most. All else is as `WebSocket.close` has it.
+        Blocks until the server has answered, at most for `close_timeout`, and has hung up, at most for another second.
+        Everything else is as for `WebSocket.close`.
         """
         super().close(code, reason)
         get_connection(self).closing.wait_closed()
 
     def __del__(self) -> None:
-        """Close what nobody can reach any more. This runs anywhere, in any thread: the loop does it, in its own."""
+        """Close a connection that nobody can reach any more. This may run in any thread: the loop acts in its own."""
         try:
             connection = get_connection(self)
         except AttributeError:
-            return  # it was never made whole
+            return  # __init__ has failed
         if connection.stream.closed or sys.is_finalizing():
             return
         if not self.closed:

@@ -1,1 +1,1 @@
-"""The doors of a server: a function, callbacks, a key of the environ."""
+"""The endpoints of a server: a function, callbacks, or a key of the environ."""

@@ -1,9 +1,9 @@
-"""WebSocketApplication: WebSockets in callbacks, without a greenlet for a connection that has nothing to do.
+"""WebSocketApplication: WebSockets with callbacks; an idle connection uses no greenlet.
 
-A blocking handler costs its connection a greenlet, and the server's objects below it. Here the handshake runs in the
-request's greenlet, as ever; then the socket is taken away from the server, so that the request ends, and the connection
-lives on in the poller alone. When messages come, its `CallbackRunner` has a greenlet run the callbacks until nothing is
-left. So callbacks may block, and those of one connection run one after the other. The greenlet is the loop's.
+With a blocking handler a connection costs a greenlet, and the server's objects below it. Here the handshake runs in the
+request's greenlet, as always. Then the socket is taken away from the server: the request ends, and only the poller
+holds the connection. When messages come, its `CallbackRunner` has one of the loop's greenlets run the callbacks until
+nothing is left. So callbacks may block, and those of one connection run one after the other.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ class _Pong(bytes):
 
 
 class CallbackWebSocket(BaseWebSocket):
-    """The connection that callbacks are given: its messages come by themselves, to the application's callbacks.
+    """The connection that callbacks are given. Its messages go to the application's callbacks.
 
     `send`, `send_json`, `ping` and `close` may be called from any greenlet of the connection's thread, at any time.
 
     Attributes:
         application: the `WebSocketApplication`.
-        data: yours: whatever belongs to this connection; None at first.
-        environ: the WSGI environment of the handshake, until `on_open` has returned. It is large, and then gone.
+        data: for your own use, such as the user of this connection; it starts as None.
+        environ: the WSGI environment of the handshake, until `on_open` returns. Then it is dropped, as it is large.
     """
 
     __slots__ = ("application", "data")
@@ -73,16 +73,16 @@ class CallbackWebSocket(BaseWebSocket):
         self.data: Any = None
 
     def __getattr__(self, name: str) -> Any:
-        """Say what became of a name that one may look for."""
+        """Say where to look for a name that this class does not have."""
         why = _MISSING.get(name, f"{type(self).__name__!r} object has no attribute {name!r}")
         raise AttributeError(why, name=name, obj=self)
 
 
 class _Gone:
-    """What stands for the environ of a connection once `on_open` has returned."""
+    """The environ of a connection once `on_open` has returned."""
 
     def unpack(self) -> Environ:
-        """Raise AttributeError, of which `CallbackWebSocket` says more."""
+        """Raise AttributeError; `CallbackWebSocket` makes a better one of it."""
         raise AttributeError("environ")
 
 
@@ -90,39 +90,39 @@ _GONE = _Gone()  # one for all connections
 
 
 class CallbackRunner:
-    """Runs the callbacks of one connection, one after the other, in a greenlet of the loop's while there is work.
+    """Runs the callbacks of one connection, one after the other, in one of the loop's greenlets while there is work.
 
     Args:
-        ws: what callbacks are given.
-        application: whose they are.
+        ws: the object that callbacks are given.
+        application: the application with the callbacks.
     """
 
     __slots__ = ("_connection", "_greenlets", "_inbox", "_pending", "_serving", "_stopped", "_told", "ws")
 
     def __init__(self, ws: CallbackWebSocket, application: WebSocketApplication) -> None:
         ws.application = application
-        self.ws: CallbackWebSocket = ws  # what callbacks are given
+        self.ws: CallbackWebSocket = ws  # the object that callbacks are given
         self._connection = get_connection(ws)  # its engine
-        self._inbox = self._connection.protocol.inbox  # the protocol's own list: what has come, and was not taken
-        self._pending = self._connection.protocol.pending  # and what was taken of it, the newest first
-        self._greenlets = get_callback_greenlets()  # the loop's, one of which serves us while there is work
-        self._serving = True  # callbacks run, or are about to
-        self._stopped = False  # we have closed the connection: no more messages are wanted
-        self._told = False  # on_close was called
+        self._inbox = self._connection.protocol.inbox  # the protocol's own list: received, but not taken yet
+        self._pending = self._connection.protocol.pending  # taken from it, but not passed on yet; the newest first
+        self._greenlets = get_callback_greenlets()  # the loop's; one of them serves us while there is work
+        self._serving = True  # whether callbacks run, or are about to
+        self._stopped = False  # whether we have closed the connection, and so want no more messages
+        self._told = False  # whether on_close was called
         self._connection.runner = self
         if overrides(application, "on_ping") or overrides(application, "on_pong"):
             self._connection.keepalive.on_control = self._receive_control
 
     def begin(self, socket: Any) -> None:
-        """Receive, and run `on_open`. Blocks as long as that does; without a socket, until the connection is over.
+        """Receive, and run `on_open`. Blocks as long as that blocks; without a socket, until the connection is over.
 
         Args:
-            socket: the connection's, to be closed at its end; None leaves that to the server.
+            socket: the connection's socket, to be closed when it ends; None if the server closes it.
         """
         connection = self._connection
         self._greenlets.connections += 1
         if socket is not None:
-            connection.owned_socket = connection.stream.socket = socket  # without what was around the C socket
+            connection.owned_socket = connection.stream.socket = socket  # the C socket, without gevent's around it
         try:
             self._open()
         finally:
@@ -131,14 +131,14 @@ class CallbackRunner:
         if socket is None:
             try:
                 connection.closing.wait()
-            finally:  # as for a kill
+            finally:  # also when this greenlet is killed
                 self.ws.close(1001)
                 connection.closing.wait_closed()
 
     # What the engine calls, in the hub or in a greenlet that parks
 
     def run(self) -> bool:
-        """Switch to a greenlet if there is something to call back for; return whether that was so."""
+        """Switch to a greenlet if there is something to call back for; return whether there was."""
         connection = self._connection
         if self._serving:
             if connection.inbox:
@@ -156,13 +156,13 @@ class CallbackRunner:
             self._inbox.append((_Ping if opcode == Opcode.PING else _Pong)(payload))
 
     def stop(self) -> None:
-        """We have begun to close: call back for no more messages."""
+        """Call back for no more messages, as we have begun to close."""
         self._stopped = True
         self._inbox.clear()
         self._pending.clear()
 
     def disown(self) -> None:
-        """Leave the connection to the parent, in a forked child, which does not call `on_close` for it."""
+        """In a forked child: leave the connection to the parent. `on_close` is not called here."""
         self._told, self._connection.owned_socket = True, None
 
     # What runs in a greenlet, one at a time
@@ -185,7 +185,7 @@ class CallbackRunner:
         connection.flush()
 
     def _rest(self) -> None:
-        """No callback runs any more; see to what was received meanwhile."""
+        """Note that no callback runs any more, and have what was received meanwhile served later."""
         self._serving = False
         connection = self._connection
         connection.stream.flush()
@@ -230,7 +230,7 @@ class CallbackRunner:
     def _tell(self) -> None:
         self._told = True
         protocol = self._connection.protocol
-        self._connection.runner = self._connection.keepalive.on_control = None  # no cycle is left behind
+        self._connection.runner = self._connection.keepalive.on_control = None  # so that no cycle is left
         try:
             self.ws.application.on_close(self.ws, protocol.close_code, protocol.close_reason)
         except BaseException as error:
@@ -241,12 +241,12 @@ class CallbackRunner:
                 self._connection.owned_socket.leave()
 
     def _catch(self, error: BaseException) -> None:
-        """See to what a callback has raised: an error is reported, all else is raised again."""
+        """Report an error that a callback has raised; raise anything else again, such as a kill."""
         ws = self.ws
         if isinstance(error, EXITS):
             self._connection.closing.close_now(1011)
             raise error
-        if not isinstance(error, Exception):  # a kill, for one
+        if not isinstance(error, Exception):  # such as a kill
             ws.close(1001 if isinstance(error, GreenletExit) else 1011)
             raise error
         if is_departure(ws, error):
@@ -261,7 +261,7 @@ class CallbackRunner:
 
 @takes(ENDPOINT_DEFAULTS, EndpointOptions, ConnectionOptions)
 class WebSocketApplication(Endpoint):
-    """A WSGI application that speaks WebSocket in callbacks. Subclass it, and override what you want to hear of::
+    """A WSGI application that handles WebSockets with callbacks. Subclass it, and override the callbacks you need::
 
         class Echo(WebSocketApplication):
             def on_message(self, ws, message):
@@ -269,17 +269,17 @@ class WebSocketApplication(Endpoint):
 
         pywsgi.WSGIServer(("127.0.0.1", 8000), Echo(origins=["https://example.org"])).serve_forever()
 
-    One instance serves all connections; what belongs to one of them goes to `ws.data`. Callbacks may block. Those of
-    one connection run in order, one at a time; those of different connections run concurrently, each burst in a
-    greenlet of its own. A connection that has nothing to do has no greenlet.
+    One instance serves all connections; put what belongs to a single connection into `ws.data`. Callbacks may block.
+    Those of one connection run in order, one at a time; those of different connections run concurrently, each burst in
+    a greenlet of its own. An idle connection has no greenlet.
 
-    What `on_open`, `on_message`, `on_bytes`, `on_ping` and `on_pong` return is sent, unless it is None: as
-    `WebSocket.send` has it, so an iterable of str or bytes is one message in parts; a dict as JSON. An exception goes
-    to `on_error`; but that the peer has left is none.
+    What `on_open`, `on_message`, `on_bytes`, `on_ping` and `on_pong` return is sent, unless it is None: a dict as JSON,
+    anything else as `WebSocket.send` sends it, so an iterable of str or bytes is one message in parts. Exceptions go to
+    `on_error`, but not the `ConnectionClosed` of a peer that has left.
 
     Args:
-        options: by their names, all but `streaming`; each is an attribute, too, and may be set later, for connections
-            to come. With `decode_text=False`, text goes to `on_bytes`, too.
+        options: by their names, all but `streaming`; each is an attribute, too, and may be set later, for new
+            connections. With `decode_text=False`, text goes to `on_bytes`, too.
 
     Raises:
         TypeError: there is no such option, `streaming` is set, or an option is of another type than it has here.
@@ -307,7 +307,7 @@ class WebSocketApplication(Endpoint):
         """
 
     def on_open(self, ws: CallbackWebSocket) -> Any:
-        """Called first, in the request's greenlet, with `ws.environ` at hand for the last time."""
+        """Called first, in the request's greenlet. `ws.environ` is available only here."""
 
     def on_message(self, ws: CallbackWebSocket, message: str) -> Any:
         """Called for every text message."""
@@ -322,26 +322,26 @@ class WebSocketApplication(Endpoint):
         """Called for every pong, also those that answer keepalive pings."""
 
     def on_close(self, ws: CallbackWebSocket, code: int, reason: str) -> None:
-        """Called last, once for every connection for which `on_open` was called; nothing can be sent any more.
+        """Called last, once for each connection for which `on_open` was called. Nothing can be sent any more.
 
         A forked child does not call it for the connections of its parent.
 
         Args:
-            code: the close code: the peer's, or ours where we failed the connection; 1006 when it was lost.
+            code: the close code: the peer's, or ours if we failed the connection; 1006 if it was lost.
             reason: the reason that came with it.
         """
 
     def on_error(self, ws: CallbackWebSocket, error: Exception) -> None:
-        """Called when a callback has raised. This one logs a traceback, and closes with 1011.
+        """Called when a callback has raised. By default it logs a traceback, and closes with 1011.
 
-        An override that does not close the connection lets it go on.
+        If an override does not close the connection, it goes on.
         """
         logger.error("%s: a callback failed", get_connection(ws).peer, exc_info=error)
         ws.close(1011)
 
     @property
     def connections(self) -> list[CallbackWebSocket]:
-        """The connections of this application that are open now, in this thread: to tell all of them something."""
+        """The connections of this application in this thread that are open now, for instance to send to all of them."""
         runners = [channel.runner for channel in get_poller().channels if channel is not None]
         found = [runner.ws for runner in runners if isinstance(runner, CallbackRunner)]
         return [ws for ws in found if ws.application is self and not ws.closed]
@@ -356,7 +356,7 @@ class WebSocketApplication(Endpoint):
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """Serve one request (PEP 3333). Blocks for the handshake and `on_open`.
 
-        Where a middleware hides gunicorn's reader and calls this in another greenlet, it blocks until the connection is
+        If middleware hides gunicorn's reader and calls this in another greenlet, it blocks until the connection is
         over.
 
         Raises:
@@ -372,9 +372,9 @@ class WebSocketApplication(Endpoint):
 
 
 def as_message(reply: dict[str, Any] | list[Any]) -> Any:
-    """Return what `send` takes for a dict or a list that a callback returned.
+    """Return the message for a dict or a list that a callback returned.
 
-    Until 1.3 a list of anything but parts of a message is JSON, with a DeprecationWarning.
+    Until 1.3 a list of anything but parts of a message is sent as JSON, with a DeprecationWarning.
     """
     if isinstance(reply, list):
         if reply and all(isinstance(part, (str, bytes, bytearray, memoryview)) for part in reply):

@@ -1,4 +1,4 @@
-"""WebSocketWSGI: a plain function as a WSGI application that speaks WebSocket."""
+"""WebSocketWSGI: makes a WSGI application of a plain function that handles a WebSocket."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class DecoratorOptions(EndpointOptions, total=False):
     """Options of `WebSocketWSGI`.
 
     kill_on_close: whether the handler is killed, as by `greenlet.kill`, when nothing more will be received:
-        `GreenletExit` is raised in whatever it waits for. `ws.ended` tells the same more gently.
+        `GreenletExit` is raised in the call that it waits in. `ws.ended` is a gentler way to notice.
     """
 
     kill_on_close: bool
@@ -56,7 +56,7 @@ DECORATOR_DEFAULTS: DecoratorOptions = {**ENDPOINT_DEFAULTS, "kill_on_close": Fa
 class WebSocketWSGI(Endpoint, Generic[Handler_co]):
     """A WSGI application that answers the opening handshake and runs `handler` on the connection.
 
-    It decorates a function, with or without options, and mounts wherever a WSGI application does::
+    It decorates a function, with or without options, and can be used wherever a WSGI application can::
 
         @WebSocketWSGI
         def echo(ws):
@@ -69,16 +69,16 @@ class WebSocketWSGI(Endpoint, Generic[Handler_co]):
     When the handler returns, the connection is closed with 1000; when it raises, with 1011 and one traceback in the
     log.
 
-    Where it is itself the application of a `pywsgi.WSGIServer`, `server.application` becomes its bound `__call__` with
-    the first connection, which saves room in each: set options through a reference of your own.
+    If it is itself the application of a `pywsgi.WSGIServer`, `server.application` becomes its bound `__call__` with the
+    first connection, to save memory in each: so set options through a reference of your own.
 
     Args:
         handler: called with the `WebSocket`, in the request's greenlet. Its result is ignored.
         max_frame_length: eventlet's name of `max_message_size`.
-        options: by their names; each is an attribute, too, and may be set later, for connections to come.
+        options: by their names; each is an attribute, too, and may be set later, for new connections.
 
     Raises:
-        TypeError: `handler` cannot be called; there is no such option, or one is of another type than it has here.
+        TypeError: `handler` cannot be called; there is no such option, or one has the wrong type.
         ValueError: an option is out of its range, or `headers` has one that cannot be sent.
     """
 
@@ -87,7 +87,7 @@ class WebSocketWSGI(Endpoint, Generic[Handler_co]):
     kill_on_close: bool
 
     def __new__(cls, *arguments: Any, **options: Any) -> Self:
-        """Return the application; called with options alone, a decorator that makes it."""
+        """Return the application; if called with options only, a decorator that makes it."""
         handler, *limit = arguments or [options.pop("handler", None)]
         if handler is None:
             options.update(zip(("max_frame_length",), limit, strict=False))
@@ -130,9 +130,8 @@ class WebSocketWSGI(Endpoint, Generic[Handler_co]):
         Args:
             handler: as for the class; None makes a decorator.
             supported_protocols: the same as `subprotocols`.
-            origin_checker: a function of the Host and the Origin header ("" without one) that tells whether to go on.
-            support_legacy_versions: as for the class.
-            options: any other option of the class.
+            origin_checker: a function of the Host and the Origin header ("" without one) that returns whether to
+            accept. support_legacy_versions: as for the class. options: any other option of the class.
         """
         if supported_protocols is not None:
             options["subprotocols"] = supported_protocols
@@ -171,7 +170,7 @@ class WebSocketWSGI(Endpoint, Generic[Handler_co]):
         return []
 
     def run(self, ws: WebSocket) -> None:
-        """Run the handler, then close the connection, whatever became of it."""
+        """Run the handler, then close the connection, even if the handler raised."""
         code, connection = 1011, get_connection(ws)
         try:
             if self.kill_on_close:
@@ -197,13 +196,13 @@ class WebSocketWSGI(Endpoint, Generic[Handler_co]):
 
 
 class _KillOnClose:
-    """Kills the greenlet in this block when nothing more will be received; the block just ends with that."""
+    """Kills the greenlet in this block when nothing more will be received. The block catches the GreenletExit."""
 
     def __init__(self, ws: WebSocket) -> None:
         self._ended = ws.ended  # set when nothing more will be received
         self._greenlet = getcurrent()  # the handler's
         why = f"{get_connection(ws).peer}: the connection is over (option: kill_on_close)"
-        self._kill = GreenletExit(why)  # what is raised in it
+        self._kill = GreenletExit(why)  # the exception that is raised in it
         self._due: Any = None  # the loop's callback that will raise it
 
     def _strike(self, _event: object) -> None:
@@ -220,7 +219,7 @@ class _KillOnClose:
 
 
 def is_departure(ws: BaseWebSocket, error: Exception) -> bool:
-    """Whether a handler ended because the peer did, which is no error."""
+    """Whether a handler's error only says that the peer has left."""
     return ws.closed and (
         isinstance(error, ConnectionClosed) or (isinstance(error, OSError) and error.errno in PEER_GONE)
     )

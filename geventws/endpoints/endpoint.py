@@ -1,4 +1,4 @@
-"""Endpoint: the options of whatever serves WebSockets, and its opening handshake on a WSGI server."""
+"""Endpoint: the options and the opening handshake that everything that serves WebSockets has in common."""
 
 from __future__ import annotations
 
@@ -52,16 +52,17 @@ _share_timing = functools.lru_cache(maxsize=64)(make_timing)  # one for all conn
 
 
 class EndpointOptions(ConnectionOptions, total=False):
-    """Options of what serves WebSockets.
+    """Options of an endpoint.
 
-    subprotocols: those spoken here; the first of the client's list that is among them is agreed on.
-    origins: which pages may connect: `SAME_ORIGIN`; a list of origins such as "https://example.org", with None in it
-        for clients that are no browsers; a function of (origin, environ); None for no check.
+    subprotocols: those that are supported; the first of the client's list that is among them is agreed on.
+    origins: which pages may connect: `SAME_ORIGIN`; a list of origins such as "https://example.org", with None in it to
+        allow clients that send no Origin (they are not browsers); a function of (origin, environ) that returns whether
+        to accept; or None instead of all that, for no check.
     compression: how to compress with clients that offer permessage-deflate (RFC 7692); None never does. Or a function
-        of environ that returns one of both.
+        of environ that returns one of the two.
     headers: further headers of the 101, as pairs or a dict, or a function of environ that returns them. The function
-        may raise `HandshakeError` to refuse. The handshake's own are not among them.
-    support_legacy_versions: whether drafts 75 and 76 are spoken, too.
+        may raise `HandshakeError` to refuse. The handshake's own headers may not be among them.
+    support_legacy_versions: whether drafts 75 and 76 are supported, too.
     """
 
     subprotocols: Collection[str]
@@ -83,14 +84,14 @@ ENDPOINT_DEFAULTS: EndpointOptions = {
 
 @takes(ENDPOINT_DEFAULTS, EndpointOptions, ConnectionOptions)
 class Endpoint:
-    """What every WebSocket endpoint has. Every option is an attribute, and may be set later, for connections to come.
+    """The base of all endpoints. Every option is an attribute, and may be set later, for new connections.
 
     Args:
         options: all by their names.
 
     Raises:
-        TypeError: there is no such option; `subprotocols` or `origins` is a string where a list of strings is meant;
-            `max_message_size`, one of the clocks or `compression` is of another type than it has here.
+        TypeError: there is no such option; `subprotocols` or `origins` is a string instead of a list of strings;
+            `max_message_size`, one of the clocks or `compression` has the wrong type.
         ValueError: `max_message_size` or one of the clocks is out of its range; `headers` has one that cannot be sent.
     """
 
@@ -158,11 +159,11 @@ class Endpoint:
         Args:
             environ: the request.
             start_response: as WSGI has it.
-            host: the same request as its server has it; found by default.
+            host: the server's side of the same request; found by default.
 
         Raises:
             NoSocket: the server gives its application no socket.
-            ValueError: `headers` has what may not be sent.
+            ValueError: `headers` has one that may not be sent.
         """
         host = host or find_host(environ, start_response)
         try:
@@ -215,7 +216,7 @@ class Endpoint:
         return ws
 
     def make_farewell(self, connection: Connection) -> Callable[[int], object]:
-        """Return what closes a connection with a code when the server stops. It must not block."""
+        """Return a function that closes a connection with a code when the server stops. It must not block."""
         return connection.go_away
 
     def complete_headers(self, environ: Environ, headers: list[tuple[str, str]]) -> None:
@@ -233,7 +234,7 @@ class Endpoint:
         return kind(Connection(socket, self.make_protocol(upgrade), timing, read_handshake(environ, upgrade)), environ)
 
     def make_protocol(self, upgrade: Upgrade) -> ConnectionProtocol:
-        """Return the state of a connection's protocol."""
+        """Return the state machine of a connection's protocol."""
         options: dict[str, Any] = {
             "max_message_size": self.max_message_size,
             "decode_text": self.decode_text,
@@ -252,7 +253,7 @@ class Endpoint:
 
 
 def read_handshake(environ: Environ, upgrade: Upgrade) -> Handshake:
-    """Return what a connection is known by, from the request and what was agreed on."""
+    """Return what the opening handshake has told about a connection."""
     address, path = environ.get("REMOTE_ADDR", ""), environ.get("PATH_INFO", "")
     return Handshake(address, path, upgrade.protocol, upgrade.origin, upgrade.version)
 
@@ -268,7 +269,7 @@ def is_function(value: object) -> bool:
 
 
 def as_origins(origin_checker: Callable[[str, str], object]) -> Callable[[str | None, Environ], object]:
-    """Return eventlet's kind of check as ours."""
+    """Return eventlet's kind of origin check as a function for `origins`."""
 
     def check(origin: str | None, environ: Environ) -> object:
         return origin_checker(environ.get("HTTP_HOST", ""), origin or "")
@@ -278,7 +279,7 @@ def as_origins(origin_checker: Callable[[str, str], object]) -> Callable[[str | 
 
 
 def log_refusal(environ: Environ, error: HandshakeError) -> None:
-    """Say in one line why a handshake was refused, and which option decides."""
+    """Log in one line why a handshake was refused, and which option decides."""
     logger.warning(
         "%s %s refused with %d: %s%s",
         one_word(environ.get("REMOTE_ADDR", "-")),

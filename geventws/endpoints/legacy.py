@@ -1,8 +1,8 @@
-"""Drafts 75 and 76 on a WSGI server: what `hixie76` needs of the socket and the reader.
+"""Drafts 75 and 76 on a WSGI server: the part of their handshake that needs the socket and the reader.
 
-`accept` looks at a request, and `switch` answers it. Draft 76 has 8 bytes after the head of its request, which no
-header announces: they come from wherever the server keeps what it has read. Neither draft has pings, so `use_keepalive`
-has the kernel look for dead peers in our place.
+`accept` checks a request, and `switch` answers it. In draft 76, 8 bytes follow the head of the request, and no header
+announces them: they are read from wherever the server keeps what it has read ahead. The drafts have no pings, so
+`use_keepalive` has the kernel find dead peers instead.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["accept", "switch", "use_keepalive"]
 
 CHALLENGE_TIMEOUT = 5.0
-"""Seconds for the challenge to come in after the head of its request."""
+"""Seconds that the challenge has to arrive after the head of its request."""
 
 
 def accept(
@@ -38,16 +38,16 @@ def accept(
     subprotocols: Collection[str] | None = (),
     origins: Origins = SAME_ORIGIN,
 ) -> Upgrade:
-    """Return what answers a request for draft 75 or 76; see `hixie76.accept`, which raises HandshakeError."""
+    """Return the answer to a request for draft 75 or 76: see `hixie76.accept`, which raises HandshakeError."""
     return hixie76.accept(environ, target=host.target, subprotocols=subprotocols, origins=origins)
 
 
 def switch(
     host: Host, environ: Environ, start_response: StartResponse, accepted: Upgrade
 ) -> tuple[Any, bytes]:
-    """Answer with 101, and take the connection over from the server.
+    """Answer with 101, and take over the connection from the server.
 
-    Blocks until the challenge is there, for CHALLENGE_TIMEOUT at the most.
+    Blocks until the challenge has come, at most for CHALLENGE_TIMEOUT.
 
     Raises:
         HandshakeError: 400, the challenge does not come.
@@ -65,7 +65,7 @@ def _read_challenge(host: Host) -> bytes:
         with gevent.Timeout(CHALLENGE_TIMEOUT, False):
             challenge = host.read(CHALLENGE_SIZE)
     except OSError:
-        pass  # it has gone
+        pass  # the client has gone
     if len(challenge) < CHALLENGE_SIZE:
         raise HandshakeError(400, f"the {CHALLENGE_SIZE} bytes after the head of draft 76 did not come")
     return challenge
@@ -74,7 +74,7 @@ def _read_challenge(host: Host) -> bytes:
 def use_keepalive(socket: Any, timing: Timing) -> Timing:
     """Have the kernel look for a dead peer at the pace of `ping_interval`; return the clocks without that one.
 
-    A silent peer is asked once for each interval, and given up after three without an answer.
+    The kernel probes a silent peer once in each interval, and ends the connection after three probes without an answer.
     """
     if timing.ping_interval is None:
         return timing

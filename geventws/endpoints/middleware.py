@@ -1,8 +1,8 @@
-"""WebSocketMiddleware: the connection in the environ of any WSGI application, whatever framework it is made with.
+"""WebSocketMiddleware: puts the connection into the environ of any WSGI application, whatever framework it uses.
 
-The 101 is sent when the application first uses `environ["wsgi.websocket"]`. Until then it may answer the request as it
-likes, and its answer is a plain HTTP response: hence what it says through `start_response` is kept back until there is
-a body, or the end. From the 101 on all that it returns is dropped, for frameworks return a response in any case.
+The 101 is sent when the application first uses `environ["wsgi.websocket"]`. Until then the application may answer the
+request with a plain HTTP response. So what it passes to `start_response` is held back until it sends a body, or ends.
+After the 101 everything that it returns is dropped, as frameworks return a response in any case.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ class WebSocketMiddleware(Endpoint):
 
         application = WebSocketMiddleware(application, origins=["https://example.org"])
 
-    An opening handshake reaches the application with `environ["wsgi.websocket"]` and, "13" or "8",
-    `environ["wsgi.websocket_version"]`; one that is faulty, or from a page that may not connect, is refused before. Any
-    other request passes through as it is. The connection is closed when the application is done: with 1000, or with
-    1011 when it raised or its answer has a status of 500 or more.
+    An opening handshake reaches the application with `environ["wsgi.websocket"]` and
+    `environ["wsgi.websocket_version"]` ("13" or "8"). A faulty handshake, or one from a page that may not connect, is
+    refused before. Other requests pass through as they are. The connection is closed when the application is done: with
+    1000, or with 1011 if it raised or its answer has a status of 500 or more.
 
     Args:
         app: the WSGI application. Called in the request's greenlet; it may block.
-        options: by their names; each is an attribute, too, and may be set later, for connections to come.
+        options: by their names; each is an attribute, too, and may be set later, for new connections.
 
     Raises:
-        TypeError: there is no such option, or one is of another type than it has here.
+        TypeError: there is no such option, or one has the wrong type.
         ValueError: an option is out of its range, or `headers` has one that cannot be sent.
     """
 
@@ -64,7 +64,7 @@ class WebSocketMiddleware(Endpoint):
         self.app = app
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Serve one request (PEP 3333). Runs the application until it answers or is done, and blocks as long."""
+        """Serve one request (PEP 3333). Runs the application until it answers or is done, and blocks that long."""
         if not is_upgrade(environ):
             show_certificate(environ, start_response)
             return call_application(self.app, environ, start_response)
@@ -74,7 +74,7 @@ class WebSocketMiddleware(Endpoint):
         except HandshakeError as error:
             return self.refuse(environ, start_response, error)
         served = self._serve(host, environ, start_response, upgrade)
-        for data in served:  # here, and not in the server: middleware may want start_response called before we return
+        for data in served:  # not in the server: middleware may expect that start_response was called before we return
             return Rest(data, served)
         return []
 
@@ -111,7 +111,7 @@ class WebSocketMiddleware(Endpoint):
             if not is_departure(ws, error):  # type: ignore[arg-type]
                 logger.exception("%s: the application failed", get_connection(ws._get()).peer)
         finally:
-            environ["wsgi.websocket"] = None  # or the two would keep each other
+            environ["wsgi.websocket"] = None  # or the two would keep each other alive
             ws.end(code)
 
     def _relay(self, environ: Environ, answer: Answer) -> Iterator[bytes]:
@@ -128,11 +128,11 @@ class WebSocketMiddleware(Endpoint):
 
 
 class Rest:
-    """A plain answer, of which the first part has come.
+    """A plain answer whose first part was produced already.
 
     Args:
         first: that part.
-        others: what yields the others, and is closed with this.
+        others: the generator of the others; it is closed with this.
     """
 
     def __init__(self, first: bytes, others: Generator[bytes]) -> None:
@@ -145,29 +145,29 @@ class Rest:
 
 
 class Answer:
-    """What the application says by `start_response`, kept back for as long as it may still use the connection.
+    """Holds back what the application passes to `start_response`, while it may still use the connection.
 
     Args:
         start_response: the server's.
         ws: the connection.
-        end: called when a plain answer begins, with which the connection ends.
+        end: called when a plain answer begins; the connection ends with it.
     """
 
     def __init__(self, start_response: StartResponse, ws: RequestWebSocket, end: Callable[[], object]) -> None:
         self.ws = ws
         self._end = end
         self._start_response = start_response
-        self._head: tuple[Any, ...] | None = None  # what the application has said last: status, headers, error
-        self._begun = False  # a plain answer has, and the head has left
+        self._head: tuple[Any, ...] | None = None  # the last status, headers and error from the application
+        self._begun = False  # whether a plain answer has begun: its head was sent
         self._write: Callable[[bytes], object] | None = None  # the server's; some middleware returns none
 
     @property
     def is_error(self) -> bool:
-        """Whether the application says that it failed: a framework may have caught what was raised."""
+        """Whether the application answered with an error: a framework may have caught the exception."""
         return self._head is not None and self._head[0].startswith("5")
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-        """As in PEP 3333. The connection ends after the answer: frames may come, and are not to be read as HTTP."""
+        """As in PEP 3333. The connection ends after the answer: frames may follow, which must not be read as HTTP."""
         if not any(name.lower() == "connection" for name, _ in headers):
             headers = [*headers, ("Connection", "close")]
         self._head = (status, headers, exc_info)
@@ -176,7 +176,7 @@ class Answer:
         return self.write
 
     def write(self, data: bytes) -> None:
-        """As in PEP 3333, dropped once the connection was used."""
+        """As in PEP 3333. Data is dropped once the connection was used."""
         if self.begin() and self._begun:
             if self._write is None:
                 raise TypeError(NO_WRITE)
@@ -197,15 +197,14 @@ class Answer:
 class RequestWebSocket:
     """The `WebSocket` of a request, connected when it is first used.
 
-    It has all that a `WebSocket` (or `StreamingWebSocket`) has. What tells of the connection (the attributes below,
-    `closed`, `close_code`, `close_reason`, `latency`) is no use of it; whatever acts is: `accept`, `wait`, `receive`,
-    `send`, `ping`, `close`, `ended`, iteration, `with`. When the request has been answered with HTTP instead, using it
-    raises `ConnectionClosed`.
+    It has all that a `WebSocket` (or `StreamingWebSocket`) has. Reading the attributes below, `closed`, `close_code`,
+    `close_reason` or `latency` does not connect; everything else does: `accept`, `wait`, `receive`, `send`, `ping`,
+    `close`, `ended`, iteration, `with`. If the request was answered with HTTP instead, that raises `ConnectionClosed`.
 
     Args:
         environ: the request's.
-        upgrade: what its handshake agrees on.
-        connect: answers with 101, and returns the connection.
+        upgrade: the answer to its handshake.
+        connect: sends the 101, and returns the connection.
 
     Attributes:
         environ: the WSGI environment of the handshake.
@@ -224,7 +223,7 @@ class RequestWebSocket:
         self._connect = connect
         self._ws: WebSocket | None = None  # the connection, once there is one
         self._lock = BoundedSemaphore(1)  # held by the greenlet that connects
-        # what is known without a connection
+        # the attributes that are known without a connection
         self._state: dict[str, Any] = {"closed": False, "close_code": None, "close_reason": None, "latency": 0.0}
 
     def __repr__(self) -> str:
@@ -258,7 +257,7 @@ class RequestWebSocket:
         return self._ws is not None
 
     def accept(self) -> WebSocket:
-        """Answer the handshake now, where nothing is to be sent or received yet; return the connection. Idempotent.
+        """Answer the handshake now, before anything is sent or received; return the connection. Idempotent.
 
         Raises:
             ConnectionClosed: the client has left, or the request was answered with HTTP.
@@ -295,11 +294,11 @@ class RequestWebSocket:
             self.give_up("the client left during its handshake")
             raise ConnectionClosed(1006, self._state["close_reason"]) from None
         self._ws = ws
-        self.__dict__.update(wait=ws.wait, receive=ws.wait, send=ws.send)  # not to be looked up here each time
+        self.__dict__.update(wait=ws.wait, receive=ws.wait, send=ws.send)  # saves the look-up each time
         return ws
 
     def give_up(self, reason: str) -> None:
-        """Let nobody connect any more."""
+        """Make it impossible to connect."""
         if self._ws is None and not self._state["closed"]:
             self._state.update(closed=True, close_code=1006, close_reason=reason)
 

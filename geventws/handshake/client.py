@@ -46,8 +46,8 @@ def request_headers(
         headers: further headers, as pairs. A Host or an Origin among them takes the place of ours.
 
     Raises:
-        ValueError: a subprotocol is not a token or is there twice, a header cannot be sent (`check_headers`),
-            or one of the further headers is one that makes the handshake.
+        ValueError: a subprotocol is not a token or is given twice, a header cannot be sent (`check_headers`),
+            or one of the further headers is one of the handshake's own.
         TypeError: `subprotocols` is a string.
     """
     further = list(headers)
@@ -78,7 +78,7 @@ def check_response(
     subprotocols: Collection[str] = (),
     extensions: Sequence[Negotiator] = (),
 ) -> Upgrade:
-    """Return what a server's answer agrees on, or raise the error that names the wrong header (RFC 6455 4.1).
+    """Return what a server's answer has agreed to, or raise an error that names the wrong header (RFC 6455 4.1).
 
     Arguments:
         status: the HTTP status of the answer.
@@ -86,21 +86,21 @@ def check_response(
         key, subprotocols, extensions: what was sent and offered.
 
     Raises:
-        HandshakeError: with the status 0 and without headers, which are the caller's to set.
+        HandshakeError: with status 0 and no headers; the caller sets them.
     """
     received = list(headers)
     values = grammar.join_headers(received)
-    # Item 1: any other status is HTTP's, which the caller knows.
+    # Item 1: the caller handles any other status, as HTTP does.
     if status != 101:
         refuse(f"the server answers with HTTP status {status}, not 101", 0)
-    # Items 2 to 4: the client MUST fail a response that lacks one of these, or has another value in it.
+    # Items 2 to 4: the client MUST fail a response in which one of these headers is missing, or has another value.
     if values.get("upgrade", "").lower() != "websocket":
         _fail_header(values, "Upgrade", "is not websocket")
     if not has_token(values.get("connection", ""), "upgrade"):
         _fail_header(values, "Connection", "does not hold Upgrade")
     if values.get("sec-websocket-accept") != accept_key(key):
         _fail_header(values, "Sec-WebSocket-Accept", "does not answer the key sent")
-    # Item 6: so it MUST for "the use of a subprotocol that was not present in the client's handshake".
+    # Item 6: the same for "the use of a subprotocol that was not present in the client's handshake".
     protocol = values.get("sec-websocket-protocol")
     if protocol is not None and protocol not in tuple(subprotocols):
         _fail_header(values, "Sec-WebSocket-Protocol", "was not offered", option="subprotocols")
@@ -108,7 +108,7 @@ def check_response(
 
 
 def _check_extensions(values: dict[str, str], extensions: Sequence[Negotiator]) -> Extension | None:
-    """Return what the server's answer agrees on, or None.
+    """Return the extension that the server's answer has agreed to, or None.
 
     RFC 6455 4.1, item 5: it may not indicate "the use of an extension that was not present in the client's handshake".
     """

@@ -1,9 +1,9 @@
 """The opening handshake of drafts 75 and 76, as browsers spoke it in 2010. No I/O. Off unless asked for.
 
-These are draft-hixie-thewebsocketprotocol-75 and -76; numbers of sections are those of draft 76. `accept` answers the
-opening handshake, on a WSGI environ, with an `Upgrade` as for RFC 6455, whose version is one of DRAFTS; the answer's
-status is that of STATUS. Draft 76 has a challenge of 8 bytes after the request's head: whoever has the socket reads
-them, and sends what `answer_challenge` makes of them after the answer's head.
+These are draft-hixie-thewebsocketprotocol-75 and -76; section numbers are those of draft 76. `accept` answers the
+opening handshake, on a WSGI environ, with an `Upgrade` as for RFC 6455. Its version is one of DRAFTS, and the status of
+the answer is in STATUS. In draft 76 a challenge of 8 bytes follows the request's head: the code that has the socket
+reads it, and sends the result of `answer_challenge` after the answer's head.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _NUMBER_DIGITS = 10  # of a 32-bit number
 
 
 def is_legacy(environ: Environ) -> bool:
-    """Tell whether a request asks for draft 75 or 76, which no version header says: those came later."""
+    """Tell whether a request asks for draft 75 or 76. They have no version header: that came later."""
     later = "HTTP_SEC_WEBSOCKET_VERSION" in environ or "HTTP_SEC_WEBSOCKET_KEY" in environ
     return not later and is_upgrade(environ)
 
@@ -53,10 +53,10 @@ def accept(
 
     Args:
         environ: the request, as WSGI (PEP 3333) has it.
-        target: the request's target as it came in, path and query; None where the server does not tell. WSGI itself
-            cannot say whether a target ended with a lone "?", and the answer has to repeat that.
-        subprotocols: those that the server speaks; None for whatever the client asks for, which in these drafts is
-            one.
+        target: the request's target as it came in, path and query; None if the server does not tell. The answer has to
+            repeat a "?" at its end, which WSGI itself does not show.
+        subprotocols: those that the server speaks; None for any that the client asks for. In these drafts it asks for
+            one at the most.
         origins: which pages may connect, as for `geventws.handshake.accept`.
 
     Raises:
@@ -93,7 +93,7 @@ def answer_challenge(environ: Environ, challenge: bytes) -> bytes:
 
 
 def _find_draft(environ: Environ) -> int:
-    """Return the draft that a request is of: the keys came with 76."""
+    """Return the draft of a request: only 76 has keys."""
     keys = ("HTTP_SEC_WEBSOCKET_KEY1", "HTTP_SEC_WEBSOCKET_KEY2")
     return 76 if any(key in environ for key in keys) else 75
 
@@ -104,7 +104,7 @@ def _read_keys(environ: Environ) -> bytes:
 
 
 def _read_key(environ: Environ, name: str) -> bytes:
-    """Return the number of a key: its digits make a number, which is divided by how many spaces the key has."""
+    """Return the number of a key: its digits, read as one number, divided by the number of its spaces."""
     key: str | None = environ.get("HTTP_" + name.upper().replace("-", "_"))
     if key is None:
         raise HandshakeError(400, f"there is no {name}")

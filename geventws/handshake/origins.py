@@ -1,4 +1,4 @@
-"""Which pages may connect: the Origin of a request, and what a server says of it (RFC 6455 10.2). No I/O."""
+"""Which pages may connect: the Origin of a request, and whether a server allows it (RFC 6455 10.2). No I/O."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ Origins: TypeAlias = Literal[SameOrigin.SAME_ORIGIN] | Collection[str | None] | 
 
 
 def read_origin(environ: Environ, version: int) -> str | None:
-    """Return the Origin of a request, or None; version 8 had a name of its own for it (hybi-08 5.1).
+    """Return the Origin of a request, or None; version 8 has another name for this header (hybi-08 5.1).
 
-    A browser sets Origin, and lets no page set it. The other name means nothing to today's browsers: it comes second.
+    A browser sets Origin itself, and lets no page set it. Today's browsers do not protect the other name, so that one
+    is only looked at if there is no Origin.
     """
     origin: str | None = environ.get("HTTP_ORIGIN")
     if origin is None and version == 8:
@@ -54,8 +55,8 @@ def check_origin(origin: str | None, environ: Environ, origins: Origins) -> None
 def _own_origins(environ: Environ) -> tuple[str, str]:
     """Return the origins of pages that may have come from this very server.
 
-    Behind a proxy that ends TLS the request arrives as http while the page, and so its Origin, is https: so
-    https is always in. Where TLS ends here, a page over http is another origin (RFC 6454 5).
+    Behind a proxy that ends TLS, the request arrives as http although the page's Origin is https: so https is always
+    allowed. If TLS ends here, a page over http is another origin (RFC 6454 5).
     """
     host = environ.get("HTTP_HOST") or "?"  # the Origin of no page
     return f"{environ.get('wsgi.url_scheme', 'http')}://{host}", f"https://{host}"

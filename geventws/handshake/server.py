@@ -1,9 +1,9 @@
 """The server's side of the opening handshake, on a WSGI environ (RFC 6455 section 4.2). No I/O.
 
-`accept` goes through the environ and returns the `Upgrade` that answers it, or raises the `HandshakeError` that refuses
-it. It runs once per connection, so each step first looks for what browsers really send, and parses only what looks
-otherwise. WSGI servers join a repeated header with commas: one that must stand alone is refused for its comma. A
-message shows text of the peer only through `text.quoted`: it stays one line, of bounded length.
+`accept` checks the environ and returns the `Upgrade` that answers it, or raises the `HandshakeError` that refuses it.
+It runs once per connection, so each step first compares with what browsers really send, and parses only if that
+differs. WSGI servers join repeated headers with commas: a header that must not be repeated is refused if it has a
+comma. Error messages show the peer's text only through `text.quoted`, so that they stay one line of bounded length.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def accept(
 
     Raises:
         HandshakeError: 405 for another method than GET, 426 for a version other than 13 and 8, 403 for an
-            origin that may not connect, 400 for the rest. Its text says why, its `option` what decides.
+            origin that may not connect, 400 for the rest. Its text says why, its `option` which option decides.
         TypeError: `origins` or `subprotocols` is a string where a list of strings is meant.
     """
     check_request(environ)
@@ -87,7 +87,7 @@ def check_further(headers: Iterable[tuple[str, str]]) -> None:
     Raises:
         ValueError: one of them cannot be sent, or is for the handshake alone to set.
     """
-    further = [pair for pair in headers if all(isinstance(text, str) for text in pair)]  # the server refuses the rest
+    further = [pair for pair in headers if all(isinstance(text, str) for text in pair)]  # the server refuses others
     grammar.check_headers(further)
     for name, _ in further:
         lowered = name.lower()
@@ -99,7 +99,7 @@ def check_answer(own: HeaderList, headers: HeaderList) -> None:
     """Check the headers of a 101 after the application has seen them.
 
     Raises:
-        ValueError: one of them cannot be sent, or one that makes the handshake, or names an extension, was changed.
+        ValueError: one of them cannot be sent, or one of the handshake's own, or that of the extensions, was changed.
     """
     grammar.check_headers(headers)
     if _pick(headers) != _pick(own):
@@ -112,7 +112,7 @@ def _pick(headers: HeaderList) -> HeaderList:
 
 
 def check_request(environ: Environ) -> None:
-    """Check what a request must be before it is looked at as a WebSocket's (RFC 6455 4.2.1, items 1 to 4)."""
+    """Check that a request is an opening handshake at all (RFC 6455 4.2.1, items 1 to 4)."""
     # Item 1: "An HTTP/1.1 or higher GET request".
     method = environ.get("REQUEST_METHOD")
     if method != "GET":
@@ -127,7 +127,7 @@ def check_request(environ: Environ) -> None:
     # Item 2: "A |Host| header field containing the server's authority."
     if (fault := find_fault(environ)) is not None:
         refuse(fault)
-    # Nobody would read a body: its bytes would pass for frames, or for a second request.
+    # Nobody would read a body: its bytes would be taken for frames, or for a second request.
     if environ.get("CONTENT_LENGTH", "") not in ("", "0"):
         refuse(f"the request has a body: Content-Length {quoted(environ['CONTENT_LENGTH'])}")
     if "HTTP_TRANSFER_ENCODING" in environ:
@@ -135,7 +135,7 @@ def check_request(environ: Environ) -> None:
 
 
 def _read_version(environ: Environ) -> int:
-    """Return the version asked for, or refuse with those that are spoken here.
+    """Return the requested version, or refuse with a list of those that are spoken here.
 
     RFC 6455 4.2.2, item 4: "the server MUST abort the WebSocket handshake [...] and instead send an appropriate HTTP
     error code (such as 426 Upgrade Required) and a |Sec-WebSocket-Version| header field".
@@ -193,7 +193,7 @@ def _choose_subprotocol(header: str | None, subprotocols: Collection[str]) -> st
 def _choose_extension(header: str | None, extensions: Sequence[Negotiator]) -> tuple[str | None, Extension | None]:
     """Return the answer to an extensions header and what was agreed on (RFC 6455 9.1).
 
-    A header that does not parse counts as none: extensions are optional, a connection is not.
+    A header that does not parse is ignored, as extensions are optional.
     """
     if header is None or not extensions:
         return None, None
@@ -211,7 +211,7 @@ def _choose_extension(header: str | None, extensions: Sequence[Negotiator]) -> t
 
 @functools.lru_cache(maxsize=16)
 def parse_offers(header: str) -> list[tuple[str, Parameters]]:
-    """Return the extensions that a client offers: most headers are alike. Nobody may change what is returned."""
+    """Return the extensions that a client offers. The result is cached, as most headers are alike: do not change it."""
     return grammar.parse_extensions(header)
 
 

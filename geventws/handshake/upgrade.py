@@ -1,4 +1,4 @@
-"""What both sides of the opening handshake have in common: what they agree on, and the proof that a server understood.
+"""What both sides of the opening handshake have in common: the result, and the proof that the server understood it.
 
 RFC 6455 section 4, no I/O.
 """
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from ..protocol.extension import Extension
 
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-"""What makes a key's answer one that only a WebSocket server gives (RFC 6455 1.3)."""
+"""Part of the answer to a key, so that only a WebSocket server can give it (RFC 6455 1.3)."""
 
 RESERVED = ("upgrade", "connection", "content-length", "transfer-encoding")
-"""Headers of a handshake that are not the caller's to send."""
+"""Headers of a handshake that the caller may not set."""
 
 
 class Upgrade(NamedTuple):
     """A handshake that succeeded.
 
     Attributes:
-        headers: the headers of the 101, as pairs: to be sent by a server, as received by a client.
+        headers: the headers of the 101, as pairs: those to send on a server, those received on a client.
         protocol: the subprotocol agreed on, or None.
         origin: the Origin that the client sent, or None.
         version: the version of the protocol, 13 or 8.
-        extension: what the extension agreed on made for this connection, or None.
+        extension: the extension agreed on, as it works for this connection; or None.
     """
 
     headers: HeaderList
@@ -52,6 +52,6 @@ def refuse(why: str, status: int = 400, option: str | None = None) -> NoReturn:
 
 
 def check_list(subprotocols: Collection[str]) -> None:
-    """Refuse a string, of which `in` would ask for a substring and iteration give letters."""
+    """Refuse a string: `in` would look for a substring in it, and iteration would give its letters."""
     if isinstance(subprotocols, str):
         raise TypeError(f"subprotocols takes a list of names, not the text {subprotocols!r}")

@@ -1,7 +1,7 @@
-"""What knows WSGI servers: where each keeps its socket, what it has read ahead, and how an answer goes through it.
+"""WSGI servers: where each keeps its socket and the bytes that it has read ahead, and how it sends an answer.
 
-`find_host` returns a request as its server has it (see host.py), whatever middleware stands between the server and us.
-`HOSTS` lists the servers, each of which has a module of its own.
+`find_host` returns the server's side of a request (see host.py), whatever middleware is between the server and us.
+`HOSTS` lists the servers; each has a module of its own.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .host import Headers, Host, StartResponse
 
 HOSTS: tuple[type[Host], ...] = (OwnHost, PyWSGIHost, GunicornHost, WerkzeugHost)
-"""The servers; one that derives from another's stands before it."""
+"""The servers. One that derives from another comes before it."""
 
 REASONS = {
     400: "Bad Request",
@@ -49,7 +49,7 @@ _FRAMES = {function: variable for host in HOSTS for function, variable in host.f
 
 
 def find_host(environ: Environ, start_response: StartResponse) -> Host:
-    """Return the request as its server has it, whatever middleware has made of `environ` and `start_response`."""
+    """Return the server's side of a request, whatever middleware has done to `environ` and `start_response`."""
     for host in HOSTS:
         if host.key in environ:
             return host(environ, environ[host.key])
@@ -61,9 +61,9 @@ def find_host(environ: Environ, start_response: StartResponse) -> Host:
 
 
 def _find_callers(start_response: StartResponse) -> Iterator[Any]:
-    """Yield what may be the handler that has called the application.
+    """Yield objects that may be the handler that has called the application.
 
-    Middleware may have a `start_response` and an `environ` of its own, but the server's frames are below it.
+    Middleware may replace `start_response` and `environ`, but the server's frames are still below it on the stack.
     """
     yield getattr(start_response, "__self__", None)
     frame: Any = sys._getframe(1)
@@ -77,14 +77,14 @@ def _find_callers(start_response: StartResponse) -> Iterator[Any]:
 def call_application(
     application: Callable[..., Iterable[bytes]], environ: Environ, start_response: StartResponse
 ) -> Iterable[bytes]:
-    """Call a WSGI application for a request that is no handshake, and see to it that its input has an end."""
+    """Call a WSGI application for a request that is no handshake, with an input that has an end."""
     if has_endless_body(environ):
         return call_bounded(application, environ, start_response, find_host(environ, start_response))
     return application(environ, start_response)
 
 
 def show_certificate(environ: Environ, start_response: StartResponse) -> None:
-    """Let the application ask for the client's certificate, where its server ends TLS and gives it the socket."""
+    """Let the application ask for the client's certificate, if its server ends TLS and gives it the socket."""
     if environ.get("wsgi.url_scheme") == "https" and PEER_CERTIFICATE not in environ:
         with contextlib.suppress(NoSocket):
             tls = getattr(find_host(environ, start_response).socket, "_sslobj", None)
@@ -93,7 +93,7 @@ def show_certificate(environ: Environ, start_response: StartResponse) -> None:
 
 
 def refuse(environ: Environ, start_response: StartResponse, error: HandshakeError) -> list[bytes]:
-    """Answer with an HTTP status, and see to it that nothing after the request is taken for another one.
+    """Answer with an HTTP status, and make sure that nothing after the request is taken for another request.
 
     Raises:
         ValueError: one of the error's headers cannot be sent.
@@ -118,13 +118,13 @@ def answer(
     if environ.get("CONTENT_LENGTH", "") in ("", "0") and "HTTP_TRANSFER_ENCODING" not in environ:
         start_response(status, headers)
         return [body]
-    host.send(start_response, status, headers, body)  # at once: middleware may take the result, and never close it
+    host.send(start_response, status, headers, body)  # at once: middleware may keep the result, and never close it
     _end_after_answer(host)
     return []
 
 
 def _end_after_answer(host: Host) -> None:
-    """End a connection on which there is a body that nobody will read, and give the client a moment for the answer.
+    """End a connection with a body that nobody will read, after a moment for the client to read the answer.
 
     pywsgi would wait for the body, or take the rest of it for a request.
     """
@@ -133,13 +133,13 @@ def _end_after_answer(host: Host) -> None:
         socket.shutdown(gsocket.SHUT_WR)
         with gevent.Timeout(LINGER, False):
             while socket.recv(16384):
-                gevent.sleep(0)  # or a client that sends without a pause would keep the time from ending
+                gevent.sleep(0)  # or the timeout could not strike while a client sends without a pause
         socket.shutdown(gsocket.SHUT_RD)
     except (NoSocket, OSError):
         pass  # there is none, or it has gone
 
 
 def leave_thread(environ: Environ) -> None:
-    """Let go of this thread's loop, where the server ends the thread with its request. To be called last."""
+    """Release this thread's loop, if the server ends the thread after its request. To be called last."""
     if WerkzeugHost.key in environ and not gevent.get_hub().main_hub:  # monkey-patched, its threads share that one
         gevent.get_hub().destroy(destroy_loop=True)

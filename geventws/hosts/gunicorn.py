@@ -1,7 +1,7 @@
 """gunicorn's own parser as a host: `gunicorn -k gevent`.
 
-The request's `Response` is its handler: `start_response` is a method of it, and so is the `write` that this returns.
-What the client sent right after its handshake waits in the request's `unreader`.
+The request's `Response` is its handler: `start_response` is one of its methods, and so is the `write` that it returns.
+Bytes that the client sent right after its handshake wait in the request's `unreader`.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ class GunicornHost(Host):
             write(body)
         if not response.headers_sent:
             self._send_past_middleware(status, headers, body)
-        response.force_close()  # or it would read the next request from a socket that is closed by then
+        response.force_close()  # or gunicorn would read the next request from a closed socket
         response.write = response.write_file = _drop  # what middleware has to add
 
     def _send_past_middleware(self, status: str, headers: Headers, body: bytes) -> None:
-        """Send what middleware keeps back. What it says in the end is neither sent nor logged."""
+        """Send an answer that middleware holds back. What the middleware answers later is neither sent nor logged."""
         response = self._response
         if not (response.status or "").startswith(status[:4]):
             response.status = None
@@ -78,7 +78,7 @@ class GunicornHost(Host):
         response.close = close
 
     def read(self, size: int) -> bytes:
-        """Return so many bytes that follow the head, or those up to the end. Blocks."""
+        """Return `size` bytes that follow the head, or fewer if the stream ends. Blocks."""
         return self._unreader.read(size)  # type: ignore[no-any-return]
 
     def switch(
@@ -102,16 +102,16 @@ class GunicornHost(Host):
         return detach_socket(socket)
 
     def end_with_answer(self) -> None:
-        """End the connection with the answer: gunicorn ignores what that says, and would read what follows."""
+        """End the connection with the answer: gunicorn ignores its Connection field, and would read what follows."""
         self._response.force_close()
 
 
 def _drop(_data: Any) -> None:
-    """Stand for `write`, once the answer was sent."""
+    """Replace `write`, once the answer was sent."""
 
 
 def take_unread(unreader: Any) -> bytes:
-    """Take the bytes that gunicorn has read and not parsed."""
+    """Take the bytes that gunicorn has read, but not parsed."""
     if hasattr(unreader, "take_buffered"):
         return bytes(unreader.take_buffered())
     data: bytes = unreader.buf.getvalue()
@@ -121,6 +121,6 @@ def take_unread(unreader: Any) -> bytes:
 
 
 def find_unreader(environ: Environ) -> Any:
-    """Return what gunicorn's own parser reads from, by way of the body; None where that is another server's."""
+    """Return the object that gunicorn's parser reads from, found through the body; None with another server's body."""
     reader = getattr(environ.get("wsgi.input"), "reader", None)
     return getattr(getattr(reader, "req", reader), "unreader", None)  # a chunked body's reader has it in its request

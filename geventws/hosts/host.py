@@ -1,4 +1,4 @@
-"""A host: one request as its server has it, which sends an answer in the server's way and hands out the connection.
+"""A host: the server's side of one request. It sends an answer as the server does, and hands out the connection.
 
 A new kind of server is a module with a class like those of this folder, and a line in `HOSTS` (see `__init__`).
 """
@@ -27,7 +27,7 @@ NO_WRITE = "start_response returned None: some middleware drops what the server'
 
 
 class Packed(Protocol):
-    """An environ in a form that takes less memory, while its server's handler does without."""
+    """An environ in a form that takes less memory, while the server's handler has none."""
 
     def unpack(self) -> Environ:
         """Return the environ, whole."""
@@ -37,17 +37,17 @@ class Packed(Protocol):
 
 
 class Host(Protocol):
-    """A request as its server has it. What has a body here is what most servers need.
+    """The server's side of a request. The methods with a body do what most servers need.
 
     Args:
         environ: the request's.
         handler: the server's object for the request.
 
     Attributes:
-        key: the environ's key for the handler, where the server puts it there; "" for none.
-        frames: functions of the server that call the application, each with its local variable for the handler: where
+        key: the environ's key for the handler, if the server puts it there; "" otherwise.
+        frames: functions of the server that call the application, each with its local variable for the handler: if
             middleware has wrapped `start_response`, the handler is found on the stack.
-        on_drain: takes a function to be called with a close code when the server stops; None where it tells nobody.
+        on_drain: takes a function to call with a close code when the server stops; None if the server cannot do that.
     """
 
     key: ClassVar[str] = ""
@@ -62,54 +62,54 @@ class Host(Protocol):
 
     @property
     def socket(self) -> Any:
-        """The gevent socket; NoSocket where there is none."""
+        """The gevent socket; NoSocket if there is none."""
 
     @property
     def target(self) -> str | None:
-        """The request's target as it came in, path and query; None where the server does not tell."""
+        """The request's target as it came in, path and query; None if the server does not tell."""
 
     def send(self, start_response: StartResponse, status: str, headers: Headers, body: bytes = b"") -> None:
-        """Send an answer now, through `start_response` and in any case. Blocks."""
+        """Send an answer now, through `start_response`, or past it if middleware holds it back. Blocks."""
 
     def read(self, size: int) -> bytes:
-        """Return so many bytes that follow the head, or those up to the end. Blocks."""
+        """Return `size` bytes that follow the head, or fewer if the stream ends. Blocks."""
 
     def switch(
         self, start_response: StartResponse, headers: Headers, status: str, tail: bytes = b""
     ) -> tuple[Any, bytes]:
-        """Answer with 101, and take the connection over from the server, which still closes it.
+        """Answer with 101, and take over the connection. The server still closes it.
 
         Args:
-            start_response: the server's, or what middleware has made of it.
+            start_response: the server's, or middleware's.
             headers: of the answer.
             status: of the answer.
-            tail: bytes that leave with the head, in one write.
+            tail: bytes to send with the head, in one write.
 
         Returns:
-            a gevent socket, or a bare one, which never blocks from here on; and the bytes that followed the request.
+            The gevent socket, or a bare one; it never blocks from now on. And the bytes that followed the request.
 
         Raises:
             NoSocket: the server gives its application none.
         """
 
     def detach(self, socket: Any) -> Any:
-        """Return the socket of a connection that is to outlive its request; None where it cannot."""
+        """Return the socket of a connection that is to outlive its request; None if it cannot."""
 
     def end_with_answer(self) -> None:
-        """See to it that the connection ends with the answer and nothing after it is taken for a request.
+        """Make sure that the connection ends with the answer, and nothing after it is taken for a request.
 
-        Nothing needs to be done where the server goes by the answer's Connection field.
+        There is nothing to do if the server obeys the answer's Connection field.
         """
 
     def save_room(self, endpoint: Any) -> Packed | None:
-        """Make smaller what the server holds for a connection that `endpoint` serves in the request's greenlet.
+        """Save memory that the server holds for a connection that `endpoint` serves in the request's greenlet.
 
         Returns:
-            the environ, where the handler does without it from here on; None where it keeps it.
+            The environ, if the handler has given it up; None if it keeps it.
         """
         return None
 
 
 def read_target(environ: Environ) -> str | None:
-    """Return a request's target from the environ, where gunicorn and others put it: WSGI has no name for it."""
+    """Return a request's target from the environ. WSGI has no key for it; gunicorn and others have these."""
     return environ.get("RAW_URI") or environ.get("REQUEST_URI")

@@ -52,7 +52,7 @@ class OwnHost(Host):
         send_answer(self._handler, start_response, status, headers, body)
 
     def read(self, size: int) -> bytes:
-        """Return so many bytes that follow the head, or those up to the end. Blocks."""
+        """Return `size` bytes that follow the head, or fewer if the stream ends. Blocks."""
         return self._handler.stream.reader().read(size)  # type: ignore[no-any-return]
 
     def switch(
@@ -60,7 +60,7 @@ class OwnHost(Host):
     ) -> tuple[Any, bytes]:
         """Answer with 101; return the socket and the bytes that followed the request."""
         switch_protocols(self._handler, start_response, status, headers, tail)
-        for environ in (self._environ, self._handler.environ):  # which middleware may have copied
+        for environ in (self._environ, self._handler.environ):  # two, if middleware has made a copy
             environ.pop(SEAM, None)
             environ["wsgi.input"] = EMPTY_INPUT
         return self._handler.take()  # type: ignore[no-any-return]
@@ -70,5 +70,5 @@ class OwnHost(Host):
         return self._handler.give_away()
 
     def save_room(self, endpoint: Any) -> Packed | None:
-        """Make smaller what the handler holds: see `pack_environ`."""
+        """Save memory that the handler holds: see `pack_environ`."""
         return pack_environ(self._environ, self._handler, endpoint)

@@ -1,10 +1,10 @@
-"""gevent.pywsgi as a host: its own server, `gunicorn -k gevent_pywsgi`, and what derives from its handler.
+"""gevent.pywsgi as a host: its own server, `gunicorn -k gevent_pywsgi`, and others that derive from its handler.
 
 Everything here was observed:
 
 * The 101 goes through `start_response` and `write`, so the server's access log has a true status, and no error page can
-  land in the stream afterwards. Middleware may keep what `write` receives until the application returns: then it is
-  written by the handler itself, and what the middleware says in the end goes nowhere.
+  get into the stream afterwards. Middleware may hold back what `write` receives until the application returns: then the
+  handler itself writes it, and what the middleware answers in the end is dropped.
 * Frames that the client sent right after its handshake wait in the handler's reader, not in the socket.
 * pywsgi ends a connection whose reader is closed when the application returns; that also frees the reader's buffer.
 """
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from ..handshake.origins import Environ
     from .host import Headers, StartResponse
 
-_NO_LOG = getattr(pywsgi, "_NoopLog", ())  # what pywsgi makes of log=None
+_NO_LOG = getattr(pywsgi, "_NoopLog", ())  # pywsgi's log for log=None
 
-_share_names = functools.lru_cache(maxsize=64)(tuple)  # of environs, which are much the same
+_share_names = functools.lru_cache(maxsize=64)(tuple)  # the keys of environs: most have the same ones
 
 _CLOSED = io.BytesIO()
 _CLOSED.close()
@@ -64,12 +64,12 @@ class PyWSGIHost(Host):
 
     @property
     def target(self) -> str | None:
-        """The request's target as it came in; a worker of gunicorn's has it in the environ alone."""
+        """The request's target as it came in; a worker of gunicorn's has it only in the environ."""
         return read_target(self._environ) or self._handler.path
 
     @property
     def body(self) -> Input:
-        """The request's body, of which pywsgi skips afterwards what was not read."""
+        """The request's body. Afterwards pywsgi skips what was not read of it."""
         return self._handler.wsgi_input
 
     def send(self, start_response: StartResponse, status: str, headers: Headers, body: bytes = b"") -> None:
@@ -77,7 +77,7 @@ class PyWSGIHost(Host):
         send_answer(self._handler, start_response, status, headers, body)
 
     def read(self, size: int) -> bytes:
-        """Return so many bytes that follow the head, or those up to the end. Blocks."""
+        """Return `size` bytes that follow the head, or fewer if the stream ends. Blocks."""
         return self._handler.rfile.read(size)  # type: ignore[no-any-return]
 
     def switch(
@@ -99,14 +99,14 @@ class PyWSGIHost(Host):
         return detach_socket(socket)
 
     def save_room(self, endpoint: Any) -> PackedEnviron | None:
-        """Make smaller what the handler holds: see `pack_environ`."""
+        """Save memory that the handler holds: see `pack_environ`."""
         return pack_environ(self._environ, self._handler, endpoint)
 
 
 def switch_protocols(
     handler: Any, start_response: StartResponse, status: str, headers: list[tuple[str, str]], tail: bytes
 ) -> None:
-    """Send a 101, and the tail in the same write: past WSGI, where middleware could change it."""
+    """Send a 101, and the tail in the same write. It does not go through WSGI, where middleware could change it."""
     if tail:
         handler._sendall = Joined(handler._sendall, tail).sendall
     try:
@@ -119,7 +119,7 @@ def switch_protocols(
 def send_answer(
     handler: Any, start_response: StartResponse, status: str, headers: list[tuple[str, str]], body: bytes
 ) -> None:
-    """Send an answer through `start_response`, so that middleware has its say, and past it where that keeps it back."""
+    """Send an answer through `start_response`, so that middleware may add to it; past middleware that holds it back."""
     write = start_response(status, headers)
     if status.startswith("101 "):
         handler.provided_date = ""  # a 101 needs none (RFC 9110 6.6.1)
@@ -127,7 +127,7 @@ def send_answer(
         write(body)
     if not handler.headers_sent:
         _send_past_middleware(handler, status, headers, body)
-    handler.write = _drop  # what middleware has to add: the socket will be closed by then
+    handler.write = _drop  # drops what middleware adds: the socket will be closed by then
 
 
 def _send_past_middleware(handler: Any, status: str, headers: list[tuple[str, str]], body: bytes) -> None:
@@ -140,18 +140,18 @@ def _send_past_middleware(handler: Any, status: str, headers: list[tuple[str, st
 
 
 def _drop(_data: bytes) -> None:
-    """Stand for `write`, once the answer was sent: the connection ends with it."""
+    """Replace `write`, once the answer was sent: the connection ends with it."""
 
 
 def _log_as_sent(handler: Any, status: str) -> None:
-    """Stand for `log_request`: the access log gets the status that was sent, whatever middleware says later."""
+    """Replace `log_request`: the access log gets the status that was sent, whatever middleware answers later."""
     del handler.log_request
     handler.status, handler._orig_status = status.encode("latin-1"), status
     handler.log_request()
 
 
 def find_reader(environ: Environ) -> Any:
-    """Return pywsgi's buffered reader; for a request that it took for no upgrade, it is inside of its Input."""
+    """Return pywsgi's buffered reader. It is inside of the Input, if pywsgi saw no upgrade in the request."""
     reader = environ.get("wsgi.input")
     return getattr(reader, "rfile", reader)
 
@@ -159,7 +159,7 @@ def find_reader(environ: Environ) -> Any:
 def take_read_ahead(reader: Any) -> bytes:
     """Take the bytes that the server has read after the request, and close its reader.
 
-    The reader would also ask the socket, for nothing most times, and with an exception: so for now it has an ended one.
+    The reader would also ask the socket, which nearly always costs an exception for nothing. So it gets an ended one.
     """
     raw: Any = getattr(reader, "raw", None)
     if not hasattr(raw, "_sock"):
@@ -172,11 +172,11 @@ def take_read_ahead(reader: Any) -> bytes:
 
 
 def _slim_down(environ: Environ, handler: Any) -> None:
-    """Let pywsgi forget what nobody reads again: 4 KB for as long as the connection lives, and a line for no log."""
+    """Have pywsgi drop what nobody reads again: 4 KB while the connection lives, and a line for a log that is off."""
     try:
         del handler.headers  # the parsed request
     except AttributeError:
-        pass  # some other handler has none
+        pass  # another kind of handler has none
     handler.response_headers = None
     if isinstance(handler.server.log, _NO_LOG) and _logs_without_environ(handler):
         handler.log_request = _log_nothing  # pywsgi's formats the line first
@@ -184,21 +184,21 @@ def _slim_down(environ: Environ, handler: Any) -> None:
     handler.request_version = share(handler.request_version)
     handler.rfile = _CLOSED
     shared = {share(name): share(value) if type(value) is str else value for name, value in environ.items()}
-    environ.clear()  # what many requests say alike stands in memory once; on a dict of strings that pays
+    environ.clear()  # values that many requests have are then in memory once
     environ.update(shared)
     environ["wsgi.input"] = handler.wsgi_input = EMPTY_INPUT
 
 
 def _log_nothing() -> None:
-    """Stand for `log_request`."""
+    """Replace `log_request`."""
 
 
 class PackedEnviron:
-    """An environ as its values alone: the names are shared by all environs that have the same ones.
+    """An environ as its values only: all environs with the same keys share these.
 
     Args:
         environ: the request's.
-        handler: the request's, which does without.
+        handler: the request's handler, which gives it up.
     """
 
     __slots__ = ("_handler", "_names", "_values")
@@ -218,14 +218,14 @@ class PackedEnviron:
 
 
 def pack_environ(environ: Environ, handler: Any, endpoint: Any) -> PackedEnviron | None:
-    """Save 1.2 KB of a connection where pywsgi calls `endpoint` by itself, with no other application in between.
+    """Save 1.2 KB for each connection, if pywsgi calls `endpoint` itself, with no other application in between.
 
-    There the first connection makes `server.application` the endpoint's bound `__call__`: calling an object takes more
-    of the C stack, for as long as the connection lasts. From the next one on, the handler has the environ that all
+    Then the first connection makes `server.application` the endpoint's bound `__call__`: calling an object takes more
+    of the C stack, as long as the connection lasts. From the next connection on, the handler gets the environ that all
     requests of its server begin with.
 
     Returns:
-        the environ, which is the caller's alone; None where the handler keeps it.
+        The environ, which nobody else has; None if the handler keeps it.
     """
     if environ is not handler.environ or not _logs_without_environ(handler):
         return None
@@ -239,7 +239,7 @@ def pack_environ(environ: Environ, handler: Any, endpoint: Any) -> PackedEnviron
 
 
 def _logs_without_environ(handler: Any) -> bool:
-    """Whether a server's handler is a pywsgi's that does not read the environ for its log lines."""
+    """Whether a server's handler is one of pywsgi's that does not read the environ for its log lines."""
     kind, own = type(handler), WSGIHandler
     if not isinstance(handler, own):
         return False

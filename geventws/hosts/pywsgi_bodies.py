@@ -1,10 +1,10 @@
 """Requests whose body gevent.pywsgi reads twice: those that offer an upgrade (gevent#2035).
 
-pywsgi gives the application of such a request the connection's own reader in place of the body. It has no end, so an
-application that reads all of it hangs, or takes the next request for its body; and one that reads no more than the
-body has pywsgi skip as many bytes again, which are the next request's. Behind a proxy that keeps connections to its
-servers, the next request is somebody else's. Where a request passes through our hands, it gets the body that it has,
-and the connection ends with its answer.
+pywsgi gives the application of such a request the connection's own reader instead of the body. That has no end, so an
+application that reads all of it hangs, or reads the next request as a part of the body. If it reads only the body,
+pywsgi skips as many bytes again, which are the next request's. Behind a proxy that keeps connections to its servers
+open, the next request is somebody else's. If a request passes through our code, it gets its real body, and the
+connection ends with its answer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def has_endless_body(environ: Environ) -> bool:
-    """Return whether the application would read the connection in place of the body."""
+    """Return whether the application would read the connection instead of the body."""
     return not environ.get("wsgi.input_terminated", True) and hasattr(environ.get("wsgi.input"), "raw")
 
 
@@ -44,7 +44,7 @@ def call_bounded(
 
 
 def _closing(start_response: StartResponse) -> StartResponse:
-    """Return what has the server end the connection with the answer."""
+    """Return a `start_response` that has the server end the connection with the answer."""
 
     def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
         others = [(name, value) for name, value in headers if name.lower() != "connection"]

@@ -1,7 +1,7 @@
-"""Which of gevent's servers a request has come in on, for the sake of processes that fork.
+"""Which of gevent's servers a request came in on: needed when the process forks.
 
-gevent knows its servers, and they their connections, nowhere: what is to be left to a parent is known from the first
-handshake on.
+gevent has no list of its servers, and they have none of their connections. So each server is registered at its first
+handshake.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def register_server(environ: Environ, start_response: Any) -> None:
-    """Have a child that is forked from here on leave the server's connections, and this request, to its parent."""
+    """Have children that are forked from now on leave the server's connections, and this request, to their parent."""
     if SEAM in environ:
         return  # that server is registered
     for candidate in (getattr(start_response, "__self__", None), *getattr(gevent.getcurrent(), "args", ())):
         server = getattr(candidate, "server", None) or getattr(candidate, "__self__", None)
-        if isinstance(server, BaseServer):  # the one of pywsgi's handler, or whose method runs in this greenlet
+        if isinstance(server, BaseServer):  # that of pywsgi's handler, or one whose method this greenlet runs
             forks.register_server(server)

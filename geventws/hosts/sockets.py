@@ -1,4 +1,4 @@
-"""The socket of a connection that is taken away from its server, and what the server has in its place."""
+"""The socket of a connection that is taken away from its server, and what the server gets instead."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ PEER_CERTIFICATE = "geventws.peer_certificate"
 
 
 class Detached:
-    """A socket without a loop and without a server: whoever has it closes it. It never blocks."""
+    """A socket without a loop and without a server. Its owner has to close it. It never blocks."""
 
     __slots__ = ("_sock", "_sslobj")
 
     def __init__(self, sock: Any, sslobj: Any = None) -> None:
         self._sock = sock  # the C library's
-        self._sslobj = sslobj  # OpenSSL's, which needs that very socket
+        self._sslobj = sslobj  # OpenSSL's, which uses that socket
 
     def fileno(self) -> int:
         """Return the descriptor, -1 once it is closed."""
@@ -34,7 +34,7 @@ class Detached:
 
 
 def detach_socket(socket: Any) -> Detached:
-    """Take the C library's socket, and OpenSSL's if there is one, out of a gevent socket, which is closed with that."""
+    """Take the C library's socket, and OpenSSL's if there is one, out of a gevent socket. That one is closed then."""
     detached = Detached(socket._sock, getattr(socket, "_sslobj", None))
     socket._detach_socket("detached")  # and not detach(), which would leave OpenSSL without its socket
     socket.close()
@@ -42,7 +42,7 @@ def detach_socket(socket: Any) -> Detached:
 
 
 def drop_watchers(socket: Any) -> None:
-    """Take from a gevent socket what it waits with: 240 bytes, for nothing, as one with a timeout of 0 never waits."""
+    """Remove the watchers of a gevent socket, 240 bytes: with a timeout of 0 it never waits."""
     socket.settimeout(0.0)
     socket._read_event.close()
     socket._write_event.close()
@@ -50,7 +50,7 @@ def drop_watchers(socket: Any) -> None:
 
 
 class Ended:
-    """What a server reads from in place of a socket that was taken away: nothing."""
+    """What a server reads from instead of a socket that was taken away. It is at its end."""
 
     def recv_into(self, _buffer: memoryview) -> int:
         """Return that there is nothing more."""
@@ -62,13 +62,13 @@ class Ended:
 
 
 class Joined:
-    """Writes some bytes together with the first that it is given, in one write, which over TLS is one record.
+    """Adds some bytes to the first ones that it is given, and writes both in one write (over TLS, in one record).
 
-    It stands in for what a server writes the head of an answer with.
+    It takes the place of the object with which a server writes the head of an answer.
 
     Args:
-        write: what writes.
-        tail: the bytes.
+        write: the function that writes.
+        tail: the bytes to add.
     """
 
     __slots__ = ("_tail", "_write")
@@ -78,6 +78,6 @@ class Joined:
         self._tail = tail
 
     def sendall(self, data: bytes | bytearray) -> None:
-        """Write some bytes, and the tail if these are the first. Blocks."""
+        """Write some bytes, with the tail if they are the first. Blocks."""
         tail, self._tail = self._tail, b""
         self._write(bytes(data) + tail)

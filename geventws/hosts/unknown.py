@@ -1,4 +1,4 @@
-"""A server that is not known, or one that called us in another greenlet: the environ is all there is."""
+"""A server that is not known, or that called us in another greenlet: only the environ is left."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class UnknownHost(Host):
-    """A request of which only the environ is known. pywsgi's and gunicorn's lead to the socket.
+    """A request of which only the environ is known. Those of pywsgi and gunicorn lead to the socket.
 
     Args:
         environ: the request's.
@@ -55,7 +55,7 @@ class UnknownHost(Host):
         write(body)
 
     def read(self, size: int) -> bytes:
-        """Return so many bytes that follow the head, or those up to the end. Blocks."""
+        """Return `size` bytes that follow the head, or fewer if the stream ends. Blocks."""
         unreader = find_unreader(self._environ)
         return (find_reader(self._environ) if unreader is None else unreader).read(size)  # type: ignore[no-any-return]
 
@@ -66,12 +66,12 @@ class UnknownHost(Host):
         socket, unreader = self.socket, find_unreader(self._environ)
         self.send(start_response, status, headers)
         if tail:
-            socket.sendall(tail)  # in a write of its own: nobody knows what this server writes the head with
+            socket.sendall(tail)  # in a write of its own: it is not known how this server writes the head
         drop_watchers(socket)
         return socket, take_read_ahead(find_reader(self._environ)) if unreader is None else take_unread(unreader)
 
     def detach(self, socket: Any) -> Detached | None:
-        """Return the bare socket; None where the server would go on to read from it."""
+        """Return the bare socket; None if the server would go on to read from it."""
         unreader = find_unreader(self._environ)
         if unreader is not None:
             unreader.sock = Ended()

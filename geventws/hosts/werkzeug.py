@@ -1,7 +1,7 @@
 """Werkzeug's development server as a host: `flask run`, each request in a native thread of its own.
 
-The 101 goes through the server, which adds a `Connection: close` and logs it. Afterwards the server looks for more of
-the request, and has to find its socket open: so we work on a duplicate of the descriptor. TLS cannot be duplicated.
+The 101 goes through the server, which adds a `Connection: close` and logs it. Afterwards the server reads its socket to
+find the request's end, so that has to stay open: we use a duplicate of the descriptor. TLS cannot be duplicated.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class WerkzeugHost(Host):
 
     @staticmethod
     def recognises(thing: Any) -> bool:
-        """Return that nothing of this server's is found on the stack: its socket stands in the environ."""
+        """Return False: nothing of this server's is on the stack. Its socket is in the environ."""
         return False
 
     @property
@@ -57,7 +57,7 @@ class WerkzeugHost(Host):
         start_response(status, headers)(body)
 
     def read(self, size: int) -> bytes:
-        """Return so many bytes that follow the head, or those up to the end. Blocks."""
+        """Return `size` bytes that follow the head, or fewer if the stream ends. Blocks."""
         return self._environ["wsgi.input"].read(size)  # type: ignore[no-any-return]
 
     def switch(

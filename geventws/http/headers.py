@@ -1,11 +1,11 @@
 """Headers: where a head ends, the grammar of the handshake's headers, and what may be sent. No I/O.
 
-Every list of RFC 6455 holds tokens alone: a value in quotes must be a token, too, without them (section 9.1). So a
-comma, a semicolon or an equals sign is always a separator and never data, and a header is taken apart with `str.split`.
-Each piece is read once: the work is linear in the length of the header, whatever it holds.
+The lists of RFC 6455 have only tokens: a value in quotes must be a token, too (section 9.1). So commas, semicolons and
+equals signs are always separators, never data, and `str.split` takes a header apart. Each piece is read once, so the
+work is linear in the length of any header.
 
-These are functions without state, which raise only `ValueError`. The text of that error shows the header through
-`quoted`, which lets no control character through.
+These are functions without state. They raise only `ValueError`, whose text shows the header through `quoted`, without
+control characters.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _QUOTED_PAIR = re.compile(r"\\(.)")  # RFC 7230 3.2.6
 
 
 def find_end(data: bytes | bytearray, start: int = 0) -> int:
-    """Return the index after the empty line that ends a head, or -1; what is before `start` has been searched.
+    """Return the index after the empty line that ends a head, or -1; `data` before `start` was searched already.
 
     RFC 9112 2.2: "a recipient MAY recognize a single LF as a line terminator". The client refuses such a head.
     """
     if data.startswith((b"\r\n", b"\n")):
-        return data.index(b"\n") + 1  # a head that begins with an empty line is refused for its first line
+        return data.index(b"\n") + 1  # its first line is empty, for which it is refused
     start = max(0, start - 2)
     bare, end = data.find(b"\n\n", start), data.find(b"\n\r\n", start)
     if bare >= 0 and not 0 <= end < bare:
@@ -47,7 +47,7 @@ def is_token(value: str) -> bool:
 
 
 def has_token(value: str, token: str) -> bool:
-    """Tell whether the comma-separated `value` holds `token` (given in lower case), in whatever case."""
+    """Tell whether the comma-separated `value` has the `token` (given in lower case), in any case."""
     lowered = value.lower()
     return lowered == token or token in [part.strip(_OWS) for part in lowered.split(",")]
 
@@ -65,7 +65,7 @@ def build_tokens(tokens: Sequence[str]) -> str:
     """Return the value of a header that lists `tokens`.
 
     Raises:
-        ValueError: one of them is not a token, or is there twice.
+        ValueError: one of them is not a token, or is given twice.
     """
     if len(set(tokens)) != len(tokens):
         raise ValueError(f"{quoted(', '.join(tokens))} holds a token twice")
@@ -85,7 +85,7 @@ def parse_extensions(value: str) -> list[tuple[str, Parameters]]:
 
 
 def build_extensions(extensions: Iterable[tuple[str, Sequence[tuple[str, str | None]]]]) -> str:
-    """Return the value of a Sec-WebSocket-Extensions header: what `parse_extensions` takes apart.
+    """Return the value of a Sec-WebSocket-Extensions header, as `parse_extensions` reads it.
 
     Raises:
         ValueError: a name or a value is not a token.
@@ -97,7 +97,7 @@ def check_headers(headers: Iterable[tuple[str, str]]) -> None:
     """Check that headers can be sent as they are: nothing in them ends a line (RFC 7230 3.2).
 
     Raises:
-        ValueError: a name is not a token, or a value is not Latin-1 or holds a control character but the tab.
+        ValueError: a name is not a token, or a value is not Latin-1 or has a control character other than a tab.
     """
     for name, value in headers:
         if not is_token(name):

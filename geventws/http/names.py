@@ -1,13 +1,13 @@
-"""The names and addresses of hosts, as they are sent: international names in ASCII, IPv6 zones, the root's dot. No I/O.
+"""Names and addresses of hosts in the form to send: international names in ASCII, IPv6 zones, the root's dot. No I/O.
 
-    to_ascii            a name as the DNS, a certificate and a Host header have it
+    to_ascii            a name as in the DNS, in certificates and in Host headers
     read_address        an IPv6 address from between its brackets (RFC 3986 3.2.2, RFC 6874)
-    without_zone        an address as others may see it
-    certified_name      a name as a certificate has it
+    without_zone        an address without what concerns only this machine
+    certified_name      a name as in a certificate
 
-Two rules turn an international name into ASCII. Registries and browsers go by that of 2008 (RFC 5891, as UTS #46 maps
-names to it), which the `idna` package knows; Python knows that of 2003 (RFC 3490). A name that may be another host by
-the one than by the other is refused where the package is missing.
+There are two rules for writing an international name in ASCII. Registries and browsers use that of 2008 (RFC 5891, with
+the mapping of UTS #46), which the `idna` package implements; Python implements that of 2003 (RFC 3490). If the package
+is missing, a name is refused if the two rules may lead to different hosts.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from ipaddress import IPv6Address
 from ..text import quoted
 
 MAX_NAME = 253
-"""Characters of a name (RFC 1035 2.3.4); more are not looked at."""
+"""The most characters of a name (RFC 1035 2.3.4); a longer one is refused unread."""
 
 _DOTS = re.compile("[.\u3002\uff0e\uff61]")  # RFC 3490 3.1
 _LABEL = re.compile(r"[A-Za-z0-9_~!$&'()*+,;=-]{1,63}")  # RFC 3986 3.2.2, without percent signs
-_ZONE = re.compile(r"[A-Za-z0-9._~:@-]+")  # RFC 6874 2, and what names of interfaces have besides
-_DIFFERENT = frozenset("\xdf\u03c2\u200c\u200d")  # UTS #46, section 7: what 2003 maps to something else, or to nothing
-_IGNORED = frozenset("\u115f\u1160\u17b4\u17b5")  # and what it keeps, and UTS #46 leaves out
+_ZONE = re.compile(r"[A-Za-z0-9._~:@-]+")  # RFC 6874 2, and other characters in names of interfaces
+_DIFFERENT = frozenset("\xdf\u03c2\u200c\u200d")  # UTS #46, section 7: 2003 maps these to something else, or to nothing
+_IGNORED = frozenset("\u115f\u1160\u17b4\u17b5")  # 2003 keeps these, and UTS #46 leaves them out
 _LETTERS = frozenset(["Ll", "Lo", "Lm", "Mn", "Mc", "Nd"])  # RFC 5892 2.1
 
 
@@ -35,7 +35,7 @@ def to_ascii(name: str) -> str:
     """Return a host's name in ASCII and lower case; a dot at its end stays.
 
     Raises:
-        ValueError: it is no name, or one that needs the `idna` package.
+        ValueError: it is not a name, or it needs the `idna` package.
     """
     if len(name) > MAX_NAME + 1:
         raise ValueError(f"the host {quoted(name)} is longer than {MAX_NAME} characters")
@@ -48,28 +48,28 @@ def to_ascii(name: str) -> str:
 
 
 def read_address(text: str) -> str:
-    """Return an IPv6 address in lower case, its zone decoded and after a percent sign.
+    """Return an IPv6 address in lower case, with its zone decoded, after a percent sign.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not an address.
     """
     address, percent, zone = text.partition("%")
     IPv6Address(address)
     if not percent:
         return address.lower()
-    zone = zone.removeprefix("25")  # which is the percent sign itself, and may be left out
+    zone = zone.removeprefix("25")  # the percent sign, encoded; it may be left out
     if _ZONE.fullmatch(zone) is None:
         raise ValueError(f"{quoted(zone)} is not the zone of an address")
     return f"{address.lower()}%{zone}"
 
 
 def without_zone(host: str) -> str:
-    """Return a host without the zone of its address, which means something on this machine alone (RFC 6874 1)."""
+    """Return a host without the zone of its address, which has a meaning only on this machine (RFC 6874 1)."""
     return host.partition("%")[0]
 
 
 def certified_name(host: str) -> str:
-    """Return the name that a certificate has for a host: never with the root's dot (RFC 6066 3), nor with a zone."""
+    """Return a host's name as in a certificate: without the root's dot (RFC 6066 3), and without a zone."""
     return without_zone(host).removesuffix(".")
 
 
@@ -87,9 +87,9 @@ def _convert(name: str) -> list[str]:
 
 
 def _convert_as_both(label: str) -> str:
-    """Return a label in ASCII if there is no doubt about it.
+    """Return a label in ASCII if both rules agree on it.
 
-    There is none where the Unicode of 2003 (3.2) and Python's map it alike, to letters, marks and digits.
+    They agree if the Unicode of 2003 (3.2) and Python's map it to the same letters, marks and digits.
     """
     if label.isascii():
         return label

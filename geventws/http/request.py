@@ -1,11 +1,11 @@
 """The head of an HTTP/1 request: where it ends, what it says, and what is wrong with it (RFC 9112 sections 2-6).
 
 Nearly every head is plain: printable ASCII, CRLF after each line, one space after each colon, no field twice, no
-transfer coding. `parse` reads just those, in one pass, and answers None to everything else. What it leaves is read by
-the slow and lenient parser of the standard library, as gevent.pywsgi does, after which `check_framing` refuses the
-heads that two servers on one path could cut at different places: which is how requests are smuggled.
+transfer coding. `parse` reads only such heads, in one pass, and returns None for all others. The slow and lenient
+parser of the standard library reads those, as in gevent.pywsgi. Then `check_framing` refuses heads that two servers on
+one path could cut at different places, as this is how requests are smuggled.
 
-So the fast way need not judge: a head that it takes can be read in one way only.
+The fast way needs no such check: a head that it accepts can be read in one way only.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from ..text import quoted
 from .headers import TOKEN
 
 share: Callable[[str], str] = str if sys.version_info[:2] == (3, 12) else sys.intern
-"""Return what equal strings share in memory; on Python 3.12, which never lets go of such a one, the string itself."""
+"""Return one object for all equal strings; on Python 3.12, which never frees interned strings, the string itself."""
 
 MAX_REQUEST_LINE = 8192
-"""Bytes of a request line with its line end: at this length it is refused with 414, as gevent.pywsgi does."""
+"""A request line of this many bytes, with its line end, is refused with 414, as in gevent.pywsgi."""
 
 MAX_LINES = 100
-"""Lines of a head without its request line: one more is refused with 400, as the standard library does."""
+"""The most lines of a head after the request line: with more it is refused with 400, as in the standard library."""
 
 _PRINTABLE = bytes(range(0x20, 0x7F))
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)([^#]*)")  # RFC 9112 3.2.2
@@ -35,26 +35,26 @@ VERSION = re.compile(r"HTTP/[0-9]\.[0-9]")
 """A version of HTTP, as requests have it (RFC 9112 2.3)."""
 
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%!$&'()*+;=]*)(:[0-9]*)?")
-"""A Host (RFC 9112 3.2, RFC 3986 3.2.2). Without the comma, with which WSGI servers join two of them."""
+"""A Host (RFC 9112 3.2, RFC 3986 3.2.2). Without a comma, which WSGI servers put between two of them."""
 
-_keys: dict[str, str] = {}  # how a field's name stands in the environ, for names that were seen
-_MAX_KEYS = 1000  # names come from the network, and may not fill the memory
+_keys: dict[str, str] = {}  # the environ's key for each field name that was seen
+_MAX_KEYS = 1000  # names come from the network: they must not fill the memory
 
 _COMMON = frozenset(
     "HTTP_" + name.upper().replace("-", "_")
     for name in ("Host", "Connection", "Upgrade", "Origin", "User-Agent", "Sec-WebSocket-Version", "Pragma", "Accept")
     + ("Sec-WebSocket-Extensions", "Accept-Encoding", "Accept-Language", "Cache-Control")
 )
-"""Fields that are alike in many requests, and hold no secret."""
+"""Fields that are the same in many requests, and have no secrets."""
 
-_MAX_LINES = 1000  # lines that are kept
-_MAX_LINE = 300  # characters of a line that is kept
+_MAX_LINES = 1000  # how many lines are kept
+_MAX_LINE = 300  # how many characters a line may have to be kept
 
 
 class _Fields(dict[str, tuple[str, str]]):
-    """The environ's key and the value, by the plain line that holds them. Those of common fields are kept.
+    """The environ's key and the value for a plain line. Those of common fields are kept.
 
-    The next request finds them, and the environs of long connections share them.
+    So the next request finds them, and the environs of long connections share them.
     """
 
     def __missing__(self, line: str) -> tuple[str, str]:
@@ -77,7 +77,7 @@ def parse(head: bytes, environ: dict[str, Any]) -> tuple[str, str, str] | None:
 
     Args:
         head: a whole head, from the request line to the empty line.
-        environ: where the fields go, as `HTTP_HOST` and so on; to be thrown away when None is returned.
+        environ: the dict that the fields are put into, as `HTTP_HOST` and so on; throw it away if None is returned.
 
     Returns:
         None for any head that is not plain, right or wrong.
@@ -104,10 +104,10 @@ def parse(head: bytes, environ: dict[str, Any]) -> tuple[str, str, str] | None:
 
 
 def _find_key(name: str) -> str | None:
-    """Return the environ's key for a field name and remember it, or None for one that is left to the slow way.
+    """Return the environ's key for a field name, and remember it; None if the slow way has to read the head.
 
-    The slow way gets what is no name; names with an underscore, which pywsgi drops as they could pass for others with a
-    hyphen; and fields that change how the request is read.
+    That is for invalid names; for names with an underscore, which pywsgi drops as they could pass for names with a
+    hyphen; and for fields that change how the request is read.
     """
     if TOKEN.fullmatch(name) is None or "_" in name or name.lower() in ("transfer-encoding", "expect"):
         return None
@@ -120,7 +120,7 @@ def _find_key(name: str) -> str | None:
 
 
 def find_fault(environ: dict[str, Any]) -> str | None:
-    """Return what is wrong with a request's Host or path, which WSGI servers may not have checked; None for nothing."""
+    """Return what is wrong with a request's Host or path, which WSGI servers may not have checked; None if nothing."""
     host, path = environ.get("HTTP_HOST"), environ.get("PATH_INFO", "/")
     if not host:
         return "there is no Host"
@@ -137,7 +137,7 @@ def _is_host(value: str) -> bool:
 
 
 def check_request_line(line: str) -> None:
-    """Refuse a request line that the standard library's way of splitting it lets through.
+    """Refuse a wrong request line that the standard library would accept, because of the way it splits the line.
 
     Raises:
         ValueError: why it must be answered with 400 (RFC 9112 2.3, 3).
@@ -151,10 +151,10 @@ def check_request_line(line: str) -> None:
 
 
 def read_target(target: str, method: str) -> tuple[str, str | None]:
-    """Return the path and query of a request's target, and the host where it names one (RFC 9112 3.2).
+    """Return the path and query of a request's target, and its host if it has one (RFC 9112 3.2).
 
     Raises:
-        ValueError: it is none that an origin server serves: answer 400.
+        ValueError: no origin server has such a target: answer 400.
     """
     if target.startswith("/") or (target == "*" and method == "OPTIONS"):
         return target, None
@@ -165,7 +165,7 @@ def read_target(target: str, method: str) -> tuple[str, str | None]:
 
 
 def check_framing(head: bytes, fields: Iterable[tuple[str, str]], version: str) -> None:
-    """Refuse a head that the standard library reads and that other servers on the path may read otherwise.
+    """Refuse a head that the standard library accepts, but that other servers on the path may read differently.
 
     Args:
         head: the whole head.

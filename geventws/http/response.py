@@ -1,7 +1,7 @@
 """The answers of HTTP servers and proxies, as a client reads them (RFC 9112 sections 4 to 7). No I/O.
 
-They are read strictly: an answer that two clients could read in two ways is refused. Who speaks WebSocket does not need
-the leniency that old web servers once needed.
+They are read strictly: an answer that two clients could read in two ways is refused. Servers that speak WebSocket do
+not need the leniency that old web servers once needed.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from ..text import quoted
 from .headers import HeaderList, check_headers, join_headers
 
 MAX_HEAD = 64 * 1024
-"""Bytes of an answer's head, interim answers included."""
+"""The most bytes of an answer's head, interim answers included."""
 
 MAX_BODY = 64 * 1024
-"""Bytes of an answer's body that are kept."""
+"""The most bytes of an answer's body that are kept."""
 
 MAX_CHUNKED = 8 * MAX_BODY
-"""Bytes of a chunked body that are read, with what is around the chunks: six bytes where a chunk is one byte long."""
+"""The most bytes of a chunked body that are read, including those around the chunks: six for a chunk of one byte."""
 
 TLS_RECORDS = (0x14, 0x15, 0x16, 0x17)
-"""The first byte of whatever TLS sends (RFC 8446 5.1)."""
+"""The first byte of an answer in TLS (RFC 8446 5.1)."""
 
 _BEGINNING = b"HTTP/1."
-# The reason says nothing. A status of 600 to 999 stands for one of 5xx (RFC 9110 15).
+# The reason phrase is ignored. A status of 600 to 999 counts as 5xx (RFC 9110 15).
 _STATUS_LINE = re.compile(r"(HTTP/1\.[01]) ([1-9][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?")
 _IMPOSSIBLE = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # RFC 9112 2.2
 _CHUNK_SIZE = re.compile(rb"(?:\r\n)?([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n")  # after the last one's line end
@@ -51,11 +51,11 @@ class Response(NamedTuple):
 
 
 def check(data: bytes | bytearray, start: int = 0) -> None:
-    """Check what has come of a head that has not ended yet, so that nobody waits for the end of what can be none.
+    """Check the part of a head that was received so far, to waste no time on something that is not a head.
 
     Args:
-        data: all of it.
-        start: how much of it has been checked.
+        data: the bytes received so far.
+        start: how many of them were checked already.
 
     Raises:
         ValueError: it will never be the head of an HTTP/1 answer.
@@ -98,20 +98,20 @@ def _parse_field(line: str) -> tuple[str, str]:
 
 
 class Body:
-    """The body of an answer, as it comes (RFC 9112 6.3 and 7.1).
+    """The body of an answer, as it is received (RFC 9112 6.3 and 7.1).
 
     Attributes:
-        data: what has come, without what is around the chunks; at most MAX_BODY bytes.
-        ended: whether no more of it is wanted: it is whole, at a limit, or makes no sense from here on.
+        data: the bytes of the body so far, without those around the chunks; at most MAX_BODY bytes.
+        ended: whether no more of it is wanted: it is complete, at a limit, or malformed.
     """
 
     def __init__(self, response: Response) -> None:
         self.data: bytearray = bytearray()
         self._chunked = _is_chunked(response)  # whether it comes in chunks
-        self._size = _body_size(response)  # how long it is at the most
-        self._taken = 0  # with what is around the chunks
+        self._size = _body_size(response)  # the most bytes that it may have
+        self._taken = 0  # how many bytes were read, including those around the chunks
         self._line = bytearray()  # a part of the line in front of a chunk
-        self._left = 0  # bytes of the chunk that are to come
+        self._left = 0  # how many bytes of the chunk are still to come
         self.ended: bool = self._size == 0
 
     def feed(self, data: bytes) -> None:
@@ -135,7 +135,7 @@ class Body:
             if self._left == 0:
                 match = _CHUNK_SIZE.match(data, at)
                 if match is None:
-                    self.ended = data.find(b"\n", at + 2 * data.startswith(b"\r\n", at)) >= 0  # a line that is none
+                    self.ended = data.find(b"\n", at + 2 * data.startswith(b"\r\n", at)) >= 0  # not a chunk's size
                     break
                 at, self._left = match.end(), int(match[1], 16)
                 self.ended = self._left == 0
@@ -147,7 +147,7 @@ class Body:
 
 
 def _body_size(response: Response) -> int:
-    """Return the bytes of the body, at most MAX_BODY, and that where they are not known.
+    """Return how many bytes the body has, at most MAX_BODY; MAX_BODY if that is not known.
 
     Some statuses have no body, whatever the headers say (RFC 9112 6.3, items 1 and 2).
     """

@@ -1,8 +1,8 @@
 """The URIs of servers and of proxies (RFC 6455 section 3). No I/O.
 
-A URI is taken apart once, checked, and put into the form in which it is sent: the host in ASCII, the path and query
-with what is not ASCII percent-encoded. What could end a line of the request is refused here, and so is an authority
-that two readers could take for different hosts.
+A URI is split once, checked, and put into the form in which it is sent: the host in ASCII, path and query
+percent-encoded where they are not ASCII. Characters that could end a line of the request are refused here, and so is an
+authority that two readers could take for different hosts.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from ..text import quoted
 from .names import read_address, to_ascii, without_zone
 
 SCHEMES = {"ws": False, "wss": True}
-REDIRECTED = {"http": "ws", "https": "wss"}  # servers redirect to pages, and mean the same place
+REDIRECTED = {"http": "ws", "https": "wss"}  # servers redirect to http, and mean the same place
 PROXIES = {"http": 80, "socks5": 1080, "socks5h": 1080}  # kinds of proxies, and the ports where they listen
 MAX_SOCKS = 255  # bytes of a name or password (RFC 1929 2)
 
-_FORBIDDEN = re.compile(r"[\x00-\x20\x7f]")  # urljoin would drop some of them without a word
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f]")  # urljoin would drop some of them silently
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 _URI = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#.*)?")  # RFC 3986, B
 _AUTHORITY = re.compile(r"(?:([^][]*)@)?(?:\[([^][]*)]|([^][:]*))(?::([^][:]*))?")  # nothing beside the brackets
@@ -33,9 +33,9 @@ class URI(NamedTuple):
     Attributes:
         secure: whether it is wss.
         host: the name or address, in ASCII and lower case; an IPv6 address without its brackets, but with its zone.
-        port: the port, also where it is the default one.
-        path: "/" at the least, percent-encoded.
-        query: what follows the question mark, or None without one.
+        port: the port, even if it is the default one.
+        path: "/" at least, percent-encoded.
+        query: the part after the question mark, or None without one.
         credentials: name and password, or None.
     """
 
@@ -53,21 +53,21 @@ class URI(NamedTuple):
 
     @property
     def address(self) -> str:
-        """Host and port, as a CONNECT has them: without the zone of an address (RFC 6874 1)."""
+        """Host and port, as in a CONNECT request: without the zone of an address (RFC 6874 1)."""
         return f"{_bracketed(without_zone(self.host))}:{self.port}"
 
     @property
     def authority(self) -> str:
-        """Host and port, as the Host header has them: without the default port (RFC 6455 4.1, item 4)."""
+        """Host and port, as in the Host header: without the default port (RFC 6455 4.1, item 4)."""
         return self.address.removesuffix(":443" if self.secure else ":80")
 
     @property
     def origin(self) -> tuple[bool, str, int]:
-        """What has to be equal for two URIs to be of one origin (RFC 6454 4)."""
+        """The parts that are equal if two URIs have the same origin (RFC 6454 4)."""
         return self.secure, self.host, self.port
 
     def __str__(self) -> str:
-        """Return the URI as it may be logged: without credentials, and without the query, where tokens are."""
+        """Return the URI in a form for logs: without credentials, and without the query, which may have tokens."""
         zone = self.host.partition("%")[2]
         authority = self.authority.replace("]", f"%25{zone}]") if zone else self.authority
         return f"{'wss' if self.secure else 'ws'}://{authority}{self.path}"
@@ -87,10 +87,10 @@ class Proxy(NamedTuple):
 
 
 def parse_uri(text: str) -> URI:
-    """Take a ws or wss URI apart.
+    """Read a ws or wss URI.
 
     Raises:
-        InvalidURI: it is none; the text says why, and shows no credentials.
+        InvalidURI: it is not such a URI; the text says why, and shows no credentials.
     """
     scheme, authority, *rest = _split(text)
     if scheme not in SCHEMES:
@@ -100,7 +100,7 @@ def parse_uri(text: str) -> URI:
     secure = SCHEMES[scheme]
     credentials, host, port = _split_authority(authority, 443 if secure else 80)
     try:
-        # What was no UTF-8 in a Location goes out as the bytes that came.
+        # Bytes of a Location that are not UTF-8 are sent as they came.
         path, query = (quote(part, safe=_PRINTABLE, errors="surrogateescape") for part in rest)
     except UnicodeError:
         raise InvalidURI("half of a surrogate pair in the URI stands for no character") from None
@@ -108,10 +108,10 @@ def parse_uri(text: str) -> URI:
 
 
 def parse_proxy(text: str) -> Proxy:
-    """Take the URI of a proxy apart; "host:port" is one, too, for HTTP.
+    """Read the URI of a proxy; "host:port" is also accepted, for HTTP.
 
     Raises:
-        InvalidURI: it is none, or one of another kind.
+        InvalidURI: it is not such a URI, or the kind of proxy is not supported.
     """
     scheme, authority, _, _ = _split(text if "://" in text else f"http://{text}")
     if scheme not in PROXIES:
@@ -127,18 +127,18 @@ def parse_proxy(text: str) -> Proxy:
 def resolve(base: URI, location: str) -> URI:
     """Return where a redirect leads.
 
-    Credentials are kept within the origin only: another server has no business with them.
+    Credentials are kept only within the same origin: other servers must not get them.
 
     Args:
-        base: the URI that was asked for.
-        location: the Location header as it came, each character a byte: absolute or relative; http and https stand
-            for ws and wss.
+        base: the URI of the request.
+        location: the Location header as it was received, each character a byte: absolute or relative; http and https
+            mean ws and wss.
 
     Raises:
-        InvalidURI: it leads nowhere, or from wss to ws.
+        InvalidURI: it is not such a URI, or it leads from wss to ws.
     """
     _check_characters(location)
-    location = location.encode("latin-1").decode("utf-8", "surrogateescape")  # which servers send where they quote none
+    location = location.encode("latin-1").decode("utf-8", "surrogateescape")  # servers may send plain UTF-8
     try:
         text = urljoin(f"http{str(base)[2:]}", location.partition("#")[0])  # urljoin does not know ws
     except ValueError as error:
@@ -148,7 +148,7 @@ def resolve(base: URI, location: str) -> URI:
     if base.secure and not target.secure:
         raise InvalidURI("it leads from wss to ws, where all could be read")
     if target.host == without_zone(base.host):
-        target = target._replace(host=base.host)  # the server was not told in which zone it is
+        target = target._replace(host=base.host)  # the server does not know the zone, which was not sent
     return target._replace(credentials=base.credentials if target.origin == base.origin else None)
 
 
@@ -158,7 +158,7 @@ def basic_auth(credentials: tuple[str, str]) -> str:
 
 
 def _split(text: str) -> tuple[str, str, str, str]:
-    """Return scheme, authority, path and query; what there is none of is empty."""
+    """Return scheme, authority, path and query; a missing part is ""."""
     _check_characters(text)
     match = _URI.fullmatch(text)
     scheme, authority, path, query = match.groups("") if match else ("", "", "", "")

@@ -1,9 +1,9 @@
-"""The end of a server's connections: who is told that it stops, when and at which pace, and what ends those that stay.
+"""Draining: how the connections of a server that stops are ended, in which order and at which pace.
 
-Requests under way get their answers, and idle connections end at once. WebSockets have to be told, and their clients
-come back at once, to the servers that go on: told in one moment, they would be a flood there. So they are told one
-after the other, ten at once and then at an even pace, which is at least `PACE`, and faster where there are so many, or
-the time is so short, that the last ones would be told too late to answer.
+Requests under way get their answers, and idle connections end at once. WebSockets are sent a close frame, and their
+clients connect again at once, to other servers. If all were closed at one moment, they would flood those. So they are
+closed one after the other: ten at once, then at an even pace of at least `PACE`. It is faster if there are so many, or
+so little time, that the last ones would otherwise be closed too late to answer.
 """
 
 from __future__ import annotations
@@ -17,36 +17,36 @@ import gevent
 from gevent.event import Event
 
 PACE = 200.0
-"""WebSockets that are told in a second, at least."""
+"""The least number of WebSockets that are closed in a second."""
 
 SPREAD = 10.0
-"""Seconds in which all are told, at most; or half of the time there is, so that the last ones may answer."""
+"""The most seconds until all are sent a close frame; or half of the timeout, so that the last ones can answer."""
 
 STEP = 0.05
-"""Seconds between two looks at who is due."""
+"""Seconds between two steps."""
 
 PATIENCE = 1.0
-"""Seconds that a client has for its first request: it has connected, and knows nothing of all this."""
+"""Seconds that a client which has just connected has for its first request."""
 
 ABORT = 1.0
-"""Seconds for connections to end that are aborted."""
+"""Seconds that aborted connections have to end."""
 
 
 class Connection(Protocol):
-    """A connection of a server, as its drain sees it. The methods do not block."""
+    """A connection of a server, as `Drain` needs it. The methods do not block."""
 
     greenlet: Any  # the one that serves it, if there is one
 
     @property
     def lasting(self) -> bool:
-        """Whether it is nobody's request any more, but a WebSocket, which does not end by itself."""
+        """Whether it is a WebSocket, which does not end by itself as a request does."""
 
     def drain(self, code: int, patient: bool = False) -> None:
-        """Have the connection end in good order.
+        """End the connection in an orderly way.
 
         Args:
             code: a WebSocket's close code.
-            patient: let it be where its first request has not come yet.
+            patient: leave it alone if its first request has not come yet.
         """
 
     def abort(self) -> None:
@@ -57,14 +57,14 @@ class Drain:
     """Ends the connections of one server, which accepts no more.
 
     Args:
-        connections: the server's; each leaves it when it has ended, and then the server calls `wake`.
-        code: the close code that WebSockets are told.
-        timeout: seconds for all this, from now on. What is left then is aborted.
+        connections: the server's. It removes each one that has ended, and then calls `wake`.
+        code: the close code for WebSockets.
+        timeout: seconds for all this, from now on. Connections that are left then are aborted.
 
     Attributes:
         over: set when no connection is left.
-        told: how many WebSockets were told so far.
-        aborted: how many connections have not ended by themselves.
+        told: how many WebSockets were sent a close frame so far.
+        aborted: how many connections had to be aborted.
     """
 
     def __init__(self, connections: Collection[Connection], code: int, timeout: float) -> None:
@@ -75,19 +75,19 @@ class Drain:
         self._code = code
         self._begin = time.monotonic()  # when it began
         self._timeout = timeout
-        self._moved = Event()  # there is something to look at before the next step
-        self._untold: list[Connection] = []  # WebSockets that go on as if nothing were
-        self._total = 0  # WebSockets there were
+        self._moved = Event()  # set when there is something to do before the next step is due
+        self._untold: list[Connection] = []  # WebSockets that were not sent a close frame yet
+        self._total = 0  # how many WebSockets there were
 
     def run(self) -> None:
-        """End them all. Blocks until that is done, and a little longer than the timeout at most."""
+        """End them all. Blocks until that is done, at most a little longer than the timeout."""
         self._untold = [connection for connection in self._connections if connection.lasting]
         self._total = len(self._untold)
         self._end_requests(patient=True)
         while self._connections and self._elapsed < self._timeout:
             self._step()
         self._tell(self._total)
-        gevent.sleep(0)  # each says so to its peer, whatever the timeout is
+        gevent.sleep(0)  # so that each can say so to its peer, even with a timeout of 0
         self.aborted = len(self._connections)
         for connection in list(self._connections):
             connection.abort()
@@ -107,7 +107,7 @@ class Drain:
         return time.monotonic() - self._begin
 
     def _step(self) -> None:
-        """Tell those who are due, and wait for whatever is next. Blocks."""
+        """Send the close frames that are due, and wait for the next step. Blocks."""
         elapsed = self._elapsed
         self._tell(count_due(self._total, self._timeout, elapsed))
         if self._untold:
@@ -124,10 +124,10 @@ class Drain:
             self._moved.wait(max(seconds, 0.001))  # libuv warns of less
 
     def _tell(self, count: int) -> None:
-        """See to it that so many WebSockets have been told, all in all."""
+        """Send close frames until `count` WebSockets have got one, all in all."""
         while self._untold and self._total - len(self._untold) < count:
             connection = self._untold.pop()
-            if connection in self._connections:  # else it has ended by itself
+            if connection in self._connections:  # otherwise it has ended by itself
                 self.told += 1
                 connection.drain(self._code)
 
@@ -138,7 +138,7 @@ class Drain:
 
 
 def count_due(total: int, timeout: float, elapsed: float) -> int:
-    """Return how many WebSockets are to be told by now.
+    """Return how many WebSockets should have been sent a close frame by now.
 
     Args:
         total: how many there are.

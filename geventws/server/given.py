@@ -1,4 +1,4 @@
-"""What the connections of `WebSocketServer` need of it, and the socket of one that outlives its request."""
+"""What connections need of their `WebSocketServer`, and the socket of a connection that outlives its request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..hosts.sockets import Detached
 
 
 class Server(Protocol):
-    """What connections need of their server, which is a `WebSocketServer`; those without a comment are pywsgi's."""
+    """What connections need of their server, a `WebSocketServer`. Attributes without a comment are pywsgi's."""
 
     application: Any
     ssl_args: Any
@@ -23,9 +23,9 @@ class Server(Protocol):
     max_head_size: int
     body_timeout: float
     min_body_rate: float
-    silent: bool  # there is no access log
-    draining: bool  # it is about to stop
-    close_code: int  # what it tells WebSockets then
+    silent: bool  # whether there is no access log
+    draining: bool  # whether it is about to stop
+    close_code: int  # for WebSockets when it stops
 
     @property
     def ssl_enabled(self) -> Any: ...
@@ -38,28 +38,28 @@ class Server(Protocol):
         """Count a connection, and end it when the server stops: see draining.py."""
 
     def forget(self, connection: Any) -> None:
-        """Count a connection no more."""
+        """Stop counting a connection, which has ended."""
 
 
 class GivenSocket:
-    """The socket of a connection that outlives its request, and what the server knows of that connection.
+    """The socket of a connection that outlives its request. The server drains the connection through this object.
 
     Args:
         detached: the socket.
         server: the connection's.
-        on_drain: tells the connection that the server stops, with a close code; None for one that nobody tells.
+        on_drain: called with a close code when the server stops; None if nobody wants to know.
     """
 
     __slots__ = ("_busy", "_on_drain", "_server", "_sock", "_sslobj")
 
-    greenlet: Any = None  # none has it for itself
+    greenlet: Any = None  # no greenlet serves only this connection
     lasting: bool = True
 
     def __init__(self, detached: Detached, server: Server, on_drain: Callable[[int], object] | None) -> None:
         self._sock = detached._sock  # the C library's
         self._sslobj = detached._sslobj  # OpenSSL's, which needs that very socket
-        self._server = server  # which counts this until the socket is closed and nothing is done for the connection
-        self._busy = True  # somebody may still be called back for the connection
+        self._server = server  # counts this until the socket is closed and no callback is left to run
+        self._busy = True  # whether callbacks may still run for the connection
         self._on_drain = on_drain  # until the socket is closed
         server.count(self)
         if server.draining:
@@ -77,17 +77,17 @@ class GivenSocket:
 
     def abort(self) -> None:
         """End the connection at once. Does not block."""
-        with contextlib.suppress(OSError):  # it has gone
+        with contextlib.suppress(OSError):  # the peer has gone
             self._sock.shutdown(SHUT_RDWR)
 
     def close(self) -> None:
         """Close the socket. Idempotent."""
         self._sock.close()
-        self._on_drain = None  # which has a hold of the connection, and so of this
+        self._on_drain = None  # it refers to the connection, and so to this
         self._forget_if_over()
 
     def leave(self) -> None:
-        """Note that nothing more is done for the connection. Idempotent."""
+        """Note that no callback will run for the connection any more. Idempotent."""
         self._busy = False
         self._forget_if_over()
 

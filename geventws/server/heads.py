@@ -1,7 +1,7 @@
-"""From the bytes of a head to what pywsgi's handler knows of a request.
+"""From the bytes of a head to the request as pywsgi's handler knows it.
 
 A plain head becomes an environ at once (see http/request.py). Any other goes through pywsgi's own `read_request` and
-`get_environ`, and what two servers on one path could read in two ways is refused.
+`get_environ`, and is refused if two servers on one path could read it in two ways.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from .http_stream import HeadError
 
 
 def receive_head(handler: Any, idle_timeout: float) -> bool:
-    """Receive and read a head, which nothing keeps in memory then; return whether one came. Blocks.
+    """Receive and read a head; return whether one came. Blocks. The head does not stay in memory.
 
     Args:
         handler: the connection's `RequestHandler`.
         idle_timeout: seconds for the first byte.
 
     Raises:
-        HeadError: it is too large, too slow or begins as none does, or the connection is over the limit.
+        HeadError: it is too large, too slow or no head from its first bytes on; or there are too many connections.
         ValueError: it breaks a rule of HTTP.
         HTTPException: the standard library refuses its fields.
     """
@@ -46,7 +46,7 @@ def receive_head(handler: Any, idle_timeout: float) -> bool:
 
 
 def read_plain(handler: Any, environ: dict[str, Any], method: str, target: str, version: str) -> None:
-    """Complete the environ of a plain head: the same as pywsgi's `read_request` and `get_environ` make."""
+    """Complete the environ of a plain head, with the same result as pywsgi's `read_request` and `get_environ`."""
     handler.requestline = f"{method} {target} {version}"
     handler.command, handler.path, handler.request_version = method, target, version
     connection = environ.get("HTTP_CONNECTION", "").lower()
@@ -67,7 +67,7 @@ def read_plain(handler: Any, environ: dict[str, Any], method: str, target: str, 
 
 
 def _read_odd(handler: Any, head: bytes) -> None:
-    """Read any other head as pywsgi does, and refuse what other servers could read otherwise."""
+    """Read any other head as pywsgi does, and refuse it if other servers could read it differently."""
     handler.rfile = io.BytesIO(head)
     handler.requestline = handler.read_requestline().rstrip()
     http_head.check_request_line(handler.requestline)
@@ -80,8 +80,8 @@ def _read_odd(handler: Any, head: bytes) -> None:
 
 
 def add_input(handler: Any, environ: dict[str, Any]) -> None:
-    """Put the body in, which ends by itself, whether or not the request offers an upgrade."""
-    chunked = "HTTP_TRANSFER_ENCODING" in environ  # and nothing else, see check_framing
+    """Add the body to the environ. It has an end, whether or not the request offers an upgrade."""
+    chunked = "HTTP_TRANSFER_ENCODING" in environ  # it can be nothing else: see check_framing
     if chunked or handler.content_length:
         awaited = environ.get("HTTP_EXPECT", "").lower() == "100-continue" and handler.request_version != "HTTP/1.0"
         length = None if chunked else handler.content_length

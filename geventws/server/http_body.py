@@ -1,12 +1,12 @@
 """The body of a request on `WebSocketServer`: where it ends, and how long it may take to come (RFC 9112 sections 6, 7).
 
-One object takes the body's bytes from the connection and knows how many are left: whoever reads, and whatever
-interrupts it, the next request begins after the body's last byte, or the connection ends. A body that breaks the rules,
-or does not come, raises `BodyError`, which has the status that answers the request.
+One object takes the body's bytes from the connection and knows how many are left. So whoever reads, and whatever
+interrupts it, the next request begins after the body's last byte, or the connection ends. If a body breaks the rules,
+or does not come, reading raises `BodyError`, with the status that answers the request.
 
-Waiting for a body is charged to its account: `body_timeout` seconds to begin with, and never more. Each
-`min_body_rate` bytes that the application takes give one second back. So a peer that is slow for a while loses nothing,
-and one that is always slower than that runs out of time. An application that takes its time is not charged.
+A body has a budget for waiting: `body_timeout` seconds at first, and never more. For each `min_body_rate` bytes that
+the application reads, it gets one second back. So a peer that is slow for a while loses nothing, and one that is always
+slower than that runs out of time. Time that the application takes is not counted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..http.request import MAX_LINES, MAX_REQUEST_LINE
 from .http_stream import CHUNK, HTTPStream
 
 LARGE = 16 * 1024
-"""Bytes that are received at once where so many of a body are left."""
+"""The most bytes to receive at once."""
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -41,7 +41,7 @@ class Limits(Protocol):
 
 
 class BodyError(OSError):
-    """A body that does not come, or is none; `status` is the HTTP status that answers it."""
+    """A body that does not come, or is malformed; `status` is the HTTP status that answers it."""
 
     status = "400 Bad Request"
 
@@ -59,18 +59,18 @@ class LostBody(BodyError):
 class EmptyBody:
     """The body of a request that has none.
 
-    That of an upgrade offer leads other WebSocket libraries to the connection, as pywsgi's does: `raw` and `rfile` are
-    there, and after the 101 what is read is what the peer sends.
+    If the request offers an upgrade, other WebSocket libraries find the connection through it, as with pywsgi: it has
+    `raw` and `rfile`, and after the 101 reading it reads what the peer sends.
 
     Args:
-        stream: where the connection is received from; None where the request offers no upgrade.
+        stream: receives from the connection; None if the request offers no upgrade.
     """
 
     __slots__ = ("_stream", "switched")
 
     whole = True  # the next byte is the next request's
     error = None
-    awaited = False  # the client asked whether to send it
+    awaited = False  # whether the client waits for a 100 before it sends the body
     replaced = False
 
     def __init__(self, stream: HTTPStream | None) -> None:
@@ -107,11 +107,11 @@ class EmptyBody:
         return iter(self.readline, b"")
 
     def switch(self) -> None:
-        """Lead whoever reads to the connection: the answer is a 101."""
+        """Let readers read the connection from now on: the answer is a 101."""
         self.switched = self._stream is not None
 
     def _discard(self) -> None:
-        """Drop what the application has left, as pywsgi calls it."""
+        """Drop what the application has not read. pywsgi calls this."""
 
 
 NO_BODY = EmptyBody(None)
@@ -120,18 +120,18 @@ NO_BODY = EmptyBody(None)
 class RequestBody:
     """The body of a request: a WSGI input (PEP 3333) that ends where the body does.
 
-    Reading blocks until all is there that is asked for, or the body's end.
+    Reading blocks until everything asked for is there, or the body's end.
 
     Args:
-        stream: where it is received from.
+        stream: receives from the connection.
         length: the Content-Length; None for a chunked body.
         limits: the server's.
-        awaited: the client waits for a 100 before it sends the body.
+        awaited: whether the client waits for a 100 before it sends the body.
 
     Attributes:
-        unasked: the answer has begun, so that it is too late to ask for the body.
-        error: the `BodyError` that was raised, and is raised again by each read.
-        replaced: the application's answer was replaced by one that says so.
+        unasked: whether the answer has begun, so that it is too late to ask for the body.
+        error: the `BodyError` that was raised; each read raises it again.
+        replaced: whether the application's answer was replaced by that of the error.
     """
 
     __slots__ = (
@@ -144,10 +144,10 @@ class RequestBody:
         self._left = length or 0  # bytes of the body, or of the chunk
         self._next = SIZE if length is None else None  # what comes after the bytes that are left of a chunk
         self._trailers = 0  # trailer fields so far
-        self._waiting = False  # somebody waits for more of it, perhaps one whom the application has left behind
+        self._waiting = False  # whether a greenlet waits for more, perhaps one that the application has left behind
         self._limits = limits
-        self._seconds = limits.body_timeout  # that we are still going to wait
-        self._credit = 1 / limits.min_body_rate  # seconds for a byte
+        self._seconds = limits.body_timeout  # the budget that is left
+        self._credit = 1 / limits.min_body_rate  # seconds given back for each byte
         self.awaited: bool = awaited
         self.error: BodyError | None = None
         self.replaced: bool = False
@@ -159,7 +159,7 @@ class RequestBody:
         return self._left == 0 and self._next is None and self.error is None and not self._waiting
 
     def switch(self) -> None:
-        """End here: the answer is a 101, and what comes is not for us to read."""
+        """End here: the answer is a 101, and the following bytes are not a body's."""
         self._left, self._next, self.awaited = 0, None, False
 
     # What applications call
@@ -168,7 +168,7 @@ class RequestBody:
         """Return that many bytes, or all that is left; less only at the end. Blocks.
 
         Raises:
-            BodyError: the body does not come in time, is cut off, or its chunks are none.
+            BodyError: the body does not come in time, is cut off, or has malformed chunks.
         """
         return self._read(size, line=False)
 
@@ -201,12 +201,12 @@ class RequestBody:
         return b"".join(parts)
 
     def _discard(self) -> None:
-        """Drop what the application has left. Blocks, for `body_timeout` at most, and raises nothing.
+        """Drop what the application has not read. Blocks, at most for `body_timeout`. Raises nothing.
 
-        Not where the client still waits to be told to send it: whether it will cannot be known (RFC 9110 10.1.1).
+        It does nothing if the client still waits for a 100: whether it will send the body is unknown (RFC 9110 10.1.1).
         """
         deadline = time.monotonic() + self._limits.body_timeout
-        self._seconds, self._credit = self._limits.body_timeout, 0.0  # nobody wants these bytes, however fast they come
+        self._seconds, self._credit = self._limits.body_timeout, 0.0  # these bytes are not wanted: none gives time back
         try:
             while not self.awaited and self._take(-1, line=False):
                 self._seconds = deadline - time.monotonic()
@@ -218,7 +218,7 @@ class RequestBody:
     # How it comes in
 
     def _take(self, size: int, line: bool) -> bytes:
-        """Take some bytes of the body, and of one line where that is asked; none at its end."""
+        """Take some bytes of the body, or of one line if `line` is set; none at its end."""
         if self.error is not None:
             raise self.error
         if self._left == 0 and self._next is not None:
@@ -229,14 +229,14 @@ class RequestBody:
         while not (part := self._stream.take(size, line)):
             self._receive(max(CHUNK, min(self._left, LARGE)))
         self._left -= len(part)
-        self.awaited = False  # it was sent, asked for or not
+        self.awaited = False  # the client has sent it without waiting
         self._seconds = min(self._limits.body_timeout, self._seconds + len(part) * self._credit)
         return part
 
     def _read_framing(self) -> None:
         """Read up to a chunk's first byte, or to the end of the body.
 
-        An interruption loses nothing: a line is taken when it is there as a whole, and then it counts.
+        An interruption loses nothing: a line is taken only when it is complete.
         """
         while self._next is not None and self._left == 0:
             line = self._take_line()
@@ -285,7 +285,7 @@ class RequestBody:
         if received == 0:
             self._fail(LostBody("the connection ended within the body"))
         if received == size:
-            gevent.sleep(0)  # there may be more at once, for ever: it is somebody else's turn
+            gevent.sleep(0)  # more may be there at once, without end: others have their turn
 
     def _fail(self, error: BodyError) -> NoReturn:
         self.error = error

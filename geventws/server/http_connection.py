@@ -1,11 +1,11 @@
-"""One HTTP connection of `WebSocketServer`: the way from a head to a WSGI call; the rest is gevent.pywsgi's.
+"""One HTTP connection of `WebSocketServer`: the way from a head to the WSGI call. gevent.pywsgi does the rest.
 
-pywsgi's are `handle_one_response`, `start_response`, `write`, the `Input` of a body, the answers to errors and the log.
-Ours is how a request gets there: http_stream.py receives its head, a plain one becomes an environ at once (see
-http/request.py), and any other goes through pywsgi's own `read_request` and `get_environ`.
+`handle_one_response`, `start_response`, `write`, the `Input` of a body, the answers to errors and the log are pywsgi's.
+The way there is ours: http_stream.py receives the head, a plain head becomes an environ at once (see http/request.py),
+and any other goes through pywsgi's own `read_request` and `get_environ`.
 
-An application that answers 101 has the connection for itself: nothing is read from it as HTTP again, and once the
-application took the socket, nothing of the request but its environ stays in memory.
+An application that answers 101 gets the connection for itself: nothing is read from it as HTTP again, and once the
+application has taken the socket, only the environ of the request stays in memory.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ _PYWSGI_NAMES = (
 )
 
 _OWN_NAMES = ("_on_drain", "_switching", "_taken", "greenlet", "idle", "plain_environ", "stream", "surplus")
-"""Our own attributes. With them a handler's dict would have more keys than instances share, and take 1 KB."""
+"""Our own attributes, as slots: with them, a handler's dict would have too many keys to share, and take 1 KB."""
 
 
 def share_keys(kind: type[RequestHandler]) -> None:
-    """Have the instances of a class share the keys of their dicts, which takes one that had them before all others."""
+    """Have the dicts of a class's instances share their keys. CPython takes the keys from the first instance."""
     first = kind.__new__(kind)
     for name in _PYWSGI_NAMES.split():
         setattr(first, name, None)
@@ -54,15 +54,15 @@ def share_keys(kind: type[RequestHandler]) -> None:
 class RequestHandler(WSGIHandler):  # type: ignore[misc]
     """Handles the requests of one connection, one after the other.
 
-    For a request with an Upgrade field, `environ["geventws.upgrade"]` is this object: an application calls `take` for
-    the connection, and `on_drain` to hear that the server stops. It should take the key out of the environ: the two
-    keep each other alive otherwise, until the garbage collector finds them.
+    For a request with an Upgrade field, `environ["geventws.upgrade"]` is this object: an application calls `take` to
+    get the connection, and `on_drain` to be called when the server stops. It should remove the key from the environ:
+    otherwise the two keep each other alive until the garbage collector finds them.
 
     Attributes:
-        stream: where the connection is received from, and sent to.
-        surplus: the connection was accepted over the limit, and is to be refused.
+        stream: receives from the connection, and sends to it.
+        surplus: whether the connection was accepted over the limit, and is to be refused.
         greenlet: the one that runs `handle`.
-        idle: no request is under way: nothing is lost when the connection is cut off.
+        idle: whether no request is under way, so that the connection can be cut off without a loss.
         plain_environ: the environ of a plain head, until the request has it.
     """
 
@@ -85,7 +85,7 @@ class RequestHandler(WSGIHandler):  # type: ignore[misc]
     status: Any
     _orig_status: Any
     code: Any
-    provided_content_length: Any  # what is left of it, while an answer is written
+    provided_content_length: Any  # how much is left of it, while an answer is written
     response_headers: list[tuple[bytes, bytes]]
     response_length: int
     time_start: float
@@ -100,25 +100,25 @@ class RequestHandler(WSGIHandler):  # type: ignore[misc]
     )
 
     def __init__(self, sock: RawSocket, address: Any, server: Server) -> None:
-        # not pywsgi's, which makes a reader that most connections never need
+        # pywsgi's __init__ is not called: it makes a reader that most connections never need
         self.stream: HTTPStream = HTTPStream(sock, server.max_head_size)
         self.client_address = address  # pywsgi's name
         self.server = server  # likewise
         self.surplus: bool = False
         self.greenlet: Any = None
         self.idle: bool = True
-        self._taken = False  # an application has the connection for itself
-        self._on_drain: Callable[[int], object] | None = None  # tells it that the server stops
+        self._taken = False  # whether an application has the connection for itself
+        self._on_drain: Callable[[int], object] | None = None  # called when the server stops
         self.plain_environ: dict[str, Any] | None = None
         self._switching: bytes | None = None  # the head of a 101, until it is sent
 
     @property
     def socket(self) -> Any:
-        """The gevent socket, made at the first use; once the connection is taken, whatever was handed out."""
+        """The gevent socket, made at the first use; once the connection is taken, the socket that was handed out."""
         return self.stream.bare if self._taken else self.stream.socket
 
     def fileno(self) -> int:
-        """Return the descriptor of the connection; -1 where it is closed, or was given away."""
+        """Return the descriptor of the connection; -1 if it is closed, or was given away."""
         bare = self.stream.bare
         descriptor: int = -1 if bare is None else bare.fileno()
         return descriptor
@@ -126,7 +126,7 @@ class RequestHandler(WSGIHandler):  # type: ignore[misc]
     # The connection
 
     def handle(self) -> None:
-        """Serve the connection until it ends, then close it. Blocks; a peer that leaves raises nothing."""
+        """Serve the connection until it ends, then close it. Blocks. Does not raise when the peer leaves."""
         server = self.server
         self.greenlet = gevent.getcurrent()
         try:
@@ -146,11 +146,11 @@ class RequestHandler(WSGIHandler):  # type: ignore[misc]
 
     @property
     def lasting(self) -> bool:
-        """Whether somebody has taken the connection, and wants to be told of the server's end."""
+        """Whether an application has taken the connection, and wants to know when the server stops."""
         return self._on_drain is not None
 
     def drain(self, code: int, patient: bool = False) -> None:
-        """End the connection soon: at once where no request is under way, politely otherwise. Does not block."""
+        """End the connection: at once if no request is under way, otherwise after its answer. Does not block."""
         self.close_connection = True
         if self._on_drain is not None:
             self._on_drain(code)
@@ -168,12 +168,12 @@ class RequestHandler(WSGIHandler):  # type: ignore[misc]
     def take(self) -> tuple[Any, bytes]:
         """Hand out the connection: its socket, and the bytes received after the head. To be called once.
 
-        From here on the application alone reads and writes, and `environ["wsgi.input"]` is empty. The server closes the
+        From now on only the application reads and writes, and `environ["wsgi.input"]` is empty. The server closes the
         socket when the application returns.
 
         Returns:
-            a gevent socket for TLS, and where somebody has used it before; else a `RawSocket`, which has its `_sock`,
-            `fileno` and `close`, never blocks, and spares a connection the watchers.
+            A gevent socket with TLS, or if it was used before; otherwise a `RawSocket`, which has its `_sock`, `fileno`
+            and `close`, never blocks, and has no watchers.
         """
         received = self.stream.unread()
         self._taken = True
@@ -186,7 +186,7 @@ class RequestHandler(WSGIHandler):  # type: ignore[misc]
         The server counts it against `max_connections`, and drains it, until both `close` and `leave` were called.
 
         Returns:
-            the socket, which never blocks, and is the caller's to close.
+            The socket. It never blocks, and the caller has to close it.
         """
         sock = self.stream.give_away()
         detached = Detached(sock) if isinstance(sock, RawSocket) else detach_socket(sock)
@@ -195,10 +195,10 @@ class RequestHandler(WSGIHandler):  # type: ignore[misc]
         return given
 
     def on_drain(self, callback: Callable[[int], object]) -> None:
-        """Have a function called with a close code when the server stops. It must not block, nor raise."""
+        """Set a function to call with a close code when the server stops. It must not block, nor raise."""
         self._on_drain = callback
         if self.server.draining:
-            gevent.get_hub().loop.run_callback(callback, self.server.close_code)  # when the connection is open
+            gevent.get_hub().loop.run_callback(callback, self.server.close_code)  # later, when the connection is open
 
     # One request
 
@@ -225,9 +225,9 @@ class RequestHandler(WSGIHandler):  # type: ignore[misc]
         if self._taken or self.stream.ended:
             return None
         if not self.wsgi_input.whole:
-            self.stream.linger()  # what is left of the body may not pass for a request
+            self.stream.linger()  # the rest of the body must not be taken for a request
             return None
-        short = int(self.provided_content_length or 0) > 0  # the next answer would be taken for the rest of this one
+        short = int(self.provided_content_length or 0) > 0  # or the next answer would be taken for the rest of this one
         return None if self.close_connection or short else True
 
     def get_environ(self) -> dict[str, Any]:
@@ -246,8 +246,8 @@ class RequestHandler(WSGIHandler):  # type: ignore[misc]
     def start_response(
         self, status: str, headers: Iterable[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], None]:
-        """As in PEP 3333; a 101 is written as it is given, in one piece and without a Date."""
-        self._switching = None  # an earlier one was never sent: an error comes in its place
+        """As in PEP 3333. A 101 is written as it is given, in one piece and without a Date."""
+        self._switching = None  # an earlier head was never sent: an error takes its place
         if exc_info is not None or self.headers_sent or not status.startswith("101 "):
             body = self.wsgi_input
             if body.error is not None and not self.headers_sent:
@@ -267,7 +267,7 @@ class RequestHandler(WSGIHandler):  # type: ignore[misc]
         return self.write  # type: ignore[no-any-return]
 
     def _write(self, data: bytes) -> None:
-        """Write a part of an answer's body, as far as its Content-Length goes; no body in the answer to HEAD."""
+        """Write a part of an answer's body, up to its Content-Length; nothing in the answer to HEAD."""
         if self.wsgi_input.replaced or self.command == "HEAD":
             return
         if self.provided_content_length is not None:
@@ -293,7 +293,7 @@ class RequestHandler(WSGIHandler):  # type: ignore[misc]
             super()._sendall(memoryview(data)[sent:])
 
     def finalize_headers(self) -> None:
-        """As pywsgi's; also tells the client when the connection ends: the server stops, a body was not asked for."""
+        """As pywsgi's; also adds Connection: close if the server stops, or if a body was never asked for."""
         super().finalize_headers()
         if self.command == "HEAD":
             self.response_use_chunked = False  # nothing follows the head (RFC 9110 9.3.2), no last chunk either
@@ -305,7 +305,7 @@ class RequestHandler(WSGIHandler):  # type: ignore[misc]
                 self.response_headers.append((b"Connection", b"close"))
 
     def handle_error(self, t: Any, v: Any, tb: Any) -> None:
-        """Answer 500 and log a traceback; a peer that left, or sent no proper body, is not worth one."""
+        """Answer 500 and log a traceback, but not if the peer has left, or has sent a wrong body."""
         peers = (BodyError, ssl.SSLEOFError, ssl.SSLZeroReturnError, OSError if self.stream.ended else BodyError)
         if not issubclass(t, peers):
             super().handle_error(t, v, tb)
@@ -321,7 +321,7 @@ class RequestHandler(WSGIHandler):  # type: ignore[misc]
             super().log_request()
 
     def format_request(self) -> str:
-        """Return the access log's line: pywsgi's, with what is not printable, and what ends the quotes, escaped."""
+        """Return pywsgi's line for the access log, with quotes and unprintable characters escaped."""
         host = self.client_address[0] if isinstance(self.client_address, tuple) else self.client_address
         line = between_quotes(self.requestline or "", http_head.MAX_REQUEST_LINE)
         status = (self._orig_status or self.status or "000").split()[0]
@@ -331,7 +331,7 @@ class RequestHandler(WSGIHandler):  # type: ignore[misc]
 
 
 def _refuse(handler: RequestHandler, status: str, response: bytes) -> None:
-    """Send a refusal of pywsgi's kind, and log it."""
+    """Send a refusal as pywsgi does, and log it."""
     handler.status, handler.code = status, int(status)
     handler.socket.settimeout(handler.server.head_timeout)
     try:
@@ -344,7 +344,7 @@ def _refuse(handler: RequestHandler, status: str, response: bytes) -> None:
 
 
 def _as_method(application: Any) -> Any:
-    """Return what calls an object's `__call__` without the C function in between, which costs each greenlet 1 KB."""
+    """Return an object's bound `__call__`: calling the object itself takes 1 KB of C stack in each greenlet."""
     call = application.__call__
     return call if isinstance(call, MethodType) else application
 

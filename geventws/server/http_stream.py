@@ -1,6 +1,6 @@
 """The bytes of one HTTP connection: received up to the end of a head, under limits of size and time, and sent.
 
-The socket is the bare one of the C library, non-blocking. Most of what a handshake needs is there at once, so a gevent
+The socket is the bare one of the C library, non-blocking. In most handshakes all bytes are there at once, so a gevent
 socket with its watchers, and a buffered reader with its buffer, are made only when somebody asks for them.
 """
 
@@ -30,7 +30,7 @@ class RawSocket(_socket.socket):
 
     __slots__ = ()
 
-    no_delay = True  # from the listening socket: see `WebSocketServer.init_socket`
+    no_delay = True  # inherited from the listening socket: see `WebSocketServer.init_socket`
 
     @property
     def _sock(self) -> RawSocket:
@@ -38,12 +38,12 @@ class RawSocket(_socket.socket):
 
 
 class HeadError(Exception):
-    """A head that is not accepted; `head` is as much as was received of it.
+    """A head that is refused; `head` is the part of it that was received.
 
     Attributes:
         status: the HTTP status that answers it.
         answer: the whole answer.
-        request_line: its request line, as far as it was received.
+        request_line: the part of its request line that was received.
     """
 
     def __init__(self, status: str, head: bytes | bytearray) -> None:
@@ -54,7 +54,7 @@ class HeadError(Exception):
 
 
 def _check_beginning(head: bytearray) -> None:
-    """Refuse at once what begins no method, such as the hello of TLS, which has no end to be waited for."""
+    """Refuse at once what is not the beginning of a method, such as TLS: it has no end that could be waited for."""
     if head and head[0] not in b"\r\n" and not 0x20 < head[0] < 0x7F:
         raise HeadError("400 Bad Request", head)
 
@@ -64,21 +64,21 @@ class HTTPStream:
 
     Args:
         raw: the accepted socket; `close` closes it.
-        max_head_size: bytes of a head at the most.
+        max_head_size: the most bytes of a head.
     """
 
     __slots__ = ("_max_head_size", "_raw", "_reader", "_received", "_socket")
 
     def __init__(self, raw: RawSocket, max_head_size: int) -> None:
         self._raw: Any = raw  # the C socket; None once there is TLS on it
-        self._socket: Any = None  # the gevent socket, when one was asked for
-        self._received = b""  # what followed the last head
-        self._reader: io.BufferedReader | None = None  # of what follows the head, where one was asked for
+        self._socket: Any = None  # the gevent socket, once somebody has asked for it
+        self._received = b""  # received bytes that follow the last head
+        self._reader: io.BufferedReader | None = None  # reads what follows the head; made when asked for
         self._max_head_size = max_head_size
 
     @property
     def bare(self) -> Any:
-        """The bare socket for TCP while no gevent socket was made, else the gevent socket."""
+        """The bare socket, for TCP without a gevent socket; otherwise the gevent socket."""
         return self._socket or self._raw
 
     @property
@@ -111,21 +111,21 @@ class HTTPStream:
     # Receiving
 
     def receive_head(self, idle_timeout: float, timeout: float) -> bytes:
-        """Return the next head, or nothing when the peer is done or nothing came. Blocks.
+        """Return the next head, or b"" if the peer is done or nothing came. Blocks.
 
         Args:
             idle_timeout: seconds for the first byte.
             timeout: seconds for the rest.
 
         Raises:
-            HeadError: it is too large or too slow, or begins as none does.
+            HeadError: it is too large or too slow, or its first bytes are not those of a head.
             OSError: the connection is broken.
         """
         self._received = data = self.unread()
         try:
             data = data or self._receive(idle_timeout)
             if data == b"\r\n":
-                data += self._receive(idle_timeout)  # some have it after a body, and nothing has begun with it
+                data += self._receive(idle_timeout)  # some clients send an empty line after a body: it begins nothing
         except TimeoutError:
             return b""
         end = find_end(data)
@@ -166,7 +166,7 @@ class HTTPStream:
             raise HeadError("431 Request Header Fields Too Large", head)
 
     def _receive(self, timeout: float, size: int = CHUNK) -> bytes:
-        """Receive what is available, or what comes within the timeout."""
+        """Return the bytes that are available, or that come within the timeout."""
         sock = self._socket
         if sock is not None:
             sock.settimeout(max(timeout, 0.001))
@@ -186,11 +186,11 @@ class HTTPStream:
 
     @property
     def held(self) -> int:
-        """The number of bytes that were received and not taken."""
+        """How many bytes were received, but not taken yet."""
         return len(self._received)
 
     def receive_more(self, timeout: float, size: int) -> int:
-        """Receive up to so many bytes and hold them; return how many there are, 0 at the end. Blocks.
+        """Receive and hold up to `size` bytes; return how many came, 0 at the end. Blocks.
 
         Raises:
             TimeoutError: nothing came.
@@ -200,7 +200,7 @@ class HTTPStream:
         return len(received)
 
     def take(self, size: int, line: bool) -> bytes:
-        """Return up to so many of the bytes that are held, and no more than a line of them where that is asked."""
+        """Take up to `size` of the bytes that are held; only up to the end of a line if `line` is set."""
         held = self._received
         if line:
             size = held.find(b"\n", 0, size) + 1 or size
@@ -208,13 +208,13 @@ class HTTPStream:
         return held[:size]
 
     def take_line(self) -> bytes:
-        """Return the line that is held, nothing while it has no end."""
+        """Take the line that is held, or b"" while it has no end."""
         return self.take(self._received.find(b"\n") + 1, line=False)
 
     # A reader, for other WebSocket libraries
 
     def reader(self) -> io.BufferedReader:
-        """Return a reader of what follows the head; the same one until `unread`."""
+        """Return a reader for the bytes after the head; the same one until `unread`."""
         if self._reader is None:
             self._reader = io.BufferedReader(Body(self.socket, self._received))
             self._received = b""
@@ -222,12 +222,12 @@ class HTTPStream:
 
     @property
     def ended(self) -> bool:
-        """Whether a reader met the end of what the peer sends, or was closed."""
+        """Whether a reader has reached the end of what the peer sends, or was closed."""
         reader = self._reader
         return reader is not None and (reader.closed or reader.raw.ended)  # type: ignore[attr-defined]
 
     def unread(self) -> bytes:
-        """Take back what was received after a head and not read yet; the reader, if there is one, is at its end."""
+        """Take back the bytes after the head that were not read yet. If there is a reader, it is at its end then."""
         received, self._received = self._received, b""
         reader, self._reader = self._reader, None
         if reader is not None and not reader.closed:
@@ -237,13 +237,13 @@ class HTTPStream:
     # Sending
 
     def send_now(self, data: bytes | bytearray) -> int:
-        """Send what the kernel takes at once, where that needs no loop; return how much it was. Never raises."""
+        """Send what the kernel takes at once, if there is no TLS; return how many bytes it took. Never raises."""
         if self._raw is None:
             return 0
         try:
             sent: int = self._raw.send(data)
         except OSError:
-            return 0  # a call that may block says why
+            return 0  # `send_all`, which comes next, raises the error
         return sent
 
     def send_all(self, data: bytes) -> None:
@@ -253,31 +253,31 @@ class HTTPStream:
     # The end
 
     def give_away(self) -> Any:
-        """Return the socket, which is the caller's to close from here on: the bare one, or a gevent socket."""
+        """Return the bare socket or the gevent socket. From now on the caller has to close it."""
         sock = self.bare
         self._socket = self._raw = None
         return sock
 
     def interrupt(self, how: int = SHUT_RD) -> None:
-        """Have the greenlet that waits for the peer see the end of the connection. Does not block."""
+        """Make the greenlet that waits for the peer see the end of the connection. Does not block."""
         try:
             Socket.shutdown(self._socket, how) if self._raw is None else self._raw.shutdown(how)
         except OSError:
             pass
 
     def linger(self) -> None:
-        """End our side and let the peer read what was sent: a close with unread input would destroy it on its way."""
+        """End our side, and give the peer time to read: closing with unread input would destroy what was sent."""
         sock = self.socket
         Socket.shutdown(sock, SHUT_WR)
         with gevent.Timeout(LINGER, False):
             while Socket.recv(sock, CHUNK):
-                gevent.sleep(0)  # who sends without a pause would keep the loop from seeing the end of the time
+                gevent.sleep(0)  # or the timeout could not strike while the peer sends without a pause
 
     def close(self, drop_input: bool) -> None:
         """Close the socket, unless it was given away. Idempotent; never raises.
 
         Args:
-            drop_input: take what the kernel holds and nobody has read, up to a limit, lest the close resets the
+            drop_input: first read what the kernel still holds, up to a limit, so that the close does not reset the
                 connection.
         """
         sock = self._socket or self._raw
@@ -295,13 +295,13 @@ class HTTPStream:
 
 
 class Body(io.RawIOBase):
-    """What follows a head, as a raw file: first what was received with the head, then the socket."""
+    """The bytes after a head, as a raw file: first those received with the head, then those of the socket."""
 
     def __init__(self, sock: Any, received: bytes) -> None:
         self._sock = sock  # where WebSocket libraries look for it
-        self._received = received  # what is left of what was received with the head
-        self._paused = False  # reading is over: see `unread`
-        self.ended: bool = False  # the peer sends no more
+        self._received = received  # those received with the head that were not read yet
+        self._paused = False  # whether reading is over: see `unread`
+        self.ended: bool = False  # whether the peer sends no more
 
     def readable(self) -> bool:
         """Return True."""
@@ -321,6 +321,6 @@ class Body(io.RawIOBase):
         return count
 
     def unread(self, reader: io.BufferedReader) -> bytes:
-        """Return what the reader of this file holds, and what is left here. Reading is over with that."""
+        """Return the bytes that the reader of this file holds, and those left here. Reading is over then."""
         rest, self._received, self._paused = self._received, b"", True
         return reader.peek() + rest

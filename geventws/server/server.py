@@ -1,8 +1,8 @@
 """A gevent.pywsgi server for many WebSockets: cheap handshakes, deadlines, limits, and a drain at the end.
 
-It serves any WSGI application as pywsgi does. What it adds stands in three places: http/request.py reads the heads of
-requests, http_connection.py handles one connection, and this module looks at all of them: it accepts, counts, refuses
-over the limit, and ends them when the server stops.
+It serves any WSGI application as pywsgi does. It adds code in three places: http/request.py reads the heads of
+requests, http_connection.py handles one connection, and this module handles all of them: it accepts, counts and refuses
+connections, and ends them when the server stops.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
         listener: the address to listen on, as `("127.0.0.1", 8000)` or `":8000"`, or a listening gevent socket.
         application: the WSGI application.
         backlog: connections that wait to be accepted, 1024 by default.
-        spawn: a number of greenlets at most, a pool, or a function that runs another in a greenlet. By default there
-            is no bound, and greenlets serve again.
+        spawn: the most greenlets, a pool, or a function that runs another one in a greenlet. By default there is no
+            limit, and greenlets are used again.
         log, error_log: where lines go: a file, a logger, or None for none. By default standard error.
         handler_class: a class derived from `RequestHandler`.
-        environ: what the environ of every request has besides.
-        head_timeout: seconds for a request's head to come in, from its first byte on, and for the first byte on a
+        environ: further items for the environ of every request.
+        head_timeout: seconds for a request's head to arrive, from its first byte on, and for the first byte on a
             new connection; 10 by default. Then 408.
         keepalive_timeout: seconds between a response and the next request's first byte; 75 by default.
         handshake_timeout: seconds for the TLS handshake; 10 by default.
-        max_head_size: bytes of a request's head, 64 KiB by default; then 431. Its request line is refused from 8192
-            bytes on with 414, and more than 99 fields with 400, as pywsgi does.
-        body_timeout: seconds that may be spent on waiting for a request's body, 30 by default; then 408. What the
-            application has not read is received within this time, too, or the connection ends.
-        min_body_rate: bytes of the body, 500 by default, that give one second of `body_timeout` back: a body may
-            take any time at this pace.
-        max_connections: connections at a time; those over the limit are answered with 503. None, the default, for
+        max_head_size: the most bytes of a request's head, 64 KiB by default; beyond that 431. As in pywsgi, a request
+            line of 8192 bytes or more gets 414, and more than 99 fields get 400.
+        body_timeout: the budget for waiting for a request's body, in seconds, 30 by default; then 408. If the
+            application has not read all of it, the rest has to arrive in this time, too, or the connection ends.
+        min_body_rate: for each so many bytes of the body, 500 by default, one second is added to that budget: at this
+            pace a body may take any time.
+        max_connections: the most connections at a time; those over the limit are answered with 503. By default there is
             no limit but the system's.
         ssl_options: for TLS, `certfile` and `keyfile`, or `ssl_context`.
 
@@ -68,16 +68,16 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
     loop: Any
     backlog = 1024
     stop_timeout: float = 8.0
-    """Seconds for `stop`, where it is not given another time: within the ten that Docker gives a container."""
+    """The default timeout of `stop`, in seconds: less than the ten that Docker gives a container."""
 
     draining: bool = False
     """Whether the server is about to stop."""
 
     close_code: int = CloseCode.GOING_AWAY
-    """What it tells WebSockets then."""
+    """The close code for WebSockets when it stops."""
 
     most_refused: int = 64
-    """Connections over the limit that are read in order to be refused; past them no more are accepted."""
+    """How many connections over the limit are accepted to be refused; beyond that none are accepted."""
 
     def __init__(
         self,
@@ -108,10 +108,10 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
         self.body_timeout = body_timeout
         self.min_body_rate = min_body_rate
         self.max_connections = max_connections
-        self._greenlets: HandlerGreenlets | None = None  # in place of the default way to spawn
+        self._greenlets: HandlerGreenlets | None = None  # used instead of the default `spawn`
         self._connections: set[Any] = set()  # `RequestHandler`s, and `GivenSocket`s that outlive theirs
-        self._drain: Drain | None = None  # that which is under way, or was the last
-        self.silent: bool = log is None  # there is no access log
+        self._drain: Drain | None = None  # the current one, or the last
+        self.silent: bool = log is None  # whether there is no access log
         super().__init__(listener, application, backlog, spawn, log, error_log, handler_class, environ, **ssl_options)
         self.__dict__.pop("full", None)  # the pool's, see below
         if (context := ssl_options.get("ssl_context")) is not None:
@@ -124,7 +124,7 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
     # Accepting
 
     def init_socket(self) -> None:
-        """Listen. Accepted sockets inherit TCP_NODELAY, on Linux, macOS and the BSDs: for plain responses, too."""
+        """Listen. On Linux, macOS and the BSDs accepted sockets inherit TCP_NODELAY, for plain responses, too."""
         super().init_socket()
         self.draining = False
         if self.socket.family in (socket.AF_INET, socket.AF_INET6):
@@ -148,7 +148,7 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
         return sock, address
 
     def full(self) -> bool:
-        """Whether to accept no more for now."""
+        """Whether to accept no more connections for now."""
         limit = self.max_connections
         if limit is not None and len(self._connections) >= limit + self.most_refused:
             return True
@@ -175,7 +175,7 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
         self._connections.add(connection)
 
     def forget(self, connection: Any) -> None:
-        """Count a connection no more."""
+        """Stop counting a connection, which has ended."""
         self._connections.discard(connection)
         if self._drain is not None and not self._connections:
             self._drain.wake()
@@ -194,9 +194,9 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
     def serve_forever(self, stop_timeout: float | None = None) -> None:
         """Serve until the server is stopped: by `stop`, by SIGTERM, or by an exception such as KeyboardInterrupt.
 
-        Blocks. In the main thread, and where the program has not set a handler of its own, SIGTERM drains the server
-        as `stop` does, and this method returns. An exception that comes during the drain, such as a second
-        KeyboardInterrupt, ends it at once.
+        Blocks. In the main thread, if the program has not set a handler of its own, SIGTERM drains the server as `stop`
+        does, and this method returns. An exception that comes during the drain, such as a second KeyboardInterrupt,
+        ends it at once.
 
         Args:
             stop_timeout: seconds for the drain; `WebSocketServer.stop_timeout` by default.
@@ -215,7 +215,7 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
                 self._stop_and_wait(timeout if termination is None else termination.get_time_left())
 
     def _stop_and_wait(self, timeout: float) -> None:
-        """Stop, and wait for it no longer when something is raised here, as by a second Ctrl-C."""
+        """Stop, and wait for that. Do not wait any longer if an exception is raised here, as by a second Ctrl-C."""
         try:
             gevent.spawn(self.stop, timeout).join()
         except BaseException:
@@ -223,12 +223,12 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
             raise
 
     def forked(self) -> None:
-        """Leave everything to the parent, in a forked child: see engine/loop/forks.py."""
+        """In a forked child: leave everything to the parent. See engine/loop/forks.py."""
         stop_accepting(self)
         for connection in self._connections:
             cut(connection.fileno())
         keep(*self._connections, self._greenlets)
-        self._connections.clear()  # a drain under way finds nothing more to end
+        self._connections.clear()  # so a drain under way finds nothing more to end
         self._greenlets = self._drain = None
         self.draining = False
         hub = get_hub_if_exists()
@@ -236,17 +236,17 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
             self.loop = hub.loop
 
     def stop(self, timeout: float | None = None) -> None:
-        """Stop in good order. Blocks until no connection is left.
+        """Stop in an orderly way. Blocks until no connection is left.
 
         The listening socket is closed. Connections that wait for a request end at once, requests under way get their
         answers, and every WebSocket is closed with 1001 (going away): ten at once, then at least 200 a second, and
-        faster where that would take more than ten seconds or half the timeout. What is left after the timeout is
-        aborted.
+        faster if that would take more than ten seconds or half the timeout. Connections that are left after the timeout
+        are aborted.
 
-        A second call waits for the first, and shortens it where its own timeout ends before.
+        A second call waits for the first, and shortens it if its own timeout ends earlier.
 
-        In the hub, where a signal handler of `signal.signal` may run, and in a handler of the server's own, which would
-        wait for itself, it returns at once, and all this follows.
+        In the hub, where a handler of `signal.signal` may run, and in one of the server's own handlers, which would
+        wait for itself, it returns at once, and the rest follows.
 
         Args:
             timeout: seconds for all this; `stop_timeout` by default.
@@ -271,9 +271,9 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
 
 
 def _wrap_socket(context: ssl.SSLContext, sock: Any, **options: Any) -> SSLSocket:
-    """Put TLS on a socket; not by context.wrap_socket, which makes a socket that blocks everything of a context of the
-    standard library."""
+    """Put TLS on a socket. Not with context.wrap_socket: for a context of the standard library that makes a socket that
+    blocks the whole thread."""
     wrapped = SSLSocket(sock, _context=context, **options)
     if not isinstance(context, SSLContext):
-        wrapped._sslobj.owner = wrapped  # what its callbacks are given; gevent's own context finds it by itself
+        wrapped._sslobj.owner = wrapped  # for the context's callbacks; gevent's own context sets it itself
     return wrapped

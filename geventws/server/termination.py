@@ -1,8 +1,8 @@
-"""SIGTERM for a server that drains: heard at once, and not held up for longer than the drain may take.
+"""SIGTERM for a server that drains: it is noticed at once, and no handler can delay the end beyond the timeout.
 
-The loop hears nothing while a handler computes. A signal handler of Python's own is run in the middle of that; so it
-notes when the signal came, and a thread sees to the rest: when the time is up, and the loop does not move, SIGTERM
-comes again, and ends the greenlet that holds the loop up.
+The loop notices no signal while a handler computes. But Python runs its own signal handler even then. So that one notes
+when the signal came, and a thread does the rest: if the loop does not move when the time is up, the thread sends
+SIGTERM again, and that ends the greenlet that holds the loop up.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gevent.monkey import get_original
 from ..engine.loop.forks import register, unregister
 
 LOOK = 0.1
-"""Seconds in which a loop that is not held up shows that it moves."""
+"""Seconds within which a loop that is not held up shows that it moves."""
 
 _start_thread = get_original("_thread", "start_new_thread")
 _make_lock = get_original("_thread", "allocate_lock")
@@ -26,22 +26,22 @@ _get_ident = get_original("threading", "get_ident")
 
 
 class Termination:
-    """A context in which SIGTERM, unless the program has a handler of its own, calls `stop`. For the main thread.
+    """A context in which SIGTERM calls `stop`, unless the program has a handler of its own. For the main thread.
 
     Args:
-        stop: called in the hub, must not block.
-        timeout: seconds from the signal on, after which no greenlet may hold up the loop any more.
+        stop: called in the hub; must not block.
+        timeout: seconds after the signal, after which no greenlet may hold up the loop any more.
     """
 
     def __init__(self, stop: Callable[[], object], timeout: float) -> None:
         self._stop = stop
         self._timeout = timeout
-        self.loop: Any = get_hub().loop  # which calls `stop`
+        self.loop: Any = get_hub().loop  # calls `stop`
         self._thread = _get_ident()  # the main thread
-        self._came: float | None = None  # when the first signal did
-        self._overdue = False  # the time is up, and the loop is held up
-        self._over = _make_lock()  # held until the end, for which the thread waits
-        self._before: Any = None  # the handler of SIGTERM that was there
+        self._came: float | None = None  # when the first signal came
+        self._overdue = False  # whether the time is up, and the loop is held up
+        self._over = _make_lock()  # held until the end; the thread waits for it
+        self._before: Any = None  # the previous handler of SIGTERM
 
     def __enter__(self) -> Termination:
         self._over.acquire()
@@ -55,17 +55,17 @@ class Termination:
         self._over.release()
 
     def forked(self) -> None:
-        """Have SIGTERM do in a forked child what it did before: the child drains nothing."""
+        """In a forked child: restore the previous handler of SIGTERM. The child drains nothing."""
         unregister(self)
         if signal.getsignal(signal.SIGTERM) == self._hear:
             signal.signal(signal.SIGTERM, self._before)
 
     def get_time_left(self) -> float:
-        """Return how many seconds are left of the timeout: all of them where no signal came."""
+        """Return how many seconds of the timeout are left: all of them if no signal came."""
         return self._timeout if self._came is None else max(self._came + self._timeout - time.monotonic(), 0)
 
     def _hear(self, _number: int, _frame: object) -> None:
-        """Take the signal: run by Python, anywhere in the main thread."""
+        """Handle the signal. Python runs this, anywhere in the main thread."""
         if self._came is None:
             self._came = time.monotonic()
             self.loop.run_callback_threadsafe(self._stop)
@@ -75,7 +75,7 @@ class Termination:
             raise GreenletExit("the server stops, and this greenlet holds it up (stop_timeout)")
 
     def _watch(self) -> None:
-        """End what holds up the loop past the timeout. Runs in a thread of its own."""
+        """End the greenlet that holds up the loop past the timeout. Runs in a thread of its own."""
         timeout = self._timeout
         while not self._over.acquire(timeout=timeout):
             self._overdue = True
