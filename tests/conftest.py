@@ -23,6 +23,7 @@ import trustme
 from gevent.event import AsyncResult
 from kit.clients import RawClient
 from kit.leaks import Traces
+from kit.servers.redis import RedisServer
 from kit.servers.scripted import Scripted, start_servers, unset_proxies
 from kit.sites.site import Site
 
@@ -170,6 +171,15 @@ def inside(join: Callable[..., RawClient]) -> Callable[..., Any]:
         return result.get()
 
     return inside
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    """A Redis of the test's own."""
+    server = RedisServer()
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

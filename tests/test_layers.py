@@ -19,7 +19,7 @@ PROJECT = Path(__file__).parents[1]
 
 TREE = {
     "": ["text", "exceptions", "_core", "http", "frames", "protocol", "handshake", "engine", "websocket",
-         "streaming", "hosts", "endpoints", "pubsub", "server", "client", "flask", "frameworks", "testing",
+         "streaming", "hosts", "endpoints", "client", "pubsub", "server", "flask", "frameworks", "testing",
          "gunicorn", "cli", "_moved", "__init__", "__main__", "compat"],
     "_core": ["receive", "fanout", "pure", "native"],
     "_core.receive": ["inodes", "pure", "native"],
@@ -36,7 +36,10 @@ TREE = {
     "hosts": ["sockets", "host", "pywsgi", "gunicorn", "own", "unknown", "werkzeug", "pywsgi_bodies", "servers"],
     "endpoints": ["legacy", "endpoint", "decorator", "views", "callbacks", "middleware"],
     "frameworks": ["django", "bottle", "pyramid", "falcon"],
-    "pubsub": ["history", "interface", "topics", "waiting", "branch", "store", "pubsub"],
+    "pubsub": ["history", "interface", "topics", "waiting", "branch", "bus", "store", "pubsub"],
+    "pubsub.bus": ["wire", "connection", "link", "asker", "channels", "streams", "arrivals", "state", "core", "home",
+                   "bus"],
+    "pubsub.bus.wire": ["messages", "resp", "scripts"],
     "server": ["draining", "http_stream", "http_body", "given", "heads", "http_connection", "termination", "server"],
     "client": ["options", "backoff", "websocket", "dial", "proxies", "opening", "reconnection"],
     "cli": ["terminal", "reload", "versions", "watchdog", "workers", "main"],

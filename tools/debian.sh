@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what this Debian machine lacks:   tools/debian.sh python|tests|bench   (PYTHON names the interpreter)
 #   python   what a virtual environment and the C core need
-#   tests    the programs that tests drive: Chromium, nginx, HAProxy, microsocks
+#   tests    the programs that tests drive: Chromium, nginx, HAProxy, microsocks, Redis
 #   bench    what the benchmark's load and its peers on Node need
 # Without root, or without apt-get, it says what is missing and leaves it at that.
 set -eu
@@ -30,6 +30,7 @@ tests)
     need nginx command -v nginx
     need haproxy command -v haproxy
     need microsocks command -v microsocks
+    need redis-server command -v redis-server
     need npm command -v npm
     ;;
 bench)

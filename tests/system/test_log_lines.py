@@ -20,6 +20,7 @@ from kit.clients import handshake
 from kit.handshakes import KEY
 from kit.servers.scripted import answering
 from kit.servers.worker import serving_as_worker
+from kit.sites.buses import hear_of_topic, meet_redis
 from kit.sources import find_log_calls
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -121,7 +122,7 @@ def never_reads(serve: Any) -> None:
 
 def subscriber_is_slow(serve: Any) -> None:
     pubsub = geventws.PubSub(max_queue=1)
-    site = serve(geventws.WebSocketWSGI(lambda ws: pubsub.subscribe(ws, "room") or ws.wait(), close_timeout=0.1))
+    site = serve(geventws.WebSocketWSGI(lambda ws: pubsub.subscribe(ws, "room") and ws.wait(), close_timeout=0.1))
     site.connect(PATH, receive_buffer=4096)
     while not pubsub.stats.abandoned:
         gevent.sleep(0)
@@ -202,6 +203,12 @@ SCENARIOS: dict[tuple[str, str], Callable[[Any], None]] = {
     ("compat.wsocket", "%s: closed: %s"): closed,
     ("endpoints.views", "%s: %s"): without_sockets,
     ("gunicorn", "Error handling request %s"): failed_under_gunicorn,
+    ("pubsub.bus.arrivals", "a message to topic %s was skipped: %s; others are only counted"): (
+        lambda _serve: hear_of_topic(FORGED * 100)
+    ),
+    ("pubsub.bus.asker", "Redis refuses what is published: %s"): lambda _serve: meet_redis(FORGED),
+    ("pubsub.bus.state", "the bus is down: %s: %s"): lambda _serve: meet_redis(FORGED),
+    ("pubsub.bus.state", "the bus is up again: %s"): lambda _serve: meet_redis(FORGED),
     ("client.reconnection", "%s: %s; the next attempt follows in %.1f s"): reconnects,
 }
 

@@ -1,0 +1,1 @@
+"""The bus: a PubSub of many processes, over Redis or Valkey."""

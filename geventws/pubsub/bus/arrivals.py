@@ -1,0 +1,162 @@
+"""Arrivals: what comes over the channels, and for whom it is.
+
+A message has the name of the process that has published it, and a number, which rises. A process knows its own
+messages by the name: it has delivered those without history already. And it knows by the number what was sent twice, as
+it is when a connection is lost before Redis has answered. What is kept has a position instead: see streams.py.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Protocol
+
+from ...text import quoted
+from .streams import Streams
+from .wire.messages import BadMessage, get_node, unpack_message, unpack_placed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ...engine.loop.poller import Poller
+    from ...protocol.prepared import PreparedMessage
+    from ..history import Position
+    from .streams import Stream
+    from .wire.messages import Parcel
+
+MOST_NODES = 10_000
+"""Processes whose last number is known; of others, the ones that were first heard of are forgotten."""
+
+MOST_TICKETS = 20_000
+"""Messages of this process whose tickets are known until they come back; the oldest are forgotten."""
+
+
+class Listener(Protocol):
+    """The PubSub. All is called in the core's loop, and must not block, but for `tell_bus`."""
+
+    def receive(self, topic: str, message: PreparedMessage, key: str | None) -> None:
+        """Deliver a message of another process's, of a topic without history, to the subscribers here."""
+
+    def receive_at(
+        self, topic: str, position: Position, message: PreparedMessage, key: str | None, ticket: int | None
+    ) -> None:
+        """Deliver a message of a topic with history, of whatever process: the next one, in order.
+
+        Args:
+            topic: the topic.
+            position: the message's.
+            message: the message.
+            key: what it is about.
+            ticket: what was given with it here, if this is where it comes from.
+        """
+
+    def fill(self, topic: str, position: Position, messages: list[tuple[float, PreparedMessage]]) -> None:
+        """Take what is kept of a topic, or a part of that: messages with their ages; the position is the last one's."""
+
+    def lost(self, topic: str) -> None:
+        """Tell the subscribers of a topic without history that they may have missed something."""
+
+    def tell_bus(self, is_up: bool) -> None:
+        """Tell the application that Redis is there, or is not. Called in a greenlet."""
+
+
+class Arrivals:
+    """What comes to one process.
+
+    Args:
+        poller: the loop's.
+        listener: the PubSub, which delivers it.
+        nodes: the names of this process.
+        ask: reads a topic with history: see `streams.Owner`.
+
+    Attributes:
+        streams: the topics with history.
+        received: messages that were delivered.
+        repeated: those without history that have come twice.
+        skipped: those that are none of geventws, or of another version.
+        gaps: how often something may have been missed of a topic without history.
+    """
+
+    def __init__(
+        self,
+        poller: Poller,
+        listener: Listener,
+        nodes: set[bytes],
+        ask: Callable[[Stream, Callable[[Any], None]], None],
+    ) -> None:
+        self.streams: Streams = Streams(poller, self)
+        self.received: int = 0
+        self.repeated: int = 0
+        self.skipped: int = 0
+        self.gaps: int = 0
+        self.ask = ask
+        self._log = poller.log  # for what is skipped
+        self._listener = listener
+        self._nodes = nodes
+        self._numbers: dict[bytes, int] = {}  # of the last messages of other processes
+        self._tickets: dict[tuple[bytes, int], int] = {}  # of messages of this process, by name and number
+        self._has_told = False  # whether the log knows that something was skipped
+
+    def keep_ticket(self, node: bytes, number: int, ticket: int) -> None:
+        """Have a message of this process come back with its ticket."""
+        if len(self._tickets) >= MOST_TICKETS:
+            del self._tickets[next(iter(self._tickets))]
+        self._tickets[node, number] = ticket
+
+    def take(self, topic: str, data: bytes) -> None:
+        """Take a message that has come over a topic's channel."""
+        try:
+            placed = unpack_placed(data)
+            if placed is None:
+                self._take_plain(topic, data)
+                return
+        except BadMessage as error:
+            self.skip(topic, error)
+            return
+        stream = self.streams.get(topic)
+        if stream is not None:
+            self.streams.take(stream, placed)
+
+    def _take_plain(self, topic: str, data: bytes) -> None:
+        node = get_node(data)
+        if node in self._nodes:
+            return
+        parcel = unpack_message(data)
+        if parcel.number <= self._numbers.get(node, 0):
+            self.repeated += 1
+            return
+        if node not in self._numbers and len(self._numbers) >= MOST_NODES:
+            del self._numbers[next(iter(self._numbers))]
+        self._numbers[node] = parcel.number
+        self.received += 1
+        self._listener.receive(topic, parcel.message, parcel.key)
+
+    def confirm(self, topic: str, missed: bool) -> None:
+        """Note that a topic is subscribed now: see `channels.Owner`."""
+        stream = self.streams.get(topic)
+        if stream is not None:
+            self.streams.read(stream)
+        elif missed:
+            self.gaps += 1
+            self._listener.lost(topic)
+
+    # Of streams
+
+    def deliver(self, stream: Stream, parcel: Parcel) -> None:
+        """Deliver the message at a stream's position."""
+        assert stream.position is not None
+        self.received += 1
+        ticket = self._tickets.pop((parcel.node, parcel.number), None)
+        self._listener.receive_at(stream.topic, stream.position, parcel.message, parcel.key, ticket)
+
+    def fill(self, topic: str, position: Position, messages: list[tuple[float, PreparedMessage]]) -> None:
+        """Tell what a stream has, up to a position."""
+        self._listener.fill(topic, position, messages)
+
+    def skip(self, topic: str, error: BadMessage) -> None:
+        """Note that a message is none that we know."""
+        self.skipped += 1
+        if not self._has_told:
+            self._has_told = True
+            name, why = quoted(topic), str(error)
+            self._log.tell(logging.WARNING, "a message to topic %s was skipped: %s; others are only counted", name, why)

@@ -1,0 +1,188 @@
+"""Asker: what a process says to Redis, and what Redis answers: publishes, and questions about history.
+
+Commands are sent in the order of the calls, all of a turn together, and answered in the same order. What waits is
+bounded: 10,000 messages, 4 MB, and where there is no connection 5 seconds; what is past that is dropped, and counted.
+
+What was sent over a connection that is lost before the answer is sent again: Redis may have got it or not. So each
+message has its number, and whoever has it already takes it once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from ...text import one_line
+from .link import Link
+from .wire.resp import Refusal, pack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ...engine.loop.poller import Poller
+    from .connection import Address
+
+MOST_WAITING = 10_000
+"""Messages that have not been answered."""
+
+MOST_BYTES = 4 * 1024 * 1024
+"""Bytes of them; one message may always wait, however large it is."""
+
+MOST_SECONDS = 5.0
+"""Seconds that a command waits for a connection."""
+
+NOT_NOW = frozenset(("BUSY", "LOADING", "MASTERDOWN", "NOSCRIPT", "READONLY", "TRYAGAIN", "UNKILLABLE"))
+"""Errors that pass: the connection is given up, and what was refused is sent over the next one."""
+
+PING = pack(b"PING")
+
+
+class Order(NamedTuple):
+    """A command that is not answered yet.
+
+    Attributes:
+        data: its bytes.
+        born: when it was given.
+        is_message: whether it counts as a message.
+        done: called with the answer, or None where there is none, if anybody wants to know.
+    """
+
+    data: bytes
+    born: float
+    is_message: bool
+    done: Callable[[Any], None] | None
+
+
+class Owner(Protocol):
+    """The core."""
+
+    def link_up(self) -> None:
+        """Note that a link is connected."""
+
+    def link_down(self, error: Exception) -> None:
+        """Note that a link is lost, or that an attempt to connect has failed."""
+
+
+class Asker:
+    """The commands of one process.
+
+    Args:
+        address: where Redis is.
+        poller: the loop's.
+        owner: who hears of its link.
+        scripts: what is run by `EVALSHA`.
+
+    Attributes:
+        link: its connection.
+        published: messages that were to be published.
+        sent: those that Redis has taken.
+        dropped: those that found no room, were not answered in time, or were refused.
+    """
+
+    def __init__(self, address: Address, poller: Poller, owner: Owner, scripts: Iterable[bytes] = ()) -> None:
+        self.link: Link = Link(address, poller, self)
+        self.published: int = 0
+        self.sent: int = 0
+        self.dropped: int = 0
+        self._poller = poller
+        self._now = poller.clock.monotonic  # tells the time
+        self._owner = owner
+        self._scripts = [pack(b"SCRIPT", b"LOAD", script) for script in scripts]
+        self._waiting: deque[Order] = deque()  # for a connection
+        self._asked: deque[Order] = deque()  # for an answer
+        self._size = 0  # bytes of messages in both
+        self._is_refused = False  # whether what this connection still answers is to be ignored
+        self._told: set[str] = set()  # codes of the refusals that were logged
+
+    @property
+    def queued(self) -> int:
+        """How many messages Redis has not answered yet."""
+        return self.published - self.sent - self.dropped
+
+    def publish(self, data: bytes) -> bool:
+        """Send a command that publishes a message; or drop it, count that, and return False."""
+        queued = self.queued
+        self.published += 1
+        if queued >= MOST_WAITING or (queued and self._size + len(data) > MOST_BYTES):
+            self.dropped += 1
+            return False
+        self._size += len(data)
+        self._add(Order(data, self._now(), True, None))
+        return True
+
+    def ask(self, data: bytes, done: Callable[[Any], None] | None = None) -> None:
+        """Send a command, and call `done` with its answer; with None when there is no connection for too long."""
+        self._add(Order(data, self._now(), False, done))
+
+    def expire(self) -> None:
+        """Drop what has waited too long for a connection. To be called each second or so."""
+        limit = self._now() - MOST_SECONDS
+        while self._waiting and self._waiting[0].born < limit:
+            self._give_up(self._waiting.popleft())
+
+    def _add(self, order: Order) -> None:
+        if self.link.up:
+            self._asked.append(order)
+            self.link.send(order.data)
+        else:
+            self._waiting.append(order)
+
+    def _give_up(self, order: Order) -> None:
+        if order.is_message:
+            self._size -= len(order.data)
+            self.dropped += 1
+        elif order.done is not None:
+            order.done(None)
+
+    # The link
+
+    def connected(self) -> None:
+        """Send what waits."""
+        self._is_refused = False
+        for script in self._scripts:
+            self._add(Order(script, 0.0, False, None))
+        self.expire()
+        waiting, self._waiting = self._waiting, deque()
+        for order in waiting:
+            self._add(order)
+        self._owner.link_up()
+
+    def receive(self, reply: Any) -> None:
+        """Take an answer."""
+        if self._is_refused:
+            return
+        order = self._asked.popleft()
+        if isinstance(reply, Refusal):
+            self._take_refusal(order, reply)
+            return
+        if order.is_message:
+            self.sent += 1
+            self._size -= len(order.data)
+        if order.done is not None:
+            order.done(reply)
+
+    def _take_refusal(self, order: Order, refusal: Refusal) -> None:
+        if refusal.code in NOT_NOW:
+            self._is_refused = True
+            self._asked.appendleft(order)
+            self.link.abort()
+            return
+        if refusal.code not in self._told:
+            self._told.add(refusal.code)
+            self._poller.log.tell(logging.ERROR, "Redis refuses what is published: %s", one_line(str(refusal)))
+        self._give_up(order)
+
+    def ping(self) -> None:
+        """Ask for a sign of life."""
+        self._add(Order(PING, self._now(), False, None))
+
+    def lost(self, error: Exception) -> None:
+        """Keep what is not answered for the next connection."""
+        self._waiting.extendleft(order for order in reversed(self._asked) if order.born)
+        self._asked.clear()
+        self._owner.link_down(error)
+
+    def failed(self, error: Exception) -> None:
+        """Note that Redis cannot be reached."""
+        self._owner.link_down(error)

@@ -1,0 +1,290 @@
+"""RedisBus: what a PubSub knows of other processes. Whoever uses it, in whatever thread, is led to its core."""
+
+from __future__ import annotations
+
+import atexit
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakSet
+
+import gevent
+from gevent._hub_local import get_hub_if_exists
+from gevent.monkey import get_original
+
+from ...engine.loop.forks import register
+from ...text import quoted
+from .connection import Address
+from .core import Core, Counts
+from .home import Answer, Home, RLock, is_served
+from .wire.messages import Names
+
+if TYPE_CHECKING:
+    from ...protocol.prepared import PreparedMessage
+    from ..history import Rule
+    from .arrivals import Listener
+
+MOST_WAITING = 10_000
+"""Messages of other threads that wait for the core's loop at the most; further ones are dropped, and counted."""
+
+MOST_WAITING_BYTES = 4 * 1024 * 1024
+"""Bytes of them; one message may always wait."""
+
+AT_EXIT = 2.0
+"""Seconds that a program waits at its end for what it has published."""
+
+PAUSE = 0.002
+"""Seconds between two looks at whether that is so."""
+
+READ_TIMEOUT = 5.0
+"""Seconds for the history of a topic to be read."""
+
+_sleep: Any = get_original("time", "sleep")
+
+
+class BusStats(NamedTuple):
+    """What became of what this process has published to others, and what it has got from them.
+
+    published = sent + queued + dropped, at every moment.
+    """
+
+    up: bool
+    """Whether Redis is there, as far as is known."""
+    published: int
+    """Messages that were to be published."""
+    sent: int
+    """Those that Redis has taken."""
+    queued: int
+    """Those that it has not answered yet."""
+    dropped: int
+    """Those that found no room, for which there was no connection for 5 seconds, or that Redis has refused."""
+    received: int
+    """Messages of other processes."""
+    repeated: int
+    """Those that came twice, and were delivered once."""
+    skipped: int
+    """Those that were none of geventws, or of another version."""
+    gaps: int
+    """How often subscribers of a topic may have missed something."""
+    reconnects: int
+    """How often a connection was made anew."""
+
+
+class _Lodging(NamedTuple):
+    """A core, and where it lives."""
+
+    core: Core
+    home: Home
+
+
+class RedisBus:
+    """The bus of one PubSub. Any thread may call everything.
+
+    Args:
+        url: where Redis is.
+        prefix: what channels and keys begin with.
+
+    Raises:
+        ValueError: the URL is none of Redis's.
+
+    Attributes:
+        loop: None: it belongs to no loop.
+    """
+
+    def __init__(self, url: str, prefix: str) -> None:
+        self.loop: Any = None
+        self._address = Address(url)  # where Redis is
+        self._names = Names(prefix)  # of channels and keys
+        self._listener: Any = None  # the PubSub
+        self._lodging: _Lodging | None = None  # the core, and where it lives, once it is needed
+        self._nodes: set[bytes] = set()  # the names of this process
+        self._watched: dict[str, Rule | None] = {}  # topics that have subscribers here, and how much of them is kept
+        self._past: list[Core] = []  # cores that have moved out, for what they have counted
+        self._waiting = 0  # messages that wait for the core's loop
+        self._waiting_bytes = 0  # of these
+        self._overflow = 0  # messages that found no room there
+        self._lock = RLock()  # of all these; the garbage collector may end a connection meanwhile, and ask for it again
+        register(self)
+        _buses.add(self)
+
+    def forked(self) -> None:
+        """Begin anew, in a forked child."""
+        self._lodging = None
+        self._nodes = set()
+        self._watched.clear()
+        self._past.clear()
+        self._waiting = self._waiting_bytes = self._overflow = 0
+        self._lock = RLock()
+
+    def start(self, listener: Listener) -> None:
+        """Take the PubSub, before all else."""
+        self._listener = listener
+
+    def check(self) -> None:
+        """See whether there can be a bus.
+
+        Raises:
+            RuntimeError: what answers is a Redis Cluster's, or a Sentinel.
+        """
+        error = self._lodging.core.error if self._lodging is not None else None
+        if error is not None:
+            raise error
+
+    # Topics
+
+    def subscribe(self, topic: str, rule: Rule | None) -> None:
+        """Get what others publish to a topic: it has its first subscriber here. To be called in a thread that serves.
+
+        Args:
+            topic: the topic.
+            rule: how much of it is kept; None for nothing.
+        """
+        with self._lock:
+            self._watched[topic] = rule
+            core, home = self._lodge(will_receive=True)
+        home.call(self._sync, core, topic)
+
+    def unsubscribe(self, topic: str) -> None:
+        """Get it no more: the last subscriber here has left."""
+        with self._lock:
+            self._watched.pop(topic, None)
+            lodging = self._lodging
+        if lodging is not None:
+            lodging.home.call(self._sync, lodging.core, topic)
+
+    def _sync(self, core: Core, topic: str) -> None:
+        if topic in self._watched:
+            core.watch(topic, self._watched[topic])
+        else:
+            core.unwatch(topic)
+
+    # Messages
+
+    def publish(
+        self, topic: str, message: PreparedMessage, key: str | None, rule: Rule | None, ticket: int | None
+    ) -> bool:
+        """Publish a message to other processes, and where it is kept to this one. Never blocks.
+
+        Args:
+            topic: the topic.
+            message: the message.
+            key: what it is about.
+            rule: how much of the topic is kept; None for nothing.
+            ticket: with what a message that is kept comes back.
+
+        Returns:
+            False where too much waits, and the message is dropped.
+        """
+        core, home = self._lodge()
+        if home.is_here:
+            return core.publish(topic, message, key, rule, ticket)
+        size = len(message.payload)
+        with self._lock:
+            if self._waiting and (self._waiting >= MOST_WAITING or self._waiting_bytes + size > MOST_WAITING_BYTES):
+                self._overflow += 1
+                return False
+            self._waiting += 1
+            self._waiting_bytes += size
+        home.call(self._publish_there, core, topic, message, key, rule, ticket)
+        return True
+
+    def _publish_there(self, core: Core, topic: str, message: PreparedMessage, *rest: Any) -> None:
+        with self._lock:
+            self._waiting -= 1
+            self._waiting_bytes -= len(message.payload)
+        core.publish(topic, message, *rest)
+
+    def read(self, topic: str, rule: Rule) -> None:
+        """Block until the PubSub has what is kept of a topic.
+
+        Raises:
+            TimeoutError: there is no connection, or no answer.
+        """
+        core, home = self._lodge()
+        answer = Answer()
+        home.call(core.read, topic, rule, answer.set)
+        if not answer.wait(READ_TIMEOUT):
+            raise TimeoutError(f"the history of {quoted(topic)} cannot be read")
+
+    # The core, and where it lives
+
+    def _lodge(self, will_receive: bool = False) -> _Lodging:
+        """Return the core, which is made when first needed, or when the loop in which it lived is gone.
+
+        Args:
+            will_receive: whether there are subscribers, so that it has to live with them.
+        """
+        lodging = self._lodging
+        if lodging is not None and not lodging.home.closed and not (will_receive and lodging.home.is_rented):
+            return lodging
+        with self._lock:
+            if self._lodging is lodging:
+                self._lodging = self._move(lodging, will_receive)
+            return self._lodging  # type: ignore[return-value]
+
+    def _move(self, before: _Lodging | None, will_receive: bool) -> _Lodging:
+        if before is not None:
+            self._past.append(before.core)
+            if not before.home.closed:
+                before.home.call(before.core.finish, before.home.leave)
+        core = Core(self._address, self._names, self._listener, self._nodes)
+        home = Home(core)
+        if will_receive or is_served():
+            home.settle()
+        else:
+            home.rent()
+        for topic in list(self._watched):
+            home.call(self._sync, core, topic)
+        return _Lodging(core, home)
+
+    @property
+    def queued(self) -> int:
+        """How many messages Redis has not answered yet."""
+        with self._lock:
+            cores = [*self._past, *([self._lodging.core] if self._lodging is not None else [])]
+            return self._waiting + sum([core.queued for core in cores])
+
+    @property
+    def stats(self) -> BusStats:
+        """What there was."""
+        with self._lock:
+            lodging = self._lodging
+            cores = [*self._past, *([lodging.core] if lodging is not None else [])]
+            totals = [sum(column) for column in zip(*[core.counts for core in cores], strict=True)] or Counts()
+            total = Counts(*totals)
+            published, dropped = total.published + self._waiting + self._overflow, total.dropped + self._overflow
+        queued = published - total.sent - dropped
+        is_up = lodging is not None and lodging.core.is_up
+        return BusStats(is_up, published, total.sent, queued, dropped, *total[3:])
+
+    def flush(self, timeout: float) -> bool:
+        """Block until Redis has answered for all that was published, or the time is up; return whether it has."""
+        deadline = time.monotonic() + timeout
+        while self.queued:
+            hub = get_hub_if_exists()
+            if time.monotonic() > deadline or hub is gevent.getcurrent():
+                return False
+            (_sleep if hub is None else gevent.sleep)(PAUSE)
+        return True
+
+    def close(self, timeout: float) -> bool:
+        """Do the same, and end the connections; whoever subscribes or publishes later opens new ones."""
+        is_flushed = self.flush(timeout)
+        with self._lock:
+            lodging, self._lodging = self._lodging, None
+            if lodging is not None:
+                self._past.append(lodging.core)
+        if lodging is not None:
+            lodging.home.call(lodging.home.leave)
+        return is_flushed
+
+
+_buses: WeakSet[RedisBus] = WeakSet()
+
+
+def _flush_all() -> None:
+    """Have nothing lost that a program has published at its end."""
+    for bus in list(_buses):
+        bus.flush(AT_EXIT)
+
+
+atexit.register(_flush_all)

@@ -1,0 +1,165 @@
+"""Connections to Redis or Valkey: redis-py's, which know URLs, TLS and passwords, over sockets of gevent's.
+
+redis-py blocks its whole thread unless everything is monkey-patched, by how it makes its sockets, and by what it asks
+of `select`. So `_connect` is ours, and once a connection is open we read from its socket and write to it ourselves.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import gevent.ssl as gssl
+from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection, parse_url
+from redis.exceptions import ResponseError
+
+from ...client.dial import connect_tcp, connect_unix
+from ...engine.loop import forks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SCHEMES = {"redis": "redis", "rediss": "rediss", "unix": "unix", "valkey": "redis", "valkeys": "rediss"}
+"""What a URL may begin with, and what redis-py calls that."""
+
+OWN = {"protocol": 2, "socket_timeout": None, "socket_connect_timeout": None, "retry_on_timeout": False}
+"""Options of redis-py's that are not the URL's to choose: the bus has its own deadlines, and tries again by itself."""
+
+POOL = ("max_connections", "timeout", "retry_on_error", "health_check_interval", "decode_responses", "legacy_responses")
+"""Options that mean nothing here, as the bus needs no pool, and reads replies itself."""
+
+
+class UnsupportedServer(RuntimeError):
+    """What answers is a Redis Cluster's, or a Sentinel: these are not supported."""
+
+
+class NotTheMaster(ConnectionError):
+    """What answers is a replica, which takes no writes: as after a failover, until names lead to the new master."""
+
+
+class CooperativeConnection(Connection):
+    """Over TCP.
+
+    Attributes:
+        socket: the connected socket, gevent's; None before.
+    """
+
+    socket: Any = None
+
+    def _connect(self) -> Any:
+        self.socket = connect_tcp(self.host, self.port)
+        return self.socket
+
+
+class CooperativeSSLConnection(SSLConnection):
+    """Over TLS. Attributes: as above."""
+
+    socket: Any = None
+
+    def _connect(self) -> Any:
+        plain = connect_tcp(self.host, self.port)
+        try:
+            self.socket = gssl.SSLSocket(sock=plain, server_hostname=self.host, _context=self._make_context())
+        except BaseException:
+            plain.close()
+            raise
+        forks.claim(self.socket)
+        return self.socket
+
+    def _make_context(self) -> Any:
+        context = gssl.create_default_context()
+        context.check_hostname = self.check_hostname
+        context.verify_mode = self.cert_reqs
+        if self.certfile or self.keyfile:
+            context.load_cert_chain(self.certfile, self.keyfile, self.certificate_password)
+        if self.ca_certs or self.ca_path or self.ca_data:
+            context.load_verify_locations(self.ca_certs, self.ca_path, self.ca_data)
+        if self.ssl_min_version is not None:
+            context.minimum_version = self.ssl_min_version
+        if self.ssl_ciphers:
+            context.set_ciphers(self.ssl_ciphers)
+        return context
+
+
+class CooperativeUnixConnection(UnixDomainSocketConnection):
+    """Over a Unix socket. Attributes: as above."""
+
+    socket: Any = None
+
+    def _connect(self) -> Any:
+        self.socket = connect_unix(self.path)
+        return self.socket
+
+
+_CLASSES: dict[Any, Callable[..., Any]] = {
+    None: CooperativeConnection,
+    SSLConnection: CooperativeSSLConnection,
+    UnixDomainSocketConnection: CooperativeUnixConnection,
+}
+
+
+class Address:
+    """Where Redis is, and how to get in.
+
+    Args:
+        url: `redis://`, `rediss://` (TLS), `unix://`, `valkey://` or `valkeys://`, as redis-py has them.
+
+    Raises:
+        ValueError: the URL is none of these, or has an option that there is not.
+
+    Attributes:
+        text: for log lines: where it is, without the password.
+    """
+
+    def __init__(self, url: str) -> None:
+        scheme, colon, rest = url.partition("://")
+        if not colon or scheme not in SCHEMES:
+            known = ", ".join([f"{one}://" for one in SCHEMES])
+            raise ValueError(f"a bus is at {known}, not {scheme!r}{_explain(scheme)}")
+        options: dict[str, Any] = parse_url(f"{SCHEMES[scheme]}://{rest}")  # type: ignore[no-untyped-call]
+        self._make = _CLASSES[options.pop("connection_class", None)]
+        self._options = {name: value for name, value in options.items() if name not in POOL} | OWN
+        parts = urlsplit(url)
+        self.text: str = f"{scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        try:
+            self._make(**self._options)
+        except TypeError as error:
+            raise ValueError(f"redis-py does not know this URL's options: {error}") from None
+
+    def connect(self) -> Any:
+        """Return a connection that is open. Blocks this greenlet only, and without a deadline.
+
+        Raises:
+            UnsupportedServer: a cluster's, or a Sentinel.
+            OSError: it cannot be reached.
+            redis.exceptions.RedisError: it refuses us.
+        """
+        connection = self._make(**self._options)
+        try:
+            connection.connect()
+            self._check(connection)
+        except BaseException:
+            if connection.socket is not None:
+                connection.socket.close()
+            raise
+        return connection
+
+    def _check(self, connection: Any) -> None:
+        """Find out what answers, and whether it is ready. A server that does not say is taken for one that will do."""
+        connection.send_command("PING")
+        connection.read_response()  # raises while it loads its data
+        try:
+            connection.send_command("HELLO")
+            told = connection.read_response()
+        except ResponseError:
+            return  # older than 6.0, or we may not ask
+        facts = dict(zip(told[::2], told[1::2], strict=False)) if isinstance(told, list) else {}
+        mode = {b"cluster": "a Redis Cluster", b"sentinel": "a Redis Sentinel"}.get(facts.get(b"mode", b""))
+        if mode:
+            raise UnsupportedServer(f"{self.text} is {mode}, which is not supported: a bus needs one Redis or Valkey")
+        if facts.get(b"role") in (b"replica", b"slave"):
+            raise NotTheMaster(f"{self.text} is a replica")
+
+
+def _explain(scheme: str) -> str:
+    return "; Redis Cluster and Sentinel are not supported" if "cluster" in scheme or "sentinel" in scheme else ""

@@ -1,0 +1,216 @@
+"""Link: one connection to Redis that comes back for ever.
+
+Two greenlets at the most are at work on it: one connects, and reads; what the kernel does not take at once, or what
+goes through TLS, is written by another. Nobody else waits for Redis: what is to be sent is put into a list, and leaves
+together at the end of the loop's turn. So a Redis that is slow, frozen or gone keeps nobody waiting.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import gevent
+
+from ...client.backoff import Backoff
+from ...engine.loop.system import SYSTEM
+from .connection import UnsupportedServer
+from .wire.resp import NOTHING, make_reader
+
+if TYPE_CHECKING:
+    from ...engine.loop.poller import Poller
+    from .connection import Address
+
+CONNECT_TIMEOUT = 5.0
+"""Seconds in which a connection is to be open, with TLS, the password and all."""
+
+PING_INTERVAL = 10.0
+"""Seconds after which Redis is asked whether it is there."""
+
+ANSWER_TIMEOUT = 10.0
+"""Seconds that it then has to answer, or to say anything else."""
+
+FIRST_DELAY, LAST_DELAY = 0.05, 5.0
+"""Seconds, the bounds of the first and of the last delays between attempts: each is drawn evenly from zero on."""
+
+RECEIVED = 64 * 1024
+"""Bytes that are received at once."""
+
+
+class End(Protocol):
+    """Whose link it is. None of these blocks."""
+
+    def connected(self) -> None:
+        """Begin: what was sent before, or was not answered, is nobody's."""
+
+    def receive(self, reply: Any) -> None:
+        """Take a reply."""
+
+    def ping(self) -> None:
+        """Ask Redis for a sign of life."""
+
+    def lost(self, error: Exception) -> None:
+        """Note that the connection is over."""
+
+    def failed(self, error: Exception) -> None:
+        """Note that an attempt to connect has failed."""
+
+
+class Link:
+    """One connection.
+
+    Args:
+        address: where to.
+        poller: the loop's.
+        end: who uses it.
+
+    Attributes:
+        up: whether it is connected.
+        connects: how often it was connected.
+        closed: whether it is over for good.
+    """
+
+    def __init__(self, address: Address, poller: Poller, end: End) -> None:
+        self.up: bool = False
+        self.connects: int = 0
+        self.closed: bool = False
+        self._address = address
+        self._poller = poller
+        self._end = end
+        self._connection: Any = None  # redis-py's
+        self._calls: Any = None  # those on its socket, below what would wait; None over TLS
+        self._out: list[bytes] = []  # what is to be sent
+        self._will_flush = False  # whether the loop has been told so
+        self._is_writing = False  # whether a greenlet does that
+        self._heard = 0.0  # when something was received
+        self._pinged = 0.0  # when we asked for that, or have just connected
+        self._greenlet: Any = None  # which connects and reads
+
+    def start(self) -> None:
+        """Connect, and go on doing that, in a greenlet of its own."""
+        self._greenlet = gevent.spawn(self._run)
+
+    def close(self) -> None:
+        """End it for good."""
+        self.closed = True
+        self.abort()
+        if self._greenlet is not None:
+            self._greenlet.kill(block=False)
+
+    def abort(self) -> None:
+        """End the connection: whoever waits for it is told so, and the next one is tried."""
+        if self._connection is not None:
+            self._connection.socket.close()
+
+    def send(self, data: bytes) -> None:
+        """Send this at the end of the loop's turn, if there is a connection. Never blocks."""
+        if self.up:
+            self._out.append(data)
+            if not self._will_flush:
+                self._will_flush = True
+                self._poller.later(self._flush)
+
+    def check(self) -> None:
+        """Ask Redis for a sign of life, or give the connection up for want of one. To be called each second or so."""
+        now = self._poller.clock.monotonic()
+        if not self.up or now - self._heard < PING_INTERVAL:
+            return
+        if self._pinged <= self._heard:
+            self._pinged = now
+            self._end.ping()
+        elif now - self._pinged >= ANSWER_TIMEOUT:
+            self.abort()
+
+    # Reading
+
+    def _run(self) -> None:
+        backoff = Backoff(FIRST_DELAY, LAST_DELAY, 2.0)
+        while not self.closed:
+            if self._connect():
+                backoff.reset()
+                self._read()
+            if not self.closed:
+                gevent.sleep(backoff.next_delay())
+
+    def _connect(self) -> bool:
+        """Return whether there is a connection."""
+        try:
+            with gevent.Timeout(CONNECT_TIMEOUT):
+                self._connection = self._address.connect()
+        except gevent.Timeout:
+            self._fail(TimeoutError(f"no answer within {CONNECT_TIMEOUT:g} s"))
+            return False
+        except Exception as error:
+            self._fail(error)
+            return False
+        if self.closed:  # in a forked child, say
+            self._connection.socket.close()
+        return not self.closed
+
+    def _fail(self, error: Exception) -> None:
+        if isinstance(error, UnsupportedServer):
+            self.closed = True
+        if not self._poller.closed:
+            self._end.failed(error)
+
+    def _read(self) -> None:
+        """Read until the connection is over."""
+        socket, reader = self._connection.socket, make_reader()
+        self._calls = None if hasattr(socket, "unwrap") else SYSTEM.get_calls(socket)
+        self.up, self.connects = True, self.connects + 1
+        self._heard = self._pinged = self._poller.clock.monotonic()
+        why: Exception = ConnectionResetError("it hung up")
+        try:
+            self._end.connected()
+            while data := socket.recv(RECEIVED):
+                self._heard = self._poller.clock.monotonic()
+                reader.feed(data)
+                while (reply := reader.gets()) is not NOTHING:
+                    self._end.receive(reply)
+                    self._poller.turns.spend(1)
+        except Exception as error:
+            why = error
+        finally:
+            self._disconnect(why)
+
+    def _disconnect(self, why: Exception) -> None:
+        self.up = self._is_writing = False
+        self._out.clear()
+        self._connection.socket.close()
+        self._connection = self._calls = None
+        if not self._poller.closed and not self.closed:
+            self._end.lost(why)
+
+    # Writing
+
+    def _flush(self) -> None:
+        """Send it all, as far as the kernel takes it. Called in the hub; never blocks, never raises."""
+        self._will_flush = False
+        if self._is_writing or not self._out:
+            return
+        data, sent = b"".join(self._out), 0
+        self._out.clear()
+        try:
+            if self._calls is not None:
+                sent = self._calls.send(data)
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.abort()
+            return
+        if sent < len(data):
+            self._is_writing = True
+            gevent.spawn(self._write, self._connection, data[sent:])
+
+    def _write(self, connection: Any, data: bytes) -> None:
+        """Send this and what is added meanwhile, over a connection while it is the current one."""
+        try:
+            while data and connection is self._connection:
+                connection.socket.sendall(data)
+                if connection is self._connection:
+                    data = b"".join(self._out)
+                    self._out.clear()
+        except Exception:
+            if connection is self._connection:
+                self.abort()
+        if connection is self._connection:
+            self._is_writing = False
