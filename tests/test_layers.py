@@ -31,7 +31,7 @@ TREE = {
     "engine": ["loop", "options", "published", "backlog", "tls", "stream", "intake", "keepalive", "closing",
                "fragments", "connection", "waiting"],
     "engine.published": ["deliveries", "outlet"],
-    "engine.loop": ["forks", "logs", "watchers", "system", "turns", "outbox", "interest", "poller", "waiters",
+    "engine.loop": ["forks", "logs", "watchers", "system", "turns", "waves", "outbox", "interest", "poller", "waiters",
                     "deadlines", "greenlets"],
     "hosts": ["sockets", "host", "pywsgi", "gunicorn", "own", "unknown", "werkzeug", "pywsgi_bodies", "servers"],
     "endpoints": ["legacy", "endpoint", "decorator", "views", "callbacks", "middleware"],

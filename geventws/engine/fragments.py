@@ -15,7 +15,7 @@ from greenlet import getcurrent
 
 from ..exceptions import ConcurrencyError, ConnectionClosed
 from ..frames import BINARY, FIN, TEXT, encode_header
-from ..protocol.prepared import PreparedMessage
+from ..protocol.prepared import LARGE_TO_COMPRESS, PreparedMessage
 from .loop.outbox import IN_PARTS
 from .loop.poller import get_thread
 from .loop.turns import UNIT_SIZE, UNITS
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 LARGE = 16 * 1024
 """Payloads beyond this size are sent without copying them after their header."""
-
-LARGE_TO_COMPRESS = 128 * 1024
-"""Payloads beyond this size are compressed in slices."""
 
 PLAIN_LIMIT = 1536
 """The largest payload that may be corked, and that skips the protocol on its way out if it leaves as it is."""
@@ -124,6 +121,7 @@ class Fragments:
     ) -> None:
         """Let others have their turn."""
         connection = self._connection
+        connection.stream.poller.outbox.settle(connection.stream)  # the last parts, before what was published meanwhile
         connection.fragments = None
         connection.stream.plain_limit = find_plain_limit(connection)
         connection.stream.poller.outbox.shut(connection, IN_PARTS, False)
@@ -153,7 +151,8 @@ def take_turn(connection: Sender) -> None:
         connection.fragments.wait()
     if connection.closed:
         raise connection.closed_error()
-    connection.stream.poller.outbox.flush()  # messages that were sent before are compressed before
+    # messages that were sent before are compressed before
+    connection.stream.poller.outbox.settle(connection.stream)
 
 
 def send_other(connection: Sender, message: Any, compress: bool | None) -> None:
@@ -188,8 +187,13 @@ def _send_prepared(connection: Sender, message: PreparedMessage) -> None:
     extension = connection.protocol.extension
     if connection.protocol.client or (extension is not None and extension.sharing is None):
         send_message(connection, FIN | message.opcode, message.payload, message.compress)
-    else:
-        send_frames(connection, message.encode(extension))
+        return
+    if extension is not None and message.is_slow(extension):
+        check_thread(connection)
+        with Fragments(connection):
+            for _ in message.encode_slowly(extension):
+                connection.stream.poller.turns.spend(UNITS)
+    send_frames(connection, message.encode(extension))
 
 
 def _compress(connection: Sender, payload: Payload) -> memoryview:

@@ -104,7 +104,7 @@ class Stream:
         owner may close it again without harm.
         """
         if self._registered:
-            self.poller.outbox.flush()
+            self.poller.outbox.settle(self)
             self._registered = False
             self.poller.interest.unregister(self.channel)
             self.calls.close()
@@ -269,7 +269,7 @@ class Stream:
     def flush_now(self, flags: int = 0) -> None:
         """Send what is corked, after what waits in the outbox. Never blocks, never raises."""
         if not self.corked:
-            self.poller.outbox.flush()
+            self.poller.outbox.settle(self)
             return
         data = self._uncork()
         try:
@@ -306,7 +306,7 @@ class Stream:
 
     def hang_up(self) -> None:
         """End both sides at once; if something is left to send, the peer sees a reset. Idempotent."""
-        self.poller.outbox.flush()
+        self.poller.outbox.settle(self)
         try:
             if self.corked or self.blocked:
                 self.calls.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, _RESET_ON_CLOSE)
@@ -324,7 +324,7 @@ class Stream:
     def put(self, data: bytes | memoryview, flags: int = 0) -> None:
         """Send as much as the kernel takes, and leave the rest to the poller."""
         if self.poller.outbox.gathers:
-            self.poller.outbox.flush()
+            self.poller.outbox.settle(self)
         if self.error is not None:
             raise OSError(*self.error)
         if self.backlog is not None:

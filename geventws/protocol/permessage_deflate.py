@@ -284,7 +284,8 @@ class Deflate:
         Nothing else may be compressed until the last part was taken. If the caller stops earlier, nothing has changed.
         """
         compressors, view = self._compressors, memoryview(payload)
-        compressor = self._compressor.copy() if self._compressor else compressors.take()
+        kept = None if compressors.forgets else self._compressor  # not that of a message in parts
+        compressor = kept.copy() if kept is not None else compressors.take()
         for start in range(0, len(view), LARGE):
             yield compressor.compress(view[start : start + LARGE])
         yield compressor.flush(zlib.Z_FULL_FLUSH if compressors.forgets else zlib.Z_SYNC_FLUSH)[:-4]

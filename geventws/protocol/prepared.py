@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, TypeAlias
 
 from ..frames import FIN, Opcode, encode_header
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 __all__ = ["PreparedMessage"]
 
 Message: TypeAlias = "str | bytes | bytearray | memoryview"
+
+
+LARGE_TO_COMPRESS = 128 * 1024
+"""Payloads beyond this size are compressed in slices, so that others have their turn meanwhile."""
 
 
 class PreparedMessage:
@@ -66,6 +71,22 @@ class PreparedMessage:
         key = extension.sharing
         frame = self._frames.get(key)
         return frame or self._make(key, FIN | extension.header_bits | self.opcode, extension.encode(self.payload))
+
+    def is_slow(self, extension: Extension | None) -> bool:
+        """Whether `encode` would keep others from their turn, so that `encode_slowly` should come first."""
+        size = len(self.payload)
+        if extension is None or size <= LARGE_TO_COMPRESS or not extension.wants(size, self.compress):
+            return False
+        return extension.sharing not in self._frames
+
+    def encode_slowly(self, extension: Extension) -> Iterator[None]:
+        """Make the frame in steps that take a bounded time, after each of which it yields; then `encode` has it."""
+        if self.is_slow(extension):
+            compressed = bytearray()
+            for part in extension.encode_slowly(self.payload):
+                compressed += part
+                yield
+            self._make(extension.sharing, FIN | extension.header_bits | self.opcode, compressed)
 
     def _make(self, key: Hashable, head: int, payload: bytes | bytearray) -> bytes:
         frame = self._frames[key] = encode_header(head, len(payload)) + payload

@@ -19,8 +19,9 @@ from .topics import Topics
 from .waiting import Item, Waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Iterator
 
+    from ..engine.loop.outbox import Outbox
     from ..engine.loop.poller import Poller
     from ..engine.published.outlet import Outlet
     from ..protocol.prepared import PreparedMessage
@@ -64,10 +65,10 @@ class Publication:
         tally.published += self.count
         tally.queued += self.count
 
-    def finish(self) -> None:
-        """Count it as sent to all."""
-        self._tally.queued -= self.count
-        self._tally.sent += self.count
+    def finish(self, count: int) -> None:
+        """Count it as sent to so many."""
+        self._tally.queued -= count
+        self._tally.sent += count
 
     def refuse(self, channel: Any, frame: bytes, error: int, sent: int) -> None:
         """Take it back from one who has not got it, and see what is to be done there."""
@@ -80,6 +81,38 @@ class Publication:
         else:
             delivery = Delivery(frame, self._tally, seat.policy, self._key)
             outlet.deliver(self._prepared, delivery, self._limits, error, sent)
+
+
+class SlowFrame:
+    """The frame of a message that is large, and to be compressed for a group: see `Slow` in waves.py."""
+
+    __slots__ = ("_extension", "_prepared")
+
+    def __init__(self, prepared: PreparedMessage, extension: Any) -> None:
+        self._prepared = prepared
+        self._extension = extension
+
+    def make(self) -> Iterator[None]:
+        """Compress it, slice by slice."""
+        return self._prepared.encode_slowly(self._extension)
+
+    @property
+    def frame(self) -> bytes:
+        """The frame, once it is made."""
+        return self._prepared.encode(self._extension)
+
+    @property
+    def plain(self) -> bytes:
+        """The message as it is."""
+        return self._prepared.encode(None)
+
+
+def put_in(outbox: Outbox, publication: Publication, prepared: PreparedMessage, group: Group) -> None:
+    """Put a publication into the outbox."""
+    if group.extension is not None and prepared.is_slow(group.extension):
+        outbox.publish_slowly(publication, SlowFrame(prepared, group.extension))
+    else:
+        outbox.publish(publication, prepared.encode(group.extension))
 
 
 class Owner(Protocol):
@@ -156,18 +189,18 @@ class Branch:
         """
         if position is not None:
             self._catch_up(topic, position)
-        self.poller.outbox.flush()
+        self.poller.outbox.settle(outlet.connection.stream)
         self.topics.subscribe(outlet, topic, policy, form).position = position
         outlet.join(self)
 
     def unsubscribe(self, outlet: Outlet, topic: str) -> bool:
         """End a subscription; return whether there was one."""
-        self.poller.outbox.flush()
+        self.poller.outbox.settle(outlet.connection.stream)
         return self.topics.unsubscribe(outlet, topic)
 
     def leave(self, outlet: Outlet) -> None:
         """End all subscriptions of a connection that is over."""
-        self.poller.outbox.flush()
+        self.poller.outbox.settle(outlet.connection.stream)
         self.topics.leave(outlet)
 
     def _note_topic(self, name: str, begun: bool) -> None:
@@ -198,7 +231,7 @@ class Branch:
                 message = formed.get(form) or formed.setdefault(form, form.message(name, prepared, place))
             publication = Publication(message, group, exclude, self.tally, self._limits, (name, key))
             if publication.count:
-                self.poller.outbox.publish(publication, message.encode(group.extension))
+                put_in(self.poller.outbox, publication, message, group)
                 count += publication.count
         return count
 

@@ -11,7 +11,7 @@ from ..engine.published.deliveries import CLOSE, POLICIES, Limits, Tally
 from ..engine.published.outlet import get_outlet
 from ..protocol.prepared import PreparedMessage, prepare
 from ..websocket import BaseWebSocket, get_connection
-from .branch import Branch, Publication
+from .branch import Branch, Publication, put_in
 from .history import Position, Recovered
 from .store import Store
 from .topics import Group, Seat
@@ -330,7 +330,7 @@ def broadcast(sockets: Iterable[BaseWebSocket], message: Message | PreparedMessa
     poller.outbox.flush_corked()
     for group in groups.values():
         publication = Publication(prepared, group, None, tally, Limits(), None)
-        poller.outbox.publish(publication, prepared.encode(group.extension))
+        put_in(poller.outbox, publication, prepared, group)
     return tally.published
 
 

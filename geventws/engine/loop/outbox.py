@@ -6,7 +6,8 @@
        elsewhere. Outside of a batch the loop flushes, in its next round.
     3. Any other code that sends on a stream, ends it, or changes who gets what, flushes first. So each socket gets
        everything in the order of the calls.
-    4. One call of the core (fanout.h) sends each descriptor its frames. A frame that it has not taken goes back to its
+    4. A message that is published to more connections than a turn of the loop reaches goes out over several (waves.py).
+    5. One call of the core (fanout.h) sends each descriptor its frames. A frame that it has not taken goes back to its
        sender: `refuse`.
 
 The sockets are asked for their descriptors right before the call: somebody may have closed a socket, and its number may
@@ -19,10 +20,15 @@ import errno
 import os
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .turns import UNIT_SIZE
+from .waves import MOST_UNITS, Waves, count_units
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
     from .system import Calls, Clock, System
+    from .turns import Turns
+    from .waves import Slow
 
 CLOSED, BLOCKED, OWN_FRAMES, IN_PARTS = 1, 2, 4, 8
 """Why the core may not send to a socket: only its stream may, as with TLS; the kernel takes nothing; its frames differ
@@ -49,16 +55,18 @@ class Publication(Protocol):
 
     Attributes:
         excepted: one of the members, which does not get the frame; or None.
+        count: how many get it.
     """
 
     excepted: Callable[[], int] | None
+    count: int
 
     @property
     def members(self) -> Collection[Callable[[], int]]:
         """The `fileno` method of the socket of each connection that gets the frame."""
 
-    def finish(self) -> None:
-        """Count the frame as sent to all; `refuse` is called afterwards for each that has not taken it."""
+    def finish(self, count: int) -> None:
+        """Count the frame as sent to so many; `refuse` is called afterwards for each that has not taken it."""
 
     def refuse(self, channel: Any, frame: bytes, error: int, sent: int) -> None:
         """Take a frame back that a channel's socket has not taken whole. Never raises, never blocks.
@@ -98,6 +106,7 @@ class Owner(Protocol):
     clock: Clock
     channels: list[Any]
     current: Any
+    turns: Turns
 
     def call(self, channel: Any, function: Callable[..., object], *arguments: Any) -> None: ...
 
@@ -111,13 +120,13 @@ class Outbox:
         poller: the loop's.
 
     Attributes:
-        gathers: whether `send` adds its frames here: in a batch of many connections, and while frames wait here.
+        gathers: whether `send` adds its frames here: in a batch of many connections, and while anything waits here.
         corked: the streams with corked frames, other than that of the connection whose greenlet runs.
     """
 
     __slots__ = (  # fmt: skip
-        "_batch", "_clock", "_fanout", "_frames", "_poller", "_published", "_senders", "_since", "_size",
-        "corked", "gathers",
+        "_batch", "_clock", "_fanout", "_frames", "_poller", "_published", "_senders", "_since", "_size", "_waves",
+        "_widest", "corked", "gathers",
     )
 
     def __init__(self, poller: Owner) -> None:
@@ -131,7 +140,9 @@ class Outbox:
         self._senders: list[Any] = []  # of each frame: a Stream or a Publication
         self._size = 0  # bytes of the frames
         self._published = False  # whether some of them are published
+        self._widest = 0  # to how many at the most
         self._since = 0.0  # when the first of them was added
+        self._waves = Waves(poller, self._send, self.flush)  # what was published to very many
 
     def _write(self, fd: int, data: bytes) -> int:
         sent: int = self._poller.channels[fd].stream.transmit(data)
@@ -197,8 +208,16 @@ class Outbox:
         self._senders.append(publication)
         self._size += len(frame)
         self._published = True
+        if publication.count > self._widest:
+            self._widest = publication.count
         if self._size > MOST_BYTES or len(self._frames) >= MOST_FRAMES:
             self.flush()
+
+    def publish_slowly(self, publication: Publication, frame: Slow) -> None:
+        """Send a frame to all members of a publication as soon as it is made, in the next turns."""
+        self.flush()
+        self._waves.begin_slow(publication, frame)
+        self.gathers = self._batch or bool(self._waves.waiting)
 
     def _begin(self, now: float) -> None:
         self._since = now
@@ -206,13 +225,32 @@ class Outbox:
         if self._poller.current is None:
             self._clock.run_callback(self.flush)
 
+    def settle(self, stream: Stream) -> None:
+        """Send everything, and to the peer of a stream without delay. Never raises."""
+        self.flush()
+        if self._waves.waiting:
+            self._waves.hurry([stream.calls.fileno])
+
     def flush(self) -> None:
-        """Send everything. Never raises."""
-        frames, senders, published = self._frames, self._senders, self._published
-        self.gathers = self._batch
+        """Send everything, what is published to very many as fast as the loop allows. Never raises."""
+        frames, senders, published, size = self._frames, self._senders, self._published, self._size
+        self.gathers = self._batch or bool(self._waves.waiting)
         if not frames:
             return
         self._frames, self._senders, self._size, self._published = [], [], 0, False
+        if self._widest:
+            most, self._widest = self._widest * len(frames) * (1 + size // UNIT_SIZE), 0
+            if most > MOST_UNITS and count_units(_count_members(senders), size) > MOST_UNITS:
+                self._waves.begin(frames, senders)
+                self.gathers = self._batch or bool(self._waves.waiting)
+                return
+        if self._waves.waiting:
+            for sender in senders:
+                self._waves.hurry([sender.calls.fileno] if sender.members is None else sender.members)
+        self._send(frames, senders, published)
+
+    def _send(self, frames: list[bytes], senders: list[Any], published: bool) -> None:
+        """Send frames at once; some of them are published, or none. Never raises."""
         try:
             if published:
                 refused = self._fanout.send(frames, *_expand(senders))
@@ -223,7 +261,7 @@ class Outbox:
             refused = list(_refuse_all(senders))
         for sender in senders if published else ():
             if sender.members is not None:
-                sender.finish()
+                sender.finish(sender.count)
         channels = self._poller.channels
         for fd, number, error, sent in refused:
             channel = channels[fd] if fd >= 0 else None
@@ -238,6 +276,7 @@ class Outbox:
         self._frames.clear()
         self._senders.clear()
         self._size, self._published = 0, False
+        self._waves.clear()
         self.gathers = self._batch = False
 
 
@@ -249,6 +288,16 @@ def _take_back(stream: Stream, rest: memoryview, error: int) -> None:
         return  # the next `send` raises it
     (stream.block if error else stream.put)(rest)
     stream.own(len(rest))
+
+
+def _count_members(senders: list[Any]) -> int:
+    """Return how many get something: those of several publications once, where these are for the same ones."""
+    count, last = 0, None
+    for sender in senders:
+        if sender.members is not last and sender.members is not None:
+            last = sender.members
+            count += len(last)
+    return count
 
 
 def _refuse_all(senders: list[Any]) -> Iterator[tuple[int, int, int, int]]:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from weakref import ref
 
 from ...frames import FIN, CloseCode
+from ...protocol.prepared import LARGE_TO_COMPRESS
 from ..loop.outbox import OWN_FRAMES
 from .deliveries import CLOSE, DROP_NEWEST, Delivery, Limits, Queue, Tally
 
@@ -159,7 +160,8 @@ class Outlet:
     def _send(self, prepared: PreparedMessage, delivery: Delivery) -> None:
         """Send a delivery that the core has not tried to send."""
         if self.sharing is None:
-            delivery.set_frame(self._encode(prepared, prepared.compress))
+            large = len(prepared.payload) > LARGE_TO_COMPRESS  # and would keep others from their turn
+            delivery.set_frame(self._encode(prepared, False if large else prepared.compress))
         self.queue.append(delivery)
         self._put(delivery)
 
@@ -253,7 +255,8 @@ class Outlet:
         self.connection.stream.flush_now()
         tally = Tally()
         tally.queued = 1
-        frame = prepared.encode(self.extension) if self.sharing is not None else b""
+        extension = None if prepared.is_slow(self.extension) else self.extension
+        frame = prepared.encode(extension) if self.sharing is not None else b""
         self.deliver(prepared, Delivery(frame, tally, DROP_NEWEST, None), Limits())
         if tally.sent:
             return SendResult.SENT
@@ -262,7 +265,7 @@ class Outlet:
 
 def measure_buffered(stream: Any) -> int:
     """Return how many bytes a stream was to send that the kernel has not taken."""
-    stream.poller.outbox.flush()
+    stream.poller.outbox.settle(stream)
     return sum(map(len, stream.corked)) + (stream.backlog.size if stream.backlog is not None else 0)
 
 

@@ -43,6 +43,23 @@ def test_a_message_in_parts_is_not_interrupted(room: Room) -> None:
     assert room.pubsub.stats.sent == 1
 
 
+def test_what_the_parts_themselves_publish_does_not_interrupt_them(room: Room) -> None:
+    """Neither before nor after the last part has anybody had to wait."""
+    room.open()
+    client = room.connect()
+
+    def parts() -> Any:
+        room.pubsub.publish("room", "1st")
+        yield "a"
+        room.pubsub.publish("room", "2nd")
+        yield "b"
+        room.pubsub.publish("room", "3rd")
+
+    room.members[0].send(parts())
+    received = [client.read_frame() for _ in range(6)]
+    assert [frame.payload for frame in received] == [b"a", b"b", b"", b"1st", b"2nd", b"3rd"]
+
+
 def test_what_waits_for_a_message_in_parts_goes_with_its_connection(room: Room) -> None:
     room.open()
     client = room.connect()
