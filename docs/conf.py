@@ -33,6 +33,7 @@ default_role = "py:obj"
 nitpicky = False  # a parameter in backticks is no name of the reference
 
 html_theme = "furo"
+html_static_path, html_css_files = ["static"], ["site.css"]
 html_title = f"geventws {release}"
 html_copy_source = False
 html_show_copyright = False
@@ -47,6 +48,7 @@ napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
 python_use_unqualified_type_names = True
+maximum_signature_line_length = 88
 
 intersphinx_mapping = {
     "python": ("https://docs.python.org/3", "inventories/python.inv"),

@@ -147,6 +147,13 @@ RUNS: dict[str, dict[str, Callable[[Block], None]]] = {
         "def choose_compression(": handler(talks.compresses_for_others),
         "patch_all()": script(),
     },
+    "docs/callbacks.rst": {
+        "def on_bytes(": program(echoes),
+        "class Greeter(": handler(guides.greets),
+        "class News(": handler(guides.tells_all),
+        "class Adder(": handler(guides.adds),
+        "def stop(": program(talks.is_drained),
+    },
     "docs/testing.rst": {
         "def test_shout(": passes(1),
         "def test_welcome(": passes(2),

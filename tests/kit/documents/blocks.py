@@ -99,7 +99,7 @@ class Skipped(docutils.parsers.rst.Directive):
 
 SPHINX = ["toctree", "automodule", "currentmodule", "autoclass", "autodata", "autoexception", "autofunction"]
 for name in SPHINX:
-    options = ("caption", "maxdepth", "members", "undoc-members", "no-members", "no-value")
+    options = ("caption", "hidden", "maxdepth", "members", "undoc-members", "no-members", "no-value")
     spec = dict.fromkeys(options, docutils.parsers.rst.directives.unchanged)
     docutils.parsers.rst.directives.register_directive(name, type(name, (Skipped,), {"option_spec": spec}))
 for name in ("doc", "ref"):

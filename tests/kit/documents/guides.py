@@ -19,6 +19,28 @@ def post(place: Place, path: str, body: str) -> str:
         return answer.read().decode()
 
 
+# Callbacks
+
+
+def greets(place: Place) -> None:
+    with place.connect(additional_headers={"X-User": "ann"}) as client:
+        client.send("hello")
+        assert client.recv(timeout=5) == "ann said hello"
+    place.asks({"hello": "somebody said hello"})
+
+
+def tells_all(place: Place) -> None:
+    with place.connect() as ann, place.connect() as ben:
+        ben.ping().wait(5)  # its handshake is over, so it is connected
+        ann.send("news")
+        for client in (ann, ben):
+            assert client.recv(timeout=5) == "news"
+
+
+def adds(place: Place) -> None:
+    place.asks({"1 2 3": "6", "one": '{"error":"send numbers"}', "4": "4"})
+
+
 # Access control
 
 
