@@ -14,7 +14,7 @@ from typing import Any
 
 import docutils.nodes
 import pytest
-from kit.documents import flask_pages, framework_pages, guides, secure, talks, tutorial
+from kit.documents import flask_pages, framework_pages, guides, migrations, secure, talks, tutorial
 from kit.documents.blocks import (
     ROOT,
     Block,
@@ -154,6 +154,22 @@ RUNS: dict[str, dict[str, Callable[[Block], None]]] = {
         "class Adder(": handler(guides.adds),
         "def stop(": program(talks.is_drained),
     },
+    "docs/migrating-from-eventlet.rst": {"eventlet.listen(": program(migrations.greets_the_world)},
+    "docs/migrating-from-gevent-websocket.rst": {
+        "import WebSocketHandler": program(migrations.echoes_text),
+        "gunicorn -k": migrations.worker,
+        "WebSocketMiddleware(application)": program(echoes),
+    },
+    "docs/migrating-from-flask-sockets.rst": {"echo_socket(": program(lambda place: echoes(place, "/echo"))},
+    "docs/migrating-from-wsocket.rst": {"WSocketApp(": program(migrations.repeats)},
+    "docs/migrating-from-pulsar.rst": {
+        "wsgi.WSGIServer(": program(lambda place: migrations.echoes_text(place, "/bla")),
+        "wsgi.createServer(": program(echoes),
+    },
+    "docs/migrating-from-cyclone.rst": {
+        "class EchoWebSocket(": program(migrations.says_what_was_said),
+        "class Careful(": script(),
+    },
     "docs/testing.rst": {
         "def test_shout(": passes(1),
         "def test_welcome(": passes(2),
@@ -216,15 +232,15 @@ RUNS: dict[str, dict[str, Callable[[Block], None]]] = {
     },
 }
 
-ONCE = ["index", "install", "tutorial", "faq", "authentication", "files", "one-user", "proxy", "rate-limits"]
-"""Pages about the program around a connection, whose blocks need no run on each core."""
+ONCE = "index install tutorial faq authentication files one-user proxy rate-limits migrating".split()
+"""What the names of pages begin with that are about the program around a connection: no run on each core."""
 
 BLOCKS = [block for name in RUNS for block in read_blocks(name)]
 
 
 def name_block(block: Block) -> Any:
     """Return a block as a parameter: its page, and its last line."""
-    once = block.page in [f"docs/{name}.rst" for name in ONCE]
+    once = block.page.startswith(tuple(f"docs/{name}" for name in ONCE))
     last = block.text.strip().splitlines()[-1].strip()[:40]
     return pytest.param(block, id=f"{block.page}: {last}", marks=[pytest.mark.outside] if once else [])
 

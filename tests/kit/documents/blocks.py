@@ -67,18 +67,6 @@ def application(ws):
     if ws.wait() == "subscribe":
         ws.send(f"connection {next(numbers)}")
 """
-HANDLER = """\
-def handler(ws):
-    while (message := ws.wait()) is not None:
-        ws.send(message)
-"""
-GEVENT_WEBSOCKET = """\
-def application(environ, start_response):
-    ws = environ["wsgi.websocket"]
-    while (message := ws.receive()) is not None:
-        ws.send(message)
-"""
-
 
 class Block(NamedTuple):
     """A block of code: the page it is on, its language, and what it says."""
@@ -155,13 +143,13 @@ def running(command: list[str], port: int = 0, workers: int = 0) -> Iterator[Pla
 # How a block is run
 
 
-def program(talk: Callable[[Place], None], before: str = "") -> Callable[[Block], None]:
-    """Run a block as it stands, behind the names that it leaves to its reader, and talk to it."""
+def program(talk: Callable[[Place], None]) -> Callable[[Block], None]:
+    """Run a block as it stands, but for its port, and talk to it."""
 
     def run(block: Block) -> None:
         assert "8000" in block.text
         port = free_port()
-        pathlib.Path("block.py").write_text(before + block.text.replace("8000", str(port)))
+        pathlib.Path("block.py").write_text(block.text.replace("8000", str(port)))
         with running([sys.executable, "block.py"], port) as place:
             talk(place)
 
