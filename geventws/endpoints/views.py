@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 logger: logging.Logger = logging.getLogger("geventws")
 
-HOW_TO_RUN = "this server hands out no sockets; run it with geventws serve module:application"
-
 
 class ViewAnswer(NamedTuple):
     """What a view returns, in the framework's own kind of response.
@@ -98,8 +96,8 @@ def serve_view(options: dict[str, Any], environ: Environ, function: Callable[[We
 
 def answer_without_socket(error: NoSocket) -> ViewAnswer:
     """Say in the log how to run an application, and return an answer that says the same."""
-    logger.error("%s: %s", error, HOW_TO_RUN)
-    return ViewAnswer(501, [("Content-Type", "text/plain; charset=utf-8")], f"{error}: {HOW_TO_RUN}\n".encode())
+    logger.error("%s", error)
+    return ViewAnswer(501, [("Content-Type", "text/plain; charset=utf-8")], f"{error}\n".encode())
 
 
 def _keep_back(_data: bytes) -> None:

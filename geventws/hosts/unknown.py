@@ -40,7 +40,7 @@ class UnknownHost(Host):
         for socket in (environ.get("gunicorn.socket"), environ.get("gunicorn.sock"), getattr(raw, "_sock", None)):
             if isinstance(socket, gsocket.socket):
                 return socket
-        raise NoSocket(_explain(str(environ.get("SERVER_SOFTWARE", "unknown"))))
+        raise NoSocket(_explain(environ))
 
     @property
     def target(self) -> str | None:
@@ -86,14 +86,19 @@ class UnknownHost(Host):
             take_unread(unreader)
 
 
-def _explain(software: str) -> str:
+def _explain(environ: Environ) -> str:
+    """Return what to do, for the log of somebody who may know nothing of gevent."""
+    software = str(environ.get("SERVER_SOFTWARE", "unknown"))
+    if any(environ.get(name) is not None for name in ("gunicorn.socket", "gunicorn.sock")):
+        start = "start gunicorn with -k geventws.gunicorn.Worker (or -k gevent)"
+        return f"this worker of {software} has no gevent sockets; {start}, or run geventws serve module:application"
     if "gevent/" in software or "gunicorn" in software:
         return (
             f"the socket of this request cannot be found on {software}: middleware has replaced wsgi.input and "
             "start_response, and runs the application in another greenlet. Mount the WebSockets in front of it"
         )
     return (
-        f"this WSGI server ({software}) gives its application no gevent socket; "
-        "geventws runs on gevent.pywsgi.WSGIServer, on geventws.WebSocketServer, and on gunicorn with "
-        "-k geventws.gunicorn.Worker, -k gevent or -k gevent_pywsgi"
+        f"this WSGI server ({software}) gives its application no gevent socket; run the application with "
+        "geventws serve module:application, with gunicorn -k geventws.gunicorn.Worker (or -k gevent), "
+        "or on gevent.pywsgi.WSGIServer or geventws.WebSocketServer"
     )

@@ -201,7 +201,7 @@ SCENARIOS: dict[tuple[str, str], Callable[[Any], None]] = {
     ("compat.pulsar04", "%s: on_close failed"): on_close_failed_in_0_4,
     ("compat.wsocket", "%r failed"): event_failed,
     ("compat.wsocket", "%s: closed: %s"): closed,
-    ("endpoints.views", "%s: %s"): without_sockets,
+    ("endpoints.views", "%s"): without_sockets,
     ("gunicorn", "Error handling request %s"): failed_under_gunicorn,
     ("pubsub.bus.arrivals", "a message to topic %s was skipped: %s; others are only counted"): (
         lambda _serve: hear_of_topic(FORGED * 100)
