@@ -11,6 +11,7 @@ from django.core.signals import got_request_exception
 from django.db import connections, transaction
 from django.http import HttpResponse
 from django.test import RequestFactory
+from django.test.utils import setup_test_environment, teardown_test_environment
 from django.urls import path
 from gevent.pywsgi import WSGIServer
 from kit.sites import views
@@ -78,8 +79,9 @@ urlpatterns = [
 
 @pytest.fixture(params=[WSGIServer, WebSocketServer])
 def site(request, serve):
-    mail.outbox = []
-    return serve(application, server_class=request.param)
+    setup_test_environment()  # mail goes to mail.outbox
+    yield serve(application, server_class=request.param)
+    teardown_test_environment()
 
 
 @pytest.fixture

@@ -21,7 +21,6 @@ def make_site(module: str, *middleware: str) -> Any:
             ADMINS=[("ann", "ann@example.org")],
             ALLOWED_HOSTS=["127.0.0.1"],
             DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
-            EMAIL_BACKEND="django.core.mail.backends.locmem.EmailBackend",
             ROOT_URLCONF=module,  # has to be there; each site leads its requests by itself
             SECRET_KEY="of the tests",
             SESSION_ENGINE="django.contrib.sessions.backends.cache",
