@@ -37,14 +37,17 @@ COST = 200
 
 
 class Recovered(NamedTuple):
-    """What was published to a topic after a position, as far as it is kept."""
+    """What was published to a topic after a position, as far as it is kept.
+
+    Attributes:
+        messages: the messages, the oldest first.
+        position: the one after the last of them, to go on from; None for a topic of which no history is kept.
+        gap: whether messages are missing that are kept no more, or whether that is unknown.
+    """
 
     messages: list[str | bytes]
-    """The messages, the oldest first."""
     position: str | None
-    """The position after the last of them, to go on from; None for a topic of which no history is kept."""
     gap: bool
-    """Whether messages are missing that are kept no more, or whether that is unknown."""
 
 
 class Position(NamedTuple):
