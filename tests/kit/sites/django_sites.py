@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import django
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 from django.test import override_settings
@@ -18,7 +19,7 @@ def make_site(module: str, *middleware: str) -> Any:
     """
     if not settings.configured:
         settings.configure(
-            ADMINS=[("ann", "ann@example.org")],
+            ADMINS=["ann@example.org" if django.VERSION >= (6,) else ("ann", "ann@example.org")],
             ALLOWED_HOSTS=["127.0.0.1"],
             DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
             ROOT_URLCONF=module,  # has to be there; each site leads its requests by itself
