@@ -27,6 +27,9 @@ CONTROL = 0x08  # the bit that the opcodes of control frames have
 MASKED = 0x80  # set where a mask key follows; the other bits are the length, or say that it follows
 LENGTH_16, LENGTH_64 = 126, 127  # the length follows in so many bits
 
+DEFAULT_LIMIT = 1 << 20
+"""The largest frame, and the largest message, in bytes, that is taken by default."""
+
 MAX_CONTROL_PAYLOAD = 125
 """The most bytes of a control frame's payload (RFC 6455 5.5)."""
 
@@ -229,7 +232,7 @@ class FrameParser:
         self,
         masked_in: bool = True,
         masked_out: bool = False,
-        max_length: int = 1 << 20,
+        max_length: int = DEFAULT_LIMIT,
         reserved_bits: int = 0,
     ) -> None:
         self.masked_in = masked_in

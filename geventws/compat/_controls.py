@@ -1,8 +1,8 @@
-"""Pings and pongs among the messages: for systems whose callbacks take them, in the order in which they came.
+"""Pings and pongs among the messages: for systems with callbacks for them, called in the order in which they came.
 
-`Controls` says which of the two are wanted. They stand among the messages until its `wait` comes upon them, and gives
-them to a function. Nobody else answers a ping that is given out so: that function does. What is not wanted is the
-engine's, which answers pings at once, whatever the handler does.
+`Controls` says which of the two are wanted. These wait among the messages until its `wait` finds them, and passes them
+to a function. That function has to answer such a ping; nobody else does. If pings are not wanted, the engine answers
+them at once, whatever the handler does.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from ..handshake.upgrade import Upgrade
 
 MAX_MESSAGE_SIZE = 8 << 20
-"""Bytes of a message that are taken, for systems that had no limit: what eventlet, which had one, allowed."""
+"""The largest message, in bytes, for systems that had no limit: the limit that eventlet had."""
 
 OPTIONS = frozenset(inspect.signature(Endpoint).parameters)
 
 
 class Control:
-    """A ping or a pong where it stands among the messages."""
+    """A ping or a pong in its place among the messages."""
 
     __slots__ = ("opcode", "payload")
 
@@ -50,7 +50,7 @@ class ControlProtocol(WebSocketProtocol):
     """Delivers pings and pongs among the messages, as `Control`.
 
     Attributes:
-        wanted: the opcodes that are delivered so.
+        wanted: the opcodes that are delivered like this.
     """
 
     __slots__ = ("wanted",)
@@ -65,7 +65,7 @@ class ControlProtocol(WebSocketProtocol):
             super().receive_control(opcode, payload)
             return
         if opcode == Opcode.PONG:
-            self.controls = append(self.controls, (opcode, payload))  # it may answer a ping of the engine's
+            self.controls = append(self.controls, (opcode, payload))  # it may be the answer to a ping of the engine's
         self.inbox.append(Control(opcode, payload))
 
 
@@ -74,14 +74,14 @@ class Controls:
 
     Args:
         connection: the connection, which has received nothing yet.
-        wanted: the opcodes of what is given out.
+        wanted: which of PING and PONG to pass on.
     """
 
     __slots__ = ("_keepalives",)
 
     def __init__(self, connection: Connection, wanted: Collection[int]) -> None:
         cast(ControlProtocol, connection.protocol).wanted = wanted
-        self._keepalives: deque[bytes] = deque(maxlen=4)  # payloads of the engine's own pings, which notes them here
+        self._keepalives: deque[bytes] = deque(maxlen=4)  # payloads of the engine's own pings, which it adds here
         connection.keepalive.payloads = self._keepalives
 
     def wait(
@@ -91,8 +91,8 @@ class Controls:
 
         Args:
             receive: the `wait` of the WebSocket, or of its base class.
-            give: called with opcode and payload of what stands before the message; it may block.
-            timeout: seconds, for all that.
+            give: called with the opcode and payload of each ping and pong before the message; it may block.
+            timeout: seconds for all of it.
         """
         end = None if timeout is None else time.monotonic() + timeout
         message = receive(timeout)
@@ -124,12 +124,7 @@ class ControlRoute(WebSocketWSGI):
         return self.websocket_class(connection, environ)
 
 
-def overrides(thing: object, base: type, name: str) -> bool:
-    """Whether an object has a method of its own in the place of its base class's."""
-    return getattr(getattr(thing, name), "__func__", None) is not getattr(base, name)
-
-
 def pick_options(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that are options of a route, with the defaults of systems that had none of these options."""
+    """Return the settings that are options of a route, with defaults as in systems without such options."""
     options = {name: value for name, value in settings.items() if name in OPTIONS}
     return {"origins": None, "compression": None, "max_message_size": MAX_MESSAGE_SIZE, **options}

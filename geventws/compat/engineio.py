@@ -5,12 +5,12 @@
     engineio.install()
     socketio = SocketIO(app, async_mode="gevent")
 
-Engine.IO servers find their driver by its name, `engineio.async_drivers.gevent`, and take from it what stands in its
-`_async`: greenlets, queues, and a WSGI application for one connection. This module is such a driver, and `install` puts
-it in that place of the running program. Neither simple-websocket nor gevent-websocket is needed, nor imported.
+Engine.IO servers import their driver by its name, `engineio.async_drivers.gevent`, and use what is in its `_async`:
+greenlets, queues, and a WSGI application for one connection. This module is such a driver, and `install` puts it under
+that name in the running program. simple-websocket and gevent-websocket are neither needed nor imported.
 
 Engine.IO has pings and an origin check of its own (`ping_interval`, `ping_timeout`, `cors_allowed_origins`); ours are
-off here. Its `max_http_buffer_size`, `http_compression` and `compression_threshold` go for its WebSockets, too.
+off here. Its `max_http_buffer_size`, `http_compression` and `compression_threshold` apply to its WebSockets, too.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ else:
 __all__ = ["Thread", "WebSocketWSGI", "install"]
 
 DRIVER = "engineio.async_drivers.gevent"
-"""Where Engine.IO servers with async_mode="gevent" look."""
+"""The module that Engine.IO servers with async_mode="gevent" import."""
 
 LARGEST = 1 << 40
-"""The bytes of a message where `max_http_buffer_size` sets no limit worth the name, such as math.inf."""
+"""The largest message, in bytes, if `max_http_buffer_size` is no real limit, such as math.inf."""
 
 
 class Thread(_Greenlet):  # type: ignore[misc, valid-type]
@@ -54,7 +54,7 @@ class Thread(_Greenlet):  # type: ignore[misc, valid-type]
 
 
 class Connection:
-    """A connection as Engine.IO wants it: `send` raises OSError when it is closed, and then `wait` returns None."""
+    """A connection as Engine.IO needs it: once it is closed, `send` raises OSError, and `wait` returns None."""
 
     def __init__(self, ws: Any, wait: Callable[[], str | bytes | None]) -> None:
         self.ws = ws
@@ -89,17 +89,17 @@ class WebSocketWSGI(wsgi.WebSocketWSGI):
         self.app = handler
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        """Serve one request, as `geventws.WebSocketWSGI` does; or a connection that is in the environ already."""
+        """Serve one request, as `geventws.WebSocketWSGI` does; or use the connection that is in the environ already."""
         opened = environ.get("wsgi.websocket")
         if opened is None:
-            # Engine.IO takes a list for packets, and would answer a second time to send them.
+            # not a list: Engine.IO would take that for packets, and answer a second time to send them
             return tuple(super().__call__(environ, start_response))
         self.app(Connection(opened, opened.receive))
         return ()
 
 
 def choose_compression(server: Any) -> PerMessageDeflate | None:
-    """Return how to compress, from what a server does for HTTP responses."""
+    """Return how to compress, as the server does for HTTP responses."""
     return PerMessageDeflate(threshold=server.compression_threshold) if server.http_compression else None
 
 
@@ -111,8 +111,8 @@ def serve(handler: Callable[[Connection], object], patience: float, ws: WebSocke
 def wait(ws: WebSocket, patience: float) -> str | bytes | None:
     """Return the next message; None once the connection is over, or silent for longer than Engine.IO's pings allow.
 
-    Engine.IO itself looks only for clients that leave a ping unanswered: not for those that have opened a WebSocket
-    beside their session, and never go on with the upgrade.
+    Engine.IO itself only notices clients that do not answer a ping, but not those that open a WebSocket besides their
+    session and never complete the upgrade.
     """
     try:
         return ws.wait(patience)
@@ -133,15 +133,15 @@ _async = {
 def install(**options: Any) -> None:
     """Have every Engine.IO server of this program with async_mode="gevent" use geventws for its WebSockets.
 
-    Also those that are there already, for connections to come. Idempotent; the last call's options count.
+    Existing servers use it for new connections, too. Idempotent; the last call's options count.
 
     Args:
-        options: options of `geventws.WebSocketWSGI`, in place of those that the server's own settings make.
+        options: options of `geventws.WebSocketWSGI`, instead of those from the server's own settings.
 
     Raises:
         TypeError: there is no such option.
     """
-    Endpoint(**options)  # for its error: the connections come later
+    Endpoint(**options)  # raises errors now, not with the first connection
     WebSocketWSGI.options = options
     driver = sys.modules.setdefault(DRIVER, sys.modules[__name__])
     driver._async.update(_async)

@@ -110,7 +110,7 @@ class CallbackRunner:
         self._stopped = False  # whether we have closed the connection, and so want no more messages
         self._told = False  # whether on_close was called
         self._connection.runner = self
-        if overrides(application, "on_ping") or overrides(application, "on_pong"):
+        if any(overrides(application, WebSocketApplication, name) for name in ("on_ping", "on_pong")):
             self._connection.keepalive.on_control = self._receive_control
 
     def begin(self, socket: Any) -> None:
@@ -152,7 +152,7 @@ class CallbackRunner:
 
     def _receive_control(self, opcode: int, payload: bytes) -> None:
         """Queue a ping or a pong after the messages, if the application has a callback for it."""
-        if overrides(self.ws.application, "on_ping" if opcode == Opcode.PING else "on_pong"):
+        if overrides(self.ws.application, WebSocketApplication, "on_ping" if opcode == Opcode.PING else "on_pong"):
             self._inbox.append((_Ping if opcode == Opcode.PING else _Pong)(payload))
 
     def stop(self) -> None:
@@ -384,6 +384,6 @@ def as_message(reply: dict[str, Any] | list[Any]) -> Any:
     return encode(reply)
 
 
-def overrides(application: WebSocketApplication, name: str) -> bool:
-    """Whether an application has a callback of its own by this name."""
-    return getattr(getattr(application, name), "__func__", None) is not getattr(WebSocketApplication, name)
+def overrides(thing: object, base: type, name: str) -> bool:
+    """Whether an object overrides a method of its base class."""
+    return getattr(getattr(thing, name), "__func__", None) is not getattr(base, name)

@@ -10,7 +10,7 @@ import difflib
 import inspect
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, TypeVar, cast
 
-from ..frames import NO_LIMIT
+from ..frames import DEFAULT_LIMIT, NO_LIMIT
 from ..protocol import EXTENSIONS
 from ..protocol.permessage_deflate import PerMessageDeflate
 
@@ -69,7 +69,7 @@ class ConnectionOptions(SharedOptions, total=False):
 
 DEFAULTS = cast(
     "ConnectionOptions",
-    {"max_message_size": 1 << 20, "decode_text": True, "streaming": False, **Timing()._asdict()},
+    {"max_message_size": DEFAULT_LIMIT, "decode_text": True, "streaming": False, **Timing()._asdict()},
 )
 
 

@@ -23,6 +23,7 @@ from .._core import mask, pure, scan
 from ..exceptions import ProtocolError
 from ..frames import (
     CONTROL,
+    DEFAULT_LIMIT,
     FIN,
     MAX_CONTROL_PAYLOAD,
     NO_LIMIT,
@@ -82,7 +83,7 @@ class WebSocketProtocol(ClosingHandshake):
         self,
         *,
         client: bool = False,
-        max_message_size: int = 1 << 20,
+        max_message_size: int = DEFAULT_LIMIT,
         extension: Extension | None = None,
         decode_text: bool = True,
         streaming: bool = False,

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import ProtocolError
-from ..frames import CONTROL, CloseCode, frame_too_big
+from ..frames import CONTROL, DEFAULT_LIMIT, CloseCode, frame_too_big
 from .closing import ClosingHandshake, Ending, Phase
 from .memory import Delivery, begin_work, decode, deliver, get_delivery, has_room, is_full, is_tired
 from .messages import END_OF_BINARY, END_OF_TEXT
@@ -105,7 +105,7 @@ class HixieProtocol(ClosingHandshake):
         self,
         version: int = 76,
         *,
-        max_message_size: int = 1 << 20,
+        max_message_size: int = DEFAULT_LIMIT,
         strict: bool = False,
         decode_text: bool = True,
         streaming: bool = False,

@@ -3,9 +3,9 @@
     from geventws.compat import cyclone as websocket            # was: from cyclone import websocket
     from geventws.compat import cyclone as web                  # was: import cyclone.web as web
 
-A handler is a class, as it was. `Application([(r"/ws", Handler, {...})])` is a WSGI application with cyclone's URL
-specs, and `Handler.as_wsgi()` is one for whatever path it is mounted at. There is no reactor: each connection has a
-greenlet, in which its callbacks run in order, and may block. docs/migrating-from-cyclone.rst goes through the promises.
+A handler is a class, as in cyclone. `Application([(r"/ws", Handler, {...})])` is a WSGI application with cyclone's URL
+specs, and `Handler.as_wsgi()` is one for any path. There is no reactor: each connection has a greenlet in which its
+callbacks run in order, and may block. docs/migrating-from-cyclone.rst compares both, promise by promise.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 import geventws
 
 from ...exceptions import ConnectionClosed, HandshakeError
-from ...frames import Opcode, parse_close
+from ...frames import DEFAULT_LIMIT, Opcode, parse_close
 from ...handshake.origins import Environ
 from ...handshake.server import is_upgrade
 from ...hosts import refuse
@@ -46,12 +46,12 @@ POLICY_VIOLATION = 1008
 
 
 class WebSocketHandler:
-    """One connection, as callbacks: derive from it, and override what is of interest.
+    """One connection, with callbacks: derive from it, and override those you need.
 
     Callbacks of one connection run one after the other, in a greenlet of its own.
 
     Args:
-        application: the `Application`, or whatever `as_wsgi` was given.
+        application: the `Application`, or the argument of `as_wsgi`.
         request: the `Request`.
         kwargs: go to `initialize`.
 
@@ -59,7 +59,7 @@ class WebSocketHandler:
         application: the same.
         request: the same.
         transport: `transport.loseConnection()` closes the connection, `transport.connected` tells whether it is open.
-        ws_protocol: the connection below, for other frames than text.
+        ws_protocol: the connection below, to send other frames than text.
     """
 
     websocket_options: ClassVar[dict[str, Any]] = {"origins": None, "support_legacy_versions": True}
@@ -70,7 +70,7 @@ class WebSocketHandler:
         self.request = request
         self.ws_protocol: WebSocketProtocol = WebSocketProtocol(self)
         self.transport: Transport = Transport(self.ws_protocol)
-        self._refusal: HandshakeError | None = None  # what `forbidConnection` wants answered
+        self._refusal: HandshakeError | None = None  # the answer that `forbidConnection` asks for
         self.initialize(**kwargs)
 
     @property
@@ -83,7 +83,7 @@ class WebSocketHandler:
         """Return a WSGI application that serves every request with a handler of this class.
 
         Args:
-            application: what the handlers have as `application`.
+            application: the `application` attribute of the handlers.
             kwargs: go to `initialize`.
         """
         return functools.partial(_serve, cls, application, kwargs, (), {})
@@ -92,22 +92,22 @@ class WebSocketHandler:
         """Take the options of the URL spec; called first, before the handshake."""
 
     def headersReceived(self) -> None:
-        """The request is there: the last moment for `forbidConnection` to refuse it."""
+        """Called when the request has come: the last moment for `forbidConnection`."""
 
     def connectionMade(self, *args: Any, **kwargs: Any) -> None:
-        """The connection is open; called with the groups of the URL's pattern."""
+        """Called when the connection is open, with the groups of the URL's pattern."""
 
     def messageReceived(self, message: Any) -> None:
-        """A message came: `str` for text, `bytes` for binary."""
+        """Called for each message: `str` for text, `bytes` for binary."""
 
     def connectionLost(self, reason: str) -> None:
-        """The connection is over; called once, where `connectionMade` was."""
+        """Called once when the connection is over, if `connectionMade` was called."""
 
     def sendMessage(self, message: str | bytes | dict[str, Any]) -> None:
-        """Send a text message: a dict as JSON, bytes as the text that they are in UTF-8. Any greenlet may call it.
+        """Send a text message: a dict as JSON, bytes as the text that they encode in UTF-8. Any greenlet may call it.
 
         Bytes that are not UTF-8 are sent as a binary message. Blocks while the peer does not take it. A message to a
-        connection that is over is dropped, as by any transport of Twisted's.
+        closed connection is dropped, as Twisted's transports do.
 
         Raises:
             TypeError: the message is none of the three, or a dict holds what is not JSON.
@@ -119,7 +119,7 @@ class WebSocketHandler:
         self.ws_protocol.sendMessage(message, Opcode.TEXT if _is_text(message) else Opcode.BINARY)
 
     def forbidConnection(self, message: str) -> None:
-        """Refuse the request with 403 and a text; an open connection is closed with 1008 and that for a reason."""
+        """Refuse the request with 403 and this text; close an open connection with 1008 and this reason."""
         if self.ws_protocol.ws is None:
             self._refusal = HandshakeError(403, message)
         else:
@@ -142,7 +142,7 @@ class WebSocketProtocol:
         """Send one frame: text (0x81, the default), binary (0x82), close (0x88), ping (0x89) or pong (0x8A).
 
         Raises:
-            ValueError: another code, or a payload that may not be sent so.
+            ValueError: the code is another one, or the payload may not be sent with it.
         """
         if self.ws is None:
             raise RuntimeError("the handshake has not been done yet")
@@ -171,7 +171,7 @@ class WebSocketProtocol:
 
 
 class Transport:
-    """What is left of Twisted's transport: `handler.transport`."""
+    """The part of Twisted's transport that there is here: `handler.transport`."""
 
     def __init__(self, ws_protocol: WebSocketProtocol) -> None:
         self._ws_protocol = ws_protocol
@@ -183,7 +183,7 @@ class Transport:
         return ws is not None and not ws.closed
 
     def loseConnection(self) -> None:
-        """Close the connection after what was sent. Blocks until the peer has answered, for 5 s at the most."""
+        """Close the connection once everything is sent. Blocks until the peer has answered, at most for 5 s."""
         self._ws_protocol.close()
 
 
@@ -205,8 +205,8 @@ class Application:
             the whole path. The handler is a subclass of `WebSocketHandler`, whose `initialize` gets the kwargs and
             whose `connectionMade` gets the pattern's groups: by name, if it has named ones, or in order. It may also
             be any WSGI application. The first that matches is taken; none is a 404.
-        default_host: taken for cyclone's sake.
-        settings: kept in `settings`, for handlers to look at, by name and as attributes.
+        default_host: has no effect.
+        settings: kept in `settings`, for handlers, by name and as attributes.
     """
 
     def __init__(
@@ -281,32 +281,32 @@ def _is_text(message: str | bytes) -> bool:
 
 
 class FrameDecodeError(Exception):
-    """The bytes are no frames of draft 76."""
+    """The bytes are not frames of draft 76."""
 
 
 class Hixie76FrameDecoder:
-    """Takes the frames of draft 76 out of a stream of bytes. No I/O.
+    """Reads the frames of draft 76 from a stream of bytes. No I/O.
 
     Args:
         max_message_size: the largest frame taken, in bytes.
     """
 
     CLOSING_FRAME = object()
-    """Stands for the closing frame in what `feed` returns, after the messages before it."""
+    """The closing frame, in the result of `feed`."""
 
-    def __init__(self, max_message_size: int = 1 << 20) -> None:
-        self._protocol = HixieProtocol(max_message_size=max_message_size, strict=True)  # which does the work
-        self._closed = False  # the closing frame has been returned
+    def __init__(self, max_message_size: int = DEFAULT_LIMIT) -> None:
+        self._protocol = HixieProtocol(max_message_size=max_message_size, strict=True)  # does the work
+        self._closed = False  # whether the closing frame was returned
 
     def feed(self, data: bytes | str) -> list[Any]:
-        """Return the messages that `data` completes, as `str`, in order; [] where it completes none.
+        """Return the messages that `data` completes, as `str`, in order; [] if it completes none.
 
         Args:
-            data: bytes as they came, cut anywhere; or, as literals of Python 2 are written, a `str` of them.
+            data: received bytes, cut anywhere; or a `str` with a character for each byte, as in Python 2.
 
         Raises:
-            FrameDecodeError: a byte that cannot stand where it does, or a frame that is too long. The messages before
-                it are lost, and the decoder is of no further use.
+            FrameDecodeError: a byte is not allowed in its place, or a frame is too long. The messages before it are
+                lost, and the decoder cannot be used any more.
         """
         protocol = self._protocol
         protocol.receive_data(memoryview(bytearray(data.encode("latin-1") if isinstance(data, str) else data)))

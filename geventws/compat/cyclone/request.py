@@ -1,4 +1,4 @@
-"""The request of cyclone's handlers, out of a WSGI environ: see geventws.compat.cyclone."""
+"""The request of cyclone's handlers, made from a WSGI environ: see geventws.compat.cyclone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ...handshake.origins import Environ
 
 
 class Headers(dict[str, str]):
-    """The headers of a request, by names in whatever case."""
+    """The headers of a request, by name in any case."""
 
     def __init__(self, environ: Environ) -> None:
         super().__init__(
@@ -17,7 +17,7 @@ class Headers(dict[str, str]):
         )
 
     def __getitem__(self, name: str) -> str:
-        """Return a header; KeyError where there is none."""
+        """Return a header; KeyError if there is none."""
         return super().__getitem__(_normalize(name))
 
     def __contains__(self, name: object) -> bool:
@@ -33,9 +33,9 @@ class Request:
     """The request that opened a connection.
 
     Attributes:
-        environ: the WSGI environ, which has all there is to know.
-        method, uri, path, query, version: of the request line; `uri` is path and query.
-        headers: a dict that takes names in whatever case.
+        environ: the WSGI environ, with everything that is known.
+        method, uri, path, query, version: from the request line; `uri` is path and query.
+        headers: a dict with names in any case.
         remote_ip: the client's address.
         protocol: "http" or "https".
         host: the Host header.
@@ -59,7 +59,7 @@ class Request:
         self.arguments: dict[str, list[str]] = parse_qs(self.query, keep_blank_values=True)
 
     def full_url(self) -> str:
-        """Return the URL that was asked for."""
+        """Return the requested URL."""
         return f"{self.protocol}://{self.host}{self.uri}"
 
 

@@ -3,8 +3,8 @@
     from geventws.compat import eventlet                        # was: import eventlet
     from geventws.compat.eventlet import websocket, wsgi        # was: from eventlet import websocket, wsgi
 
-A handler blocks in `ws.wait()` and `ws.send()` as it did, now in a greenlet of gevent. Every promise of eventlet's
-documentation, kept or not, is gone through in docs/migrating-from-eventlet.rst.
+A handler blocks in `ws.wait()` and `ws.send()` as with eventlet, but in a greenlet of gevent's. Every promise of
+eventlet's documentation is in docs/migrating-from-eventlet.rst, with whether it is kept.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class BadRequest(Exception):
 
 
 class FailedConnectionError(Exception):
-    """A connection that failed with a close code. Nothing here raises it; it is for code that names it."""
+    """A connection that failed with a close code. Nothing here raises it; it is for code that imports the name."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(status, message)
@@ -110,8 +110,8 @@ class WebSocketWSGI(geventws.WebSocketWSGI):
     The options of `geventws.WebSocketWSGI` that eventlet does not have are attributes, and may be set later, too.
 
     Args:
-        handler: called with the `WebSocket`, in the request's greenlet. Its result is ignored. What it raises, but
-            for an OSError in ACCEPTABLE_CLIENT_ERRORS, goes on to the server once the connection is closed.
+        handler: called with the `WebSocket`, in the request's greenlet. Its result is ignored. Exceptions, except an
+            OSError in ACCEPTABLE_CLIENT_ERRORS, go on to the server once the connection is closed.
         max_frame_length: the largest message taken, in bytes.
     """
 
@@ -134,9 +134,9 @@ class WebSocketWSGI(geventws.WebSocketWSGI):
 
         Args:
             handler: as for the class; None makes a decorator.
-            supported_protocols: those spoken here; the first of the client's list that is among them is agreed on.
-            origin_checker: a function of the Host and the Origin header ("" without one) that tells whether to go on.
-            support_legacy_versions: whether drafts 75 and 76 are spoken, too.
+            supported_protocols: those that are supported; the first of the client's list among them is agreed on.
+            origin_checker: a function of the Host and the Origin header ("" without one) that tells whether to accept.
+            support_legacy_versions: whether drafts 75 and 76 are supported, too.
             options: attributes to set, such as `max_frame_length`.
         """
         if handler is None:
@@ -161,7 +161,7 @@ class WebSocketWSGI(geventws.WebSocketWSGI):
 
     @property
     def origin_checker(self) -> Callable[[str, str], object] | None:
-        """A function of the Host and the Origin header that tells whether to go on; None for no check."""
+        """A function of the Host and the Origin header that tells whether to accept; None for no check."""
         return super().origin_checker
 
     @origin_checker.setter
@@ -182,14 +182,14 @@ class WebSocketWSGI(geventws.WebSocketWSGI):
             return _refuse(environ, start_response, error)
 
     def refuse(self, environ: Environ, start_response: StartResponse, error: HandshakeError) -> Iterable[bytes]:
-        """Answer a handshake as eventlet does, and say so in the log; return the body."""
+        """Refuse a handshake as eventlet does, and log it; return the body."""
         log_refusal(environ, error)
         return _refuse(environ, start_response, _as_bad_request(error))
 
     def negotiate(self, host: Host, environ: Environ) -> Upgrade:
-        """Return what answers the handshake.
+        """Return the answer to the handshake.
 
-        Of the drafts, 76 repeats the client's subprotocol whatever it is, and 75 names none, as eventlet does.
+        As in eventlet, draft 76 repeats the client's subprotocol, whatever it is, and draft 75 names none.
         """
         if not (self.support_legacy_versions and is_legacy(environ)):
             offer = environ.get("HTTP_SEC_WEBSOCKET_EXTENSIONS", "").lower()
@@ -219,11 +219,11 @@ class WebSocketWSGI(geventws.WebSocketWSGI):
         )
 
     def make_farewell(self, connection: Connection) -> Callable[[int], object]:
-        """Return what closes a connection when the server stops: eventlet's peers have no time to reply."""
+        """Return a function that closes a connection when the server stops: eventlet's peers have no time to reply."""
         return lambda code: finish(connection, code, "", DRAIN_LINGER)
 
     def run(self, ws: geventws.WebSocket) -> None:
-        """Run the handler, then close the connection, whatever became of it."""
+        """Run the handler, then close the connection, even if the handler raised."""
         code: int | None = 1011
         try:
             self.handler(ws)
@@ -246,7 +246,7 @@ class WebSocketWSGI(geventws.WebSocketWSGI):
 
 
 def _as_bad_request(error: HandshakeError) -> BadRequest:
-    """Return the refusal that eventlet has for an error."""
+    """Return eventlet's refusal for an error."""
     if error.option == "support_legacy_versions":
         return BadRequest()
     headers = [("Sec-WebSocket-Version", "8, 13")] if error.status == 426 else error.headers
@@ -254,7 +254,7 @@ def _as_bad_request(error: HandshakeError) -> BadRequest:
 
 
 def _refuse(environ: Environ, start_response: StartResponse, refusal: BadRequest) -> Iterable[bytes]:
-    """Answer with an HTTP status, and see to it that nothing after the request is taken for another one."""
+    """Answer with an HTTP status, and make sure that nothing after the request is taken for another request."""
     body = refusal.body or b""
     headers = [("Connection", "close"), *refusal.headers, ("Content-Length", str(len(body)))]
     return answer(environ, start_response, refusal.status, headers, body)

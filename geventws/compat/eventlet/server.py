@@ -1,4 +1,4 @@
-"""What eventlet's documentation of WebSockets takes from the rest of eventlet: a listening socket and a WSGI server."""
+"""Parts of eventlet that its documentation of WebSockets uses: a listening socket and a WSGI server."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from gevent import socket as gsocket
 from ...server.server import WebSocketServer
 
 DEFAULT_MAX_SIZE = 1024
-"""Connections at a time, where `wsgi.server` is given no other number."""
+"""The default number of connections at a time in `wsgi.server`."""
 
 STOP_TIMEOUT = 1.0
-"""Seconds that connections have once the server is ended, until their handlers are killed."""
+"""Seconds that connections have when the server ends, before their handlers are killed."""
 
 WITHOUT_MEANING = frozenset(
     "max_http_version protocol server_event minimum_chunk_size log_x_forwarded_for keepalive log_format "
     "url_length_limit debug socket_timeout capitalize_response_headers".split()
 )
-"""Options of eventlet's server that its successor has no use for."""
+"""Options of eventlet's server that have no effect here."""
 
 
 class TLSListener(NamedTuple):
-    """A listening socket, and what its connections are wrapped with."""
+    """A listening socket, and the TLS options for its connections."""
 
     socket: Any
     options: dict[str, Any]
@@ -71,7 +71,7 @@ def wrap_ssl(sock: Any, *, server_side: bool = False, **options: Any) -> TLSList
 
 
 class wsgi:
-    """The names of eventlet.wsgi that are of use here."""
+    """The useful names of eventlet.wsgi."""
 
     @staticmethod
     def server(
@@ -87,15 +87,15 @@ class wsgi:
     ) -> None:
         """Serve a WSGI application, until this greenlet is killed or SIGTERM comes. Blocks.
 
-        In the end WebSockets are closed, what does not end within a second is ended, and so is `sock`.
+        At the end WebSockets are closed. Connections that are left after a second are ended, and `sock` is closed.
 
         Args:
             sock: what `listen` or `wrap_ssl` returned.
             site: the application.
-            log: where access lines go, an object with `write` or a logger; standard error when None.
-            environ: what is put into every request's environ.
+            log: for access lines: an object with `write`, or a logger; standard error when None.
+            environ: further items for every request's environ.
             max_size: connections at a time; 1024 when None.
-            custom_pool: a gevent pool for the connections' greenlets, in place of `max_size`.
+            custom_pool: a gevent pool for the connections' greenlets, instead of `max_size`.
             log_output: whether there are access lines.
             options: any other option of eventlet's; they have no effect.
 

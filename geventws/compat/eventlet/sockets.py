@@ -24,12 +24,13 @@ from ...protocol.interface import ConnectionProtocol
 from ...protocol.permessage_deflate import Deflate, PerMessageDeflate
 from ...text import one_word
 from ...websocket import get_connection
+from .._controls import MAX_MESSAGE_SIZE
 
-DEFAULT_MAX_FRAME_LENGTH = 8 << 20
-"""Bytes of a message that are taken unless `max_frame_length` says otherwise."""
+DEFAULT_MAX_FRAME_LENGTH = MAX_MESSAGE_SIZE
+"""The default of `max_frame_length`: the largest message, in bytes."""
 
 DRAIN_LINGER = 0.5
-"""Seconds that a peer has to end its side when the server stops, where eventlet's gave it none."""
+"""Seconds that a peer has to end its side when the server stops. eventlet gives it none."""
 
 DEFAULT_TIMING = Timing()
 
@@ -39,7 +40,7 @@ Extensions = dict[str, dict[str, Any]]
 
 
 class Protocol(WebSocketProtocol):
-    """RFC 6455 with eventlet's answers: to a close frame its code alone, or 1000; to what is too large, its words."""
+    """RFC 6455 with the close frames of eventlet: the code of the peer's, or 1000; its text for a message too large."""
 
     __slots__ = ()
 
@@ -59,17 +60,17 @@ class Protocol(WebSocketProtocol):
 
 
 class WebSocket(geventws.WebSocket):
-    """A connection: of draft 75 or 76 where it is of this very class, of RFC 6455 where it is an `RFC6455WebSocket`.
+    """A connection: of draft 75 or 76 in this class, of RFC 6455 in its subclass `RFC6455WebSocket`.
 
-    It has what a `geventws.WebSocket` has, and takes any attribute.
+    It has what a `geventws.WebSocket` has, and any attribute may be set on it.
 
     Args:
-        sock: a connected gevent socket, on which the handshake has been done; `close` closes it.
+        sock: a connected gevent socket, after the handshake; `close` closes it.
         environ: the WSGI environ of the handshake.
         version: the draft, 75 or 76.
-        early: bytes that came after the handshake. Where it is not None, the socket is its owner's to close, and the
-            connection is yet to be opened with `open`.
-        timing: the clocks, which eventlet has none of.
+        early: bytes that followed the handshake. If it is not None, the socket's owner has to close it, and the caller
+            still has to call the connection's `open`.
+        timing: the clocks; eventlet has none.
     """
 
     socket: Any
@@ -89,7 +90,7 @@ class WebSocket(geventws.WebSocket):
         start(self, sock, environ, protocol, version, subprotocol, early, legacy.use_keepalive(sock, timing))
 
     def send(self, message: object) -> None:  # type: ignore[override]
-        """Send a text message: `str` and bytes as they are, anything else as what `str` makes of it.
+        """Send a text message: `str` and bytes as they are, anything else converted by `str`.
 
         Raises:
             BrokenPipeError: the connection is over (a `geventws.ConnectionClosed`).
@@ -101,7 +102,7 @@ class WebSocket(geventws.WebSocket):
         """Return the oldest message not yet taken; None once the connection is over. Blocks until there is one.
 
         Raises:
-            ValueError: the peer sent what is no frame of these drafts.
+            ValueError: the peer sent bytes that are not a frame of these drafts.
         """
         message = super().wait(timeout)
         failure = get_connection(self).protocol.failure
@@ -135,7 +136,7 @@ class WebSocket(geventws.WebSocket):
 
     @property
     def log_context(self) -> str:
-        """What eventlet puts in front of its log lines."""
+        """The text in front of eventlet's log lines."""
         get = self.environ.get
         target = f"{get('HTTP_HOST', '')}/{get('SCRIPT_NAME', '')}{get('PATH_INFO', '')}"
         return f"server={one_word(target)} client={one_word(get('REMOTE_ADDR', ''))}:{get('REMOTE_PORT', '')}"
@@ -151,7 +152,7 @@ def start(
     early: bytes | None,
     timing: Timing,
 ) -> None:
-    """Give a WebSocket its connection, which receives from now on unless `early` leaves that to somebody else."""
+    """Give a WebSocket its connection. If `early` is None, open it: it receives from now on."""
     ws.socket = sock
     ws.log = environ.get("wsgi.errors") or sys.stderr
     address, path = environ.get("REMOTE_ADDR", ""), environ.get("PATH_INFO", "")
@@ -173,7 +174,7 @@ class RFC6455WebSocket(WebSocket):
     """A connection of RFC 6455, on either side.
 
     Args:
-        sock: a connected gevent socket, on which the handshake has been done; `close` closes it.
+        sock: a connected gevent socket, after the handshake; `close` closes it.
         environ: the WSGI environ of the handshake; {} on a client.
         version: 13 or 8.
         protocol: the negotiated subprotocol.
@@ -198,7 +199,7 @@ class RFC6455WebSocket(WebSocket):
         timing: Timing = DEFAULT_TIMING,
     ) -> None:
         self._extensions = extensions or {}
-        self._unfinished = False  # a message was begun with final=False
+        self._unfinished = False  # whether a message was begun with final=False
         deflate = make_deflate(self._extensions, client)
         state = Protocol(client=client, max_message_size=max_frame_length, extension=deflate)
         start(self, sock, environ, state, version, protocol, early, timing)
@@ -238,7 +239,7 @@ class RFC6455WebSocket(WebSocket):
 
     @property
     def iterator(self) -> Iterator[str | bytes]:
-        """What iterates over the messages."""
+        """An iterator over the messages."""
         return iter(self)
 
     @property
@@ -318,12 +319,12 @@ def _as_bytes(message: Any) -> bytes:
 
 
 class EventletDeflate(PerMessageDeflate):
-    """Compresses all that is not empty, and keeps the context of both sides unless the client does not want that."""
+    """Compresses all messages but empty ones. Both sides keep their context, unless the client does not want that."""
 
     __slots__ = ()
 
     def accept(self, offers: list[Parameters]) -> tuple[Parameters, Deflate] | None:
-        """Answer the first valid offer; a window without a value is 15, which RFC 7692 has for only one of the two."""
+        """Answer the first valid offer. A window without a value is 15; RFC 7692 allows that for only one."""
         return super().accept([[_with_window(*parameter) for parameter in offer] for offer in offers])
 
 
@@ -342,7 +343,7 @@ def _with_window(name: str, value: str | None) -> tuple[str, str | None]:
 
 
 def make_deflate(extensions: Extensions, client: bool) -> Deflate | None:
-    """Return the compression that `extensions` stand for, None where they hold none."""
+    """Return the compression that `extensions` describe, or None."""
     if "permessage-deflate" not in extensions:
         return None
     agreed = {name: value for name, value in extensions["permessage-deflate"].items() if value}
@@ -359,7 +360,7 @@ def make_deflate(extensions: Extensions, client: bool) -> Deflate | None:
 
 
 def read_extensions(headers: Iterable[tuple[str, str]]) -> Extensions:
-    """Return the extensions that an answer agrees to, as `RFC6455WebSocket` takes them."""
+    """Return the extensions that an answer has agreed to, as arguments for `RFC6455WebSocket`."""
     header = dict(headers).get("Sec-WebSocket-Extensions", "")
     return {
         name: {key: True if value is None else int(value) for key, value in parameters}

@@ -5,7 +5,7 @@
 
     gunicorn -k geventws.compat.geventwebsocket.gunicorn.workers.GeventWebSocketWorker module:application
 
-All of them stand here, too. docs/migrating-from-gevent-websocket.rst goes through the promises, one by one.
+All names are here, too. docs/migrating-from-gevent-websocket.rst compares both, promise by promise.
 """
 
 from __future__ import annotations

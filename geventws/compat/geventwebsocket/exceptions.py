@@ -1,4 +1,4 @@
-"""The exceptions of gevent-websocket: errors of the operating system, as there; WebSocketErrors of geventws, too."""
+"""The exceptions of gevent-websocket. As there they are OSErrors; they are geventws.WebSocketErrors, too."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ __all__ = ["FrameTooLargeException", "ProtocolError", "WebSocketError"]
 
 
 class WebSocketError(exceptions.WebSocketError, OSError):
-    """The connection is closed, or what was asked for cannot be done with it."""
+    """The connection is closed, or cannot do what was asked for."""
 
 
 class ProtocolError(WebSocketError):
-    """A frame that may not be sent. Faults of the peer are answered with a close frame, and raise nothing."""
+    """A frame that may not be sent. The peer's violations are answered with a close frame, and raise nothing."""
 
 
 class FrameTooLargeException(ProtocolError):

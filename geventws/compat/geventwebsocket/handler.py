@@ -39,15 +39,15 @@ class Client:
 class WebSocketHandler(WSGIHandler):  # type: ignore[misc]
     """Calls the application with `environ["wsgi.websocket"]` when a request is an opening handshake.
 
-    The handshake is answered before. The application's answer is dropped, and when it returns the connection is closed
-    with 1000, or 1011 if it raised. Other requests are served as pywsgi does.
+    The handshake is answered before the call. The application's answer is dropped. When it returns, the connection is
+    closed with 1000, or with 1011 if it raised. Other requests are served as in pywsgi.
 
     Attributes:
         websocket: the `WebSocket`, while there is one.
         websocket_class: its class.
         websocket_options: options for `geventws.WebSocketWSGI`, such as `max_message_size`; 16 MiB here.
-        prevent_wsgi_call: whether to leave the application uncalled, for handlers that do that themselves; the
-            connection then ends with the request.
+        prevent_wsgi_call: whether not to call the application, for handlers that do so themselves; the connection then
+            ends with the request.
     """
 
     websocket: WebSocket | None = None
@@ -63,7 +63,7 @@ class WebSocketHandler(WSGIHandler):  # type: ignore[misc]
     application: Any
 
     def handle_one_request(self) -> Any:
-        """As in pywsgi; a connection that is left over ends with its request."""
+        """As in pywsgi; a connection that is still open ends with its request."""
         try:
             return super().handle_one_request()
         finally:
@@ -145,7 +145,7 @@ class WebSocketHandler(WSGIHandler):  # type: ignore[misc]
                     result.close()
         except WebSocketError:
             if not ws.closed:
-                raise  # else the client has gone, and this is how applications notice
+                raise  # otherwise the client has gone, which applications notice by this error
 
     def _get_clients(self) -> dict[Any, Client]:
         """Return the server's connections; a server other than `WebSocketServer` gets the attribute."""
@@ -155,7 +155,7 @@ class WebSocketHandler(WSGIHandler):  # type: ignore[misc]
         return clients
 
     def _client_key(self) -> Any:
-        """Return the peer's address; on a unix socket no peer has one, but each connection has its own key."""
+        """Return the peer's address; on a Unix socket, where peers have none, another key for this connection."""
         return self.client_address or f"unix:{id(self)}"
 
     @property
@@ -171,5 +171,5 @@ class WebSocketHandler(WSGIHandler):  # type: ignore[misc]
 
 
 def _start_nothing(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
-    """Take what an application says of its answer, which nobody gets."""
+    """Drop an application's status and headers, as its answer is not sent."""
     return lambda data: None

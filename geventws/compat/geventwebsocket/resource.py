@@ -1,4 +1,4 @@
-"""Applications by path, and the callbacks of a connection, as gevent-websocket has them."""
+"""Applications by path, and the callbacks of a connection, as in gevent-websocket."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Resource", "WebSocketApplication"]
 
 
 class WebSocketApplication:
-    """One connection, as callbacks: derive from it, and override what is of interest.
+    """One connection, with callbacks: derive from it, and override those you need.
 
     They are called one after the other in the request's greenlet, and may block.
 
@@ -44,18 +44,18 @@ class WebSocketApplication:
             return None  # closed by a callback
 
     def on_open(self, *args: Any, **kwargs: Any) -> None:
-        """The connection is open."""
+        """Called when the connection is open."""
 
     def on_close(self, *args: Any, **kwargs: Any) -> None:
-        """The connection is over; the argument is the reason that the peer gave, or None."""
+        """Called when the connection is over, with the reason that the peer gave, or None."""
 
     def on_message(self, message: Any, *args: Any, **kwargs: Any) -> None:
-        """A message came; unless overridden, it is sent back."""
+        """Called for each message; by default it is sent back."""
         self.ws.send(message, **kwargs)
 
     @classmethod
     def protocol_name(cls) -> str:
-        """Return the subprotocol that is agreed on, where the client offers it; "" for none."""
+        """Return the subprotocol to agree on if the client offers it; "" for none."""
         return cls.protocol_class.PROTOCOL_NAME
 
 
@@ -71,7 +71,7 @@ class Resource:
         self.apps: Iterable[tuple[str, Any]] = apps.items() if isinstance(apps, dict) else apps or []
 
     def _is_websocket_app(self, app: Any) -> bool:
-        """Whether an application is called with a WebSocket. To be overridden for those that are no classes of ours."""
+        """Whether an application is called with a WebSocket. Override it for applications that are not our classes."""
         return isinstance(app, type) and issubclass(app, WebSocketApplication)
 
     def _app_by_path(self, environ_path: str, is_websocket_request: bool) -> Any:

@@ -15,12 +15,12 @@ __all__ = ["WebSocketServer"]
 
 
 class WebSocketServer(WSGIServer):  # type: ignore[misc]
-    """A `gevent.pywsgi.WSGIServer` whose handler is `WebSocketHandler`; it takes what that takes, and two more.
+    """A `gevent.pywsgi.WSGIServer` whose handler is `WebSocketHandler`, with two more arguments.
 
     Args:
         debug: whether to log more, and to stderr.
-        pre_start_hook: called with the handler of each request; where it returns something true, the request is served
-            as plain HTTP.
+        pre_start_hook: called with the handler of each request; if it returns something true, the request is served as
+            plain HTTP.
 
     Attributes:
         clients: the connections, as `Client` by address.

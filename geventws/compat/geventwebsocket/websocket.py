@@ -26,14 +26,14 @@ logger: logging.Logger = logging.getLogger("geventws.compat.geventwebsocket")
 
 
 class NoApplication:
-    """What stands for `current_app` where there is none."""
+    """The `current_app` of a connection without one."""
 
     def on_close(self, *args: Any) -> None:
         """Do nothing."""
 
 
 class Stream:
-    """The connection below a WebSocket: whose it is, and a way to write to it.
+    """The connection below a WebSocket: it has the handler, and a way to write.
 
     Args:
         ws: the WebSocket.
@@ -48,14 +48,14 @@ class Stream:
         return self._ws.handler
 
     def write(self, data: bytes) -> None:
-        """Write bytes that are whole frames, between those of others. Blocks while the peer does not take them."""
+        """Write bytes that are whole frames, between other frames. Blocks while the peer does not take them."""
         get_connection(self._ws).stream.send(bytes(data))
 
 
 class WebSocket(geventws.WebSocket):
     """A connection. `send`, `send_frame` and `close` may be called from any greenlet, also at once.
 
-    It has what a `geventws.WebSocket` has, and takes any attribute.
+    It has what a `geventws.WebSocket` has, and any attribute may be set on it.
 
     Attributes:
         handler: the `WebSocketHandler` of the request.
@@ -73,9 +73,9 @@ class WebSocket(geventws.WebSocket):
 
     def __init__(self, connection: Connection, environ: Environ | None = None) -> None:
         super().__init__(connection, environ)
-        self.stream: Stream = Stream(self)  # what has the socket, for those who look for it
-        self._application: Any = None  # set by `current_app`, whose default is the handler's
-        self._ended = False  # `receive` has said so
+        self.stream: Stream = Stream(self)  # for code that looks for the socket
+        self._application: Any = None  # set through `current_app`; by default that is the handler's
+        self._ended = False  # whether `receive` has returned None
 
     @property
     def protocol(self) -> str | None:
@@ -111,7 +111,7 @@ class WebSocket(geventws.WebSocket):
             None, once, when the peer has closed or is lost.
 
         Raises:
-            WebSocketError: the connection was closed by `close`, or has returned None before.
+            WebSocketError: the connection was closed by `close`, or `receive` has returned None before.
         """
         if self._ended:
             raise WebSocketError(MSG_ALREADY_CLOSED)
@@ -145,7 +145,7 @@ class WebSocket(geventws.WebSocket):
 
         Args:
             message: its payload.
-            opcode: one of OPCODE_*, but for OPCODE_CONTINUATION.
+            opcode: one of OPCODE_*, except OPCODE_CONTINUATION.
 
         Raises:
             WebSocketError: the connection is closed.
@@ -161,7 +161,7 @@ class WebSocket(geventws.WebSocket):
             raise ProtocolError(f"a frame with the opcode {opcode} is no message")
 
     def close(self, code: int = 1000, message: str | bytes | bytearray | None = b"") -> None:
-        """Close the connection with a code and a reason. Blocks until the peer answers, for five seconds at the most.
+        """Close the connection with a code and a reason. Blocks until the peer answers, at most for five seconds.
 
         Raises:
             ValueError: code or reason may not be sent (see `geventws.WebSocket.close`).
@@ -184,7 +184,7 @@ def send_control(ws: WebSocket, payload: bytes, opcode: int) -> None:
 
 
 def as_bytes(message: Any) -> bytes:
-    """Return a payload as bytes; a number is none, though `bytes` would take it for a length."""
+    """Return a payload as bytes; TypeError for a number, which `bytes` would take for a length."""
     if isinstance(message, str):
         return message.encode()
     if isinstance(message, int):

@@ -3,8 +3,9 @@
     from geventws.compat.pulsar import wsgi, ws             # was: from pulsar.apps import wsgi, ws
 
 `WebSocket(route, handle)` is middleware: a callable like a WSGI application that leaves requests for other paths to the
-next. `WsgiHandler(middleware=(..., wm))` makes an application of it, for gevent.pywsgi, gunicorn or
-`geventws.WebSocketServer`. Every promise of pulsar's documentation is gone through in docs/migrating-from-pulsar.rst.
+next one. `WsgiHandler(middleware=(..., wm))` makes an application of it, for gevent.pywsgi, gunicorn or
+`geventws.WebSocketServer`. docs/migrating-from-pulsar.rst has every promise of pulsar's documentation, and whether it
+is kept.
 """
 
 from __future__ import annotations
@@ -80,8 +81,8 @@ class Request:
     """The request that a connection began with: its `handshake` on a server.
 
     Attributes:
-        environ: the WSGI environ, which has all there is to know.
-        method, path: of the request line.
+        environ: the WSGI environ, with everything that is known.
+        method, path: from the request line.
         urlargs: the variables of the route, by name.
         cfg: the settings of the server and of the route.
     """
@@ -94,7 +95,7 @@ class Request:
         self.cfg = cfg
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return what the environ has by a name, or the default."""
+        """Return an item of the environ, or the default."""
         return self.environ.get(name, default)
 
 
@@ -107,8 +108,8 @@ class WebSocket:
         parser_factory: makes the parser that encodes what a connection writes; called with `version`, `extensions`
             (None) and `protocols`, the subprotocols that the client asks for.
         settings: go to the `cfg` of connections. Those that are options of `geventws.WebSocketWSGI`, such as `origins`,
-            `subprotocols` and `compression`, say what is spoken here. As in pulsar, no origin is checked and nothing
-            compressed unless they say so; messages may have 8 MiB.
+            `subprotocols` and `compression`, have the same effect as there. As in pulsar, by default no origin is
+            checked and nothing is compressed; messages may have 8 MiB.
     """
 
     protocol_class = WebSocketProtocol
@@ -124,7 +125,7 @@ class WebSocket:
         self._site = CallbackRoute(self.make_consumer, **pick_options(settings))
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes] | None:
-        """Serve one request; None where it is for another path. Blocks until the connection is over.
+        """Serve one request; return None if it is for another path. Blocks until the connection is over.
 
         Raises:
             NoSocket: the server gives its application no socket.
@@ -139,7 +140,7 @@ class WebSocket:
         return self._site(environ, start_response)
 
     def challenge_response(self, key: str) -> str:
-        """Return what answers a Sec-WebSocket-Key."""
+        """Return the answer to a Sec-WebSocket-Key."""
         return accept_key(key)
 
     def make_consumer(self, connection: EngineWebSocket, environ: Environ, upgrade: Upgrade) -> WebSocketProtocol:
@@ -155,7 +156,7 @@ class WebSocket:
         return consumer
 
     def _match(self, environ: Environ) -> dict[str, Any] | None:
-        """Return the route's variables in a path, None where it is another's."""
+        """Return the route's variables in a path; None if the path does not match."""
         path = environ.get("PATH_INFO", "").encode("latin-1").decode(errors="replace")  # PEP 3333: bytes as Latin-1
         match = self._pattern.fullmatch(path)
         if match is None:
@@ -164,7 +165,7 @@ class WebSocket:
 
 
 def _compile(route: str) -> tuple[re.Pattern[str], dict[str, Callable[[str], Any]]]:
-    """Return a route as a pattern, and what makes values of its variables."""
+    """Return a route as a pattern, and the converters of its variables."""
     pattern, end = "/", 0
     converters: dict[str, Callable[[str], Any]] = {}
     route = route.removeprefix("/")

@@ -1,4 +1,4 @@
-"""What pulsar's clients take from pulsar.apps.http: `HttpClient().get("ws://...", websocket_handler=...)`."""
+"""The part of pulsar.apps.http for WebSocket clients: `HttpClient().get("ws://...", websocket_handler=...)`."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Response:
 
     Attributes:
         status_code: 101.
-        url: where it came from, after all redirects.
+        url: the URL after all redirects.
         headers: as pairs.
-        cfg: what the client was made with.
+        cfg: the client's settings.
     """
 
     status_code = 101
@@ -58,7 +58,7 @@ class WebSocketClient(WebSocketProtocol):
         return headers
 
     def raise_for_status(self) -> None:
-        """Do nothing: an answer with another status was raised."""
+        """Do nothing: for an answer with another status, `get` has raised an error."""
 
 
 class HttpClient:
@@ -67,7 +67,7 @@ class HttpClient:
     Args:
         settings: kept in the `cfg` of connections. `subprotocols`, `origin`, `ssl`, `proxy`, `compression`,
             `open_timeout`, `max_message_size`, `ping_interval`, `ping_timeout`, `close_timeout` and `send_timeout` mean
-            what they do for `geventws.connect`; as in pulsar, nothing is compressed unless that is asked for.
+            the same as for `geventws.connect`. As in pulsar, nothing is compressed by default.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -89,7 +89,7 @@ class HttpClient:
             url: ws://host[:port]/path?query, or wss:// for TLS.
             websocket_handler: the callbacks.
             headers: further headers of the request.
-            frame_parser: makes the parser that encodes what is written.
+            frame_parser: makes the parser that encodes the messages to send.
 
         Raises:
             InvalidURI, InvalidStatus, HandshakeError, TimeoutError, OSError: as `geventws.connect`.
@@ -107,7 +107,7 @@ class HttpClient:
     def _open(
         self, url: str, headers: Iterable[tuple[str, str]] | dict[str, str]
     ) -> tuple[ClientWebSocket, Upgrade, str]:
-        """Return a connection that is yet to be opened."""
+        """Return a connection that is not open yet."""
         get, route = self.cfg.get, self._route
         opening = Opening(
             uri=parse_uri(url),

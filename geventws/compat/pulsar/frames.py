@@ -1,8 +1,8 @@
 """The frames of pulsar.utils.websocket, which pulsar.apps.ws exports, over geventws.frames. No I/O.
 
-Where pulsar's parser let pass or produced what RFC 6455 forbids, this one does not: reserved bits without an extension,
+Unlike pulsar's parser, this one neither accepts nor produces what RFC 6455 forbids: reserved bits without an extension,
 reserved opcodes and lengths that are not minimal are violations, text must be UTF-8, and `multi_encode` makes messages
-that a peer can take.
+that a peer accepts.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ CLOSE_CODES = {
     1010: "extension required",
     1011: "unexpected error",
 }
-"""What the reason of a close frame says for its code."""
+"""The reason of a close frame, by its code."""
 
 RSV_BITS = 0x70
 OPCODES = frozenset(Opcode)
@@ -56,7 +56,7 @@ _text_decoder = codecs.getincrementaldecoder("utf-8")
 
 
 def get_version(version: object) -> int:
-    """Return the version of the protocol that a parser is made for, 13 for None; ProtocolError for another one."""
+    """Return the version of the protocol for a parser, 13 for None; ProtocolError for any other one."""
     if str(version or DEFAULT_VERSION) != str(DEFAULT_VERSION):
         raise ProtocolError(f"Version {version} not supported.")
     return DEFAULT_VERSION
@@ -68,7 +68,7 @@ def take_frame(
     """Take the first frame off a buffer; return its first byte, its mask key and its payload, or None.
 
     Raises:
-        ProtocolError: it is none.
+        ProtocolError: the bytes are not a frame.
     """
     status, consumed, frames, _next = scan(buffer, limit, reserved, masked, 1)
     if not frames:
@@ -103,10 +103,11 @@ class Frame:
     """A frame that was received.
 
     Attributes:
-        opcode: what it is.
+        opcode: its opcode.
         final: whether its message ends with it.
-        body: its payload, `str` for text and bytes for the rest. Of a text's first fragment, the bytes of a character
-            that goes on in the next one are escaped (Python's "surrogateescape").
+        body: its payload, `str` for text and bytes for the rest. If a text's first fragment ends within a character,
+        the
+            bytes of that character are escaped (Python's "surrogateescape").
         masking_key: the key that it was masked with, or b"".
         payload_length: bytes of its payload.
     """
@@ -153,16 +154,16 @@ class FrameParser:
 
     Args:
         version: of the protocol, 13.
-        kind: who is who: 0, a server, whose frames are unmasked and its peer's masked; 1, a client, the other way
-            round; 2, neither side masks; 3, both do.
-        extensions: kept in `extensions`. Where there are any, frames may have reserved bits set.
+        kind: 0 for a server, which sends unmasked frames and receives masked ones; 1 for a client, the other way
+            round; 2 if neither side masks; 3 if both do.
+        extensions: kept in `extensions`. If there are any, frames may have reserved bits set.
         protocols: kept in `protocols`.
-        pyparser: whether to scan with the Python core where there is the C one, too.
+        pyparser: whether to scan with the Python core even if there is the C core.
 
     Attributes:
         decode_mask_length, encode_mask_length: bytes of the mask key of frames received and sent, 0 or 4.
-        max_payload: bytes that `multi_encode` puts into a frame, unless it is told otherwise.
-        max_length: bytes of the longest payload of a data frame that `decode` takes.
+        max_payload: the bytes that `multi_encode` puts into a frame by default.
+        max_length: the longest payload of a data frame, in bytes, that `decode` accepts.
     """
 
     max_length = MAX_MESSAGE_SIZE
@@ -184,14 +185,14 @@ class FrameParser:
         self.decode_mask_length = 4 if kind in (0, 3) else 0
         self.encode_mask_length = 4 if kind in (1, 3) else 0
         self.max_payload = 1 << 63
-        self._scan: Scan = pure.scan if pyparser else scan  # the core's, or its twin's where pulsar asks for Python's
+        self._scan: Scan = pure.scan if pyparser else scan  # the core's, or its twin's with `pyparser`
         self._buffer = bytearray()  # what is left of a partial frame
 
     def decode(self, data: bytes | bytearray | memoryview | None = None) -> Frame | None:
-        """Return the next frame, or None: of what was given before, and of `data`.
+        """Add `data` to the bytes that are left, and return the next frame, or None.
 
         Raises:
-            ProtocolError: the bytes break RFC 6455. The parser is of no further use.
+            ProtocolError: the bytes break RFC 6455. The parser cannot be used any more.
         """
         if data:
             self._buffer += data
@@ -217,7 +218,7 @@ class FrameParser:
         Args:
             message: the payload; None for none.
             final: whether the message ends with it.
-            masking_key: four bytes, where this kind masks; random ones by default.
+            masking_key: four bytes, if this kind masks; random ones by default.
             opcode: 1 for `str` and 2 for bytes by default.
             rsv1, rsv2, rsv3: the reserved bits.
 
@@ -237,7 +238,7 @@ class FrameParser:
         rsv3: int = 0,
         max_payload: int = 0,
     ) -> Iterator[bytes]:
-        """Yield one message as frames: the first has its opcode and reserved bits, the last alone is final.
+        """Yield one message as frames: the first has the opcode and reserved bits, and only the last one is final.
 
         Args:
             message, masking_key, opcode, rsv1, rsv2, rsv3: as for `encode`.
@@ -260,7 +261,7 @@ class FrameParser:
         return self.encode(body, opcode=Opcode.PONG)
 
     def close(self, code: int | None = None) -> bytes:
-        """Return a close frame with a code, 1000 by default, and what CLOSE_CODES says of it for a reason.
+        """Return a close frame with a code, 1000 by default, and its reason from CLOSE_CODES.
 
         Raises:
             ValueError: the code may not be sent.
@@ -269,7 +270,7 @@ class FrameParser:
         return self.encode(encode_close(code, CLOSE_CODES.get(code, "")), opcode=Opcode.CLOSE)
 
     def continuation(self, body: Message = None, final: bool = True) -> bytes:
-        """Return a frame that goes on with a message."""
+        """Return a frame that continues a message."""
         return self.encode(body, opcode=Opcode.CONTINUATION, final=final)
 
     def _check(self, message: Message, opcode: int | None) -> tuple[int, memoryview]:
@@ -298,5 +299,5 @@ def frame_parser(
     protocols: Sequence[str] | None = None,
     pyparser: bool = False,
 ) -> FrameParser:
-    """Return a new `FrameParser`, whose arguments these are; ProtocolError for another version than 13."""
+    """Return a new `FrameParser` with these arguments; ProtocolError for another version than 13."""
     return FrameParser(version, kind, extensions, protocols, pyparser)

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 
+from ...endpoints.callbacks import overrides
 from ...endpoints.endpoint import logger
 from ...engine.fragments import send_frames
 from ...exceptions import ConnectionClosed
 from ...frames import FrameParser as RawParser
 from ...frames import Opcode, parse_close
 from ...websocket import get_connection
-from .._controls import ControlRoute, Controls, overrides
+from .._controls import ControlRoute, Controls
 from .frames import CLOSE_CODES, FrameParser
 
 if TYPE_CHECKING:
@@ -35,34 +36,34 @@ CALLBACKS: dict[int, str] = {
 
 
 class WS:
-    """What happens on connections: derive from it, and override what is of interest. One serves any number of them.
+    """The callbacks of connections: derive from it, and override those you need. One object serves all connections.
 
-    The callbacks of one connection run one after the other, in a greenlet of its own, and may block. A result is
-    ignored; what they raise closes the connection with 1011. Coroutine functions do as well, as long as they await
-    nothing of asyncio's.
+    The callbacks of one connection run one after the other, in a greenlet of its own, and may block. Their results are
+    ignored; an exception closes the connection with 1011. They may be coroutine functions that await nothing of
+    asyncio's.
     """
 
     def on_open(self, websocket: WebSocketProtocol) -> Any:
-        """The connection is open: the server's 101 is out, or has come."""
+        """Called when the connection is open: the 101 was sent, or has come."""
 
     def on_message(self, websocket: WebSocketProtocol, message: str) -> Any:
-        """A text message came."""
+        """Called for each text message."""
 
     def on_bytes(self, websocket: WebSocketProtocol, body: bytes) -> Any:
-        """A binary message came."""
+        """Called for each binary message."""
 
     def on_ping(self, websocket: WebSocketProtocol, message: bytes) -> Any:
-        """A ping came, which this method answers; one in its place may not.
+        """Called for each ping, and answers it. An override has to answer it itself, or may leave it.
 
-        Where it is not overridden, pings are answered at once, even while another callback is busy.
+        If this is not overridden, pings are answered at once, even while another callback is busy.
         """
         websocket.pong(message)
 
     def on_pong(self, websocket: WebSocketProtocol, body: bytes) -> Any:
-        """A pong came, other than those that answer the keepalive's pings."""
+        """Called for each pong, except those that answer keepalive pings."""
 
     def on_close(self, websocket: WebSocketProtocol) -> Any:
-        """The connection is over. It is called once, last, and where `on_open` failed, too."""
+        """Called last, once, when the connection is over, even if `on_open` has failed."""
 
 
 class WebSocketProtocol:
@@ -73,9 +74,9 @@ class WebSocketProtocol:
 
     Attributes:
         connection: the same.
-        handshake: the request that it began with; on a client, the response.
+        handshake: the request of the handshake; on a client, the response.
         handler: the `WS`.
-        parser: the `FrameParser` that encodes what is written.
+        parser: the `FrameParser` that encodes what `write` sends.
     """
 
     def __init__(self, connection: WebSocket) -> None:
@@ -83,7 +84,7 @@ class WebSocketProtocol:
         self.handshake: Any = None
         self.handler: WS = WS()
         self.parser: FrameParser = FrameParser()
-        self._closing = False  # a close frame was written: nothing that comes is handed out any more
+        self._closing = False  # whether a close frame was written: then no callback is called any more
         self._controls: Any = None  # the pings and pongs of the connection: see `adopt`
 
     @property
@@ -104,7 +105,7 @@ class WebSocketProtocol:
         Args:
             message: `str` or bytes.
             opcode: 1 for `str` and 2 for bytes by default.
-            encode: whether to encode it with `parser.encode`. Otherwise it is frames already, such as `parser` makes.
+            encode: whether to encode it with `parser.encode`. Otherwise it has to be frames, such as `parser` makes.
             options: `final`, `masking_key`, `rsv1`, `rsv2`, `rsv3`, for `parser.encode`.
 
         Raises:
@@ -127,7 +128,7 @@ class WebSocketProtocol:
         self.write(self.parser.ping(message), encode=False)
 
     def pong(self, message: str | bytes | None = None) -> None:
-        """Send a pong; a connection that has begun to close takes none."""
+        """Send a pong, unless the connection has begun to close."""
         if not self.connection.closed:
             self.write(self.parser.pong(message), encode=False)
 
@@ -135,7 +136,7 @@ class WebSocketProtocol:
         """Send a close frame after what was written, and let the connection end. Does not block. Idempotent.
 
         Args:
-            code: 1000 by default; its reason is what CLOSE_CODES says.
+            code: 1000 by default; the reason is from CLOSE_CODES.
 
         Raises:
             ValueError: the code may not be sent.
@@ -150,9 +151,9 @@ class WebSocketProtocol:
             gevent.spawn(self.connection.close, code)  # waits for the peer's answer, but not for ever
 
     def data_received(self, opcode: int, body: Any) -> None:
-        """Hand out a message, a ping or a pong.
+        """Call the callback for a message, a ping or a pong.
 
-        The peer may have closed after it. Then it cannot be answered, but what follows is handed out all the same.
+        The peer may have closed after it. Then it cannot be answered, but the callbacks for what follows are called.
         """
         if self._closing:
             return
@@ -199,7 +200,7 @@ class CallbackRoute(ControlRoute):
 
 
 def adopt(consumer: WebSocketProtocol) -> None:
-    """Let what the connection receives go to its consumer, whose handler is there already."""
+    """Pass what the connection receives to its consumer, whose handler is set already."""
     consumer.connection.environ[CONSUMER] = consumer
     controls = (Opcode.PING, Opcode.PONG)
     wanted = [opcode for opcode in controls if overrides(consumer.handler, WS, CALLBACKS[opcode])]
@@ -214,7 +215,7 @@ def _run_callbacks(ws: WebSocket) -> None:
 
 
 def call(callback: Callable[..., Any], *args: Any) -> None:
-    """Call a callback, and run it to its end if it is a coroutine function."""
+    """Call a callback; if it is a coroutine function, run the coroutine to its end."""
     coroutine = callback(*args)
     if not inspect.iscoroutine(coroutine):
         return

@@ -1,4 +1,4 @@
-"""What pulsar's documentation of WebSockets takes from pulsar.apps.wsgi: a handler with middleware, and a server."""
+"""Parts of pulsar.apps.wsgi that pulsar's documentation of WebSockets uses: a handler with middleware, and a server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEFAULT_BIND = "127.0.0.1:8060"
 
 
 class Config:
-    """Settings by name, as attributes. A name that was not set is an AttributeError; `get` has a default for it."""
+    """Settings as attributes. A name that was not set raises AttributeError; `get` returns a default instead."""
 
     def __init__(self, settings: dict[str, Any] | None = None) -> None:
         self.settings: dict[str, Any] = dict(settings or {})
@@ -41,11 +41,11 @@ class Config:
 
 
 class WsgiHandler:
-    """A WSGI application out of middleware: callables like applications, of which the first to answer has the request.
+    """A WSGI application made of middleware: callables like applications, of which the first that answers is used.
 
     Args:
-        middleware: called with environ and start_response, one after the other; None for an answer leaves the request
-            to the next. Any WSGI application may be the last. Where none answers, it is a 404.
+        middleware: called with environ and start_response, one after the other; one that returns None leaves the
+            request to the next. The last may be any WSGI application. If none answers, that is a 404.
     """
 
     def __init__(self, middleware: Iterable[Middleware] = ()) -> None:
@@ -82,12 +82,12 @@ class LazyWsgi:
 
 
 class WSGIServer:
-    """A server for a WSGI application. Any other that geventws runs on will do as well.
+    """A server for a WSGI application. Any other server that geventws supports may be used as well.
 
     Args:
         callable: the application.
         bind: "host:port".
-        settings: kept in `cfg`, which a connection has, too.
+        settings: kept in `cfg`, which connections have, too.
     """
 
     def __init__(

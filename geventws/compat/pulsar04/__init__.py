@@ -3,7 +3,7 @@
     from geventws.compat.pulsar04 import wsgi, ws           # was: from pulsar.apps import wsgi, ws
 
 `WebSocket(handle)` is middleware: a callable like a WSGI application that leaves requests which are not for it to the
-next. What `handle.on_message` returns is the reply. docs/migrating-from-pulsar.rst goes through the promises.
+next one. `handle.on_message` returns the reply. docs/migrating-from-pulsar.rst compares both, promise by promise.
 """
 
 from __future__ import annotations
@@ -55,37 +55,37 @@ ws: ModuleType = sys.modules[__name__]
 
 
 class WS:
-    """What happens on connections: derive from it, and override what is of interest. One serves any number of them.
+    """The callbacks of connections: derive from it, and override those you need. One object serves all connections.
 
-    Each method gets the environ of the handshake, the same dict for all of a connection; its "wsgi.websocket" is the
+    Each method gets the environ of the handshake, always the same dict for a connection; its "wsgi.websocket" is the
     `geventws.WebSocket` from `on_open` to `on_close`. The callbacks of one connection run one after the other, in a
-    greenlet of its own, and may block. What they raise closes the connection with 1011.
+    greenlet of its own, and may block. An exception closes the connection with 1011.
     """
 
     def match(self, environ: Environ) -> Any:
-        """Return whether a request is for this handler; all are, where it is not overridden."""
+        """Return whether a request is for this handler; by default all are."""
         return True
 
     def on_handshake(self, environ: Environ, headers: list[tuple[str, str]]) -> Any:
-        """The 101 is about to be sent: its headers may be added to, removed and changed in place.
+        """Called before the 101 is sent, with its headers, which may be changed in place.
 
-        A `geventws.HandshakeError` refuses the request, with its status.
+        Raise a `geventws.HandshakeError` to refuse the request with its status.
         """
 
     def on_open(self, environ: Environ) -> Any:
-        """The connection is open."""
+        """Called when the connection is open."""
 
     def on_message(self, environ: Environ, message: str | bytes) -> Any:
-        """A message came; to be overridden.
+        """Called for each message; to be overridden.
 
         Returns:
-            The reply: `str` for a text message, bytes for a binary one, a `Frame` to be sent as it is, an
-            `AsyncResult` or a greenlet that comes to one of these. None for no reply.
+            The reply: `str` for a text message, bytes for a binary one, a `Frame` to send as it is, or an `AsyncResult`
+            or a greenlet with one of these as its result. None for no reply.
         """
         raise NotImplementedError
 
     def on_close(self, environ: Environ) -> Any:
-        """The connection is over. It is called once, last, and where `on_open` failed, too."""
+        """Called last, once, when the connection is over, even if `on_open` has failed."""
 
     def close(self, environ: Environ, msg: str | bytes | None = None) -> Frame:
         """Close the connection, with 1000. Does not block.
@@ -98,7 +98,7 @@ class WS:
             The close frame, which `on_message` may return or not.
 
         Raises:
-            ValueError: there is no such close frame.
+            ValueError: such a close frame may not be sent.
         """
         frame = Frame.close(b"\x03\xe8" if msg is None else msg)
         connection = environ.get("wsgi.websocket")
@@ -125,7 +125,7 @@ class WebSocket:
         self._site = _Site(self, **{**defaults, **options})
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes] | None:
-        """Serve one request; None where it is not for the handler. Blocks until the connection is over.
+        """Serve one request; return None if it is not for the handler. Blocks until the connection is over.
 
         Raises:
             NoSocket: the server gives its application no socket.
@@ -140,7 +140,7 @@ class WebSocket:
         return self._site(environ, start_response)
 
     def challenge_response(self, key: str) -> str:
-        """Return what answers a Sec-WebSocket-Key."""
+        """Return the answer to a Sec-WebSocket-Key."""
         return accept_key(key)
 
 
@@ -177,14 +177,14 @@ class _Site(WebSocketWSGI):
 
 
 def _check(environ: Environ) -> str | None:
-    """Return why a handshake is refused, for reasons that have another status elsewhere."""
+    """Return why a handshake is refused, for reasons that would have another status in `handshake.accept`."""
     if environ["REQUEST_METHOD"] != "GET":
         return "the method is not GET"
     return None if environ.get("HTTP_SEC_WEBSOCKET_VERSION") in VERSIONS else "the version is not 13 or 8"
 
 
 def _reply(ws: EngineWebSocket, reply: Any) -> None:
-    """Send what `on_message` returned; to a connection that is over, nothing."""
+    """Send what `on_message` has returned, unless the connection is over."""
     while isinstance(reply, (AsyncResult, gevent.Greenlet)):
         reply = reply.get()
     if reply is None or ws.closed:

@@ -1,6 +1,6 @@
 """The frames of pulsar 0.4's pulsar.apps.ws, over geventws.frames. No I/O.
 
-What 0.4 got wrong is right here: bytes after a frame are kept for the next one, `FrameParser.encode` makes a whole
+Faults of pulsar 0.4 are mended here: bytes after a frame are kept for the next one, `FrameParser.encode` makes a whole
 message of its argument, and a close frame has a code.
 """
 
@@ -46,7 +46,7 @@ class Frame:
         opcode: 1 for `str` and 2 for bytes by default.
         version: of the protocol, 13 by default.
         masking_key: four bytes to mask the payload with; by default it is not masked.
-        final: whether the message ends with this frame. False by default, as it was: a message in one frame says True.
+        final: whether the message ends with this frame. False by default, as in pulsar: give True for a whole message.
         rsv1, rsv2, rsv3: the reserved bits.
 
     Attributes:
@@ -56,7 +56,7 @@ class Frame:
         fin: 1 or 0, the same as `final`.
 
     Raises:
-        WebSocketProtocolError: there is no such frame.
+        WebSocketProtocolError: such a frame may not be sent.
     """
 
     __slots__ = ("body", "fin", "masking_key", "msg", "opcode", "payload_length", "rsv1", "rsv2", "rsv3", "version")
@@ -118,7 +118,7 @@ class Frame:
 
     @classmethod
     def continuation(cls, body: Message = None, **options: Any) -> Frame:
-        """Return a frame that goes on with a message; its last one says `final=True`."""
+        """Return a frame that continues a message; give `final=True` for the last one."""
         return cls(body, Opcode.CONTINUATION, **options)
 
     @property
@@ -146,7 +146,7 @@ class Frame:
         return type(self).pong(self.body, self.version) if self.opcode == Opcode.PING else None
 
     def build_frame(self, message: Message) -> bytes:
-        """Return the bytes of a frame with this payload, and all else as this one has it."""
+        """Return the bytes of a frame with this payload that is otherwise like this one."""
         payload = _as_bytes(message)
         head = self.fin << 7 | self.rsv1 << 6 | self.rsv2 << 5 | self.rsv3 << 4 | self.opcode
         if not self.masking_key:

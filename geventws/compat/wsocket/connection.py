@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 
 import geventws
 
+from ...endpoints.callbacks import overrides
 from ...endpoints.endpoint import logger
 from ...frames import Opcode, encode_close
 from ...websocket import get_connection
-from .._controls import Controls, overrides
+from .._controls import Controls
 
 
 class WebSocket(geventws.WebSocket):
