@@ -116,7 +116,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
 def _check_count(text: str) -> int:
     """Return the number of workers."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of processes")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of processes")
     return int(text)
 
 
@@ -166,7 +166,7 @@ def _connect(options: argparse.Namespace) -> int:
 def _read_header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon:
-        raise ValueError(f"{text!r} is no header; write 'Name: value'")
+        raise ValueError(f"{text!r} is not a header; write 'Name: value'")
     return name.strip(), value.strip()
 
 

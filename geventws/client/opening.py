@@ -163,7 +163,7 @@ class Opening:
         if self.server_hostname is not None and ":" not in self.server_hostname:
             self.server_hostname = to_ascii(self.server_hostname)
         if [name.lower() for name, _ in self.headers].count("host") > 1:
-            raise ValueError("there is one Host header, not two (RFC 9112 3.2)")
+            raise ValueError("a request has one Host header, not two (RFC 9112 3.2)")
 
     def run(self, max_redirects: int, open_timeout: float | None) -> Opened:
         """Return the connected socket, what was agreed on, and the bytes that followed the 101."""

@@ -64,7 +64,7 @@ def request_headers(
         result.append(("Sec-WebSocket-Extensions", extensions_offer))
     for name in sorted(replaced):
         if name.startswith("sec-websocket-") or name in RESERVED:
-            raise ValueError(f"the header {quoted(name)} is the handshake's own")
+            raise ValueError(f"the header {quoted(name)} is set by the handshake itself")
     result += further
     grammar.check_headers(result)
     return result

@@ -92,7 +92,7 @@ def check_further(headers: Iterable[tuple[str, str]]) -> None:
     for name, _ in further:
         lowered = name.lower()
         if lowered in RESERVED or lowered.startswith(("sec-websocket-", "websocket-")):  # those of draft 75, too
-            raise ValueError(f"the header {quoted(name)} is the handshake's own")
+            raise ValueError(f"the header {quoted(name)} is set by the handshake itself")
 
 
 def check_answer(own: HeaderList, headers: HeaderList) -> None:
@@ -104,7 +104,7 @@ def check_answer(own: HeaderList, headers: HeaderList) -> None:
     grammar.check_headers(headers)
     if _pick(headers) != _pick(own):
         fixed = ", ".join(name for name, _ in _pick(own))
-        raise ValueError(f"{fixed} have to stay as they are, and nothing may tell of a body")
+        raise ValueError(f"{fixed} must not be changed, and no header may announce a body")
 
 
 def _pick(headers: HeaderList) -> HeaderList:

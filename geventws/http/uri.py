@@ -103,7 +103,7 @@ def parse_uri(text: str) -> URI:
         # Bytes of a Location that are not UTF-8 are sent as they came.
         path, query = (quote(part, safe=_PRINTABLE, errors="surrogateescape") for part in rest)
     except UnicodeError:
-        raise InvalidURI("half of a surrogate pair in the URI stands for no character") from None
+        raise InvalidURI("the URI has half of a surrogate pair, which is not a character") from None
     return URI(secure, host, port, path or "/", query or None, credentials)
 
 
@@ -169,7 +169,7 @@ def _split_authority(authority: str, default: int) -> tuple[tuple[str, str] | No
     """Return credentials, host and port."""
     match = _AUTHORITY.fullmatch(authority)
     if match is None or "\\" in authority:  # which is a slash to browsers
-        raise InvalidURI("what stands between // and the path does not parse")
+        raise InvalidURI("the part between // and the path does not parse")
     user, address, name, port = match.groups()
     if not (address or name):
         raise InvalidURI("the URI has no host")

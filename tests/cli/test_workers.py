@@ -83,8 +83,8 @@ def test_without_gunicorn_it_says_what_to_install(missing: str) -> None:
     [
         (["json:dumps", "--workers", "2", "--reload"], "--reload is for one process"),
         (["json:decoder.scanner", "--workers", "2"], "the name may have no dot: 'decoder.scanner'"),
-        (["json:dumps", "--workers", "0"], "'0' is no number of processes"),
-        (["json:dumps", "--workers", "many"], "'many' is no number of processes"),
+        (["json:dumps", "--workers", "0"], "'0' is not a number of processes"),
+        (["json:dumps", "--workers", "many"], "'many' is not a number of processes"),
     ],
 )
 def test_what_does_not_go_with_workers(arguments: list[str], why: str) -> None:
