@@ -91,23 +91,27 @@ class Connection:
         *,
         owned_socket: Any = None,
     ) -> None:
+        # What it joins
         self.fd: int = socket.fileno()  # the socket's, by which the poller knows us
         self.handshake: Handshake = handshake  # what it has told, such as whose connection this is
         self.protocol: ConnectionProtocol = protocol  # the state machine: what was said, and what may be said
-        protocol.pending = []
-        self.inbox: Any = protocol.inbox  # where the poller puts messages: the protocol's own list, or NOWHERE
         # through which all bytes come and go
         self.stream: Stream = Stream(socket, self, get_poller(), timing.send_timeout)
-        self.owned_socket: Any = owned_socket  # the socket to close when the connection has ended
         self.keepalive: Keepalive = Keepalive(timing, self.stream.poller.clock)  # pings and pongs
+        # Receiving
+        protocol.pending = []
+        self.inbox: Any = protocol.inbox  # where the poller puts messages: the protocol's own list, or NOWHERE
+        self.fast_path: int = 0  # the word of `find_fast_path` that was set last
         self.alive_since_tick: bool = False  # whether something came since `tick` last looked
-        self.ended: bool = False  # whether nothing more will be received
         self.reader: Any = None  # the greenlet that waits for a message
         self.wait_needs_work: bool = False  # whether `prepare_to_wait` has work to do before a greenlet may wait
         self.runner: Runner | None = None  # who takes the messages in callbacks, where no greenlet waits for them
-        self.fast_path: int = 0  # the word of `find_fast_path` that was set last
-        self.outlet: Outlet | None = None  # for what others send to it; made when first used
+        # Sending
         self.fragments: Fragments | None = None  # the message that is being sent in parts
+        self.outlet: Outlet | None = None  # for what others send to it; made when first used
+        # The end
+        self.ended: bool = False  # whether nothing more will be received
+        self.owned_socket: Any = owned_socket  # the socket to close when the connection has ended
         self._closing: Closing | None = None  # made when first used
         self.stream.plain_limit = find_plain_limit(self)
 

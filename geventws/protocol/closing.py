@@ -63,6 +63,7 @@ class Phase(enum.Enum):
         ending: who ends the stream.
     """
 
+    # state, close_sent, close_received, reply_pending, ending
     OPEN = State.OPEN, False, False, False, Ending.NOBODY
     PEER_CLOSED = State.CLOSING, False, True, True, Ending.NOBODY  # the peer has closed; our reply is pending
     FAILING = State.CLOSING, False, False, True, Ending.NOBODY  # the peer broke a rule; our close frame is pending
