@@ -212,7 +212,7 @@ class WebSocketProtocol(ClosingHandshake):
             if self.phase.close_received:
                 return data[:0], False
         if following is not None:
-            if self._is_full():
+            if frames and self._is_full():
                 return data[at:], True
             assembler.begin_frame(self, following)
             return data[following[0] :], False

@@ -103,7 +103,7 @@ def is_bounded(inbound: Inbound) -> bool:
 def begin_work(inbound: Inbound) -> None:
     """Measure how much waits, before bytes are decoded."""
     inbound.work = 0
-    if is_bounded(inbound):
+    if is_bounded(inbound) and (inbound.inbox or inbound.pending):
         inbound.waiting = measure(inbound.inbox) + measure(inbound.pending)
 
 
@@ -116,8 +116,10 @@ def is_full(inbound: Inbound) -> bool:
     """Whether nothing more may be decoded for now; never without a bound."""
     if not isinstance(inbound.pending, list):
         return False
+    if inbound.work >= MAX_WORK or not inbound.waiting:
+        return inbound.work >= MAX_WORK
     share = 2 if inbound.delivery.streaming else 1  # what `wait` collects is held besides
-    return inbound.work >= MAX_WORK or inbound.waiting * share > read_ahead(inbound.max_message_size)
+    return inbound.waiting * share > read_ahead(inbound.max_message_size)
 
 
 def has_room(inbound: Inbound, size: int, narrow: bool) -> bool:
