@@ -238,12 +238,10 @@ class Poller:
         """
         queue = self.run_queue
         try:
-            found = self.receiver.receive()
-            found.reverse()
-            queue += found
+            queue += self.receiver.receive()
             self.uninterrupted = bool(queue)
-            if len(queue) >= FEW:
-                self.outbox.begin()
+            if len(queue) > 1:
+                self._begin_batch()
             while queue:
                 self.current = channel = queue.pop()
                 try:
@@ -268,6 +266,12 @@ class Poller:
             self.current = None
             self.outbox.end()
             self.interest.recover()
+
+    def _begin_batch(self) -> None:
+        """Begin to serve several channels, the first of them first."""
+        self.run_queue.reverse()
+        if len(self.run_queue) >= FEW:
+            self.outbox.begin()
 
     def flush_current(self) -> None:
         """Send the corked frames of the channel whose greenlet runs."""
@@ -302,16 +306,14 @@ class Poller:
                 if self.uninterrupted and patient:
                     self._calling_back = True
                     try:
-                        found = self.receiver.busy_poll()
-                        found.reverse()
-                        queue += found
+                        queue += self.receiver.busy_poll()
                     except BaseException:
                         self.report(None)
                     self._calling_back = False
-                    if len(queue) >= FEW:
-                        self.outbox.begin()
                 if not queue:
                     break
+                if len(queue) > 1:
+                    self._begin_batch()
             self.current = channel = queue.pop()
             if channel.run():
                 return
