@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gevent.event import AsyncResult
 
-from .engine.fragments import HEADERS, PLAIN_LIMIT, check_thread, send_after, send_frame, send_message, send_other
+from .engine.fragments import HEADERS, PLAIN_LIMIT, check_thread, cork_frame, send_after, send_message, send_other
 from .engine.loop.poller import get_thread
 from .engine.loop.turns import UNITS
 from .engine.published.outlet import get_outlet, measure_buffered
@@ -152,8 +152,7 @@ class BaseWebSocket:
                 corked.append(header)
                 corked.append(payload)
             else:
-                check_thread(self._connection)
-                send_frame(self._connection, header, payload)
+                cork_frame(self._connection, header, payload)
             return
         frame, poller = header + payload, stream.poller
         if get_thread() != poller.thread:

@@ -143,16 +143,18 @@ def take_turn(connection: Sender) -> None:
         ConnectionClosed: the connection is over, or has begun to close.
         ConcurrencyError: this very greenlet sends them.
     """
-    try:
-        connection.stream.wait_for_room()
-    except OSError:
-        fail(connection)
+    stream = connection.stream
+    if stream.blocked:
+        try:
+            stream.wait_for_room()
+        except OSError:
+            fail(connection)
     while connection.fragments is not None and not connection.closed:  # last: no other message may begin before ours
         connection.fragments.wait()
     if connection.closed:
         raise connection.closed_error()
-    # messages that were sent before are compressed before
-    connection.stream.poller.outbox.settle(connection.stream)
+    if stream.poller.outbox.holds:
+        stream.poller.outbox.settle(stream)  # messages that were sent before are compressed before
 
 
 def send_other(connection: Sender, message: Any, compress: bool | None) -> None:
@@ -255,6 +257,17 @@ def send_frame(connection: Sender, header: bytes, payload: Payload) -> None:
     except OSError:
         fail(connection)
     stream.poller.turns.spend(FRAME_UNITS + len(payload) // UNIT_SIZE)
+
+
+def cork_frame(connection: Sender, header: bytes, payload: bytes) -> None:
+    """Cork a small frame if it begins a burst, else send it with the corked ones. Raises the errors of `send_frame`."""
+    check_thread(connection)
+    stream = connection.stream
+    if stream.corked or stream.blocked or stream.poller.current is not connection:
+        send_frame(connection, header, payload)
+    else:  # the poller runs this greenlet, and flushes after it
+        stream.corked.append(header)
+        stream.corked.append(payload)
 
 
 def send_after(connection: Sender, frame: bytes, error: OSError) -> None:

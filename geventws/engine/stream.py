@@ -46,9 +46,9 @@ class Stream:
     `send`, `send_large`, `cork` and `wait_for_room` block the greenlet that calls them, and any may call them. In a
     callback (see poller.py) they do not: bytes that they would wait for count as `owned`. All else never blocks.
 
-    Two others append to `corked`, to save a call: `WebSocket.send`, if it holds some parts already, but fewer than
-    CORK_PARTS (then a flush is due anyway); and the connection, which adds its last replies right before `flush_last`.
-    They append whole frames, in any number of parts, without a switch in between. Only the stream takes parts out.
+    Two others append to `corked`, to save a call: `WebSocket.send`, if it holds fewer parts than CORK_PARTS and a flush
+    is due anyway (it holds some already, or the poller runs this greenlet); and the connection, which adds its last
+    replies right before `flush_last`. They append whole frames, without a switch in between. Only the stream takes out.
 
     Args:
         socket: a connected gevent socket. Its owner still has to close it.
@@ -209,7 +209,7 @@ class Stream:
         if self.corked:
             self.corked.append(data)
             data = self._uncork()
-        if self.poller.outbox.gathers and len(data) <= GATHERED and not self.blocked:
+        if len(data) <= GATHERED and self.poller.outbox.gathers and not self.blocked:
             self.poller.outbox.add(self, data)
             return
         self.put(data)
@@ -316,14 +316,15 @@ class Stream:
         self.close()
 
     def _uncork(self) -> bytes:
-        self.poller.outbox.corked.discard(self)
+        if self.poller.outbox.corked:
+            self.poller.outbox.corked.discard(self)
         data = b"".join(self.corked)
         self.corked.clear()
         return data
 
     def put(self, data: bytes | memoryview, flags: int = 0) -> None:
         """Send as much as the kernel takes, and leave the rest to the poller."""
-        if self.poller.outbox.gathers:
+        if self.poller.outbox.holds:
             self.poller.outbox.settle(self)
         if self.error is not None:
             raise OSError(*self.error)

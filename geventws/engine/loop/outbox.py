@@ -121,12 +121,13 @@ class Outbox:
 
     Attributes:
         gathers: whether `send` adds its frames here: in a batch of many connections, and while anything waits here.
+        holds: whether anything waits here.
         corked: the streams with corked frames, other than that of the connection whose greenlet runs.
     """
 
     __slots__ = (  # fmt: skip
         "_batch", "_clock", "_fanout", "_frames", "_poller", "_published", "_senders", "_since", "_size", "_waves",
-        "_widest", "corked", "gathers",
+        "_widest", "corked", "gathers", "holds",
     )
 
     def __init__(self, poller: Owner) -> None:
@@ -134,6 +135,7 @@ class Outbox:
         self._clock = poller.clock  # the loop's
         self._fanout = poller.system.make_fanout(self._write)  # sends, and knows which descriptors it may send to
         self.gathers: bool = False
+        self.holds: bool = False
         self.corked: set[Any] = set()
         self._batch = False  # whether a batch of many connections is being served
         self._frames: list[bytes] = []  # what is to be sent
@@ -217,13 +219,17 @@ class Outbox:
         """Send a frame to all members of a publication as soon as it is made, in the next turns."""
         self.flush()
         self._waves.begin_slow(publication, frame)
-        self.gathers = self._batch or bool(self._waves.waiting)
+        self._note_waves()
 
     def _begin(self, now: float) -> None:
         self._since = now
-        self.gathers = True
+        self.gathers = self.holds = True
         if self._poller.current is None:
             self._clock.run_callback(self.flush)
+
+    def _note_waves(self) -> None:
+        self.holds = bool(self._waves.waiting)
+        self.gathers = self._batch or self.holds
 
     def settle(self, stream: Stream) -> None:
         """Send everything, and to the peer of a stream without delay. Never raises."""
@@ -234,7 +240,7 @@ class Outbox:
     def flush(self) -> None:
         """Send everything, what is published to very many as fast as the loop allows. Never raises."""
         frames, senders, published, size = self._frames, self._senders, self._published, self._size
-        self.gathers = self._batch or bool(self._waves.waiting)
+        self._note_waves()
         if not frames:
             return
         self._frames, self._senders, self._size, self._published = [], [], 0, False
@@ -242,7 +248,7 @@ class Outbox:
             most, self._widest = self._widest * len(frames) * (1 + size // UNIT_SIZE), 0
             if most > MOST_UNITS and count_units(_count_members(senders), size) > MOST_UNITS:
                 self._waves.begin(frames, senders)
-                self.gathers = self._batch or bool(self._waves.waiting)
+                self._note_waves()
                 return
         if self._waves.waiting:
             for sender in senders:
@@ -277,7 +283,7 @@ class Outbox:
         self._senders.clear()
         self._size, self._published = 0, False
         self._waves.clear()
-        self.gathers = self._batch = False
+        self.gathers = self._batch = self.holds = False
 
 
 def _take_back(stream: Stream, rest: memoryview, error: int) -> None:

@@ -252,7 +252,7 @@ class Poller:
                     gevent.spawn(self.hub.handle_error, channel, *sys.exc_info())
                 self.uninterrupted = False
                 self.flush_current()  # of the channel that ran last, here or in park()
-                if self.outbox.gathers:
+                if self.outbox.holds:
                     self.outbox.flush()  # a greenlet has blocked elsewhere: frames do not wait for it
             self.current = None
             if self.outbox.gathers:
