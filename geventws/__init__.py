@@ -38,8 +38,9 @@ from .frames import CloseCode, Opcode
 from .handshake.origins import SAME_ORIGIN
 from .protocol.permessage_deflate import PerMessageDeflate
 from .protocol.prepared import PreparedMessage
+from .pubsub.broadcast import broadcast
 from .pubsub.history import Recovered
-from .pubsub.pubsub import PubSub, broadcast
+from .pubsub.pubsub import PubSub
 from .server.server import WebSocketServer
 from .streaming import StreamingWebSocket
 from .websocket import WebSocket

@@ -100,6 +100,11 @@ class Found(NamedTuple):
     position: Position | None
     gap: bool
 
+    def recover(self) -> Recovered:
+        """Return the messages."""
+        position = str(self.position) if self.position is not None else None
+        return Recovered([kept.message for kept in self.kept], position, self.gap)
+
 
 class Rule(NamedTuple):
     """How much of a topic is kept."""
@@ -158,10 +163,15 @@ class Ring:
             self._forget()
 
     def find(self, since: str | None = None, limit: int | None = None) -> Found:
-        """Return what was published after a position, the oldest first `limit` of it; without one, the last `limit`."""
+        """Return what was published after a position, or with "" all, the oldest first; without one, the last ones.
+
+        Args:
+            since: the position.
+            limit: how many at the most.
+        """
         wanted = parse_position(since) if since is not None else None
         first = self.position.offset - len(self._kept)  # the offset before that of the oldest
-        begin, gap = first, since is not None
+        begin, gap = first, bool(since)
         if wanted is not None and wanted.epoch == self.position.epoch and wanted.offset <= self.position.offset:
             begin, gap = max(wanted.offset, first), wanted.offset < first
         end = self.position.offset

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from ..protocol.prepared import PreparedMessage
+from .history import Position
 
 if TYPE_CHECKING:
-    from ..protocol.prepared import PreparedMessage
-    from .history import Position, Rule
+    from .history import Found, Rule
 
-GAP = "gap"
+GAP, JOIN, LEAVE = "gap", "join", "leave"
 
 
 class Event(NamedTuple):
     """What subscribers are told of a topic besides its messages.
 
     Attributes:
-        kind: "gap": messages are missing here.
-        position: the position after it; None for a topic of which no history is kept.
+        kind: GAP: messages are missing here. JOIN: a member is there, or has another info; LEAVE: it is not any more.
+        position: the position after a gap; None for a topic of which no history is kept.
+        member: who joins or leaves.
+        info: what is told of it, as `json` has it.
     """
 
     kind: str
-    position: str | None
+    position: str | None = None
+    member: str | None = None
+    info: Any = None
 
 
 class Form(Protocol):
@@ -39,8 +45,29 @@ class Form(Protocol):
             position: its position; None for a topic of which no history is kept.
         """
 
-    def event(self, topic: str, event: Event) -> PreparedMessage:
-        """Return what is sent for an event."""
+    def event(self, topic: str, event: Event) -> PreparedMessage | None:
+        """Return what is sent for an event, or None for nothing."""
+
+
+class Formed(NamedTuple):
+    """What `Recovered` is, in a form."""
+
+    messages: list[PreparedMessage]
+    position: str | None
+    gap: bool
+
+
+def make_formed(found: Found, topic: str, form: Form) -> Formed:
+    """Return in a form what was found of a topic."""
+    if found.position is None:
+        return Formed([], None, found.gap)
+    epoch, last = found.position
+    first = last - len(found.kept) + 1
+    messages = [
+        form.message(topic, PreparedMessage(kept.message), str(Position(epoch, first + number)))
+        for number, kept in enumerate(found.kept)
+    ]
+    return Formed(messages, str(found.position), found.gap)
 
 
 class Bus(Protocol):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from ..engine.published.outlet import Outlet
     from ..protocol.prepared import PreparedMessage
-    from .branch import Branch
+    from .branches.loops import Branches
     from .history import Rule
     from .interface import Bus, Form
 
@@ -41,9 +41,6 @@ MOST_EXCLUDED = 10_000
 class Owner(Protocol):
     """The PubSub."""
 
-    def get_branches(self) -> list[Branch]:
-        """Return the branches, one for each loop."""
-
     def tell_bus(self, is_up: bool) -> None:
         """Tell the application that the bus is connected, or is not any more."""
 
@@ -53,22 +50,26 @@ class Store:
 
     Args:
         rules: see `History`.
+        branches: the subscribers.
         owner: the PubSub.
 
     Attributes:
         loop: None: it belongs to no loop.
         bus: the bus, if there is one.
+        lock: of all that a PubSub's loops and threads share: one, so that no two are taken in two orders. The garbage
+            collector may end a connection while it is held, and so ask for it again.
     """
 
-    def __init__(self, rules: Mapping[str, tuple[int, float]], owner: Owner) -> None:
+    def __init__(self, rules: Mapping[str, tuple[int, float]], branches: Branches, owner: Owner) -> None:
         self.loop: Any = None
         self.bus: Bus | None = None
         self._owner = owner
+        self._branches = branches
         self._watchers: dict[str, int] = {}  # how many loops watch a topic, and who reads it
         self._history = History(rules, time.monotonic, self._watchers)  # what is kept
         self._excluded: dict[int | None, Outlet] = {}  # over a bus: who does not get a message, by its ticket
         self._tickets: Iterator[int] = count()  # those to come
-        self._lock = RLock()  # of all these; the garbage collector may end a connection meanwhile, and ask for it again
+        self.lock: Any = RLock()
         register(self)
 
     def forked(self) -> None:
@@ -76,7 +77,7 @@ class Store:
         self._history.clear()
         self._watchers.clear()
         self._excluded.clear()
-        self._lock = RLock()
+        self.lock = RLock()
 
     def use(self, bus: Bus) -> None:
         """Reach other processes over a bus, from the beginning."""
@@ -106,13 +107,13 @@ class Store:
     def _publish_here(
         self, topic: str, rule: Rule | None, message: PreparedMessage, exclude: Outlet | None, key: Hashable
     ) -> int:
-        branches, thread = self._owner.get_branches(), get_thread()
+        branches, thread = self._branches.all(), get_thread()
         others = [branch for branch in branches if branch.poller.thread != thread]
         if rule is None:
             position = None
             reached = sum([branch.publish_later(topic, message, exclude, key) for branch in others])
         else:
-            with self._lock:
+            with self.lock:
                 position = self._history.append(topic, rule, message)
                 reached = sum([branch.publish_later(topic, message, exclude, key, position) for branch in others])
         here = [branch for branch in branches if branch.poller.thread == thread]
@@ -125,12 +126,11 @@ class Store:
         if not bus.publish(topic, message, key, rule, ticket):
             self._excluded.pop(ticket, None)
             return 0
-        found = [branch.topics.get(topic) for branch in self._owner.get_branches()]
-        return sum([len(one) for one in found if one is not None])
+        return sum(map(len, self._branches.find(topic)))
 
     def _exclude(self, outlet: Outlet) -> int:
         """Note who does not get a message when it comes back; return its ticket."""
-        with self._lock:
+        with self.lock:
             ticket = next(self._tickets)
             self._excluded[ticket] = outlet
             if len(self._excluded) > MOST_EXCLUDED:
@@ -138,7 +138,7 @@ class Store:
         return ticket
 
     def subscribe(
-        self, branch: Branch, outlet: Outlet, topic: str, policy: str, form: Form | None, since: str | None
+        self, outlet: Outlet, topic: str, policy: str, form: Form | None, since: str | None
     ) -> Found:
         """Subscribe; return what was published after a position.
 
@@ -149,13 +149,13 @@ class Store:
         rule = self._history.find_rule(topic)
         if rule is None:
             found = Found([], None, since is not None)
-            branch.subscribe(outlet, topic, policy, form)
+            self._branches.get().subscribe(outlet, topic, policy, form)
             return found
-        with self._read(topic, rule), self._lock:
+        with self._read(topic, rule), self.lock:
             found = self._find(topic, rule, since, None if since is not None else 0)
             if outlet.connection.closed:  # meanwhile
                 raise outlet.connection.closed_error()
-            branch.subscribe(outlet, topic, policy, form, found.position)
+            self._branches.get().subscribe(outlet, topic, policy, form, found.position)
         return found
 
     def find(self, topic: str, since: str | None, limit: int | None) -> Found:
@@ -163,7 +163,7 @@ class Store:
         rule = self._history.find_rule(topic)
         if rule is None:
             return Found([], None, since is not None)
-        with self._read(topic, rule), self._lock:
+        with self._read(topic, rule), self.lock:
             return self._find(topic, rule, since, limit)
 
     @contextmanager
@@ -174,7 +174,7 @@ class Store:
             return
         self.note_topic(topic, True)
         try:
-            with self._lock:
+            with self.lock:
                 is_live = self._history.use(topic, rule).live
             if not is_live:
                 with suppress(TimeoutError):
@@ -192,7 +192,7 @@ class Store:
         rule, bus = self._history.find_rule(topic), self.bus
         if rule is None and bus is None:
             return
-        with self._lock:
+        with self.lock:
             before = self._watchers.get(topic, 0)
             self._watchers[topic] = before + (1 if begun else -1)
             ring = self._history.use(topic, rule) if rule is not None else None
@@ -218,7 +218,7 @@ class Store:
         rule = self._history.find_rule(topic)
         if rule is None:
             return  # another process keeps more
-        with self._lock:
+        with self.lock:
             exclude = self._excluded.pop(ticket, None)
             last = self._history.use(topic, rule).position
             if position.is_after(last):
@@ -231,12 +231,12 @@ class Store:
         rule = self._history.find_rule(topic)
         if rule is None:
             return
-        with self._lock:
+        with self.lock:
             ring = self._history.use(topic, rule)
             begin = Position(position.epoch, position.offset - len(messages))
             if not (begin.epoch == ring.position.epoch and begin.offset <= ring.position.offset <= position.offset):
                 self._history.begin(topic, rule, begin)
-            branches = self._owner.get_branches()
+            branches = self._branches.all()
             for age, message in messages[ring.position.offset - begin.offset :]:
                 place = self._history.append(topic, rule, message, age)
                 for branch in branches if ring.live else ():
@@ -247,8 +247,8 @@ class Store:
 
     def lost(self, topic: str) -> None:
         """Note that messages were missed, perhaps, of a topic of which nothing is kept."""
-        for branch in self._owner.get_branches():
-            branch.tell_later(topic, Event(GAP, None))
+        for branch in self._branches.all():
+            branch.tell_later(topic, Event(GAP))
 
     def tell_bus(self, is_up: bool) -> None:
         """Note that the bus is connected, or is not any more."""

@@ -70,9 +70,11 @@ def test_a_limit_takes_the_next_ones_or_without_a_position_the_last() -> None:
     assert kept.find("room", positions[0], 1) == (["1"], positions[1], False)
     assert kept.find("room", positions[1], 1) == (["2"], positions[2], False)
     assert kept.find("room", "other:1", 1) == (["0"], positions[0], True)
+    assert kept.find("room", "", 2) == (["0", "1"], positions[1], False)
+    assert kept.find("room", "") == (["0", "1", "2"], positions[2], False)
 
 
-@pytest.mark.parametrize("since", ["", ":", "5", ":5", "x:", "x:-1", "x:1.5", "x:٣", "x:²", "x:" + "9" * 5000])
+@pytest.mark.parametrize("since", [":", "5", ":5", "x:", "x:-1", "x:1.5", "x:٣", "x:²", "x:" + "9" * 5000])
 def test_what_is_no_position_of_ours_is_a_gap(since: str) -> None:
     kept = Kept()
     end = kept.append("room", "1")

@@ -81,7 +81,7 @@ def test_what_was_missed_comes_in_the_form(room: Room) -> None:
 
 
 def test_a_gap_is_told_in_the_form(room: Room, monkeypatch: Any) -> None:
-    monkeypatch.setattr("geventws.pubsub.waiting.MOST_WAITING", 1)
+    monkeypatch.setattr("geventws.pubsub.branches.waiting.MOST_WAITING", 1)
     room.open()
     raw, other = room.connect(), room.connect([])
     room.pubsub.subscribe_as(room.members[1], "room", Envelope())

@@ -16,7 +16,6 @@ from geventws import (
     PreparedMessage,
     PubSub,
     WebSocketMiddleware,
-    broadcast,
     connect,
 )
 from geventws.compat import eventlet
@@ -84,22 +83,6 @@ def test_a_client_that_nobody_holds_leaves(room: Room) -> None:
         del ws
         gc.collect()
     room.wait_until(lambda: room.pubsub.count("room") == 0)
-
-
-@pytest.mark.parametrize("count", [1, 20])
-def test_broadcast_needs_no_topic(room: Room, count: int) -> None:
-    room.open()
-    clients = [room.connect(topics=[]) for _ in range(count)]
-    assert broadcast(room.members, "to all") == count
-    assert broadcast(iter(room.members[1:]), PreparedMessage(b"to others")) == count - 1
-    assert broadcast([], "to nobody") == 0
-    room.members[0].send("to one")
-    assert read_messages(clients[0], 2) == ["to all", "to one"]
-    for client in clients[1:]:
-        assert read_messages(client, 2) == ["to all", b"to others"]
-    clients[0].leave()
-    room.wait_until(lambda: room.members[0].closed)
-    assert broadcast(room.members, "to the rest") == count - 1
 
 
 def test_a_prepared_message_can_be_sent_one_by_one(room: Room) -> None:

@@ -96,7 +96,7 @@ def test_what_native_threads_have_left_comes_before_what_is_published_here(room:
 
 
 def test_what_native_threads_publish_past_the_bound_is_a_gap(room: Room, monkeypatch: Any) -> None:
-    monkeypatch.setattr("geventws.pubsub.waiting.MOST_WAITING", 3)
+    monkeypatch.setattr("geventws.pubsub.branches.waiting.MOST_WAITING", 3)
     room.open()
     client = room.connect()
     gaps: list[str] = []

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
 
-    from .history import Position
-    from .interface import Form
+    from ..history import Position
+    from ..interface import Form
 
 
 class Subscriber(Protocol):

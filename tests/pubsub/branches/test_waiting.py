@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from geventws import PreparedMessage
+from geventws.pubsub.branches.waiting import Item, Waiting
 from geventws.pubsub.history import Position
-from geventws.pubsub.waiting import Item, Waiting
 
 
 def item(number: int, topic: str = "room", size: int = 1) -> Item:
@@ -21,7 +21,7 @@ def test_what_waits_comes_out_in_order() -> None:
 
 
 def test_what_finds_no_room_is_counted_and_its_position_noted(monkeypatch: Any) -> None:
-    monkeypatch.setattr("geventws.pubsub.waiting.MOST_WAITING", 2)
+    monkeypatch.setattr("geventws.pubsub.branches.waiting.MOST_WAITING", 2)
     waiting = Waiting()
     assert [waiting.put(item(number), 5) for number in (1, 2, 3, 4, 0)] == [True, False, None, None, None]
     assert waiting.overflow.published == waiting.overflow.dropped == 15
@@ -29,7 +29,7 @@ def test_what_finds_no_room_is_counted_and_its_position_noted(monkeypatch: Any) 
 
 
 def test_it_is_bounded_in_bytes(monkeypatch: Any) -> None:
-    monkeypatch.setattr("geventws.pubsub.waiting.MOST_WAITING_BYTES", 10)
+    monkeypatch.setattr("geventws.pubsub.branches.waiting.MOST_WAITING_BYTES", 10)
     waiting = Waiting()
     assert [waiting.put(item(1, size=8), 1) for _ in range(3)] == [True, False, None]
     waiting.take()

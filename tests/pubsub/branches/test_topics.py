@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from geventws.pubsub.topics import Topics
+from geventws.pubsub.branches.topics import Topics
 
 PLAIN, DEFLATE, OWN = "plain", "deflate", None
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gevent.monkey import get_original
 
-from ..engine.published.deliveries import Tally
-from ..protocol.prepared import PreparedMessage
-from .interface import Event
+from ...engine.published.deliveries import Tally
+from ...protocol.prepared import PreparedMessage
+from ..interface import Event
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from .history import Position
+    from ..history import Position
 
 allocate_lock: Any = get_original("_thread", "allocate_lock")
 

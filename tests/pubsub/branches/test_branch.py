@@ -9,8 +9,6 @@ import gevent
 import pytest
 from kit.sites.rooms import Room, read_messages
 
-from geventws import connect
-
 
 @pytest.fixture
 def room(serve: Any) -> Room:
@@ -34,7 +32,7 @@ def test_a_native_thread_may_publish(room: Room, in_thread: Any) -> None:
 
 def test_what_a_native_thread_publishes_past_the_bound_is_dropped(room: Room, monkeypatch: Any) -> None:
     """The loop does nothing meanwhile, so that everything has to wait."""
-    monkeypatch.setattr("geventws.pubsub.waiting.MOST_WAITING", 10)
+    monkeypatch.setattr("geventws.pubsub.branches.waiting.MOST_WAITING", 10)
     room.open()
     client = room.connect()
     counts: list[int] = []
@@ -48,7 +46,7 @@ def test_what_a_native_thread_publishes_past_the_bound_is_dropped(room: Room, mo
 
 
 def test_what_native_threads_publish_is_bounded_in_bytes_too(room: Room, monkeypatch: Any) -> None:
-    monkeypatch.setattr("geventws.pubsub.waiting.MOST_WAITING_BYTES", 1000)
+    monkeypatch.setattr("geventws.pubsub.branches.waiting.MOST_WAITING_BYTES", 1000)
     room.open()
     client = room.connect()
     counts: list[int] = []
@@ -66,7 +64,7 @@ def test_what_native_threads_publish_is_bounded_in_bytes_too(room: Room, monkeyp
 def test_one_that_cannot_be_published_costs_no_other(room: Room, monkeypatch: Any, log: Any) -> None:
     room.open()
     client = room.connect()
-    branch = next(iter(room.pubsub._branches.values()))
+    branch = room.pubsub._branches.get()
     publish = branch.publish
 
     def fail_once(*arguments: Any) -> int:
@@ -94,33 +92,3 @@ def test_many_of_them_are_published_in_turns(room: Room, monkeypatch: Any) -> No
         gevent.get_hub().wait(gevent.get_hub().loop.timer(0))
     assert len(set(published)) > 5  # others have had their turn in between
     assert read_messages(client, 20) == [str(n) for n in range(20)]
-
-
-def test_subscribers_of_two_loops_get_what_is_published_in_either(room: Room, in_thread: Any) -> None:
-    room.open()
-    here = room.connect()
-    done, ready, heard = threading.Event(), threading.Event(), []
-
-    def serve_there() -> None:
-        """A client of the same server, that subscribes in the loop of its own thread."""
-        with connect(f"ws://127.0.0.1:{room.site.port}/?none") as ws:
-            room.pubsub.subscribe(ws, "room")
-            ready.set()
-            while not done.is_set():
-                gevent.sleep(0.01)
-            heard.append(room.pubsub.publish("room", "from there"))
-            gevent.sleep(0.01)
-        gevent.get_hub().destroy(destroy_loop=True)
-
-    thread = threading.Thread(target=serve_there)
-    thread.start()
-    in_thread(ready.wait)
-    assert room.pubsub.count("room") == 2 and room.pubsub.publish("room", "from here") == 2
-    assert here.read_message() == "from here"
-    there = room.clients_without_topic()
-    assert there.wait() == "from here"
-    done.set()
-    assert here.read_message() == "from there" and there.wait() == "from there"
-    in_thread(thread.join)
-    assert heard == [2] and room.pubsub.count("room") == 1
-    assert room.pubsub.stats.published == room.pubsub.stats.sent == 4

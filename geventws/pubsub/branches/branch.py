@@ -1,8 +1,5 @@
 """Branch: the subscribers of a PubSub that belong to one loop, and what is published to them there.
 
-    A publication is one message for all members of one group: one frame in the loop's outbox, and one count. Only what
-    the kernel refuses becomes a `Delivery` of its own.
-
 A native thread that publishes leaves the message with each branch, whose loop takes it in its next round. Of a topic
 whose history is kept, a branch publishes in the order of the positions: what waits from other threads goes before what
 its own thread publishes.
@@ -12,114 +9,42 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..engine.loop.forks import register
-from ..engine.published.deliveries import Delivery, Limits, Tally
-from .interface import GAP, Event
+from ...engine.loop.forks import register
+from ...engine.published.deliveries import Tally
+from ..interface import GAP, Event
+from .publication import Publication, put_in
 from .topics import Topics
 from .waiting import Item, Waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator
+    from collections.abc import Callable, Hashable
 
-    from ..engine.loop.outbox import Outbox
-    from ..engine.loop.poller import Poller
-    from ..engine.published.outlet import Outlet
-    from ..protocol.prepared import PreparedMessage
-    from .history import Position
-    from .interface import Form
-    from .topics import Group, Seat, Topic
-
-
-class Publication:
-    """One message on its way to the members of one group: what the outbox needs to know, and the counts.
-
-    Args:
-        prepared: the message.
-        group: to whom.
-        exclude: who does not get it, should it be a member; None for nobody.
-        tally: where it is counted.
-        limits: how much may wait for one of them.
-        key: which others it takes the place of where the policy is `latest`.
-    """
-
-    __slots__ = ("_key", "_limits", "_prepared", "_tally", "count", "excepted", "members")
-
-    def __init__(
-        self,
-        prepared: PreparedMessage,
-        group: Group,
-        exclude: Outlet | None,
-        tally: Tally,
-        limits: Limits,
-        key: Hashable,
-    ) -> None:
-        self.members: dict[Callable[[], int], Seat] = group.members
-        self.excepted: Callable[[], int] | None = None
-        if exclude is not None and exclude.fileno in group.members:
-            self.excepted = exclude.fileno
-        self._prepared = prepared
-        self._tally = tally
-        self._limits = limits
-        self._key = key
-        self.count: int = len(group.members) - (self.excepted is not None)  # how many get it
-        tally.published += self.count
-        tally.queued += self.count
-
-    def finish(self, count: int) -> None:
-        """Count it as sent to so many."""
-        self._tally.queued -= count
-        self._tally.sent += count
-
-    def refuse(self, channel: Any, frame: bytes, error: int, sent: int) -> None:
-        """Take it back from one who has not got it, and see what is to be done there."""
-        self._tally.sent -= 1
-        self._tally.queued += 1
-        outlet: Outlet | None = channel.outlet if channel is not None else None
-        seat = self.members.get(outlet.fileno) if outlet is not None else None
-        if outlet is None or seat is None:  # somebody has closed its socket
-            Delivery(frame, self._tally, "", None).abandon()
-        else:
-            delivery = Delivery(frame, self._tally, seat.policy, self._key)
-            outlet.deliver(self._prepared, delivery, self._limits, error, sent)
+    from ...engine.loop.poller import Poller
+    from ...engine.published.deliveries import Limits
+    from ...engine.published.outlet import Outlet
+    from ...protocol.prepared import PreparedMessage
+    from ..history import Position
+    from ..interface import Form
+    from .topics import Group, Topic
 
 
-class SlowFrame:
-    """The frame of a message that is large, and to be compressed for a group: see `Slow` in waves.py."""
-
-    __slots__ = ("_extension", "_prepared")
-
-    def __init__(self, prepared: PreparedMessage, extension: Any) -> None:
-        self._prepared = prepared
-        self._extension = extension
-
-    def make(self) -> Iterator[None]:
-        """Compress it, slice by slice."""
-        return self._prepared.encode_slowly(self._extension)
-
-    @property
-    def frame(self) -> bytes:
-        """The frame, once it is made."""
-        return self._prepared.encode(self._extension)
-
-    @property
-    def plain(self) -> bytes:
-        """The message as it is."""
-        return self._prepared.encode(None)
-
-
-def put_in(outbox: Outbox, publication: Publication, prepared: PreparedMessage, group: Group) -> None:
-    """Put a publication into the outbox."""
-    if group.extension is not None and prepared.is_slow(group.extension):
-        outbox.publish_slowly(publication, SlowFrame(prepared, group.extension))
-    else:
-        outbox.publish(publication, prepared.encode(group.extension))
+def call_out(poller: Poller, function: Callable[..., object], *arguments: Any) -> None:
+    """Tell the application something, which must not block. Never raises."""
+    try:
+        poller.call_out(function, *arguments)
+    except BaseException:
+        poller.report(None)
 
 
 class Owner(Protocol):
-    """The PubSub."""
+    """Who has all branches."""
 
     def drop(self, branch: Branch) -> None:
         """Know a branch no more, but for what it has counted."""
+
+
+class Audience(Protocol):
+    """The PubSub."""
 
     def note_topic(self, topic: str, begun: bool) -> None:
         """Note that a loop has its first subscriber of a topic, or that its last has left."""
@@ -136,6 +61,7 @@ class Branch:
         limits: how much may wait for one subscriber.
         max_topics: how many topics one may have.
         owner: who is told of its end.
+        audience: who is told of the rest.
 
     Attributes:
         poller: as above.
@@ -144,13 +70,14 @@ class Branch:
         topics: the subscriptions.
     """
 
-    def __init__(self, poller: Poller, limits: Limits, max_topics: int, owner: Owner) -> None:
+    def __init__(self, poller: Poller, limits: Limits, max_topics: int, owner: Owner, audience: Audience) -> None:
         self.poller = poller
         self.loop: Any = poller.loop
         self.tally: Tally = Tally()
         self.topics: Topics = Topics(max_topics, self._note_topic)
         self._limits = limits
         self._owner = owner
+        self._audience = audience
         self._waiting: Waiting = Waiting()  # what native threads have published
         register(self)
 
@@ -205,7 +132,7 @@ class Branch:
 
     def _note_topic(self, name: str, begun: bool) -> None:
         if not self.closed:
-            self._owner.note_topic(name, begun)
+            self._audience.note_topic(name, begun)
 
     # Publishing
 
@@ -247,20 +174,21 @@ class Branch:
         if topic is None or (position is not None and not topic.move(position)):
             return
         if event.kind == GAP:
-            self._call_out(self._owner.tell_gap, name)
-        told: dict[Form, PreparedMessage] = {}
+            call_out(self.poller, self._audience.tell_gap, name)
+        told: dict[Form, PreparedMessage | None] = {}
         for group in list(topic.groups.values()):
             form = group.form
             if form is not None:
-                message = told.get(form) or told.setdefault(form, form.event(name, event))
-                publication = Publication(message, group, None, self.tally, self._limits, None)
-                self.poller.outbox.publish(publication, message.encode(group.extension))
+                if form not in told:
+                    told[form] = form.event(name, event)
+                message = told[form]
+                if message is not None:
+                    self._send(message, group)
 
-    def _call_out(self, function: Callable[[str], object], name: str) -> None:
-        try:
-            self.poller.call_out(function, name)
-        except BaseException:  # the application's
-            self.poller.report(None)
+    def _send(self, message: PreparedMessage, group: Group) -> None:
+        self.poller.outbox.flush_corked()
+        publication = Publication(message, group, None, self.tally, self._limits, None)
+        put_in(self.poller.outbox, publication, message, group)
 
     def publish_later(
         self,

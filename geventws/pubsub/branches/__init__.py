@@ -1,0 +1,1 @@
+"""The subscribers in one loop, and what is published to them."""

@@ -1,0 +1,68 @@
+"""Branches: those of one PubSub, one for each loop that has subscribers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...engine.loop.poller import get_poller
+from ...engine.published.deliveries import Tally
+from .branch import Branch
+
+if TYPE_CHECKING:
+    from ...engine.loop.poller import Poller
+    from ...engine.published.deliveries import Limits
+    from .branch import Audience
+    from .topics import Topic
+
+
+class Branches:
+    """The branches of one PubSub. Any thread may call it.
+
+    Args:
+        limits: see `Branch`.
+        max_topics: see `Branch`.
+        audience: see `Branch`.
+    """
+
+    def __init__(self, limits: Limits, max_topics: int, audience: Audience) -> None:
+        self._limits = limits
+        self._max_topics = max_topics
+        self._audience = audience
+        self._branches: dict[Poller, Branch] = {}
+        self._past: list[Tally] = []  # those of loops that are no more
+
+    def get(self) -> Branch:
+        """Return the branch in this thread's loop, made when first asked for."""
+        poller = get_poller()
+        branch = self._branches.get(poller)
+        if branch is None:
+            branch = self._branches[poller] = Branch(poller, self._limits, self._max_topics, self, self._audience)
+        return branch
+
+    def all(self) -> list[Branch]:
+        """Return the branches, without those of loops that were destroyed meanwhile."""
+        branches = list(self._branches.values())
+        for branch in branches:
+            if branch.closed:
+                self.drop(branch)
+                for topic in branch.topics:
+                    self._audience.note_topic(topic, False)
+        return [branch for branch in branches if not branch.closed]
+
+    def drop(self, branch: Branch) -> None:
+        """Know the branch of a loop no more that is destroyed, or a parent process's, but for what it has counted."""
+        if self._branches.pop(branch.poller, None) is not None:
+            self._past.append(branch.stats)
+
+    def find(self, name: str) -> list[Topic]:
+        """Return what the branches have of a topic."""
+        found = [branch.topics.get(name) for branch in self.all()]
+        return [topic for topic in found if topic is not None]
+
+    @property
+    def stats(self) -> Tally:
+        """What became of all messages."""
+        total, branches = Tally(), self.all()
+        for tally in [*self._past, *[branch.stats for branch in branches]]:
+            total.add(tally)
+        return total

@@ -1,0 +1,104 @@
+"""Publication: one message for all members of one group: one frame in the loop's outbox, and one count.
+
+Only what the kernel refuses becomes a `Delivery` of its own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ...engine.published.deliveries import Delivery
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator
+
+    from ...engine.loop.outbox import Outbox
+    from ...engine.published.deliveries import Limits, Tally
+    from ...engine.published.outlet import Outlet
+    from ...protocol.prepared import PreparedMessage
+    from .topics import Group, Seat
+
+
+class Publication:
+    """One message on its way to the members of one group: what the outbox needs to know, and the counts.
+
+    Args:
+        prepared: the message.
+        group: to whom.
+        exclude: who does not get it, should it be a member; None for nobody.
+        tally: where it is counted.
+        limits: how much may wait for one of them.
+        key: which others it takes the place of where the policy is `latest`.
+    """
+
+    __slots__ = ("_key", "_limits", "_prepared", "_tally", "count", "excepted", "members")
+
+    def __init__(
+        self,
+        prepared: PreparedMessage,
+        group: Group,
+        exclude: Outlet | None,
+        tally: Tally,
+        limits: Limits,
+        key: Hashable,
+    ) -> None:
+        self.members: dict[Callable[[], int], Seat] = group.members
+        self.excepted: Callable[[], int] | None = None
+        if exclude is not None and exclude.fileno in group.members:
+            self.excepted = exclude.fileno
+        self._prepared = prepared
+        self._tally = tally
+        self._limits = limits
+        self._key = key
+        self.count: int = len(group.members) - (self.excepted is not None)  # how many get it
+        tally.published += self.count
+        tally.queued += self.count
+
+    def finish(self, count: int) -> None:
+        """Count it as sent to so many."""
+        self._tally.queued -= count
+        self._tally.sent += count
+
+    def refuse(self, channel: Any, frame: bytes, error: int, sent: int) -> None:
+        """Take it back from one who has not got it, and see what is to be done there."""
+        self._tally.sent -= 1
+        self._tally.queued += 1
+        outlet: Outlet | None = channel.outlet if channel is not None else None
+        seat = self.members.get(outlet.fileno) if outlet is not None else None
+        if outlet is None or seat is None:  # somebody has closed its socket
+            Delivery(frame, self._tally, "", None).abandon()
+        else:
+            delivery = Delivery(frame, self._tally, seat.policy, self._key)
+            outlet.deliver(self._prepared, delivery, self._limits, error, sent)
+
+
+class SlowFrame:
+    """The frame of a message that is large, and to be compressed for a group: see `Slow` in waves.py."""
+
+    __slots__ = ("_extension", "_prepared")
+
+    def __init__(self, prepared: PreparedMessage, extension: Any) -> None:
+        self._prepared = prepared
+        self._extension = extension
+
+    def make(self) -> Iterator[None]:
+        """Compress it, slice by slice."""
+        return self._prepared.encode_slowly(self._extension)
+
+    @property
+    def frame(self) -> bytes:
+        """The frame, once it is made."""
+        return self._prepared.encode(self._extension)
+
+    @property
+    def plain(self) -> bytes:
+        """The message as it is."""
+        return self._prepared.encode(None)
+
+
+def put_in(outbox: Outbox, publication: Publication, prepared: PreparedMessage, group: Group) -> None:
+    """Put a publication into the outbox."""
+    if group.extension is not None and prepared.is_slow(group.extension):
+        outbox.publish_slowly(publication, SlowFrame(prepared, group.extension))
+    else:
+        outbox.publish(publication, prepared.encode(group.extension))

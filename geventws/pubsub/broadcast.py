@@ -1,0 +1,72 @@
+"""Broadcast: one message to connections that somebody lists; and the outlet of whatever stands for a connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..endpoints.middleware import RequestWebSocket
+from ..engine.fragments import check_thread
+from ..engine.loop.poller import get_poller
+from ..engine.published.deliveries import CLOSE, Limits, Tally
+from ..engine.published.outlet import get_outlet
+from ..protocol.prepared import prepare
+from ..websocket import BaseWebSocket, get_connection
+from .branches.publication import Publication, put_in
+from .branches.topics import Group, Seat
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable
+
+    from ..engine.published.outlet import Outlet
+    from ..protocol.prepared import Message, PreparedMessage
+
+__all__ = ["broadcast"]
+
+
+def broadcast(sockets: Iterable[BaseWebSocket], message: Message | PreparedMessage) -> int:
+    """Send a message to many connections. Does not block, and waits for none of them.
+
+    It is encoded and compressed once for all. A connection for which 64 KB or 256 messages wait already is closed with
+    1013; one that is over, or has begun to close, is left out. To be called in the connections' thread.
+
+    Args:
+        sockets: the connections.
+        message: `str` for text, bytes-like for binary, or a `PreparedMessage`.
+
+    Returns:
+        For how many connections it is on its way.
+
+    Raises:
+        TypeError: the message is of another type, or what stands in `sockets` no connection. Nothing is sent.
+        ConcurrencyError: a connection is another thread's. Nothing is sent.
+    """
+    prepared, tally = prepare(message), Tally()
+    groups: dict[Hashable, Group] = {}
+    for outlet in [find_outlet(ws) for ws in sockets]:
+        if not outlet.connection.closed:
+            shared = outlet.extension if outlet.sharing is not None else None
+            group = groups.setdefault(outlet.sharing, Group(shared))
+            group.members[outlet.fileno] = Seat(outlet, CLOSE)
+    poller = get_poller()
+    poller.outbox.flush_corked()
+    for group in groups.values():
+        publication = Publication(prepared, group, None, tally, Limits(), None)
+        put_in(poller.outbox, publication, prepared, group)
+    return tally.published
+
+
+def resolve(ws: Any) -> BaseWebSocket:
+    """Return the WebSocket of a connection: also of one that a middleware's view has, which connects by that."""
+    if isinstance(ws, RequestWebSocket):
+        ws = ws.accept()
+    if not isinstance(ws, BaseWebSocket):
+        raise TypeError(f"a connection is a WebSocket, not {type(ws).__name__}")
+    return ws
+
+
+def find_outlet(ws: BaseWebSocket) -> Outlet:
+    """Return the outlet of a connection. Raises `TypeError` where it is none, `ConcurrencyError` in another thread."""
+    ws = resolve(ws)
+    connection = get_connection(ws)
+    check_thread(connection)
+    return get_outlet(connection, ws)
