@@ -16,7 +16,7 @@ MADE = $(VENV)/.made-$(notdir $(PYTHON))
 BUILT = $(VENV)/.built
 TOOLS = $(VENV)/.tools
 PROGRAMS = $(VENV)/.programs
-NODE = build/engineio/.made
+NODE = build/node/.made
 PEERS = $(VENV)/.peers
 CORE = _frame_build.py $(filter-out %/_frame.c,$(wildcard geventws/_core/*.[ch] geventws/_core/*/*.[ch]))
 
@@ -97,7 +97,7 @@ $(PROGRAMS): $(MADE) tools/debian.sh
 	tools/debian.sh tests
 	touch $@
 
-$(NODE): tests/system/engineio/package.json $(PROGRAMS)
+$(NODE): tests/kit/programs/package.json $(PROGRAMS)
 	mkdir -p $(@D)
 	cp $< $(@D)
 	npm install --ignore-scripts --no-audit --no-fund --silent --prefix $(@D)

@@ -32,6 +32,7 @@ from .exceptions import (
     PayloadTooBig,
     ProtocolError,
     ProxyError,
+    RoomsError,
     WebSocketError,
 )
 from .frames import CloseCode, Opcode
@@ -41,6 +42,7 @@ from .protocol.prepared import PreparedMessage
 from .pubsub.broadcast import broadcast
 from .pubsub.history import Recovered
 from .pubsub.pubsub import PubSub
+from .pubsub.rooms.client import RoomsClient
 from .server.server import WebSocketServer
 from .streaming import StreamingWebSocket
 from .websocket import WebSocket
@@ -69,6 +71,8 @@ __all__ = [
     "PubSub",
     "Recovered",
     "RequestWebSocket",
+    "RoomsClient",
+    "RoomsError",
     "SendResult",
     "StreamingWebSocket",
     "WebSocket",

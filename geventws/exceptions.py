@@ -10,6 +10,7 @@
         InvalidStatus           client: the server answered with something other than 101
         InvalidURI              client: not a WebSocket URI     (also a ValueError)
         NoSocket                the WSGI server offers no socket (also a RuntimeError)
+        RoomsError              client of rooms: a request has failed; carries the protocol's code
 
 An error carries its answer: a handshake error its HTTP status, a protocol error its close code. Its text is one
 printable line, whatever a peer has sent; the peer's own text is in the attributes.
@@ -190,6 +191,25 @@ class InvalidURI(WebSocketError, ValueError):
 
 class NoSocket(WebSocketError, RuntimeError):
     """The WSGI server gives its application no socket."""
+
+
+class RoomsError(WebSocketError):
+    """A request of a `RoomsClient` has failed.
+
+    Attributes:
+        code: the server's "bad_request", "unknown_type", "forbidden", "limit" or "failed", as docs/rooms-protocol.rst
+            has them. Our own: "lost" where the connection was lost before the answer, so that it may have been done or
+            not; "closed" where the client was closed; "unsupported" where the server does not speak the protocol.
+        topic: the topic of the request, or None.
+    """
+
+    def __init__(self, code: str, message: str, topic: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.topic = topic
+
+    def __reduce__(self) -> tuple[type[RoomsError], tuple[str, str, str | None]]:
+        return type(self), (self.code, self.args[0], self.topic)
 
 
 def describe_close(code: int, reason: str) -> str:

@@ -19,6 +19,7 @@ from geventws.exceptions import (
     PayloadTooBig,
     ProtocolError,
     ProxyError,
+    RoomsError,
     WebSocketError,
 )
 
@@ -33,6 +34,7 @@ TREE = {
     ProxyError: (InvalidStatus,),
     InvalidURI: (ValueError,),
     NoSocket: (RuntimeError,),
+    RoomsError: (),
 }
 
 

@@ -120,13 +120,16 @@ class Members:
 
     def leave(self, connection: Hashable) -> None:
         """Note that a connection has ended: it may come back."""
-        until = self._clock() + self._grace
         for topic in list(self._connections.get(connection, ())):
-            name = self._forget(connection, topic)
-            member = self._topics[topic][name] if name is not None else None
-            if name is not None and member is not None and not member.connections:
-                member.until = until
-                self._leaving.append((until, topic, name))
+            self.release(connection, topic)
+
+    def release(self, connection: Hashable, topic: str) -> None:
+        """Note that a connection is no member of a topic any more, but may be again soon."""
+        name = self._forget(connection, topic)
+        member = self._topics[topic][name] if name is not None else None
+        if name is not None and member is not None and not member.connections:
+            member.until = self._clock() + self._grace
+            self._leaving.append((member.until, topic, name))
 
     def expire(self) -> list[Change]:
         """Remove those who have not come back; return what is to be told."""
@@ -214,11 +217,15 @@ class Presence:
             outlet.join(self)
             self._tell(changes)
 
-    def untrack(self, outlet: Outlet, topic: str) -> bool:
+    def untrack(self, outlet: Outlet, topic: str, at_once: bool) -> bool:
         """Note that a connection is no member of a topic any more; return whether it was one."""
         with self._store.lock:
             is_member = self._members.is_member(outlet, topic)
-            self._tell(self._members.untrack(outlet, topic))
+            if at_once:
+                self._tell(self._members.untrack(outlet, topic))
+            else:
+                self._members.release(outlet, topic)
+                self._wake_later()
         return is_member
 
     def leave(self, outlet: Outlet) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..engine.options import takes
 from ..engine.published.deliveries import CLOSE, POLICIES, Limits
 from ..protocol.prepared import prepare
 from ..websocket import get_connection
@@ -11,15 +12,19 @@ from .branches.loops import Branches
 from .broadcast import find_outlet, resolve
 from .interface import JOIN, make_formed
 from .presence import Presence
+from .rooms.endpoint import ROOMS_DEFAULTS, RoomsOptions, make_endpoint
 from .store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
 
+    from typing_extensions import Unpack
+
     from ..protocol.prepared import Message, PreparedMessage
     from ..websocket import BaseWebSocket
     from .history import Found, Recovered
     from .interface import Bus, Event, Form, Formed
+    from .rooms.endpoint import Authorize, FindMember, RoomsEndpoint
 
 __all__ = ["PubSub", "Stats"]
 
@@ -226,15 +231,20 @@ class PubSub:
             raise outlet.connection.closed_error()
         self._presence.track(outlet, topic, member, info)
 
-    def untrack(self, ws: BaseWebSocket, topic: str) -> bool:
+    def untrack(self, ws: BaseWebSocket, topic: str, at_once: bool = True) -> bool:
         """Note that a connection is no member of a topic any more; return whether it was one.
 
-        If it was the last of the member, it leaves at once. Does not block; to be called in the connection's thread.
+        Does not block; to be called in the connection's thread.
+
+        Args:
+            ws: the connection.
+            topic: the topic.
+            at_once: whether the member leaves at once if this was its last connection, or after `presence_grace`.
 
         Raises:
             ConcurrencyError: this is another thread than that of the connection.
         """
-        return self._presence.untrack(find_outlet(ws), topic)
+        return self._presence.untrack(find_outlet(ws), topic, at_once)
 
     def presence(self, topic: str) -> dict[str, Any]:
         """Return the members that are in a topic, the first to join first, and what is told of each.
@@ -242,6 +252,31 @@ class PubSub:
         Does not block; any thread may call it.
         """
         return self._presence.find(topic)
+
+    @takes(ROOMS_DEFAULTS, RoomsOptions)
+    def endpoint(
+        self,
+        authorize: Authorize | None = None,
+        *,
+        member: FindMember | None = None,
+        **options: Unpack[RoomsOptions],
+    ) -> RoomsEndpoint:
+        """Return a WSGI application for clients that subscribe and publish by themselves: see docs/rooms-protocol.rst.
+
+        The functions get the environ of the handshake. They may block: only what this client asks for next waits for
+        them. One that raises is an error to the client, and a line in the log.
+
+        Args:
+            authorize: called with environ, an action and a topic; returns whether this client may do that. The actions
+                are "subscribe", "publish" and "presence": to see who is there, and be shown. None allows nothing.
+            member: called with environ; returns the name under which others see this client, or the name and an info
+                that JSON can say; None for nobody, as is the default. So a client cannot say who it is.
+            options: by their names.
+
+        Raises:
+            TypeError, ValueError: as `WebSocketWSGI`.
+        """
+        return make_endpoint(self, (authorize, member, self._max_topic_length), options)
 
     def subscribers(self, topic: str) -> list[BaseWebSocket]:
         """Return the connections that are subscribed to a topic. Does not block."""

@@ -13,7 +13,7 @@ from kit.programs.privates import PRIVATES, find_missing
 from kit.sources import FUNCTIONS, PROJECT, SOURCES, Source, make_sources
 
 PUBLIC = {
-    "_asdict", "_fields", "_make", "_replace",  # of NamedTuple
+    "_asdict", "_field_defaults", "_fields", "_make", "_replace",  # of NamedTuple
     "_current_frames", "_getframe",  # of sys
     "_Compress", "_Decompress",  # of zlib, for a type checker
     "_app_by_path",  # of gevent-websocket's Resource, whose users override it

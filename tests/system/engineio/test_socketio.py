@@ -17,7 +17,7 @@ from kit.programs.hosts import ROOT, START, Host
 
 FOLDER = pathlib.Path(__file__).parent
 CLIENT = FOLDER / "client.mjs"
-MODULES = ROOT / "build" / "engineio"
+MODULES = ROOT / "build" / "node"
 SCENARIOS = re.findall(r'^  async "(.+)"\(\)', CLIENT.read_text(), re.MULTILINE)
 GUNICORN = [sys.executable, "-m", "gunicorn", "--graceful-timeout", "1", "--chdir", str(FOLDER)]
 GUNICORN += ["--bind", "127.0.0.1:{}", "app:app"]
