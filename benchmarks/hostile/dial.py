@@ -41,10 +41,12 @@ def connect(port: int, *, tls: bool = False, receive_buffer: int = 0) -> Peer:
     return Peer(sock)
 
 
-def shake(port: int, path: str, *, tls: bool = False, deflate: bool = False, receive_buffer: int = 0) -> Peer:
+def shake(
+    port: int, path: str, *, tls: bool = False, deflate: bool = False, protocol: str = "", receive_buffer: int = 0
+) -> Peer:
     """Return a peer that has shaken hands."""
     peer = connect(port, tls=tls, receive_buffer=receive_buffer)
-    peer.send(wire.request(path, deflate=deflate))
+    peer.send(wire.request(path, deflate=deflate, protocol=protocol))
     head = peer.read_head()
     if not head.startswith(b"HTTP/1.1 101"):
         raise ConnectionError(f"refused: {head[:80]!r}")

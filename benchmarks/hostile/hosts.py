@@ -109,10 +109,11 @@ class Victim:
 
     # Connections
 
-    def meet(self, path: str = "/echo", *, deflate: bool = False, receive_buffer: int = 0) -> Peer:
+    def meet(self, path: str = "/echo", *, deflate: bool = False, protocol: str = "", receive_buffer: int = 0) -> Peer:
         """Return a peer that is connected: to the server, or from the client."""
         if self._listener is None:
-            return dial.shake(self.port, path, tls=self.tls, deflate=deflate, receive_buffer=receive_buffer)
+            options: dict[str, Any] = {"deflate": deflate, "protocol": protocol, "receive_buffer": receive_buffer}
+            return dial.shake(self.port, path, tls=self.tls, **options)
         self.command(f"connect {self._listener.getsockname()[1]} {path}")
         return dial.take(self._listener, tls=self.tls, deflate=deflate, receive_buffer=receive_buffer)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import wire
-from .attacks import deaf, ends, floods, forks, memory, proxies, slow, text
+from .attacks import deaf, ends, floods, forks, memory, proxies, rooms, slow, text
 from .attacks.floods import beside, bombs, many
 from .attacks.memory import LIMIT, Attack, plain, sends, texts, zeros
 from .attacks.slow import BODIES, DEADLINES, dribbled
@@ -45,6 +45,7 @@ FORKED = ("pywsgi", "server-tls", "pywsgi-callbacks", "client", "pywsgi-libuv", 
 WITHOUT_TLS = ("pywsgi", "server", "pywsgi-callbacks", "server-callbacks")
 OURS = ("server", "server-tls")
 BLOCKING = ("pywsgi", "server-tls", "pywsgi-twin", "client")
+ROOMS = ("pywsgi", "server", "server-tls", "pywsgi-twin")
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,20 @@ ROWS = (
     Row("gone", "300 peers gone, handlers that neither wait nor send", ends.gone, {"descriptors": 0}, ALL),
     Row("forged-lines", "newlines and escapes in paths, headers, reasons: what reaches the log", text.forge,
         {"forged": 0}, ALL, {"log": True}),
+    Row("rooms-subscribe", "4 clients of rooms subscribe to ever other topics, and leave",
+        rooms.flooded(rooms.subscribing, 4), TURNS, ROOMS),
+    Row("rooms-history", "4 clients of rooms ask for 4 MB of history again and again",
+        rooms.flooded(rooms.coming_back, 4), TURNS, ROOMS),
+    Row("rooms-wrong", "4 clients of rooms send every kind of request that is wrong",
+        rooms.flooded(rooms.wrong, 4), TURNS, ROOMS),
+    Row("rooms-publish", "a client of rooms publishes 60 KB to a topic of 1,000",
+        rooms.published(60_000, 1000), TURNS, ROOMS),
+    Row("rooms-refused", "1 MiB, a bomb of JSON, no JSON: how many are not closed", rooms.refused, {"left": 0},
+        ROOMS),
+    holds("rooms-topics", "20,000 subscriptions of a client of rooms that reads nothing",
+          rooms.held(rooms.subscribing), held(HELD), ROOMS),
+    holds("rooms-history-held", "4 MB of history, again and again, for a client that reads nothing",
+          rooms.held(rooms.coming_back), held(HELD), ROOMS),
     *(Row(f"smuggling{via and '-' + via}", f"requests in the bodies of upgrade offers, {via or 'no proxy'}",
           proxies.smuggled(via), {"smuggled": 0}, WITHOUT_TLS) for via in ("", "nginx", "haproxy")),
 )  # fmt: skip

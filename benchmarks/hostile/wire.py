@@ -53,11 +53,14 @@ def text_with_emoji(size: int) -> bytes:
     return b"a" * (size - 4) + EMOJI.encode()
 
 
-def request(path: str, *, method: str = "GET", deflate: bool = False, body: bytes = b"", length: int = -1) -> bytes:
+def request(
+    path: str, *, method: str = "GET", deflate: bool = False, protocol: str = "", body: bytes = b"", length: int = -1
+) -> bytes:
     """Return an opening handshake, with a body where it is given one, or announces one."""
     lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", "Upgrade: websocket", "Connection: Upgrade"]
     lines += [f"Sec-WebSocket-Key: {KEY}", "Sec-WebSocket-Version: 13"]
     lines += [f"Sec-WebSocket-Extensions: {OFFER}"] if deflate else []
+    lines += [f"Sec-WebSocket-Protocol: {protocol}"] if protocol else []
     lines += [f"Content-Length: {max(length, len(body))}"] if body or length >= 0 else []
     return "\r\n".join([*lines, "", ""]).encode() + body
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import gevent
 
-from geventws import WebSocketApplication, WebSocketWSGI
+from geventws import PubSub, WebSocketApplication, WebSocketWSGI
 
 from . import forking
 
@@ -218,10 +218,19 @@ class Callbacks(WebSocketApplication):
     on_bytes = on_message
 
 
+def make_rooms() -> Any:
+    """Return an endpoint for clients of rooms, with 4 MB of history in a topic. All but one topic is allowed."""
+    pubsub = PubSub(history={"history": (100, 3600)})
+    for _ in range(80):
+        pubsub.publish("history", "x" * 50_000)
+    return pubsub.endpoint(lambda environ, action, topic: topic != "secret", member=lambda environ: "somebody")
+
+
 def routes(*, callbacks: bool) -> dict[str, Any]:
     """Return the WSGI applications by their paths."""
     if not callbacks:
-        return {path: WebSocketWSGI(handler, **options) for path, (handler, options) in HANDLERS.items()}
+        endpoints = {path: WebSocketWSGI(handler, **options) for path, (handler, options) in HANDLERS.items()}
+        return {**endpoints, "/rooms": make_rooms()}
     talks = {path: Callbacks(None, function, options) for path, (function, options) in TALKS.items()}
     rest = {path: pair for path, pair in MONOLOGUES.items() if not pair[1].get("streaming")}
     return talks | {path: Callbacks(handler, None, options) for path, (handler, options) in rest.items()}
