@@ -8,7 +8,7 @@ while a handler has enough to do.
 from __future__ import annotations
 
 from collections import deque
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .._core import FAST_DEFLATED, FAST_SIZE, FAST_UNMASKED, FULL_CHUNK_LIMIT, SMALL_CHUNK
@@ -123,10 +123,14 @@ def find_fast_path(protocol: ConnectionProtocol) -> int:
     size = protocol.fast_path
     if not size:
         return 0
-    unmasked = FAST_UNMASKED if protocol.client else 0
     extension = protocol.extension
-    deflated = FAST_DEFLATED if extension and extension.fast_path else 0
-    return min(size, FAST_SIZE) | unmasked | deflated
+    return _join(size, protocol.client, extension is not None and extension.fast_path)
+
+
+@lru_cache(maxsize=64)
+def _join(size: int, client: bool, deflated: bool) -> int:
+    """Return the word: one object for all connections that have the same, as an `int` of its own takes 32 bytes."""
+    return min(size, FAST_SIZE) | (FAST_UNMASKED if client else 0) | (FAST_DEFLATED if deflated else 0)
 
 
 def update_fast_path(taker: Taker) -> None:

@@ -331,5 +331,6 @@ def test_the_word_of_the_fast_path(client: bool, keep: bool | None) -> None:
     for size, allowed in ((1000, 1000), (FAST_SIZE, FAST_SIZE), (1 << 40, FAST_SIZE)):
         protocol = WebSocketProtocol(client=client, max_message_size=size, extension=extension)
         assert find_fast_path(protocol) == allowed | flags
+        assert find_fast_path(protocol) is find_fast_path(protocol)  # not one for each connection
     protocol.receive_data(memoryview(bytearray(b"\x82")))
     assert find_fast_path(protocol) == 0
