@@ -111,7 +111,7 @@ class Screen:
                 self._settled.clear()
             line = gevent.get_hub().threadpool.apply(_read_line)
             if line is None:
-                return  # the prompt stands there until `close`
+                return  # the prompt stays until `close`
             self._editing = False
             yield line
 

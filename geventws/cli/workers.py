@@ -32,7 +32,7 @@ def become_gunicorn(options: argparse.Namespace) -> int:
 
 
 def _translate(options: argparse.Namespace) -> list[str]:
-    """Return gunicorn's options in place of ours, and for what `serve` does by default."""
+    """Return the options for gunicorn that do the same as ours, and as the defaults of `serve`."""
     files = [("--certfile", options.certfile), ("--keyfile", options.keyfile)]
     return [
         *("--worker-class", "geventws.gunicorn.Worker", "--workers", str(options.workers)),

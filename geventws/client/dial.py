@@ -72,7 +72,7 @@ def look_up(host: str, port: int) -> list[Any]:
     """Return the addresses of a host, alternating between families (RFC 8305 4). An address needs no thread.
 
     Raises:
-        OSError: there is none.
+        OSError: it has no address.
     """
     try:
         return _socket.getaddrinfo(host, port, 0, _socket.SOCK_STREAM, 0, _socket.AI_NUMERICHOST)

@@ -215,4 +215,4 @@ class _Reached:
         return data
 
     def close(self) -> None:
-        """Do nothing: whoever opened the socket closes it."""
+        """Do nothing: the code that has opened the socket closes it."""

@@ -159,16 +159,16 @@ class Connection:
     # What the poller calls
 
     def refuse_text(self) -> None:
-        """Take a whole text message that is not UTF-8."""
+        """Fail the connection for a whole text message that is not UTF-8."""
         self.protocol.fail(not_utf8())
         self.after_receiving()
 
     def receive_data(self, data: memoryview) -> None:
-        """Take bytes as they came."""
+        """Have the protocol decode received bytes."""
         decode(self, data)
 
     def readable(self) -> None:
-        """Receive once, or until what TLS holds back is taken."""
+        """Receive once; over TLS, until nothing is left that TLS has received already."""
         receive_all(self)
 
     def writable(self) -> None:
@@ -180,7 +180,7 @@ class Connection:
             self.send_replies()
 
     def receive_eof(self, number: int) -> None:
-        """Take the end of the stream. Without a close frame before it, the connection was lost (RFC 6455 7.1.5)."""
+        """Note that the stream has ended. Without a close frame before, the connection was lost (RFC 6455 7.1.5)."""
         self.stream.close()
         self.on_closed()
 
@@ -208,7 +208,7 @@ class Connection:
         return False
 
     def flush(self) -> None:
-        """Send what the handler has left corked."""
+        """Send the frames that the handler has left corked."""
         if self.stream.corked:
             self.stream.flush()
 

@@ -154,7 +154,7 @@ def takes(defaults: object, *kinds: type) -> Callable[[Thing], Thing]:
 
 
 def _expand(signature: inspect.Signature, defaults: dict[str, object]) -> inspect.Signature:
-    """Return a signature with the options in place of `**options`."""
+    """Return a signature with the options instead of `**options`."""
     named = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
     taken = {one.name for one in named}
     keyword = inspect.Parameter.KEYWORD_ONLY

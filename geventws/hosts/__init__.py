@@ -136,7 +136,7 @@ def _end_after_answer(host: Host) -> None:
                 gevent.sleep(0)  # or the timeout could not strike while a client sends without a pause
         socket.shutdown(gsocket.SHUT_RD)
     except (NoSocket, OSError):
-        pass  # there is none, or it has gone
+        pass  # there is no socket, or the client has gone
 
 
 def leave_thread(environ: Environ) -> None:

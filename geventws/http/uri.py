@@ -168,7 +168,7 @@ def _split(text: str) -> tuple[str, str, str, str]:
 def _split_authority(authority: str, default: int) -> tuple[tuple[str, str] | None, str, int]:
     """Return credentials, host and port."""
     match = _AUTHORITY.fullmatch(authority)
-    if match is None or "\\" in authority:  # which is a slash to browsers
+    if match is None or "\\" in authority:  # browsers take a backslash for a slash
         raise InvalidURI("the part between // and the path does not parse")
     user, address, name, port = match.groups()
     if not (address or name):

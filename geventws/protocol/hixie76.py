@@ -249,7 +249,7 @@ class HixieProtocol(ClosingHandshake):
         """Return a text frame as header and payload.
 
         Raises:
-            ValueError: a control frame, of which there is none here; a payload with a byte FF, which would end it.
+            ValueError: it is a control frame, which these drafts do not have; or the payload has a byte FF, its end.
         """
         if head & CONTROL:
             raise ValueError("drafts 75 and 76 have no control frames")

@@ -115,7 +115,7 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
         super().__init__(listener, application, backlog, spawn, log, error_log, handler_class, environ, **ssl_options)
         self.__dict__.pop("full", None)  # the pool's, see below
         if (context := ssl_options.get("ssl_context")) is not None:
-            self.wrap_socket = functools.partial(_wrap_socket, context)  # in place of the method
+            self.wrap_socket = functools.partial(_wrap_socket, context)  # instead of the method
         if not issubclass(self.handler_class, RequestHandler):
             raise TypeError("handler_class must be derived from geventws.server.RequestHandler")
         share_keys(self.handler_class)

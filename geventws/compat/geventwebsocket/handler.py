@@ -27,7 +27,7 @@ class Client:
     """A connection as `server.clients` has it.
 
     Args:
-        address: the peer's address, under which it stands there.
+        address: the peer's address, its key there.
         ws: the `WebSocket`.
     """
 

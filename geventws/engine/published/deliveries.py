@@ -2,7 +2,7 @@
 
     Tally       counts what became of the messages of one publisher
     Delivery    one message on its way to one connection
-    Queue       the deliveries that wait for one connection, whoever published them
+    Queue       the deliveries that wait for one connection, from all publishers
 
 Nothing here does I/O, and nothing blocks. The bytes wait in the stream's backlog, in order with those of `send`; the
 queue knows which of them may be dropped.
