@@ -267,6 +267,15 @@ def test_no_run_is_without_its_block() -> None:
             assert [block.page for block in BLOCKS if key in block.text].count(page) == 1, (page, key)
 
 
+ELSEWHERE = {"databases.rst": "test_databases.py", "flask-socketio.rst": "test_socketio.py"}
+"""Pages whose blocks are run by tests of their own."""
+
+
+def test_the_blocks_of_every_page_are_run() -> None:
+    shown = {page.name for page in PAGES if ".. code-block::" in page.read_text()}
+    assert shown - {pathlib.Path(name).name for name in RUNS} == set(ELSEWHERE)
+
+
 # The pages
 
 
