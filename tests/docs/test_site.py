@@ -13,7 +13,7 @@ from kit.documents.blocks import ROOT
 
 import geventws
 
-pytestmark = pytest.mark.outside
+pytestmark = [pytest.mark.outside, pytest.mark.timeout(180)]  # the first test builds the site
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     words = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-d", str(folder / "trees")]
     words += [str(ROOT / "docs"), str(folder / "html")]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=170)
     assert done.returncode == 0, done.stderr
     return folder / "html"
 
@@ -73,3 +73,7 @@ def test_each_public_name_stands_in_the_reference(site: Path) -> None:
 
 def test_names_of_others_are_linked(site: Path) -> None:
     assert "https://docs.python.org/3/library/exceptions.html#TimeoutError" in (site / "reference.html").read_text()
+
+
+def test_no_page_shows_an_error(site: Path) -> None:
+    assert [page.name for page in site.rglob("*.html") if "ERROR: " in page.read_text()] == []
