@@ -8,6 +8,8 @@ from ..protocol.prepared import PreparedMessage
 from .history import Position
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .history import Found, Rule
 
 GAP, JOIN, LEAVE = "gap", "join", "leave"
@@ -27,6 +29,22 @@ class Event(NamedTuple):
     position: str | None = None
     member: str | None = None
     info: Any = None
+
+
+class Stay(NamedTuple):
+    """That a member is in a process, or is not any more.
+
+    Attributes:
+        node: the process.
+        member: the member's name.
+        info: what is told of it; on its way, as JSON.
+        there: whether it is there.
+    """
+
+    node: bytes
+    member: str
+    info: Any
+    there: bool = True
 
 
 class Form(Protocol):
@@ -74,7 +92,12 @@ class Bus(Protocol):
     """How a PubSub reaches those of other processes. What it hears it tells a `Receiver`.
 
     Any thread may call it. Nothing but `read` may block, and nothing of it may call the receiver while it holds a lock.
+
+    Attributes:
+        nodes: the names of this process.
     """
+
+    nodes: set[bytes]
 
     def start(self, receiver: Receiver) -> None:
         """Take the receiver, before all else."""
@@ -115,9 +138,23 @@ class Bus(Protocol):
             TimeoutError: there is no connection, or no answer in time, or the caller must not block.
         """
 
+    def ask(self, command: Callable[[Any, bytes], bytes], done: Callable[[Any], object]) -> None:
+        """Send a command about members to Redis; call `done` in the bus's loop with the answer, or None for none.
+
+        Args:
+            command: makes the command, of the names of keys and of this process's.
+            done: takes the answer. It must not raise.
+        """
+
 
 class Receiver(Protocol):
-    """What a bus tells. Nothing here blocks, and any thread may call it, one after the other."""
+    """What a bus tells. Nothing here blocks, and any thread may call it, one after the other.
+
+    Attributes:
+        register: what it tells of members.
+    """
+
+    register: Register
 
     def receive(self, topic: str, message: PreparedMessage, key: str | None) -> None:
         """Take a message of another process, of a topic of which nothing is kept."""
@@ -149,3 +186,16 @@ class Receiver(Protocol):
 
     def tell_bus(self, is_up: bool) -> None:
         """Note that the bus is connected, or is not any more. Called in a greenlet of its own, which may block."""
+
+
+class Register(Protocol):
+    """What a bus tells of members. All is called in the bus's loop, and does not block."""
+
+    def confirmed(self, topic: str) -> None:
+        """Note that the bus tells of a topic from now on, for the first time or again."""
+
+    def receive_stay(self, topic: str, stay: Stay) -> None:
+        """Note that a member is in another process, or is not any more."""
+
+    def tick(self) -> None:
+        """Do what is due. Called each second or so."""

@@ -11,7 +11,7 @@ from ..websocket import get_connection
 from .branches.loops import Branches
 from .broadcast import find_outlet, resolve
 from .interface import JOIN, make_formed
-from .presence import Presence
+from .presence.presence import Presence
 from .rooms.endpoint import ROOMS_DEFAULTS, RoomsOptions, make_endpoint
 from .store import Store
 
@@ -249,7 +249,8 @@ class PubSub:
     def presence(self, topic: str) -> dict[str, Any]:
         """Return the members that are in a topic, the first to join first, and what is told of each.
 
-        Does not block; any thread may call it.
+        Does not block, but over a bus: then it may wait 5 seconds for the members of other processes, and returns those
+        of this one if there is no answer. Any thread may call it.
         """
         return self._presence.find(topic)
 
@@ -304,11 +305,13 @@ class PubSub:
 
     def use(self, bus: Bus) -> None:
         """Reach other processes over a bus, from the beginning: for itself."""
-        self._store.use(bus)
+        self._presence.use(bus)
+        self._store.use(bus, self._presence)
 
     def note_topic(self, topic: str, begun: bool) -> None:
         """Note that a loop has its first subscriber of a topic, or that its last has left: for itself."""
         self._store.note_topic(topic, begun)
+        self._presence.note_topic(topic, begun)
 
     def tell_bus(self, is_up: bool) -> None:
         """Tell the application that the bus is connected, or is not any more: for itself."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from gevent.monkey import get_original
 
-from ..engine.loop.forks import register
+from ..engine.loop.forks import register as register_heir
 from ..engine.loop.poller import get_thread
 from .history import Found, History, Position
 from .interface import GAP, Event
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..protocol.prepared import PreparedMessage
     from .branches.loops import Branches
     from .history import Rule
-    from .interface import Bus, Form
+    from .interface import Bus, Form, Register
 
 RLock: Any = get_original("_thread", "RLock")
 
@@ -56,6 +56,7 @@ class Store:
     Attributes:
         loop: None: it belongs to no loop.
         bus: the bus, if there is one.
+        register: the members, which a bus tells of.
         lock: of all that a PubSub's loops and threads share: one, so that no two are taken in two orders. The garbage
             collector may end a connection while it is held, and so ask for it again.
     """
@@ -63,6 +64,7 @@ class Store:
     def __init__(self, rules: Mapping[str, tuple[int, float]], branches: Branches, owner: Owner) -> None:
         self.loop: Any = None
         self.bus: Bus | None = None
+        self.register: Any = None
         self._owner = owner
         self._branches = branches
         self._watchers: dict[str, int] = {}  # how many loops watch a topic, and who reads it
@@ -70,7 +72,7 @@ class Store:
         self._excluded: dict[int | None, Outlet] = {}  # over a bus: who does not get a message, by its ticket
         self._tickets: Iterator[int] = count()  # those to come
         self.lock: Any = RLock()
-        register(self)
+        register_heir(self)
 
     def forked(self) -> None:
         """Forget everything, in a forked child: what has been published is the parent's."""
@@ -79,9 +81,9 @@ class Store:
         self._excluded.clear()
         self.lock = RLock()
 
-    def use(self, bus: Bus) -> None:
+    def use(self, bus: Bus, register: Register) -> None:
         """Reach other processes over a bus, from the beginning."""
-        self.bus = bus
+        self.bus, self.register = bus, register
         self._history.live = False
         bus.start(self)
 

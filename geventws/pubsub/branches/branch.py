@@ -122,6 +122,7 @@ class Branch:
 
     def unsubscribe(self, outlet: Outlet, topic: str) -> bool:
         """End a subscription; return whether there was one."""
+        self._catch_up(topic)
         self.poller.outbox.settle(outlet.connection.stream)
         return self.topics.unsubscribe(outlet, topic)
 
@@ -245,8 +246,8 @@ class Branch:
                 self._tell_gap(topic.name, position.before())
         return topic.move(position)
 
-    def _catch_up(self, name: str, position: Position) -> None:
-        """Publish now what native threads have left of a topic, up to a position."""
+    def _catch_up(self, name: str, position: Position | None = None) -> None:
+        """Publish now what native threads have left of a topic whose history is kept, up to a position or all of it."""
         for item in self._waiting.find(name, position):
             self._take(item)
 

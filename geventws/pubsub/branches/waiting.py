@@ -88,11 +88,11 @@ class Waiting:
             self._size -= item.size
             return item
 
-    def find(self, topic: str, until: Position) -> list[Item]:
-        """Return what waits of a topic, up to a position."""
+    def find(self, topic: str, until: Position | None = None) -> list[Item]:
+        """Return what waits of a topic whose history is kept, up to a position, or all of it."""
         with self._lock:
-            items = [item for item in self._items if item.topic == topic]
-        return [item for item in items if item.position is not None and not item.position.is_after(until)]
+            items = [(item, item.position) for item in self._items if item.topic == topic]
+        return [item for item, at in items if at is not None and (until is None or not at.is_after(until))]
 
     def take_gaps(self) -> dict[str, Position | None]:
         """Return the last positions of what was dropped, by topic, once."""

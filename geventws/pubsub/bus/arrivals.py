@@ -8,11 +8,12 @@ it is when a connection is lost before Redis has answered. What is kept has a po
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ...text import quoted
 from .streams import Streams
-from .wire.messages import BadMessage, get_node, unpack_message, unpack_placed
+from .wire.members import MEMBER, unpack_stay
+from .wire.messages import VERSION, BadMessage, get_node, unpack_message, unpack_placed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ...engine.loop.poller import Poller
     from ...protocol.prepared import PreparedMessage
     from ..history import Position
+    from ..interface import Receiver
     from .streams import Stream
     from .wire.messages import Parcel
 
@@ -29,35 +31,6 @@ MOST_NODES = 10_000
 
 MOST_TICKETS = 20_000
 """Messages of this process whose tickets are known until they come back; the oldest are forgotten."""
-
-
-class Listener(Protocol):
-    """The PubSub. All is called in the core's loop, and must not block, but for `tell_bus`."""
-
-    def receive(self, topic: str, message: PreparedMessage, key: str | None) -> None:
-        """Deliver a message of another process's, of a topic without history, to the subscribers here."""
-
-    def receive_at(
-        self, topic: str, position: Position, message: PreparedMessage, key: str | None, ticket: int | None
-    ) -> None:
-        """Deliver a message of a topic with history, of whatever process: the next one, in order.
-
-        Args:
-            topic: the topic.
-            position: the message's.
-            message: the message.
-            key: what it is about.
-            ticket: what was given with it here, if this is where it comes from.
-        """
-
-    def fill(self, topic: str, position: Position, messages: list[tuple[float, PreparedMessage]]) -> None:
-        """Take what is kept of a topic, or a part of that: messages with their ages; the position is the last one's."""
-
-    def lost(self, topic: str) -> None:
-        """Tell the subscribers of a topic without history that they may have missed something."""
-
-    def tell_bus(self, is_up: bool) -> None:
-        """Tell the application that Redis is there, or is not. Called in a greenlet."""
 
 
 class Arrivals:
@@ -80,7 +53,7 @@ class Arrivals:
     def __init__(
         self,
         poller: Poller,
-        listener: Listener,
+        listener: Receiver,
         nodes: set[bytes],
         ask: Callable[[Stream, Callable[[Any], None]], None],
     ) -> None:
@@ -121,6 +94,9 @@ class Arrivals:
         node = get_node(data)
         if node in self._nodes:
             return
+        if len(data) > 1 and data[0] == VERSION and data[1] & MEMBER:
+            self._listener.register.receive_stay(topic, unpack_stay(data))
+            return
         parcel = unpack_message(data)
         if parcel.number <= self._numbers.get(node, 0):
             self.repeated += 1
@@ -133,6 +109,7 @@ class Arrivals:
 
     def confirm(self, topic: str, missed: bool) -> None:
         """Note that a topic is subscribed now: see `channels.Owner`."""
+        self._listener.register.confirmed(topic)
         stream = self.streams.get(topic)
         if stream is not None:
             self.streams.read(stream)

@@ -19,9 +19,11 @@ from .home import Answer, Home, RLock, is_served
 from .wire.messages import Names
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ...protocol.prepared import PreparedMessage
     from ..history import Rule
-    from .arrivals import Listener
+    from ..interface import Receiver
 
 MOST_WAITING = 10_000
 """Messages of other threads that wait for the core's loop at the most; further ones are dropped, and counted."""
@@ -88,6 +90,7 @@ class RedisBus:
 
     Attributes:
         loop: None: it belongs to no loop.
+        nodes: the names of this process.
     """
 
     def __init__(self, url: str, prefix: str) -> None:
@@ -96,7 +99,7 @@ class RedisBus:
         self._names = Names(prefix)  # of channels and keys
         self._listener: Any = None  # the PubSub
         self._lodging: _Lodging | None = None  # the core, and where it lives, once it is needed
-        self._nodes: set[bytes] = set()  # the names of this process
+        self.nodes: set[bytes] = set()
         self._watched: dict[str, Rule | None] = {}  # topics that have subscribers here, and how much of them is kept
         self._past: list[Core] = []  # cores that have moved out, for what they have counted
         self._waiting = 0  # messages that wait for the core's loop
@@ -109,13 +112,13 @@ class RedisBus:
     def forked(self) -> None:
         """Begin anew, in a forked child."""
         self._lodging = None
-        self._nodes = set()
+        self.nodes = set()
         self._watched.clear()
         self._past.clear()
         self._waiting = self._waiting_bytes = self._overflow = 0
         self._lock = RLock()
 
-    def start(self, listener: Listener) -> None:
+    def start(self, listener: Receiver) -> None:
         """Take the PubSub, before all else."""
         self._listener = listener
 
@@ -205,6 +208,16 @@ class RedisBus:
         if not answer.wait(READ_TIMEOUT):
             raise TimeoutError(f"the history of {quoted(topic)} cannot be read")
 
+    def ask(self, command: Callable[[Names, bytes], bytes], done: Callable[[Any], object]) -> None:
+        """Send a command to Redis, and call `done` in the core's loop with the answer, or None where there is none.
+
+        Args:
+            command: makes the command of the names of keys, and of this process's.
+            done: takes the answer. It must not raise.
+        """
+        core, home = self._lodge()
+        home.call(core.ask, command, done)
+
     # The core, and where it lives
 
     def _lodge(self, will_receive: bool = False) -> _Lodging:
@@ -226,7 +239,7 @@ class RedisBus:
             self._past.append(before.core)
             if not before.home.closed:
                 before.home.call(before.core.finish, before.home.leave)
-        core = Core(self._address, self._names, self._listener, self._nodes)
+        core = Core(self._address, self._names, self._listener, self.nodes)
         home = Home(core)
         if will_receive or is_served():
             home.settle()

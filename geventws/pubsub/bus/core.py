@@ -11,6 +11,7 @@ from .arrivals import Arrivals
 from .asker import Asker
 from .channels import Channels
 from .state import State
+from .wire.members import MEMBER_SCRIPTS
 from .wire.messages import NODE_SIZE, pack_message
 from .wire.resp import pack
 from .wire.scripts import SCRIPTS, pack_read, pack_write
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ...engine.loop.poller import Poller
     from ...protocol.prepared import PreparedMessage
     from ..history import Rule
-    from .arrivals import Listener
+    from ..interface import Receiver
     from .connection import Address
     from .streams import Stream
     from .wire.messages import Names
@@ -56,7 +57,7 @@ class Core:
         nodes: the names of this process, to which the core adds its own.
     """
 
-    def __init__(self, address: Address, names: Names, listener: Listener, nodes: set[bytes]) -> None:
+    def __init__(self, address: Address, names: Names, listener: Receiver, nodes: set[bytes]) -> None:
         self._node = os.urandom(NODE_SIZE)  # the name of this process, while this core lives
         self._nodes = nodes
         self._address = address
@@ -78,7 +79,7 @@ class Core:
         self._poller = poller
         self._state = State(poller, self._address.text, self._listener.tell_bus)
         self._arrivals = Arrivals(poller, self._listener, self._nodes, self._read)
-        self._asker = Asker(self._address, poller, self, SCRIPTS)
+        self._asker = Asker(self._address, poller, self, (*SCRIPTS, *MEMBER_SCRIPTS))
         self._start(self._asker)
         self._ticker = gevent.spawn(self._tick)
 
@@ -115,6 +116,10 @@ class Core:
                 self._channels.check()
             for link in self._state.links:
                 link.check()
+            try:
+                self._listener.register.tick()
+            except BaseException:  # as for want of memory
+                self._poller.report(None)
 
     # What is known of it: any thread may ask
 
@@ -172,6 +177,10 @@ class Core:
                 self._arrivals.keep_ticket(self._node, number, ticket)
             command = pack_write(names.keys(topic), channel, self._node, number, rule, data)
         return bool(self._asker.publish(command))
+
+    def ask(self, command: Callable[[Names, bytes], bytes], done: Callable[[Any], object]) -> None:
+        """Send a command, made of the names and that of this process; call `done` with the answer, or None."""
+        self._asker.ask(command(self._names, self._node), done)
 
     def send_probe(self) -> None:
         """Publish something to the own channel."""

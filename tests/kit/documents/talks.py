@@ -189,6 +189,30 @@ def quotes(place: Place) -> None:
     place.asks({"ABC 1.25": "ABC 1.25", "XYZ 7": "XYZ 7"})
 
 
+def catches_up(place: Place) -> None:
+    with place.connect() as ada:
+        for number in range(30):
+            ada.send(str(number))
+        hear(ada, "29")
+        with place.connect() as ben:
+            assert [ben.recv(timeout=5) for _ in range(20)] == [str(number) for number in range(10, 30)]
+            ben.send("hello")
+            assert ben.recv(timeout=5) == "hello"
+        hear(ada, "hello")
+
+
+def meets(place: Place) -> None:
+    with place.connect("/?ada") as ada:
+        assert [ada.recv(timeout=5) for _ in range(2)] == ["ada is here", "there: ada"]
+        with place.connect("/?ben") as ben:
+            assert [ben.recv(timeout=5) for _ in range(2)] == ["ben is here", "there: ada, ben"]
+            assert ada.recv(timeout=5) == "ben is here"
+            ada.send("away")
+            hear(ben, "ada is away")
+        hear(ada, "ada is away")
+        assert ada.recv(timeout=10) == "ben has left"
+
+
 def measures(place: Place) -> None:
     with place.connect() as client:
         client.send("now")

@@ -26,6 +26,9 @@ class Ear:
         placed: those with one: offset, payload, ticket.
         fills: what was read at once: the position, and the payloads.
         gaps: topics of which something may be missing.
+        confirmed_topics: those that are subscribed.
+        stays: topics and members that are in other processes, or are not any more.
+        ticks: how often it was told that time passes.
         ups: whether the bus was up, each time that has changed.
     """
 
@@ -35,6 +38,23 @@ class Ear:
         self.fills: list[tuple[Position, list[bytes]]] = []
         self.gaps: list[str] = []
         self.ups: list[bool] = []
+        self.confirmed_topics: list[str] = []
+        self.stays: list[Any] = []
+        self.ticks = 0
+
+    @property
+    def register(self) -> Ear:
+        """What hears of members: the same."""
+        return self
+
+    def confirmed(self, topic: str) -> None:
+        self.confirmed_topics.append(topic)
+
+    def receive_stay(self, topic: str, stay: Any) -> None:
+        self.stays.append((topic, stay))
+
+    def tick(self) -> None:
+        self.ticks += 1
 
     def receive(self, topic: str, message: PreparedMessage, key: str | None) -> None:
         self.plain.append((topic, message.payload, key))

@@ -42,7 +42,7 @@ def test_what_waits_of_one_topic_is_found() -> None:
         waiting.put(one, 1)
     found = waiting.find("room", Position("e", 3))
     assert [one.position.offset for one in found if one.position is not None] == [1, 2, 3]
-    assert waiting.find("room", Position("other", 3)) == [] and len(waiting) == 6
+    assert waiting.find("room", Position("other", 3)) == [] and len(waiting.find("room")) == 4 and len(waiting) == 6
 
 
 def test_a_child_begins_anew() -> None:

@@ -162,6 +162,14 @@ class Names:
         """Return the channel of a process's own."""
         return b"%bn:%b" % (self._prefix, node.hex().encode())
 
+    def members(self, topic: str) -> bytes:
+        """Return the key of a topic's members."""
+        return b"%bp:%b" % (self._prefix, encode(topic))
+
+    def alive(self, node: bytes) -> bytes:
+        """Return the key of a process that is alive, whose node is given in hexadecimal digits."""
+        return b"%bl:%b" % (self._prefix, node)
+
     def keys(self, topic: str) -> tuple[bytes, bytes]:
         """Return the keys of a topic with history: its hash, and its stream."""
         name = encode(topic)

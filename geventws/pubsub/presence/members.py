@@ -1,7 +1,4 @@
-"""Presence: which members are in a topic, so that others see who is there.
-
-    Members     who is where, by what connection, on a clock that is given
-    Presence    the same for the loops of one process: it tells of joins and leaves
+"""Members: who is in which topic in this process, by what connections. No I/O, and no clock but the one that is given.
 
 A member is a name that the application gives: a user's, say, who may have several connections. It joins with the first
 of them, and leaves with the last: some seconds after that has ended, should it come back by then.
@@ -9,28 +6,13 @@ of them, and leaves with the last: some seconds after that has ended, should it 
 
 from __future__ import annotations
 
-import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..engine.loop.forks import register
-from ..engine.loop.poller import get_poller, get_thread
-from ..protocol.json import decode, encode
-from .branches.branch import call_out
-from .interface import JOIN, LEAVE, Event
+from ..interface import JOIN, LEAVE, Event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
-
-    from ..engine.loop.poller import Poller
-    from ..engine.published.outlet import Outlet
-    from .branches.loops import Branches
-
-MOST_LENGTH = 256
-"""Characters of a member's name."""
-
-MOST_INFO = 4096
-"""Bytes of what is told of a member, as JSON."""
+    from collections.abc import Callable, Hashable, Iterator
 
 
 class Change(NamedTuple):
@@ -78,6 +60,18 @@ class Members:
     def due(self) -> float | None:
         """In how many seconds `expire` has something to do; None if never."""
         return max(self._leaving[0][0] - self._clock(), 0.0) if self._leaving else None
+
+    def __len__(self) -> int:
+        return sum(map(len, self._topics.values()))
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        """Yield the topic and the name of each member."""
+        return iter([(topic, name) for topic, members in self._topics.items() for name in members])
+
+    def find_info(self, topic: str, name: str) -> tuple[Any, bool]:
+        """Return what is told of a member, and whether it is in a topic."""
+        member = self._topics.get(topic, {}).get(name)
+        return (member.info, True) if member is not None else (None, False)
 
     def find(self, topic: str) -> dict[str, Any]:
         """Return the members of a topic, in the order in which they joined, and what is told of them."""
@@ -156,128 +150,3 @@ class Members:
         if not members:
             del self._topics[topic]
         return Change(topic, Event(LEAVE, None, name, member.info))
-
-
-class Owner(Protocol):
-    """The PubSub."""
-
-    def tell_presence(self, topic: str, event: Event) -> None:
-        """Tell the application."""
-
-
-class Locked(Protocol):
-    """Who has the lock of a PubSub.
-
-    Attributes:
-        lock: the lock; another one in a forked child.
-    """
-
-    lock: Any
-
-
-class Presence:
-    """The members of one PubSub's topics. Any thread may call it.
-
-    Args:
-        store: whose lock it takes.
-        branches: the subscribers, who hear of it.
-        owner: the PubSub.
-        grace: see `Members`.
-        max_topics: see `Members`.
-
-    Attributes:
-        loop: None: it belongs to no loop.
-    """
-
-    def __init__(self, store: Locked, branches: Branches, owner: Owner, grace: float, max_topics: int) -> None:
-        self.loop: Any = None
-        self._store = store
-        self._branches = branches
-        self._owner = owner
-        self._members = Members(time.monotonic, grace, max_topics)  # who is where
-        self._waking: Poller | None = None  # whose loop has a timer for those who leave
-        self._timer: Any = None  # that one
-        register(self)
-
-    def forked(self) -> None:
-        """Forget everybody, in a forked child: they are the parent's."""
-        self._members.clear()
-        self._waking = self._timer = None
-
-    def find(self, topic: str) -> dict[str, Any]:
-        """Return the members of a topic, and what is told of them."""
-        with self._store.lock:
-            return self._members.find(topic)
-
-    def track(self, outlet: Outlet, topic: str, name: str, info: Any) -> None:
-        """Note that a connection is a member's."""
-        copy = _check_member(name, info)
-        with self._store.lock:
-            changes = self._members.track(outlet, topic, name, copy)
-            outlet.join(self)
-            self._tell(changes)
-
-    def untrack(self, outlet: Outlet, topic: str, at_once: bool) -> bool:
-        """Note that a connection is no member of a topic any more; return whether it was one."""
-        with self._store.lock:
-            is_member = self._members.is_member(outlet, topic)
-            if at_once:
-                self._tell(self._members.untrack(outlet, topic))
-            else:
-                self._members.release(outlet, topic)
-                self._wake_later()
-        return is_member
-
-    def leave(self, outlet: Outlet) -> None:
-        """Note that a connection has ended. Called in the hub, too; never raises."""
-        if outlet.connection.stream.poller.closed:
-            return  # a forked child has forgotten everybody
-        with self._store.lock:
-            self._members.leave(outlet)
-            self._wake_later()
-
-    def _wake_later(self) -> None:
-        """Have this thread's loop see to those who leave, unless another does."""
-        due = self._members.due
-        if due is not None and (self._waking is None or self._waking.closed):
-            self._waking = get_poller()
-            self._timer = self._waking.clock.timer(due)
-            self._timer.start(self._expire)
-
-    def _expire(self) -> None:
-        with self._store.lock:
-            poller, self._waking, self._timer = get_poller(), None, None
-            try:
-                self._tell(self._members.expire())
-            except BaseException:  # as for want of memory
-                poller.report(None)
-            self._wake_later()
-
-    def _tell(self, changes: list[Change]) -> None:
-        """Tell of changes, in their order."""
-        thread = get_thread()
-        for change in changes:
-            for branch in self._branches.all():
-                is_here = branch.poller.thread == thread
-                (branch.tell if is_here else branch.tell_later)(change.topic, change.event)
-            call_out(get_poller(), self._owner.tell_presence, *change)
-
-
-def _check_member(name: str, info: Any) -> Any:
-    """Return a copy of what is told of a member, as JSON has it.
-
-    Raises:
-        TypeError: the name is no `str`, or the info no JSON.
-        ValueError: either is too long, or the info no JSON.
-    """
-    if not isinstance(name, str):
-        raise TypeError(f"a member is str, not {type(name).__name__}")
-    if not 0 < len(name) <= MOST_LENGTH:
-        raise ValueError(f"a member has 1 to {MOST_LENGTH} characters, not {len(name)}")
-    if info is None:
-        return None
-    text = encode(info)
-    size = len(text.encode())
-    if size > MOST_INFO:
-        raise ValueError(f"what is told of a member takes {MOST_INFO} bytes of JSON at the most, not {size}")
-    return decode(text)
