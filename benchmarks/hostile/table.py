@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import wire
-from .attacks import deaf, ends, floods, forks, memory, proxies, rooms, slow, text
+from .attacks import deaf, ends, floods, forks, memory, proxies, rooms, slow, subscribers, text
 from .attacks.floods import beside, bombs, many
 from .attacks.memory import LIMIT, Attack, plain, sends, texts, zeros
 from .attacks.slow import BODIES, DEADLINES, dribbled
@@ -28,6 +28,9 @@ interpreter, the allocator and OpenSSL take when there is much to do."""
 OBJECTS = 128
 """KB of a connection itself, and of its server's objects: a greenlet, a request, a socket and its TLS."""
 
+WAITING = 64
+"""KB that wait for a subscriber at the most."""
+
 TURNS = {"ms median": 25.0, "ms p99": 100.0}
 """A few turns of 5 ms: five, and twenty where several peers flood at once."""
 
@@ -43,6 +46,7 @@ ALL = SERVERS + CLIENTS
 PATCHED = tuple(f"{name}-patched" for name in ALL)
 FORKED = ("pywsgi", "server-tls", "pywsgi-callbacks", "client", "pywsgi-libuv", "pywsgi-patched")
 WITHOUT_TLS = ("pywsgi", "server", "pywsgi-callbacks", "server-callbacks")
+PLAIN_SERVERS = ("pywsgi", "server", "pywsgi-callbacks", "pywsgi-twin")
 OURS = ("server", "server-tls")
 BLOCKING = ("pywsgi", "server-tls", "pywsgi-twin", "client")
 ROOMS = ("pywsgi", "server", "server-tls", "pywsgi-twin")
@@ -121,6 +125,15 @@ ROWS = (
     holds("never-reads", "ten senders of 64 MB to a peer that takes nothing, after send_timeout",
           memory.never_reads, held(HELD)),
     holds("pings-unanswered", "20,000 ws.ping() that are never answered", memory.unanswered, held(HELD)),
+    holds("room-never-reads", "20 MB published to a subscriber that takes nothing; closed with 1013",
+          subscribers.never_reads("close"), held(WAITING), SERVERS),
+    holds("room-drops", "the same; the oldest are dropped", subscribers.never_reads("drop_oldest"), held(WAITING),
+          SERVERS),
+    holds("room-topics", "20,000 topics of 256 emoji that one subscriber asks for", subscribers.many_topics, held(HELD),
+          SERVERS),
+    Row("room-left", "20 subscribers that hang up with a RST in the middle of a frame", subscribers.left_midway, SERVED,
+        SERVERS),
+    Row("room-flood", "4 peers that publish to 50 members, beside an echo", subscribers.flooded, TURNS, PLAIN_SERVERS),
     Row("alone", "no attack: what the measuring costs", floods.alone, TURNS, ALL),
     Row("flood-tiny", "16 peers of messages of one byte, beside an echo",
         beside(many(wire.BINARY, b"x"), 16), TURNS, ALL),

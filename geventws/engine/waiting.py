@@ -92,7 +92,11 @@ def check_alone(connection: Connection) -> None:
 def take(connection: Connection, inbox: Any, pending: list[Any]) -> None:
     """Move messages from `inbox` to `pending`, the newest first: taking from the end of a list is cheap."""
     check_alone(connection)
-    if len(inbox) > SLICE:
-        connection.stream.poller.turns.spend(SLICE_UNITS)
+    turns = connection.stream.poller.turns
+    if turns.overdue:
+        turns.look()
+    elif len(inbox) > SLICE:
+        turns.spend(SLICE_UNITS)
     pending += inbox[SLICE - 1 :: -1]
     del inbox[:SLICE]
+    turns.remember(inbox, pending)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from typing import Any
 
+import gevent
 import pytest
 from gevent.event import Event
 from kit import frames
@@ -20,6 +21,7 @@ from geventws import (
 )
 from geventws.compat import eventlet
 from geventws.compat.geventwebsocket.handler import WebSocketHandler
+from geventws.engine.loop.poller import get_poller
 from geventws.protocol.permessage_deflate import Deflate
 
 DEFLATE = "permessage-deflate"
@@ -144,3 +146,24 @@ def test_the_connections_of_other_systems_names_may_subscribe(room: Room, serve:
     assert room.pubsub.publish("room", "to a face") == 1 and client.read_message() == "to a face"
     client.close()
     room.wait_until(lambda: room.pubsub.count("room") == 0)
+
+
+def test_fewer_messages_are_gathered_where_python_sends_them(room: Room, secure: Any, monkeypatch: Any) -> None:
+    """Over TLS each frame for each subscriber is a call: 128 of them for many would be one long turn."""
+    monkeypatch.setattr("geventws.engine.loop.outbox.MOST_REFUSED", 20)
+    calls: list[int] = []
+    fanout = get_poller().outbox._fanout
+    send = fanout.send
+    monkeypatch.setattr(fanout, "send", lambda sent, *arguments: calls.append(len(sent)) or send(sent, *arguments))
+    room.open("tls", secure)
+    clients = [room.connect() for _ in range(4)]
+    for number in range(300):
+        room.pubsub.publish("room", str(number))
+    gevent.sleep(0)
+    assert [read_messages(client, 300) for client in clients] == [[str(number) for number in range(300)]] * 4
+    calls = [count for count in calls if count]
+    assert calls[:6] == [128, 64, 32, 16, 8, 4] and max(calls[6:]) <= 8
+    for _ in range(6):
+        room.pubsub.publish("room", "alone")
+        gevent.sleep(0)
+    assert get_poller().outbox._most_frames == 128

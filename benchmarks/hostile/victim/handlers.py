@@ -29,6 +29,8 @@ HELD = 5.0
 SECOND = 1.0
 """The clocks of handlers whose end is waited for."""
 
+PUBSUB = PubSub()
+
 KEPT: list[Any] = []
 """Connections that the program asks later how they ended."""
 
@@ -47,6 +49,18 @@ def tell(line: str) -> None:
 def echo(ws: Any, message: Any) -> None:
     """Send it back."""
     ws.send(message)
+
+
+def meet(ws: Any, message: Any) -> None:
+    """Join a room with a policy, as far as that is allowed; publish to it; or send it back."""
+    if message.startswith(b"join "):
+        _, topic, policy = message.decode().split(" ")
+        with contextlib.suppress(ValueError):
+            PUBSUB.subscribe(ws, topic, policy)
+    elif message.startswith(b"publish "):
+        PUBSUB.publish("room", message[8:])
+    else:
+        ws.send(message)
 
 
 def hold_up(ws: Any, message: Any) -> None:
@@ -179,6 +193,7 @@ def talk(function: Talk) -> Handler:
 
 TALKS: dict[str, tuple[Talk, dict[str, Any]]] = {
     "/echo": (echo, {}),
+    "/room": (meet, {}),
     "/large": (echo, {"max_message_size": 1 << 30}),
     "/held": (hold_up, {"ping_interval": 0.3, "ping_timeout": 0.5}),
     "/under": (close_under, {}),

@@ -43,6 +43,10 @@ GATHERED = 2048
 MOST_FRAMES = 128
 """With this many frames, none waits for the end of the batch."""
 
+MOST_REFUSED = 256
+"""With more refusals in a call, such as over TLS, fewer published frames are gathered for the next one: Python sends
+these one by one."""
+
 MOST_BYTES = 64 * 1024
 """The same for the bytes of the frames."""
 
@@ -126,8 +130,8 @@ class Outbox:
     """
 
     __slots__ = (  # fmt: skip
-        "_batch", "_clock", "_fanout", "_frames", "_poller", "_published", "_senders", "_since", "_size", "_waves",
-        "_widest", "corked", "gathers", "holds",
+        "_batch", "_clock", "_fanout", "_frames", "_most_frames", "_poller", "_published", "_senders", "_since",
+        "_size", "_waves", "_widest", "corked", "gathers", "holds",
     )
 
     def __init__(self, poller: Owner) -> None:
@@ -142,6 +146,7 @@ class Outbox:
         self._senders: list[Any] = []  # of each frame: a Stream or a Publication
         self._size = 0  # bytes of the frames
         self._published = False  # whether some of them are published
+        self._most_frames = MOST_FRAMES  # with which nothing that is published waits
         self._widest = 0  # to how many at the most
         self._since = 0.0  # when the first of them was added
         self._waves = Waves(poller, self._send, self.flush)  # what was published to very many
@@ -212,7 +217,7 @@ class Outbox:
         self._published = True
         if publication.count > self._widest:
             self._widest = publication.count
-        if self._size > MOST_BYTES or len(self._frames) >= MOST_FRAMES:
+        if self._size > MOST_BYTES or len(self._frames) >= self._most_frames:
             self.flush()
 
     def publish_slowly(self, publication: Publication, frame: Slow) -> None:
@@ -265,6 +270,10 @@ class Outbox:
         except BaseException:  # nothing was sent, for lack of memory, say: each stream tries by itself
             self._poller.report(None)
             refused = list(_refuse_all(senders))
+        if len(refused) > MOST_REFUSED:
+            self._most_frames = max(self._most_frames // 2, 1)
+        elif self._most_frames < MOST_FRAMES:
+            self._most_frames *= 2
         for sender in senders if published else ():
             if sender.members is not None:
                 sender.finish(sender.count)

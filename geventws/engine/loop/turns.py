@@ -27,6 +27,12 @@ TURN = 0.005
 UNITS = 64
 """Units of work, some ten microseconds each, between two looks at the clock."""
 
+MANY_UNITS = 16
+"""Units after which `note` looks at the clock at once."""
+
+MOST_BATCHES = 64
+"""Batches of messages that are remembered, besides those that are not yet done with."""
+
 UNIT_SIZE = 16 * 1024
 """Bytes whose sending takes about a unit."""
 
@@ -39,6 +45,9 @@ class Turns:
         clock: the loop's.
         polled: returns when the loop last asked for what is ready, as far as is known, by that clock.
         may_block: tells whether the running code may wait for its turn: callbacks may not.
+
+    Attributes:
+        overdue: whether it is the loop's turn, as `note` has found, which does not wait for it.
     """
 
     def __init__(self, hub: Any, clock: Clock, polled: Callable[[], float], may_block: Callable[[], bool]) -> None:
@@ -47,6 +56,9 @@ class Turns:
         self._polled = polled
         self._may_block = may_block
         self._began = 0.0  # when the loop last had its turn, as far as is known here
+        self.overdue = False
+        self._notes = False  # whether `note` was ever called
+        self._batches: list[tuple[Any, Any]] = []  # for each taker of messages: the list they came from, and its own
         self._left = UNITS  # until the next look at the clock
         self._waiting: deque[Any] = deque()  # greenlets, and callbacks of the hub, that go on in the next turn
         self._timer = clock.timer(0)  # before libev and libuv call it, they ask for what is ready
@@ -61,10 +73,36 @@ class Turns:
         if self._left < 0:
             self.look()
 
+    def note(self, units: int) -> None:
+        """Count work of a call that never blocks. After too much of it, all handlers give their messages back.
+
+        A handler that publishes for each message would otherwise go on until it has none: now it waits for its turn
+        when it takes the next one.
+        """
+        self._notes = True
+        self._left -= units
+        if self._left < 0 or units > MANY_UNITS:
+            self._left = UNITS
+            if self.is_over():
+                self.overdue = True
+                for inbox, pending in self._batches:
+                    inbox[:0] = pending[::-1]
+                    pending.clear()
+                self._batches.clear()
+
+    def remember(self, inbox: Any, pending: Any) -> None:
+        """Note whose messages were taken from `inbox` to `pending`, the newest first: see `note`."""
+        if self._notes:
+            if len(self._batches) >= MOST_BATCHES:
+                self._batches = [batch for batch in self._batches if batch[1]]
+            self._batches.append((inbox, pending))
+
     def look(self) -> None:
         """Block this greenlet until the loop has had its turn, if that is due. Callbacks do not wait."""
         self._left = UNITS
-        if self.is_over() and self._may_block():
+        if not self.is_over():
+            self.overdue = False
+        elif self._may_block():
             self._wait()
 
     def _wait(self) -> None:
@@ -90,7 +128,7 @@ class Turns:
     def _next(self) -> None:
         """Let those that wait go on: at least one, and more until this turn is over. Never raises."""
         waiting = self._waiting
-        self._began = self._now()
+        self._began, self.overdue = self._now(), False
         while waiting:
             try:
                 waiting.popleft()()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ...engine.loop.forks import register
+from ...engine.loop.waves import count_units
 from ...engine.published.deliveries import Tally
 from ..interface import GAP, Event
 from .publication import Publication, put_in
@@ -79,6 +80,7 @@ class Branch:
         self._owner = owner
         self._audience = audience
         self._waiting: Waiting = Waiting()  # what native threads have published
+        poller.turns.note(0)  # from now on, handlers may publish
         register(self)
 
     @property
@@ -161,6 +163,7 @@ class Branch:
             if publication.count:
                 put_in(self.poller.outbox, publication, message, group)
                 count += publication.count
+        self.poller.turns.note(1 + count_units(count, len(prepared.payload)) // 2)
         return count
 
     def tell(self, name: str, event: Event, position: Position | None = None) -> None:

@@ -7,7 +7,11 @@ from typing import Any
 
 import gevent
 import pytest
+from kit import frames
+from kit.sites.echoes import check
 from kit.sites.rooms import Room, read_messages
+
+from geventws import WebSocketWSGI
 
 
 @pytest.fixture
@@ -92,3 +96,27 @@ def test_many_of_them_are_published_in_turns(room: Room, monkeypatch: Any) -> No
         gevent.get_hub().wait(gevent.get_hub().loop.timer(0))
     assert len(set(published)) > 5  # others have had their turn in between
     assert read_messages(client, 20) == [str(n) for n in range(20)]
+
+
+@pytest.mark.parametrize("host", ["blocking", "callbacks"])
+def test_a_handler_that_publishes_for_each_message_leaves_others_their_turns(
+    room: Room, serve: Any, monkeypatch: Any, host: str
+) -> None:
+    """It has hundreds of messages at hand, and nothing that it calls blocks."""
+    room.open(host)
+    room.on_message = lambda ws, message: room.pubsub.publish("room", message)
+    for _ in range(40):
+        room.connect()
+    greedy = room.connect(topics=[])
+    honest = serve(WebSocketWSGI(lambda ws: [ws.send(message) for message in ws])).connect()
+    check(honest)
+    monkeypatch.setattr("geventws.engine.loop.turns.TURN", 0.0)
+    greedy.send(b"".join(frames.text(f"{number:03}") for number in range(400)))
+    room.wait_until(lambda: room.pubsub.stats.published > 0)
+    before = room.pubsub.stats.published
+    check(honest)
+    assert before < 20 * 40 and room.pubsub.stats.published - before < 20 * 40
+    room.wait_until(lambda: room.pubsub.stats.sent == 400 * 40)
+    assert read_messages(room.site._clients[0], 400) == [f"{number:03}" for number in range(400)]
+    greedy.leave()
+    honest.leave()
