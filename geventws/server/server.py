@@ -22,11 +22,18 @@ from gevent.ssl import SSLContext, SSLSocket
 
 from ..engine.loop.forks import cut, keep, register, stop_accepting
 from ..engine.loop.greenlets import HandlerGreenlets
+from ..engine.options import complete
 from ..frames import CloseCode
 from .draining import Drain
 from .http_connection import RequestHandler, share_keys
 from .http_stream import RawSocket
 from .termination import Termination
+
+TLS_OPTIONS = dict.fromkeys(
+    "ssl_context certfile keyfile ca_certs cert_reqs ciphers ssl_version server_side server_hostname session "
+    "do_handshake_on_connect suppress_ragged_eofs".split()
+)
+"""What gevent's servers take for TLS. They take any other name, too, and then speak nothing but TLS."""
 
 
 class WebSocketServer(WSGIServer):  # type: ignore[misc]
@@ -59,7 +66,7 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
         ssl_options: for TLS, `certfile` and `keyfile`, or `ssl_context`.
 
     Raises:
-        TypeError: `handler_class` is not derived from `RequestHandler`.
+        TypeError: `handler_class` is not derived from `RequestHandler`, or there is no such option.
         ValueError: `body_timeout` or `min_body_rate` is not above 0.
     """
 
@@ -99,6 +106,8 @@ class WebSocketServer(WSGIServer):  # type: ignore[misc]
         max_connections: int | None = None,
         **ssl_options: Any,
     ) -> None:
+        own = WebSocketServer.__init__.__kwdefaults__ or {}
+        complete(ssl_options, {**TLS_OPTIONS, **own}, "WebSocketServer")  # for its errors
         self.head_timeout = head_timeout
         self.keepalive_timeout = keepalive_timeout
         self.handshake_timeout = handshake_timeout

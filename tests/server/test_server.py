@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -47,6 +48,15 @@ def test_accepting_pauses_far_over_the_limit_and_goes_on(run: Any, monkeypatch: 
 def test_a_handler_class_of_pywsgi_is_refused() -> None:
     with pytest.raises(TypeError, match="RequestHandler"):
         WebSocketServer(("127.0.0.1", 0), show, handler_class=pywsgi.WSGIHandler)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("max_conections", "max_connections"), ("cert_file", "certfile"), ("strange", "")]
+)
+def test_a_misspelt_option_is_no_word_of_tls(name: str, meant: str) -> None:
+    hint = f"; did you mean {meant}?" if meant else ""
+    with pytest.raises(TypeError, match=re.escape(f"WebSocketServer takes no option {name!r}{hint}")):
+        WebSocketServer(("127.0.0.1", 0), show, **{name: 3})
 
 
 def test_a_pool_bounds_the_greenlets(run: Any) -> None:
