@@ -115,6 +115,8 @@ def answer(
     """Answer a request in plain HTTP, and end the connection, at once if there is a body that nobody reads."""
     host = find_host(environ, start_response)
     host.end_with_answer()
+    if host.forbids_connection_field:
+        headers = [(name, value) for name, value in headers if name != "Connection"]
     if environ.get("CONTENT_LENGTH", "") in ("", "0") and "HTTP_TRANSFER_ENCODING" not in environ:
         start_response(status, headers)
         return [body]

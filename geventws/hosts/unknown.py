@@ -26,6 +26,8 @@ class UnknownHost(Host):
 
     def __init__(self, environ: Environ, _handler: Any = None) -> None:
         self._environ = environ
+        # of wsgiref, and of Django's runserver, which is made of it
+        self.forbids_connection_field = str(environ.get("SERVER_SOFTWARE", "")).startswith("WSGIServer/")
 
     @staticmethod
     def recognises(_thing: Any) -> bool:
@@ -88,7 +90,7 @@ class UnknownHost(Host):
 
 def _explain(environ: Environ) -> str:
     """Return what to do, for the log of somebody who may know nothing of gevent."""
-    software = str(environ.get("SERVER_SOFTWARE", "unknown"))
+    software = str(environ.get("SERVER_SOFTWARE", "of unknown name"))
     if any(environ.get(name) is not None for name in ("gunicorn.socket", "gunicorn.sock")):
         start = "start gunicorn with -k geventws.gunicorn.Worker (or -k gevent)"
         return f"this worker of {software} has no gevent sockets; {start}, or run geventws serve module:application"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,8 @@ from django.test import RequestFactory
 from django.test.utils import setup_test_environment, teardown_test_environment
 from django.urls import path
 from gevent.pywsgi import WSGIServer
+from kit.clients import RawClient, handshake
+from kit.programs.hosts import ROOT, Host
 from kit.sites import views
 from kit.sites.django_sites import make_site
 
@@ -142,3 +145,26 @@ def test_a_server_without_sockets(log) -> None:
     answer = websocket(hello)(RequestFactory().get("/", headers={"Host": "a", **views.HEADERS}), "ann")
     assert answer.status_code == 501 and b"geventws serve module:application" in answer.content
     assert len(log()) == 1
+
+
+RUNSERVER = f"""
+import sys
+sys.path.insert(0, {str(ROOT / "examples" / "frameworks")!r})
+import django_app
+from django.core.management import execute_from_command_line
+execute_from_command_line(["manage.py", "runserver", "--noreload", "127.0.0.1:0"])
+"""
+
+
+def test_runserver_says_how_to_run() -> None:
+    host = Host([sys.executable, "-c", RUNSERVER])
+    port = int(host.wait_for(r"http://127\.0\.0\.1:(\d+)/", 15.0)[1])
+    page = b"GET /echo HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    for request, status in ((handshake("/echo"), "501 Not Implemented"), (page, "400 Bad Request")):
+        with RawClient(port) as client:
+            client.send(request)
+            assert client.read_head().status == f"HTTP/1.1 {status}"
+    host.terminate()
+    host.wait()
+    assert len([line for line in host.lines if "geventws serve module:application" in line]) == 1
+    assert "Traceback" not in "\n".join(host.lines)
