@@ -20,7 +20,7 @@ NODE = build/node/.made
 PEERS = $(VENV)/.peers
 CORE = _frame_build.py $(filter-out %/_frame.c,$(wildcard geventws/_core/*.[ch] geventws/_core/*/*.[ch]))
 
-.PHONY: help run test watchers build lint types conformance sanitize bench interop hostile docs wheel clean
+.PHONY: help run test watchers build lint types conformance sanitize bench interop hostile docs wheel newcomer clean
 
 help:           ## this list
 	@sed -nE 's/^([a-z]+):.*## */\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -64,6 +64,10 @@ docs: $(TOOLS)  ## the site, into docs/_build
 wheel: $(TOOLS) ## the wheels and the source distribution, checked, into dist/
 	rm -rf dist
 	$(BIN)/python tools/wheels.py dist
+
+newcomer: wheel $(PROGRAMS)  ## the first hour of a Flask developer and of a library author, from empty environments
+	$(BIN)/python tools/newcomer/flask_developer.py dist
+	$(BIN)/python tools/newcomer/library_author.py dist $(ARGS)
 
 clean:          ## remove the environment and everything that was built
 	rm -rf $(VENV) build dist reports docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
