@@ -11,64 +11,60 @@ import pytest
 from gevent import pywsgi
 from gevent.event import Event
 from kit.programs.browser import Browser
-from kit.programs.rooms import DRIVER, STATIC, BrowserClient, Client, Failed, NodeClient, PythonClient
+from kit.programs.rooms import Client, Failed, NodeProgram, PageProgram, PythonClient, ScriptClient
 from kit.sites.doors import Door
 
 from geventws import PubSub
 from geventws.websocket import get_connection
 
 BYTES = {"base64": "AAH+/w=="}
-FILES = {"/geventws.js": STATIC / "geventws.js", "/rooms.mjs": DRIVER}
-MORE = {"/": b"<!doctype html><title>Rooms</title>", "/favicon.ico": b""}
-
-
-def with_pages(endpoint: Callable[..., Any]) -> Callable[..., Any]:
-    """Return an application that has the endpoint at /rooms, and a page beside it."""
-
-    def application(environ: dict[str, Any], start_response: Any) -> Any:
-        path = environ["PATH_INFO"]
-        if path == "/rooms":
-            return endpoint(environ, start_response)
-        kind = "text/javascript" if path in FILES else "text/html"
-        start_response("200 OK", [("Content-Type", kind), ("Connection", "close")])
-        return [FILES[path].read_bytes() if path in FILES else MORE[path]]
-
-    return application
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def node() -> Iterator[NodeProgram]:
+    program = NodeProgram()
+    yield program
+    program.close()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[PageProgram]:
     with Browser() as browser:
-        yield browser
+        program = PageProgram(browser, in_thread)
+        yield program
+        program.close()
+
+
+def in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Run a function that blocks in a thread."""
+    return gevent.get_hub().threadpool.apply(function, arguments)
 
 
 @pytest.fixture(params=["python", "node", pytest.param("chromium", marks=pytest.mark.browser)])
-def browser_or_kind(request: pytest.FixtureRequest) -> Any:
-    """The kind of the clients; for Chromium the browser, which runs before a test begins."""
-    return request.getfixturevalue("browser") if request.param == "chromium" else request.param
+def make_client(request: pytest.FixtureRequest, warm: None) -> Callable[[], Client]:
+    """Return what makes a client of each kind. Its program runs before a test begins."""
+    if request.param == "python":
+        return PythonClient
+    program = request.getfixturevalue(request.param)
+    return lambda: ScriptClient(program)
 
 
 @pytest.fixture
-def door(browser_or_kind: Any, serve: Any) -> Door:
+def door(make_client: Any, serve: Any) -> Door:
     return Door(serve)
 
 
 @pytest.fixture
-def make(browser_or_kind: Any, door: Door, in_thread: Callable[..., Any]) -> Iterator[Callable[..., Client]]:
+def make(make_client: Any, door: Door) -> Iterator[Callable[..., Client]]:
     """Return a client of the door, which is opened if it is not yet: `make(member, **options)`."""
     clients: list[Client] = []
 
     def make(member: str = "", **options: Any) -> Client:
         if door.site is None:
-            door.open(with_pages)
-        if isinstance(browser_or_kind, Browser):
-            page = in_thread(browser_or_kind.open, f"http://127.0.0.1:{door.site.port}/")
-            client: Client = BrowserClient(page, in_thread)
-        else:
-            client = {"python": PythonClient, "node": NodeClient}[browser_or_kind]()
-        clients.append(client)
-        client.call("connect", f"ws://127.0.0.1:{door.site.port}/rooms?{member}", options)
-        return client
+            door.open(origins=None)
+        clients.append(make_client())
+        clients[-1].call("connect", f"ws://127.0.0.1:{door.site.port}/?{member}", options)
+        return clients[-1]
 
     yield make
     for client in clients:

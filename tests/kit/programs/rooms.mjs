@@ -1,13 +1,13 @@
 /*
- * What rooms.py drives: geventws.js, in a browser or in Node.
+ * What rooms.py drives: clients of geventws.js, in a browser or in Node.
  *
- *     makeDriver(module, report)    does what it is told, one call after the other, and reports what happens
+ *     makeDrive(module, report)    drive(client, name, ...arguments) does it; report(client, ...event) tells what happens
  *
- * In Node: node rooms.mjs <geventws.js> <folder of ws>, with one JSON array [number, name, ...arguments] a line on stdin;
- * answers [number, "ok" or "error", value] and what happens, ["event", ...], go to stdout.
+ * In Node: node rooms.mjs <geventws.js> <folder of ws>, with one JSON array [number, client, name, ...arguments] a line
+ * on stdin; answers [number, "ok" or "error", value], and ["event", client, ...event], go to stdout.
  */
 
-export function makeDriver({ connect, RoomsError }, report, WebSocket) {
+function makeDriver({ connect, RoomsError }, report, WebSocket) {
   let rooms;
   const say = (data) => {
     if (typeof data !== "string") return { base64: btoa(String.fromCharCode(...data)) };
@@ -48,16 +48,26 @@ export function makeDriver({ connect, RoomsError }, report, WebSocket) {
   };
 }
 
+export function makeDrive(module, report, WebSocket) {
+  const drivers = new Map();
+  return (client, ...call) => {
+    if (!drivers.has(client)) {
+      drivers.set(client, makeDriver(module, (...event) => report(client, ...event), WebSocket));
+    }
+    return drivers.get(client)(...call);
+  };
+}
+
 if (globalThis.process?.argv[1] === new URL(import.meta.url).pathname) {
   const { createInterface } = await import("node:readline");
   const { createRequire } = await import("node:module");
   const [, , script, modules] = process.argv;
   const write = (...line) => process.stdout.write(`${JSON.stringify(line)}\n`);
   const WebSocket = createRequire(`${modules}/`)("ws");
-  const drive = makeDriver(await import(script), (...event) => write("event", ...event), WebSocket);
+  const drive = makeDrive(await import(script), (...event) => write("event", ...event), WebSocket);
   for await (const line of createInterface({ input: process.stdin })) {
-    const [number, name, ...values] = JSON.parse(line);
-    drive(name, ...values).then((answer) => write(number, ...answer));
+    const [number, ...call] = JSON.parse(line);
+    drive(...call).then((answer) => write(number, ...answer));
   }
   process.exit(0);
 }

@@ -12,14 +12,16 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import gevent
 from gevent import subprocess
 from gevent.event import AsyncResult
-from kit.programs.browser import Page
+from kit.programs.browser import Browser
 
 import geventws
 from geventws import ConnectionClosed, RoomsClient, RoomsError
@@ -136,14 +138,38 @@ class PythonClient(Client):
         self._greenlet.join()
 
 
-class NodeClient(Client):
-    """geventws.js in a process of Node's."""
+class ScriptClient(Client):
+    """geventws.js, in a program that runs any number of them.
+
+    Args:
+        program: a NodeProgram or a PageProgram.
+    """
+
+    def __init__(self, program: Any) -> None:
+        super().__init__()
+        self._program = program
+        self._number = program.add(self)
+
+    def _call(self, name: str, *values: Any) -> Any:
+        if name == "connect":
+            values = (values[0], {**QUICK, **(values[1] if values[1:] else {})})
+        return self._program.call(self._number, name, *values)
+
+    def look(self) -> None:
+        self._program.look()
+
+    def close(self) -> None:
+        self._call("close")
+
+
+class NodeProgram:
+    """A process of Node's."""
 
     def __init__(self) -> None:
-        super().__init__()
         assert NODE_MODULES.exists(), f"there is no {NODE_MODULES}: `make test` installs it"
         command = ["node", str(DRIVER), str(STATIC / "geventws.js"), str(NODE_MODULES)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._clients: list[Client] = []
         self._answers: dict[int, AsyncResult[Any]] = {}
         self._numbers = itertools.count()
         self._greenlet = gevent.spawn(self._read)
@@ -152,53 +178,93 @@ class NodeClient(Client):
         for line in self._process.stdout:
             number, *rest = json.loads(line)
             if number == "event":
-                self.events.append(rest)
+                self._clients[rest[0]].events.append(rest[1:])
             else:
-                self._answers[number].set(rest)
+                self._answers.pop(number).set(rest)
 
-    def _call(self, name: str, *values: Any) -> Any:
+    def add(self, client: Client) -> int:
+        """Take a client; return its number."""
+        self._clients.append(client)
+        return len(self._clients) - 1
+
+    def call(self, client: int, *call: Any) -> Any:
+        """Have a client do something; return "ok" or "error", and the value."""
         number = next(self._numbers)
         answer = self._answers[number] = AsyncResult()
-        if name == "connect":
-            values = (values[0], {**QUICK, **(values[1] if values[1:] else {})})
-        self._process.stdin.write(json.dumps([number, name, *values]).encode() + b"\n")
+        self._process.stdin.write(json.dumps([number, client, *call]).encode() + b"\n")
         self._process.stdin.flush()
         return answer.get()
 
+    def look(self) -> None:
+        """Nothing: events come by themselves."""
+
     def close(self) -> None:
+        """End the process."""
         self._process.stdin.close()
         self._process.wait()
         self._greenlet.join()
         self._process.stdout.close()
 
 
-class BrowserClient(Client):
-    """geventws.js in a page. The browser is asked in a thread, as whoever asks blocks."""
+class PageProgram:
+    """A page of a browser's, from a server in a thread. The browser is asked in one, too, as whoever asks blocks."""
 
-    def __init__(self, page: Page, in_thread: Callable[..., Any]) -> None:
-        super().__init__()
-        self._page = page
+    def __init__(self, browser: Browser, in_thread: Callable[..., Any]) -> None:
         self._in_thread = in_thread
+        self._clients: list[Client] = []
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Files)
+        self._serving = threading.Thread(target=self._server.serve_forever)
+        self._serving.start()
+        self._page = in_thread(browser.open, f"http://127.0.0.1:{self._server.server_port}/")
         self._evaluate("""(async () => {
             const [module, driver] = await Promise.all([import("/geventws.js"), import("/rooms.mjs")]);
             window.events = [];
-            window.drive = driver.makeDriver(module, (...event) => events.push(event));
+            window.drive = driver.makeDrive(module, (...event) => events.push(event));
         })()""")
 
     def _evaluate(self, expression: str) -> Any:
         return self._in_thread(self._page.evaluate, expression)
 
-    def _call(self, name: str, *values: Any) -> Any:
-        if name == "connect":
-            values = (values[0], {**QUICK, **(values[1] if values[1:] else {})})
-        return self._evaluate(f"drive(...{json.dumps([name, *values])})")
+    def add(self, client: Client) -> int:
+        """Take a client; return its number."""
+        self._clients.append(client)
+        return len(self._clients) - 1
+
+    def call(self, *call: Any) -> Any:
+        """Have a client do something; return "ok" or "error", and the value."""
+        return self._evaluate(f"drive(...{json.dumps(call)})")
 
     def look(self) -> None:
-        self.events += self._evaluate("events.splice(0)")
+        """Fetch the events."""
+        for client, *event in self._evaluate("events.splice(0)"):
+            self._clients[client].events.append(event)
 
     def close(self) -> None:
-        self._call("close")
+        """Close the page, which must have logged no errors but those of connections."""
+        errors = [error for error in self._page.errors if "WebSocket connection to" not in error]
         self._in_thread(self._page.close)
+        self._in_thread(self._server.shutdown)
+        self._serving.join()
+        self._server.server_close()
+        assert errors == []
+
+
+class Files(BaseHTTPRequestHandler):
+    """The page and its scripts."""
+
+    FILES = {"/geventws.js": STATIC / "geventws.js", "/rooms.mjs": DRIVER}
+
+    def do_GET(self) -> None:
+        path = self.FILES.get(self.path)
+        body = path.read_bytes() if path else b"<!doctype html><link rel=icon href=data:,><title>Rooms</title>"
+        self.send_response(200)
+        self.send_header("Content-Type", "text/javascript" if path else "text/html")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_words: object) -> None:
+        """Nothing."""
 
 
 def say(data: str | bytes) -> Any:
