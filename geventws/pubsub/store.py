@@ -181,6 +181,8 @@ class Store:
             if not is_live:
                 with suppress(TimeoutError):
                     self.bus.read(topic, rule)
+                    with self.lock:  # now, not at the first part that `fill` was told: who comes between needs all
+                        self._history.use(topic, rule).live = True
             yield
         finally:
             self.note_topic(topic, False)
@@ -243,7 +245,6 @@ class Store:
                 place = self._history.append(topic, rule, message, age)
                 for branch in branches if ring.live else ():
                     branch.publish_later(topic, message, None, None, place)
-            ring.live = topic in self._watchers
             for branch in branches:
                 branch.tell_later(topic, Event(GAP, str(position)), position)
 

@@ -17,6 +17,7 @@ class Relay:
     Attributes:
         reads: the topics that were read.
         held: what is published and not delivered yet, while `holding`.
+        pauses: whether others have their turn between the parts of a stream that is read.
     """
 
     def __init__(self) -> None:
@@ -26,6 +27,7 @@ class Relay:
         self.reads: list[str] = []
         self.holding = False
         self.is_down = False
+        self.pauses = False
         self.held: deque[Any] = deque()
 
     def make(self, **options: Any) -> tuple[PubSub, RelayBus]:
@@ -115,5 +117,7 @@ class RelayBus:
             part = messages[begin : begin + 2]
             place = Position(self.relay.epoch, begin + len(part))
             self.receiver.fill(topic, place, [(0.5, message) for message in part])
+            if self.relay.pauses:
+                gevent.sleep(0)
         if not messages:
             self.receiver.fill(topic, Position(self.relay.epoch, 0), [])

@@ -173,3 +173,18 @@ def test_the_application_hears_of_the_bus(two: Two) -> None:
     two.pubsubs[0].on_bus = heard.append
     two.buses[0].receiver.tell_bus(False)
     assert heard == [False]
+
+
+def test_who_reads_while_a_topic_is_filled_waits_for_all_of_it(two: Two) -> None:
+    """A part of it would look as if the reader knew of more than there is: a gap, and everything once again."""
+    for text in "12345":
+        two.pubsubs[1].publish("room", text)
+    two.relay.pauses = True
+    first = gevent.spawn(two.pubsubs[0].history, "room", "")
+    position = f"{two.relay.epoch}:4"
+    readers = []
+    while not first.ready():
+        readers.append(gevent.spawn(two.pubsubs[0].history, "room", position))
+        gevent.sleep(0)
+    assert len(readers) > 3
+    assert {(tuple(found.messages), found.gap) for found in (reader.get() for reader in readers)} == {(("5",), False)}
