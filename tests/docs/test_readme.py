@@ -197,7 +197,7 @@ RUNS: dict[str, dict[str, Callable[[Block], None]]] = {
         "class Room(": program(talks.tells_others),
         "RULES =": handler(talks.prepares),
         "def prices(": handler(talks.quotes),
-        'history={"room:*"': handler(talks.catches_up),
+        "def lecture(": handler(talks.catches_up),
         "def lobby(": handler(talks.meets),
         "def report(": handler(echoes),
         "pubsub.endpoint": rooms_pages.page,
