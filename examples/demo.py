@@ -2,24 +2,35 @@
 
     python examples/demo.py [--host 127.0.0.1] [--port 8000]
 
-Two WebSocket handlers and a few ordinary HTTP routes stand in one table, looked up by PATH_INFO.
-A handler is a plain function with a plain loop; gevent runs one greenlet for each connection. The
-room itself, with its rule for slow members, is in room.py; the page is the files in static/.
+WebSocket handlers and a few ordinary HTTP routes stand in one table, looked up by PATH_INFO. A handler
+is a plain function with a plain loop; gevent runs one greenlet for each connection. The room is a
+PubSub's: its endpoint lets the page's geventws.js subscribe and publish, and says who is there. The
+page is the files in static/.
+
+It is one process. With REDIS_URL set, as redis://127.0.0.1:6379/0, several of them are one room.
 """
 
 import argparse
 import errno
 import json
 import mimetypes
+import os
 import pathlib
+import resource
 import sys
+from importlib.resources import files
+from urllib.parse import parse_qs
 
+import gevent
 from gevent import pywsgi
-from room import Room
 
-from geventws import WebSocketWSGI
+from geventws import PubSub, WebSocketWSGI
 
 STATIC = pathlib.Path(__file__).resolve().with_name("static")
+DOCS = STATIC.parents[1] / "docs"
+CLIENT = pathlib.Path(str(files("geventws"))) / "static" / "geventws.js"
+NAME_LENGTH = 24
+ENOUGH = 10  # connections from which on their share of the memory says something
 HEADERS = [
     # Nothing from elsewhere, so that the page works on a machine without a network.
     ("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'; base-uri 'none'"),
@@ -30,28 +41,80 @@ HEADERS = [
     ("Cross-Origin-Embedder-Policy", "require-corp"),
     ("Cache-Control", "no-cache"),
 ]
-room = Room()
+REDIS = [os.environ["REDIS_URL"]] if os.environ.get("REDIS_URL") else []
+pubsub = PubSub(*REDIS, history={"room": (50, 3600)}, max_queue=100)
+
+
+class Meter:
+    """What the page shows of this process."""
+
+    def __init__(self):
+        self.connections = 0
+        self.echoes = 0
+        self.idle = self.resident()
+
+    def wrap(self, application):
+        """The application, whose connections are counted."""
+
+        def serve(environ, start_response):
+            self.connections += 1
+            try:
+                return application(environ, start_response)
+            finally:
+                self.connections -= 1
+
+        return serve
+
+    def count(self, messages):
+        for message in messages:
+            self.echoes += 1
+            yield message
+
+    def resident(self):
+        """Bytes of memory that the process takes."""
+        try:
+            pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+        except OSError:  # not on Linux: the most that it ever took
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return pages * resource.getpagesize()
+
+    def read(self):
+        share = max(self.resident() - self.idle, 0) // max(self.connections, 1)
+        messages = 2 * self.echoes + pubsub.stats.sent
+        memory = share if self.connections >= ENOUGH else None
+        return {"connections": self.connections, "messages": messages, "memory": memory}
+
+
+meter = Meter()
 
 
 @WebSocketWSGI
 def echo(ws):
-    for message in ws:
+    for message in meter.count(ws):
         ws.send(message)
 
 
-@WebSocketWSGI(max_message_size=16 * 1024)
-def chat(ws):
-    try:
-        member = room.enter(ws, ws.wait(timeout=10))
-    except (TimeoutError, ValueError) as error:
-        return ws.close(1008, str(error) or "say hello first")
-    try:
-        for message in ws:
-            room.hear(member, message)
-    except ValueError as error:
-        ws.close(1008, str(error))
-    finally:
-        room.leave(member)
+@WebSocketWSGI
+def figures(ws):
+    """What the meter says, each second, until the page is gone."""
+    while True:
+        ws.send_json(meter.read())
+        gevent.sleep(1)
+
+
+def authorize(environ, action, topic):
+    """The room is open to everybody. Who types is told, too, and not kept."""
+    return topic == "room" or (topic == "typing" and action != "presence")
+
+
+def member(environ):
+    """Who a tab is to others: a number of its own, and the name that it gives. Any name will do here."""
+    query = parse_qs(environ["QUERY_STRING"])
+    tab, name = (query.get(field, [""])[0].strip() for field in ("tab", "name"))
+    return (tab[:32], {"name": name[:NAME_LENGTH]}) if tab and name else None
+
+
+rooms = pubsub.endpoint(authorize, member=member, max_message_size=16 * 1024)
 
 
 def answer(environ, start_response, status, content_type, body):
@@ -63,7 +126,7 @@ def answer(environ, start_response, status, content_type, body):
 
 def file(path):
     """A WSGI application that serves one file, read anew each time: edit, reload, look."""
-    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    kind = "text/plain" if path.suffix == ".rst" else mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     if kind.startswith("text/"):
         kind += "; charset=utf-8"
 
@@ -77,7 +140,8 @@ def file(path):
 
 def status(environ, start_response):
     """Who is in the room, for whoever prefers curl."""
-    body = json.dumps({"members": [member.name for member in room.members]}).encode()
+    names = [info["name"] for info in pubsub.presence("room").values()]
+    body = json.dumps({"members": names, **meter.read()}).encode()
     return answer(environ, start_response, "200 OK", "application/json", body)
 
 
@@ -85,8 +149,10 @@ def not_found(environ, start_response):
     return answer(environ, start_response, "404 Not Found", "text/plain", b"not found\n")
 
 
-ROUTES = {f"/static/{path.name}": file(path) for path in STATIC.iterdir()}
-ROUTES |= {"/": file(STATIC / "index.html"), "/status": status, "/chat": chat, "/echo": echo}
+ROUTES = {f"/static/{path.name}": file(path) for path in [*STATIC.iterdir(), CLIENT]}
+ROUTES |= {f"/docs/{path.name}": file(path) for path in DOCS.glob("*.rst")}
+ROUTES |= {"/": file(STATIC / "index.html"), "/status": status}
+ROUTES |= {"/rooms": meter.wrap(rooms), "/echo": meter.wrap(echo), "/figures": meter.wrap(figures)}
 
 
 def application(environ, start_response):

@@ -1,6 +1,8 @@
-// The room: what the server tells becomes elements; what is typed becomes messages.
+// The room: what others publish becomes elements; what is typed is published. A message is JSON: whose it is, and what.
+// geventws.js brings back what was missed when the connection was lost, and says who is there.
 
-import { Link, showState } from "./link.js";
+import { connect } from "./geventws.js";
+import { showState } from "./link.js";
 
 const $ = (id) => document.getElementById(id);
 const [log, say, name, send] = [$("log"), $("say"), $("name"), $("send")];
@@ -8,11 +10,13 @@ const GROUP_WITHIN = 120_000; // ms between two messages of one member that shar
 const TYPING_EVERY = 1_500;
 const TYPING_LASTS = 3_000;
 
-const link = new Link("/chat");
-const typists = new Map(); // member id -> the timer that ends it
-const mine = new Set(); // every id this tab has had: a new one for each connection
-let me = null;
+const typists = new Map(); // tab -> its name, and the timer that ends it
+const shown = new Map(); // tab -> the name of a member
 let lastSaid = null;
+
+// What this tab is to others. Kept for the tab, not for the browser: two tabs are two people.
+const me = sessionStorage.getItem("tab") ?? crypto.randomUUID().slice(0, 18);
+sessionStorage.setItem("tab", me);
 
 // --- names and colours ------------------------------------------------------------------
 
@@ -20,7 +24,6 @@ const ADJECTIVES = ["Amber", "Brisk", "Calm", "Dapper", "Eager", "Fern", "Gentle
 const ANIMALS = ["Otter", "Heron", "Lynx", "Marten", "Finch", "Badger", "Ibex", "Plover", "Seal", "Tapir", "Vole", "Wren"];
 const pick = (list) => list[Math.floor(Math.random() * list.length)];
 
-// Kept for the tab, not for the browser: two tabs are two people.
 name.value = sessionStorage.getItem("name") ?? `${pick(ADJECTIVES)} ${pick(ANIMALS)}`;
 
 function hue(text) {
@@ -67,8 +70,8 @@ function note(text) {
 }
 
 function showSaid(said) {
-  const grouped = lastSaid?.id === said.id && lastSaid.name === said.name && said.time - lastSaid.time < GROUP_WITHIN;
-  const item = element("li", mine.has(said.id) ? "said mine" : "said");
+  const grouped = lastSaid?.tab === said.tab && lastSaid.name === said.name && said.time - lastSaid.time < GROUP_WITHIN;
+  const item = element("li", said.tab === me ? "said mine" : "said");
   if (grouped) item.classList.add("grouped");
   const when = new Date(said.time);
   const time = element("time", "", when.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }));
@@ -77,19 +80,38 @@ function showSaid(said) {
   heading.append(" ", time);
   item.append(dress(element("span"), said.name), heading, element("p", "bubble", said.text));
   lastSaid = said;
-  append(item, mine.has(said.id));
+  append(item, said.tab === me);
 }
 
 // --- who is here ------------------------------------------------------------------------
 
-function showMembers(members) {
-  $("count").textContent = members.length === 1 ? "only you" : `${members.length} here`;
-  $("members").replaceChildren(...members.map((member) => {
+function showMembers() {
+  $("count").textContent = shown.size === 1 ? "only you" : `${shown.size} here`;
+  const members = [...shown].sort(([one], [other]) => (other === me) - (one === me)); // we come first
+  $("members").replaceChildren(...members.map(([tab, who]) => {
     const chip = element("li", "member");
-    chip.append(dress(element("span"), member.name), element("span", "", member.name));
-    if (member.id === me.id) chip.append(element("span", "you", "you"));
+    chip.append(dress(element("span"), who), element("span", "", who));
+    if (tab === me) chip.append(element("span", "you", "you"));
     return chip;
   }));
+}
+
+const nameOf = (info) => (typeof info?.name === "string" ? info.name : "somebody");
+
+function joined({ member, info }) {
+  const before = shown.get(member);
+  const now = nameOf(info);
+  shown.set(member, now);
+  if (before === undefined) note(`${now} joined`);
+  else if (before !== now) note(`${before} is now ${now}`);
+  showMembers();
+}
+
+function left({ member, info }) {
+  note(`${shown.get(member) ?? nameOf(info)} left`);
+  shown.delete(member);
+  stopTyping(member);
+  showMembers();
 }
 
 function showTypists() {
@@ -98,73 +120,92 @@ function showTypists() {
   $("typing").textContent = names.length ? `${names.slice(0, 3).join(", ")} ${verb} typing` : "";
 }
 
-function stopTyping(id) {
-  clearTimeout(typists.get(id)?.timer);
-  typists.delete(id);
+function stopTyping(tab) {
+  clearTimeout(typists.get(tab)?.timer);
+  typists.delete(tab);
   showTypists();
 }
 
-// --- what the server tells --------------------------------------------------------------
+// --- what others publish ----------------------------------------------------------------
 
-const told = {
-  welcome({ you, members, history }) {
-    me = you;
-    mine.add(you.id);
-    log.replaceChildren();
-    typists.clear();
-    showTypists();
-    lastSaid = null;
-    $("empty").hidden = false;
-    history.forEach(showSaid);
-    showMembers(members);
-    toBottom();
-  },
-  joined({ name: who, members }) {
-    note(`${who} joined`);
-    showMembers(members);
-  },
-  left({ id, name: who, members }) {
-    note(`${who} left`);
-    stopTyping(id);
-    showMembers(members);
-  },
-  renamed({ before, name: who, members }) {
-    note(`${before} is now ${who}`);
-    showMembers(members);
-  },
-  said(said) {
-    stopTyping(said.id);
-    showSaid(said);
-  },
-  typing({ id, name: who }) {
-    clearTimeout(typists.get(id)?.timer);
-    typists.set(id, { who, timer: setTimeout(() => stopTyping(id), TYPING_LASTS) });
-    showTypists();
-  },
-};
+// What a message says, if it is one of this page's. Anybody may publish anything.
+function read(data) {
+  try {
+    const { tab, name: who, text, time } = JSON.parse(data);
+    const texts = [tab, who].every((value) => typeof value === "string" && value);
+    return texts ? { tab, name: who.slice(0, 24), text: String(text ?? "").slice(0, 1000), time: Number(time) || 0 } : null;
+  } catch {
+    return null;
+  }
+}
 
-link.addEventListener("open", () => tell("hello", { name: name.value }));
-link.addEventListener("message", ({ detail }) => {
-  const event = JSON.parse(detail);
-  told[event.type]?.(event);
-});
-link.addEventListener("state", ({ detail }) => {
-  send.disabled = detail !== "open";
-  if (detail !== "open") $("count").textContent = "";
-});
-showState(link, $("chat-state"));
+function heard({ data }) {
+  const said = read(data);
+  if (!said?.text) return;
+  stopTyping(said.tab);
+  showSaid(said);
+}
+
+function typing({ data }) {
+  const typist = read(data);
+  if (!typist || typist.tab === me) return;
+  clearTimeout(typists.get(typist.tab)?.timer);
+  typists.set(typist.tab, { who: typist.name, timer: setTimeout(() => stopTyping(typist.tab), TYPING_LASTS) });
+  showTypists();
+}
+
+// --- the connection ---------------------------------------------------------------------
+
+// For showState: what it shows of a link. geventws.js tries again by itself.
+class Shown extends EventTarget {
+  state = "connecting";
+
+  show(state) {
+    this.state = state;
+    send.disabled = state !== "open";
+    if (state !== "open") $("count").textContent = "";
+    else if (shown.size) showMembers();
+    this.dispatchEvent(new CustomEvent("state", { detail: state }));
+  }
+}
+
+const state = new Shown();
+let rooms;
+
+// Go in, under the name that is in its field; anew, if we are in already.
+async function enter(since) {
+  rooms?.close();
+  const query = new URLSearchParams({ tab: me, name: name.value });
+  rooms = connect(`/rooms?${query}`, { initialDelay: 500, maxDelay: 15_000, onState: (now) => now === "closed" || state.show(now) });
+  const entered = rooms;
+  rooms.subscribe("typing", typing).catch(() => {});
+  const events = { presence: true, onJoin: joined, onLeave: left, onGap: () => note("some messages are missing here") };
+  try {
+    room = await rooms.subscribe("room", heard, since ? { ...events, since } : { ...events, history: true });
+  } catch {
+    return; // another name was given meanwhile
+  }
+  if (entered !== rooms) return;
+  shown.clear();
+  for (const [member, info] of room.members) shown.set(member, nameOf(info));
+  showMembers();
+}
+
+let room = null;
+showState(state, $("chat-state"));
 
 // --- what is typed ----------------------------------------------------------------------
 
 let typedAt = -TYPING_EVERY;
 
-const tell = (type, fields = {}) => link.send(JSON.stringify({ type, ...fields }));
+const publish = (topic, fields = {}) => rooms.publish(topic, JSON.stringify({ tab: me, name: name.value, ...fields }));
 
 $("composer").addEventListener("submit", (event) => {
   event.preventDefault();
   const text = say.value.trim();
   say.focus();
-  if (!text || !tell("say", { text })) return; // not connected: the text stays
+  if (!text || state.state !== "open") return; // not connected: the text stays
+  publish("room", { text, time: Date.now() }).catch(() => note("the last message may be lost"));
   say.value = "";
   typedAt = -TYPING_EVERY;
 });
@@ -172,15 +213,15 @@ $("composer").addEventListener("submit", (event) => {
 say.addEventListener("input", () => {
   if (!say.value || performance.now() - typedAt < TYPING_EVERY) return;
   typedAt = performance.now();
-  tell("typing");
+  if (state.state === "open") publish("typing").catch(() => {});
 });
 
 name.addEventListener("input", () => dress($("my-avatar"), name.value));
 name.addEventListener("change", () => {
-  name.value = name.value.trim() || me?.name || pick(ANIMALS);
+  name.value = name.value.trim() || sessionStorage.getItem("name") || pick(ANIMALS);
   dress($("my-avatar"), name.value);
   sessionStorage.setItem("name", name.value);
-  tell("rename", { name: name.value });
+  enter(room?.position);
 });
 name.addEventListener("keydown", (event) => {
   if (event.key !== "Enter") return;
@@ -197,3 +238,4 @@ log.addEventListener("scroll", () => {
 new ResizeObserver(() => followed && toBottom()).observe(log); // a keyboard opens, a phone turns
 sessionStorage.setItem("name", name.value);
 dress($("my-avatar"), name.value);
+enter();

@@ -38,16 +38,14 @@ function show(now, trip) {
   const sorted = [...trips].sort((a, b) => a - b);
   const at = (part) => milliseconds(sorted[Math.floor((sorted.length - 1) * part)]);
   $("last").textContent = milliseconds(trip);
-  $("fastest").textContent = at(0);
-  $("median").textContent = at(0.5);
-  $("p95").textContent = at(0.95);
-  draw($("spark"), trips, KEPT);
+  for (const [id, part] of [["fastest", 0], ["median", 0.5], ["p95", 0.95]]) $(id).textContent = `${at(part)} ms`;
+  draw($("spark"), $("scale"), trips, KEPT);
 }
 
 function forget() {
   trips = [];
   for (const id of ["last", "fastest", "median", "p95"]) $(id).textContent = "–";
-  draw($("spark"), trips, KEPT);
+  draw($("spark"), $("scale"), trips, KEPT);
 }
 
 function burst() {
@@ -65,7 +63,7 @@ function burst() {
   for (let i = 0; i < BURST; i++) shoot(landed);
 }
 
-// The first message warms the connection up; the one behind it is timed.
+// The first message warms the connection up; the one after it is timed.
 link.addEventListener("open", () => shoot(() => shoot()));
 link.addEventListener("state", ({ detail }) => {
   sent.clear();
