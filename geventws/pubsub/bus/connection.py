@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SCHEMES = {"redis": "redis", "rediss": "rediss", "unix": "unix", "valkey": "redis", "valkeys": "rediss"}
 """What a URL may begin with, and what redis-py calls that."""
 
-OWN = {"protocol": 2, "socket_timeout": None, "socket_connect_timeout": None, "retry_on_timeout": False}
+OWN: dict[str, Any] = {"protocol": 2, "socket_timeout": None, "socket_connect_timeout": None, "retry_on_timeout": False}
 """Options of redis-py's that are not the URL's to choose: the bus has its own deadlines, and tries again by itself."""
 
 POOL = ("max_connections", "timeout", "retry_on_error", "health_check_interval", "decode_responses", "legacy_responses")
