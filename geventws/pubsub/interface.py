@@ -88,6 +88,34 @@ def make_formed(found: Found, topic: str, form: Form) -> Formed:
     return Formed(messages, str(found.position), found.gap)
 
 
+class BusStats(NamedTuple):
+    """What became of what this process has published to others, and what it has got from them.
+
+    published = sent + queued + dropped, at every moment.
+    """
+
+    up: bool
+    """Whether Redis is there, as far as is known."""
+    published: int
+    """Messages that were to be published."""
+    sent: int
+    """Those that Redis has taken."""
+    queued: int
+    """Those that it has not answered yet."""
+    dropped: int
+    """Those that found no room, for which there was no connection for 5 seconds, or that Redis has refused."""
+    received: int
+    """Messages of other processes."""
+    repeated: int
+    """Those that came twice, and were delivered once."""
+    skipped: int
+    """Those that were none of geventws, or of another version."""
+    gaps: int
+    """How often subscribers of a topic may have missed something."""
+    reconnects: int
+    """How often a connection was made anew."""
+
+
 class Bus(Protocol):
     """How a PubSub reaches those of other processes. What it hears it tells a `Receiver`.
 

@@ -1,4 +1,4 @@
-"""PubSub: topics, their subscribers, and what is published to them. One process; each loop has a branch."""
+"""PubSub: topics, their subscribers, and what is published to them. Each loop has a branch; a bus has the rest."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
     from ..protocol.prepared import Message, PreparedMessage
     from ..websocket import BaseWebSocket
+    from .bus.bus import RedisBus
     from .history import Found, Recovered
-    from .interface import Bus, Event, Form, Formed
+    from .interface import Bus, BusStats, Event, Form, Formed
     from .rooms.endpoint import Authorize, FindMember, RoomsEndpoint
 
 __all__ = ["PubSub", "Stats"]
@@ -49,6 +50,8 @@ class Stats(NamedTuple):
     """Topics that have subscribers."""
     subscriptions: int
     """Subscriptions."""
+    bus: BusStats | None = None
+    """What went to other processes and came from them; None where there is no bus."""
 
 
 class PubSub:
@@ -62,7 +65,13 @@ class PubSub:
 
     Any kind of connection may subscribe, to any number of PubSubs. A forked child begins without subscribers.
 
+    With the URL of a Redis or Valkey, it reaches the subscribers of all processes that have the same: see
+    docs/scaling.rst. Without, those of its own process.
+
     Args:
+        url: `redis://`, `rediss://` (TLS), `unix://`, `valkey://` or `valkeys://`, as redis-py has them; by default
+            None. Redis Cluster and Sentinel are not supported.
+        prefix: what all channels and keys there begin with: "gws:" by default.
         history: of which topics the last messages are kept, so that one who comes back gets what it has missed: a dict
             of `(messages, seconds)` by the topic, or by what it begins with and a `*`, as `{"room:*": (100, 300)}`. The
             first that matches holds. By default nothing is kept.
@@ -75,12 +84,16 @@ class PubSub:
             has not left: 5 by default.
 
     Raises:
-        ValueError: `history` keeps less than one message, or no time, or has a `*` elsewhere than at the end.
+        ValueError: `history` keeps less than one message, or no time, or has a `*` elsewhere than at the end; or the
+            URL is none of Redis's.
+        ImportError: there is a URL, and redis-py is not installed.
 
     Attributes:
         on_gap: a function that is called with a topic where subscribers in this process miss messages of it, though its
             history is kept; None for none. Called in the hub, or by whoever publishes: it must not block. Once for each
             loop with subscribers.
+        on_bus: a function that is called with True when Redis can be reached, and with False when it cannot, whenever
+            that changes; None for none. Called in a greenlet of its own; it may block.
         on_join: a function that is called with a topic, a member, and what is told of it, when it joins, and when that
             is something else; None for none. It must not block, either.
         on_leave: the same when it leaves.
@@ -88,7 +101,9 @@ class PubSub:
 
     def __init__(
         self,
+        url: str | None = None,
         *,
+        prefix: str = "gws:",
         history: Mapping[str, tuple[int, float]] | None = None,
         max_queue_bytes: int = 64 * 1024,
         max_queue: int = 256,
@@ -104,6 +119,10 @@ class PubSub:
         self.on_bus: Callable[[bool], object] | None = None
         self.on_join: Callable[[str, str, Any], object] | None = None
         self.on_leave: Callable[[str, str, Any], object] | None = None
+        self._bus: RedisBus | None = None
+        if url is not None:
+            self._bus = _make_bus(url, prefix)
+            self.use(self._bus)
 
     def subscribe(
         self, ws: BaseWebSocket, topic: str, policy: str = CLOSE, since: str | None = None
@@ -301,7 +320,22 @@ class PubSub:
         names = {name for branch in branches for name in branch.topics}
         subscriptions = sum([branch.topics.count for branch in branches])
         counts = (total.published, total.sent, total.queued, total.dropped, total.abandoned)
-        return Stats(*counts, len(names), subscriptions)
+        bus = self._bus.stats if self._bus is not None else None
+        return Stats(*counts, len(names), subscriptions, bus)
+
+    def flush(self, timeout: float = 2.0) -> bool:
+        """Block until Redis has answered for all that was published; return whether it has.
+
+        A program does that by itself when it ends. Call it where a process ends otherwise, as by `os._exit`.
+
+        Args:
+            timeout: seconds after which it returns False.
+        """
+        return self._bus is None or self._bus.flush(timeout)
+
+    def close(self, timeout: float = 2.0) -> bool:
+        """Do the same, and disconnect from Redis. Whoever subscribes or publishes later connects again."""
+        return self._bus is None or self._bus.close(timeout)
 
     def use(self, bus: Bus) -> None:
         """Reach other processes over a bus, from the beginning: for itself."""
@@ -353,3 +387,11 @@ class PubSub:
         if not 0 < len(topic) <= self._max_topic_length:
             most = self._max_topic_length
             raise ValueError(f"a topic has 1 to {most} characters (max_topic_length), not {len(topic)}")
+
+
+def _make_bus(url: str, prefix: str) -> RedisBus:
+    try:
+        from .bus.bus import RedisBus
+    except ImportError as error:
+        raise ImportError(f"PubSub over Redis needs redis-py: pip install 'geventws[redis]' ({error})") from error
+    return RedisBus(url, prefix)

@@ -38,6 +38,7 @@ from kit.documents.blocks import (
     serve_commands,
     tells,
 )
+from kit.documents.redis_pages import over_redis, publishes
 from kit.documents.talks import echoes
 
 import geventws
@@ -208,6 +209,11 @@ RUNS: dict[str, dict[str, Callable[[Block], None]]] = {
         '"id": 7, "topic": "room:7", "data"': rooms_pages.messages,
         '"code": "forbidden"': rooms_pages.messages,
         '"position": "f3a1:41"': rooms_pages.messages,
+    },
+    "docs/scaling.rst": {
+        "pip install 'geventws[redis]'": pip_install,
+        "def room(ws)": over_redis(program(talks.broadcasts)),
+        "The shop is open": over_redis(publishes),
     },
     "docs/client.rst": {
         "subprotocols=": script("hello\n1000\n"),

@@ -38,7 +38,7 @@ class Arrivals:
 
     Args:
         poller: the loop's.
-        listener: the PubSub, which delivers it.
+        receiver: the PubSub, which delivers it.
         nodes: the names of this process.
         ask: reads a topic with history: see `streams.Owner`.
 
@@ -53,7 +53,7 @@ class Arrivals:
     def __init__(
         self,
         poller: Poller,
-        listener: Receiver,
+        receiver: Receiver,
         nodes: set[bytes],
         ask: Callable[[Stream, Callable[[Any], None]], None],
     ) -> None:
@@ -64,7 +64,7 @@ class Arrivals:
         self.gaps: int = 0
         self.ask = ask
         self._log = poller.log  # for what is skipped
-        self._listener = listener
+        self._receiver = receiver
         self._nodes = nodes
         self._numbers: dict[bytes, int] = {}  # of the last messages of other processes
         self._tickets: dict[tuple[bytes, int], int] = {}  # of messages of this process, by name and number
@@ -95,7 +95,7 @@ class Arrivals:
         if node in self._nodes:
             return
         if len(data) > 1 and data[0] == VERSION and data[1] & MEMBER:
-            self._listener.register.receive_stay(topic, unpack_stay(data))
+            self._receiver.register.receive_stay(topic, unpack_stay(data))
             return
         parcel = unpack_message(data)
         if parcel.number <= self._numbers.get(node, 0):
@@ -105,17 +105,17 @@ class Arrivals:
             del self._numbers[next(iter(self._numbers))]
         self._numbers[node] = parcel.number
         self.received += 1
-        self._listener.receive(topic, parcel.message, parcel.key)
+        self._receiver.receive(topic, parcel.message, parcel.key)
 
     def confirm(self, topic: str, missed: bool) -> None:
         """Note that a topic is subscribed now: see `channels.Owner`."""
-        self._listener.register.confirmed(topic)
+        self._receiver.register.confirmed(topic)
         stream = self.streams.get(topic)
         if stream is not None:
             self.streams.read(stream)
         elif missed:
             self.gaps += 1
-            self._listener.lost(topic)
+            self._receiver.lost(topic)
 
     # Of streams
 
@@ -124,11 +124,11 @@ class Arrivals:
         assert stream.position is not None
         self.received += 1
         ticket = self._tickets.pop((parcel.node, parcel.number), None)
-        self._listener.receive_at(stream.topic, stream.position, parcel.message, parcel.key, ticket)
+        self._receiver.receive_at(stream.topic, stream.position, parcel.message, parcel.key, ticket)
 
     def fill(self, topic: str, position: Position, messages: list[tuple[float, PreparedMessage]]) -> None:
         """Tell what a stream has, up to a position."""
-        self._listener.fill(topic, position, messages)
+        self._receiver.fill(topic, position, messages)
 
     def skip(self, topic: str, error: BadMessage) -> None:
         """Note that a message is none that we know."""

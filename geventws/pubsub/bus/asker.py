@@ -166,7 +166,7 @@ class Asker:
         if refusal.code in NOT_NOW:
             self._is_refused = True
             self._asked.appendleft(order)
-            self.link.abort()
+            self.link.abort(str(refusal))
             return
         if refusal.code not in self._told:
             self._told.add(refusal.code)

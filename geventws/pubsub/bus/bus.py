@@ -13,6 +13,7 @@ from gevent.monkey import get_original
 
 from ...engine.loop.forks import register
 from ...text import quoted
+from ..interface import BusStats
 from .connection import Address
 from .core import Core, Counts
 from .home import Answer, Home, RLock, is_served
@@ -34,6 +35,9 @@ MOST_WAITING_BYTES = 4 * 1024 * 1024
 AT_EXIT = 2.0
 """Seconds that a program waits at its end for what it has published."""
 
+JOIN = 1.0
+"""Seconds for a thread of our own to end."""
+
 PAUSE = 0.002
 """Seconds between two looks at whether that is so."""
 
@@ -41,34 +45,6 @@ READ_TIMEOUT = 5.0
 """Seconds for the history of a topic to be read."""
 
 _sleep: Any = get_original("time", "sleep")
-
-
-class BusStats(NamedTuple):
-    """What became of what this process has published to others, and what it has got from them.
-
-    published = sent + queued + dropped, at every moment.
-    """
-
-    up: bool
-    """Whether Redis is there, as far as is known."""
-    published: int
-    """Messages that were to be published."""
-    sent: int
-    """Those that Redis has taken."""
-    queued: int
-    """Those that it has not answered yet."""
-    dropped: int
-    """Those that found no room, for which there was no connection for 5 seconds, or that Redis has refused."""
-    received: int
-    """Messages of other processes."""
-    repeated: int
-    """Those that came twice, and were delivered once."""
-    skipped: int
-    """Those that were none of geventws, or of another version."""
-    gaps: int
-    """How often subscribers of a topic may have missed something."""
-    reconnects: int
-    """How often a connection was made anew."""
 
 
 class _Lodging(NamedTuple):
@@ -97,7 +73,7 @@ class RedisBus:
         self.loop: Any = None
         self._address = Address(url)  # where Redis is
         self._names = Names(prefix)  # of channels and keys
-        self._listener: Any = None  # the PubSub
+        self._receiver: Any = None  # the PubSub
         self._lodging: _Lodging | None = None  # the core, and where it lives, once it is needed
         self.nodes: set[bytes] = set()
         self._watched: dict[str, Rule | None] = {}  # topics that have subscribers here, and how much of them is kept
@@ -118,24 +94,14 @@ class RedisBus:
         self._waiting = self._waiting_bytes = self._overflow = 0
         self._lock = RLock()
 
-    def start(self, listener: Receiver) -> None:
+    def start(self, receiver: Receiver) -> None:
         """Take the PubSub, before all else."""
-        self._listener = listener
-
-    def check(self) -> None:
-        """See whether there can be a bus.
-
-        Raises:
-            RuntimeError: what answers is a Redis Cluster's, or a Sentinel.
-        """
-        error = self._lodging.core.error if self._lodging is not None else None
-        if error is not None:
-            raise error
+        self._receiver = receiver
 
     # Topics
 
     def subscribe(self, topic: str, rule: Rule | None) -> None:
-        """Get what others publish to a topic: it has its first subscriber here. To be called in a thread that serves.
+        """Get what others publish to a topic: it has its first subscriber here, or a reader.
 
         Args:
             topic: the topic.
@@ -176,6 +142,9 @@ class RedisBus:
 
         Returns:
             False where too much waits, and the message is dropped.
+
+        Raises:
+            RuntimeError: what answers is a Redis Cluster's, or a Sentinel.
         """
         core, home = self._lodge()
         if home.is_here:
@@ -197,14 +166,14 @@ class RedisBus:
         core.publish(topic, message, *rest)
 
     def read(self, topic: str, rule: Rule) -> None:
-        """Block until the PubSub has what is kept of a topic.
+        """Block until the PubSub has what is kept of a topic that it is subscribed to.
 
         Raises:
             TimeoutError: there is no connection, or no answer.
         """
         core, home = self._lodge()
         answer = Answer()
-        home.call(core.read, topic, rule, answer.set)
+        home.call(core.read, topic, answer.set)
         if not answer.wait(READ_TIMEOUT):
             raise TimeoutError(f"the history of {quoted(topic)} cannot be read")
 
@@ -224,24 +193,30 @@ class RedisBus:
         """Return the core, which is made when first needed, or when the loop in which it lived is gone.
 
         Args:
-            will_receive: whether there are subscribers, so that it has to live with them.
+            will_receive: whether there are subscribers: it lives in the first loop that has some.
+
+        Raises:
+            RuntimeError: what answers is a Redis Cluster's, or a Sentinel.
         """
         lodging = self._lodging
-        if lodging is not None and not lodging.home.closed and not (will_receive and lodging.home.is_rented):
+        if lodging is not None and lodging.core.error is not None:
+            raise lodging.core.error
+        is_free = lodging is None or lodging.home.closed
+        if lodging is not None and not is_free and not (will_receive and lodging.home.is_rented and is_served()):
             return lodging
         with self._lock:
             if self._lodging is lodging:
-                self._lodging = self._move(lodging, will_receive)
+                self._lodging = self._move(lodging)
             return self._lodging  # type: ignore[return-value]
 
-    def _move(self, before: _Lodging | None, will_receive: bool) -> _Lodging:
+    def _move(self, before: _Lodging | None) -> _Lodging:
         if before is not None:
             self._past.append(before.core)
             if not before.home.closed:
                 before.home.call(before.core.finish, before.home.leave)
-        core = Core(self._address, self._names, self._listener, self.nodes)
+        core = Core(self._address, self._names, self._receiver, self.nodes)
         home = Home(core)
-        if will_receive or is_served():
+        if is_served():
             home.settle()
         else:
             home.rent()
@@ -288,16 +263,17 @@ class RedisBus:
                 self._past.append(lodging.core)
         if lodging is not None:
             lodging.home.call(lodging.home.leave)
+            lodging.home.join(JOIN)
         return is_flushed
 
 
 _buses: WeakSet[RedisBus] = WeakSet()
 
 
-def _flush_all() -> None:
-    """Have nothing lost that a program has published at its end."""
+def _close_all() -> None:
+    """Have nothing lost that a program has published at its end, and no thread run when Python is no more."""
     for bus in list(_buses):
-        bus.flush(AT_EXIT)
+        bus.close(AT_EXIT)
 
 
-atexit.register(_flush_all)
+atexit.register(_close_all)

@@ -57,6 +57,9 @@ class Owner(Protocol):
             missed: whether it was to be subscribed before the connection was there.
         """
 
+    def leave(self, topic: str) -> None:
+        """Note that a topic is subscribed no more."""
+
     def send_probe(self) -> None:
         """Publish something to this process's own channel."""
 
@@ -125,13 +128,14 @@ class Channels:
             self._probed = now
             self._owner.send_probe()
         elif now - self._probed >= PROBE_TIMEOUT:
-            self.link.abort()
+            self.link.abort("what is published to it does not arrive")
 
     def _leave(self, limit: float) -> None:
         due = [topic for topic, since in self._leaving.items() if since <= limit]
         for topic in due:
             del self._leaving[topic]
             self._missing.discard(topic)
+            self._owner.leave(topic)
         channels = [self._channel(topic) for topic in due]
         for channel in channels:
             del self._topics[channel]
@@ -163,8 +167,7 @@ class Channels:
     def receive(self, reply: Any) -> None:
         """Take what has come."""
         if isinstance(reply, Refusal):  # as for want of the right to subscribe
-            self._owner.link_down(reply)
-            self.link.abort()
+            self.link.abort(str(reply))
         elif reply[0] == b"message":
             self._received = self._now()
             topic = self._topics.get(reply[1])

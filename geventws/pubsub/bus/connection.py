@@ -37,7 +37,7 @@ class NotTheMaster(ConnectionError):
     """What answers is a replica, which takes no writes: as after a failover, until names lead to the new master."""
 
 
-class CooperativeConnection(Connection):
+class _TCPConnection(Connection):
     """Over TCP.
 
     Attributes:
@@ -51,7 +51,7 @@ class CooperativeConnection(Connection):
         return self.socket
 
 
-class CooperativeSSLConnection(SSLConnection):
+class _TLSConnection(SSLConnection):
     """Over TLS. Attributes: as above."""
 
     socket: Any = None
@@ -81,7 +81,7 @@ class CooperativeSSLConnection(SSLConnection):
         return context
 
 
-class CooperativeUnixConnection(UnixDomainSocketConnection):
+class _UnixConnection(UnixDomainSocketConnection):
     """Over a Unix socket. Attributes: as above."""
 
     socket: Any = None
@@ -92,9 +92,9 @@ class CooperativeUnixConnection(UnixDomainSocketConnection):
 
 
 _CLASSES: dict[Any, Callable[..., Any]] = {
-    None: CooperativeConnection,
-    SSLConnection: CooperativeSSLConnection,
-    UnixDomainSocketConnection: CooperativeUnixConnection,
+    None: _TCPConnection,
+    SSLConnection: _TLSConnection,
+    UnixDomainSocketConnection: _UnixConnection,
 }
 
 

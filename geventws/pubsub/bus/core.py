@@ -53,16 +53,16 @@ class Core:
     Args:
         address: where Redis is.
         names: of channels and keys.
-        listener: the PubSub, which is told of what comes.
+        receiver: the PubSub, which is told of what comes.
         nodes: the names of this process, to which the core adds its own.
     """
 
-    def __init__(self, address: Address, names: Names, listener: Receiver, nodes: set[bytes]) -> None:
+    def __init__(self, address: Address, names: Names, receiver: Receiver, nodes: set[bytes]) -> None:
         self._node = os.urandom(NODE_SIZE)  # the name of this process, while this core lives
         self._nodes = nodes
         self._address = address
         self._names = names
-        self._listener = listener
+        self._receiver = receiver
         self._number = 0  # of the last message
         self._poller: Any = None  # of its home; this and the next three are there once it has moved in
         self._state: Any = None  # whether Redis is there
@@ -77,8 +77,8 @@ class Core:
     def move_in(self, poller: Poller) -> None:
         """Connect."""
         self._poller = poller
-        self._state = State(poller, self._address.text, self._listener.tell_bus)
-        self._arrivals = Arrivals(poller, self._listener, self._nodes, self._read)
+        self._state = State(poller, self._address.text, self._receiver.tell_bus)
+        self._arrivals = Arrivals(poller, self._receiver, self._nodes, self._read)
         self._asker = Asker(self._address, poller, self, (*SCRIPTS, *MEMBER_SCRIPTS))
         self._start(self._asker)
         self._ticker = gevent.spawn(self._tick)
@@ -117,7 +117,7 @@ class Core:
             for link in self._state.links:
                 link.check()
             try:
-                self._listener.register.tick()
+                self._receiver.register.tick()
             except BaseException:  # as for want of memory
                 self._poller.report(None)
 
@@ -189,25 +189,24 @@ class Core:
     # Topics
 
     def watch(self, topic: str, rule: Rule | None) -> None:
-        """Get what is published to a topic; where it is kept, read it anew."""
+        """Get what is published to a topic; where it is kept, read it, unless it is here still."""
         if self._channels is None:
             names = self._names
             own = names.probes(self._node)
             self._channels = Channels(self._address, self._poller, self, names.channel, own)
             self._start(self._channels)
-        stream = self._arrivals.streams.watch(topic, rule) if rule is not None else None
-        if self._channels.watch(topic) and stream is not None:
-            self._arrivals.streams.read(stream)
+        is_subscribed = self._channels.watch(topic)
+        if rule is not None:
+            self._arrivals.streams.watch(topic, rule, is_subscribed)
 
     def unwatch(self, topic: str) -> None:
         """Get it no more, some time later."""
-        self._arrivals.streams.unwatch(topic)
         if self._channels is not None:
             self._channels.unwatch(topic)
 
-    def read(self, topic: str, rule: Rule, done: Callable[[bool], None]) -> None:
+    def read(self, topic: str, done: Callable[[bool], None]) -> None:
         """Have a topic with history read, if it is not; call `done` with whether it was."""
-        self._arrivals.streams.when_read(topic, rule, done)
+        self._arrivals.streams.when_read(topic, done)
 
     def _read(self, stream: Stream, done: Callable[[Any], None]) -> None:
         self._asker.ask(pack_read(self._names.keys(stream.topic), stream.rule, stream.position), done)
@@ -217,6 +216,10 @@ class Core:
     def take(self, topic: str, data: bytes) -> None:
         """Take a message of a topic."""
         self._arrivals.take(topic, data)
+
+    def leave(self, topic: str) -> None:
+        """Note that a topic is subscribed no more."""
+        self._arrivals.streams.unwatch(topic)
 
     def confirm(self, topic: str, missed: bool) -> None:
         """Note that a topic is subscribed now."""

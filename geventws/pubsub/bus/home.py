@@ -1,8 +1,8 @@
 """Home: the one loop of a process in which its connections to Redis are, whoever uses them.
 
-In a process that serves, that is a loop that serves: the first one in which anybody subscribes, or publishes from a
-greenlet. Whoever publishes elsewhere, as in a job that has no loop at all, or in the main greenlet of a program, which
-may never give its loop a turn, has it done in a native thread, which is started for that and has a loop of its own.
+In a process that serves, that is a loop that serves: the first one in which a greenlet subscribes or publishes.
+Whoever does that elsewhere, as in a job that has no loop at all, or in the main greenlet of a program, which may never
+give its loop a turn, has it done in a native thread, which is started for that and has a loop of its own.
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ class Home:
         self._calls: deque[tuple[Any, ...]] = deque()  # what other threads have asked for
         self._lock = RLock()  # of these
         self._is_left = False  # whether it was closed
+        self._living = allocate_lock()  # held while a thread of its own runs
         self._leave: Any = None  # what the thread of its own waits for
 
     @property
@@ -99,7 +100,13 @@ class Home:
         self.is_rented = True
         for name in IMPORTED:  # before two hubs do that at once, and in a patched process wait for each other
             getattr(gevent.config, name)
+        self._living.acquire()
         start_thread(self._live, ())
+
+    def join(self, timeout: float) -> None:
+        """Block the native thread until a thread of its own has ended, if there is one."""
+        if self._living.acquire(timeout=timeout):
+            self._living.release()
 
     def call(self, function: Callable[..., object], *arguments: Any) -> None:
         """Call a function there: at once where this is its thread, and soon otherwise. Never blocks."""
@@ -144,13 +151,16 @@ class Home:
 
     def _live(self) -> None:
         """Run a loop, in a thread of its own, until all is over."""
-        hub = gevent.get_hub()
-        self._leave = hub.loop.async_()  # a loop that watches nothing ends
-        self.settle()
-        hub.wait(self._leave)
-        gevent.sleep(0)  # for the greenlets that end
-        self._leave.close()
-        hub.destroy(destroy_loop=True)
+        try:
+            hub = gevent.get_hub()
+            self._leave = hub.loop.async_()  # a loop that watches nothing ends
+            self.settle()
+            hub.wait(self._leave)
+            gevent.sleep(0)  # for the greenlets that end
+            self._leave.close()
+            hub.destroy(destroy_loop=True)
+        finally:
+            self._living.release()
 
 
 class Answer:

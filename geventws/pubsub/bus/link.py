@@ -83,6 +83,7 @@ class Link:
         self._is_writing = False  # whether a greenlet does that
         self._heard = 0.0  # when something was received
         self._pinged = 0.0  # when we asked for that, or have just connected
+        self._why = ""  # the connection was ended here
         self._greenlet: Any = None  # which connects and reads
 
     def start(self) -> None:
@@ -92,13 +93,14 @@ class Link:
     def close(self) -> None:
         """End it for good."""
         self.closed = True
-        self.abort()
+        self.abort("it is closed")
         if self._greenlet is not None:
             self._greenlet.kill(block=False)
 
-    def abort(self) -> None:
-        """End the connection: whoever waits for it is told so, and the next one is tried."""
+    def abort(self, why: str) -> None:
+        """End the connection: its end is told why, and the next one is tried."""
         if self._connection is not None:
+            self._why = self._why or why
             self._connection.socket.close()
 
     def send(self, data: bytes) -> None:
@@ -118,7 +120,7 @@ class Link:
             self._pinged = now
             self._end.ping()
         elif now - self._pinged >= ANSWER_TIMEOUT:
-            self.abort()
+            self.abort(f"it has said nothing for {now - self._heard:.0f} s")
 
     # Reading
 
@@ -158,7 +160,8 @@ class Link:
         self._calls = None if hasattr(socket, "unwrap") else SYSTEM.get_calls(socket)
         self.up, self.connects = True, self.connects + 1
         self._heard = self._pinged = self._poller.clock.monotonic()
-        why: Exception = ConnectionResetError("it hung up")
+        self._why = ""
+        error: Exception = ConnectionResetError("it hung up")
         try:
             self._end.connected()
             while data := socket.recv(RECEIVED):
@@ -167,18 +170,18 @@ class Link:
                 while (reply := reader.gets()) is not NOTHING:
                     self._end.receive(reply)
                     self._poller.turns.spend(1)
-        except Exception as error:
-            why = error
+        except Exception as caught:
+            error = caught
         finally:
-            self._disconnect(why)
+            self._disconnect(ConnectionAbortedError(self._why) if self._why else error)
 
-    def _disconnect(self, why: Exception) -> None:
+    def _disconnect(self, error: Exception) -> None:
         self.up = self._is_writing = False
         self._out.clear()
         self._connection.socket.close()
         self._connection = self._calls = None
         if not self._poller.closed and not self.closed:
-            self._end.lost(why)
+            self._end.lost(error)
 
     # Writing
 
@@ -194,8 +197,8 @@ class Link:
                 sent = self._calls.send(data)
         except BlockingIOError:
             pass
-        except OSError:
-            self.abort()
+        except OSError as error:
+            self.abort(str(error))
             return
         if sent < len(data):
             self._is_writing = True
@@ -209,8 +212,8 @@ class Link:
                 if connection is self._connection:
                     data = b"".join(self._out)
                     self._out.clear()
-        except Exception:
+        except Exception as error:
             if connection is self._connection:
-                self.abort()
+                self.abort(str(error))
         if connection is self._connection:
             self._is_writing = False

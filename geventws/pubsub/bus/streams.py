@@ -95,7 +95,6 @@ class Streams:
         self._poller = poller
         self._owner = owner
         self._streams: dict[str, Stream] = {}  # topics that somebody here is subscribed to
-        self._once: dict[str, Stream] = {}  # topics that nobody here is subscribed to, and that are being read
         self._due: deque[Stream] = deque()  # those that are to be read
         self._reading = 0  # how many are being read
 
@@ -103,10 +102,22 @@ class Streams:
         """Return a topic, or None where it has no history, or nobody here is subscribed to it."""
         return self._streams.get(topic)
 
-    def watch(self, topic: str, rule: Rule) -> Stream:
-        """Begin with a topic anew."""
+    def watch(self, topic: str, rule: Rule, is_subscribed: bool) -> None:
+        """Begin with a topic, which is read when its channel is confirmed.
+
+        Args:
+            topic: the topic.
+            rule: how much of it is kept.
+            is_subscribed: whether the channel is subscribed still, so that this is known already.
+        """
+        stream = self._streams.get(topic)
+        if is_subscribed and stream is not None and stream.rule == rule:
+            if stream.position is not None and not stream.is_reading and not stream.is_stale:
+                self._owner.fill(topic, stream.position, [])  # all is here
+            return
         stream = self._streams[topic] = Stream(topic, rule)
-        return stream
+        if is_subscribed:
+            self.read(stream)
 
     def unwatch(self, topic: str) -> None:
         """Have no more to do with a topic."""
@@ -142,21 +153,17 @@ class Streams:
             self._due.append(stream)
             self._read_next()
 
-    def when_read(self, topic: str, rule: Rule, done: Callable[[bool], None]) -> None:
-        """Call `done` with True once a topic is read, or with False when it could not be.
-
-        One that nobody here is subscribed to is read for that, whoever asks meanwhile.
-        """
-        stream = self._streams.get(topic) or self._once.get(topic)
+    def when_read(self, topic: str, done: Callable[[bool], None]) -> None:
+        """Call `done` with True once a topic is read, or with False when it cannot be."""
+        stream = self._streams.get(topic)
         if stream is None:
-            stream = self._once[topic] = Stream(topic, rule)
-            self.read(stream)
-        elif stream.is_stale:
-            self.read(stream)
-        elif stream.position is not None and not stream.is_reading:
+            done(False)
+        elif stream.position is not None and not stream.is_reading and not stream.is_stale:
             done(True)
-            return
-        stream.waiting.append(done)
+        else:
+            stream.waiting.append(done)
+            if stream.is_stale:
+                self.read(stream)
 
     def retry(self) -> None:
         """Read what could not be read. To be called when Redis is there again."""
@@ -173,7 +180,7 @@ class Streams:
     def _take_reading(self, stream: Stream, reply: Any) -> None:
         self._reading -= 1
         self._read_next()
-        if stream not in (self._streams.get(stream.topic), self._once.get(stream.topic)):
+        if self._streams.get(stream.topic) is not stream:
             return  # nobody is subscribed any more
         try:
             reading = parse_reading(reply) if reply is not None else None
@@ -204,8 +211,6 @@ class Streams:
         return not is_overfull
 
     def _tell(self, stream: Stream, is_read: bool) -> None:
-        if self._once.get(stream.topic) is stream:
-            del self._once[stream.topic]
         waiting, stream.waiting = stream.waiting, []
         for done in waiting:
             done(is_read)

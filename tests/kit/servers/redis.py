@@ -42,6 +42,13 @@ class RedisServer:
                          "--databases", "4", *options]  # fmt: skip
         self._process: Any = None
 
+    @classmethod
+    def at(cls, port: int) -> RedisServer:
+        """Return one that runs already, to talk to."""
+        server = cls()
+        server.port = port
+        return server
+
     def use_configuration(self, path: Path, *options: str) -> None:
         """Run it with a file of settings, as a Sentinel has to be."""
         self._command = [self._command[0], str(path), *options, "--port", str(self.port), "--bind", "127.0.0.1"]

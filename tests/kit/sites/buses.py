@@ -85,7 +85,7 @@ class Party:
 
     def join(self, topic: str, rule: Rule | None = None) -> None:
         """Subscribe, and wait until Redis has confirmed it."""
-        self.bus.subscribe(topic, rule)
+        gevent.spawn(self.bus.subscribe, topic, rule).get()
         if rule is not None:
             self.bus.read(topic, rule)
         wait_until(lambda: topic in self.confirmed)

@@ -101,7 +101,7 @@ def test_what_is_not_answered_is_sent_again(ask: Any, redis: RedisServer) -> Non
     for number in range(3):
         asker.publish(push(number))
     gevent.sleep(0)
-    asker.link.abort()
+    asker.link.abort("of the test")
     wait_until(lambda: owner.errors)
     asker.publish(push(3))
     redis.thaw()

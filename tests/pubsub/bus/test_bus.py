@@ -156,8 +156,8 @@ def test_a_topic_that_is_left_and_joined_again(party: Any) -> None:
     there.join("room")
     there.join("kept", RULE)
     here.say("room", "hello")
-    wait_until(lambda: there.ear.plain)
-    assert there.ear.fills[-1][1] == [b"meanwhile"]
+    wait_until(lambda: there.ear.plain and there.ear.placed)
+    assert there.ear.placed == [(1, b"meanwhile", None)], "it was heard still"
 
 
 def test_unsubscribing_where_there_is_nothing(party: Any) -> None:
@@ -169,7 +169,7 @@ def test_unsubscribing_where_there_is_nothing(party: Any) -> None:
 
 def test_many_who_read_at_once_ask_once(party: Any, redis: Any) -> None:
     one = party()
-    one.bus.subscribe("room", RULE)
+    gevent.spawn(one.bus.subscribe, "room", RULE).get()
     readers = [gevent.spawn(one.bus.read, "room", RULE) for _ in range(500)]
     gevent.joinall(readers, raise_error=True)
     for _ in range(100):
@@ -183,18 +183,21 @@ def count_calls(redis: Any, command: str) -> int:
     return int(found[0].partition("calls=")[2].partition(",")[0]) if found else 0
 
 
-def test_a_topic_without_subscribers_is_read(party: Any, in_thread: Any) -> None:
+def test_any_thread_reads(party: Any, in_thread: Any) -> None:
     here, there = party(), party()
     here.say("room", "hello", RULE)
     here.bus.flush(5)
-    there.bus.read("room", RULE)
+    in_thread(there.bus.subscribe, "room", RULE)
+    assert home_of(there).is_rented, "the thread has no loop"
     in_thread(there.bus.read, "room", RULE)
-    assert [payloads for _, payloads in there.ear.fills] == [[b"hello"]] * 2
+    there.bus.read("room", RULE)
+    assert [payloads for _, payloads in there.ear.fills] == [[b"hello"]]
 
 
 def test_what_cannot_be_read_is_told(party: Any, in_thread: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "READ_TIMEOUT", 0.05)
     one = party("redis://127.0.0.1:1")
+    one.bus.subscribe("room", RULE)
 
     def read() -> None:
         with pytest.raises(TimeoutError, match="the history of 'room' cannot be read"):
@@ -206,6 +209,7 @@ def test_what_cannot_be_read_is_told(party: Any, in_thread: Any, monkeypatch: py
 
 def test_a_callback_does_not_wait(party: Any) -> None:
     one = party()
+    gevent.spawn(one.bus.subscribe, "room", RULE).get()
     errors: list[Exception] = []
 
     def read() -> None:
@@ -250,11 +254,11 @@ def test_a_cluster_is_told_aloud(party: Any, monkeypatch: pytest.MonkeyPatch, lo
 
     monkeypatch.setattr("geventws.pubsub.bus.connection.Address.connect", refuse)
     one = party()
-    one.bus.check()
     gevent.spawn(one.say, "room", "hello").get()
     wait_until(lambda: one.ear.ups)
-    with pytest.raises(RuntimeError, match="is a Redis Cluster"):
-        one.bus.check()
+    for call in (lambda: one.say("room", "hello"), lambda: one.bus.subscribe("room", None)):
+        with pytest.raises(RuntimeError, match="is a Redis Cluster"):
+            call()
     gevent.sleep(0)
     assert "is a Redis Cluster" in log()[0].getMessage()
 
@@ -281,13 +285,11 @@ for number in range(100):
 
 
 @pytest.mark.parametrize("patch", ["", "import gevent.monkey; gevent.monkey.patch_all()\n"], ids=["plain", "patched"])
-def test_a_job_that_ends_at_once_loses_nothing(party: Any, redis: Any, patch: str) -> None:
-    there = party()
-    there.join("room")
-    there.join("kept", RULE)
-    ended = gevent.get_hub().threadpool.spawn(run, patch + JOB, redis.url)
-    wait_until(lambda: len(there.ear.plain) == len(there.ear.placed) == 100)
-    ended.get()
+def test_a_job_that_ends_at_once_loses_nothing(redis: Any, patch: str) -> None:
+    with redis.subscribed(b"gws:t:room") as receive:
+        assert run(patch + JOB, redis.url) == []
+        assert [int(receive()[18:]) for _ in range(100)] == list(range(100))
+    assert redis.ask("XLEN", "gws:h:kept") == 100
 
 
 BLOCKED = """

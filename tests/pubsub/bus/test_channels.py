@@ -25,6 +25,7 @@ class Owner:
         self.taken: list[tuple[str, bytes]] = []
         self.confirmed: list[tuple[str, bool]] = []
         self.probes = 0
+        self.left: list[str] = []
 
     def link_up(self) -> None:
         self.ups += 1
@@ -40,6 +41,9 @@ class Owner:
 
     def send_probe(self) -> None:
         self.probes += 1
+
+    def leave(self, topic: str) -> None:
+        self.left.append(topic)
 
 
 @pytest.fixture
@@ -148,6 +152,7 @@ def test_a_topic_is_left_some_time_later(listen: Any, redis: RedisServer, clock:
     assert channels.watch("b"), "it is subscribed still"
     clock[0] += 1
     channels.check()
+    assert owner.left == ["a"]
     wait_until(lambda: count_channels(redis) == 2)  # the own one, and b
     assert redis.ask("PUBLISH", "a", "1") == 0 and redis.ask("PUBLISH", "b", "2") == 1
     wait_until(lambda: owner.taken)

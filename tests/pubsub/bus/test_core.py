@@ -15,7 +15,7 @@ from geventws.pubsub.bus import core as module
 def test_two_connections_whatever_the_number_of_topics(party: Any, redis: Any) -> None:
     one = party()
     for number in range(200):
-        one.bus.subscribe(f"topic {number}", RULE if number % 2 else None)
+        gevent.spawn(one.bus.subscribe, f"topic {number}", RULE if number % 2 else None).get()
     wait_until(lambda: len(one.confirmed) == 200)
     one.say("topic 1", "hello", RULE)
     assert one.bus.flush(5)

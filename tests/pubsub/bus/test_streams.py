@@ -14,7 +14,7 @@ from geventws.protocol.prepared import PreparedMessage
 from geventws.pubsub.bus import streams as module
 from geventws.pubsub.bus.streams import Stream, Streams
 from geventws.pubsub.bus.wire.messages import BadMessage, Placed, pack_message
-from geventws.pubsub.history import Position
+from geventws.pubsub.history import Position, Rule
 
 
 def data_of(offset: int) -> bytes:
@@ -74,12 +74,21 @@ def streams(owner: Owner) -> Streams:
     return Streams(get_poller(), owner)
 
 
+def watch(streams: Streams, topic: str = "room") -> Stream:
+    """Return a topic that is begun with."""
+    streams.unwatch(topic)
+    streams.watch(topic, RULE, False)
+    stream = streams.get(topic)
+    assert stream is not None
+    return stream
+
+
 @pytest.fixture
 def stream(streams: Streams, owner: Owner) -> Stream:
     """A topic that is subscribed and read, with five messages before."""
     for _ in range(5):
         owner.publish()
-    stream = streams.watch("room", RULE)
+    stream = watch(streams)
     streams.read(stream)
     owner.answer()
     assert owner.told == [(Position("e", 5), [1, 2, 3, 4, 5])]
@@ -122,7 +131,7 @@ def test_a_large_hole_is_read_in_batches(streams: Streams, owner: Owner, stream:
 
 def test_what_comes_while_it_is_first_read_comes_after(streams: Streams, owner: Owner) -> None:
     owner.publish()
-    stream = streams.watch("room", RULE)
+    stream = watch(streams)
     streams.take(stream, owner.publish())  # of a subscription that is there still
     assert not owner.questions
     streams.read(stream)
@@ -167,7 +176,7 @@ def test_many_are_told_in_parts(owner: Owner, streams: Streams) -> None:
     owner.batch = 1000
     for _ in range(150):
         owner.publish()
-    streams.read(streams.watch("room", RULE))
+    streams.read(watch(streams))
     owner.answer()
     assert [len(offsets) for _, offsets in owner.told] == [64, 64, 22]
 
@@ -178,7 +187,7 @@ def test_what_cannot_be_read_is_a_hole(owner: Owner, streams: Streams, stream: S
         streams.take(stream, owner.publish())
     assert owner.told == [6, "skipped", 8, "skipped", 10]
     owner.told.clear()
-    streams.read(streams.watch("room", RULE))
+    streams.read(watch(streams))
     owner.answer()
     assert [told for told in owner.told if told != "skipped"] == [
         (Position("e", 6), [1, 2, 3, 4, 5, 6]), (Position("e", 8), [8]), (Position("e", 10), [10])
@@ -199,7 +208,7 @@ def test_what_cannot_be_asked_is_asked_later(owner: Owner, streams: Streams, str
     told: list[bool] = []
     owner.publish()
     streams.take(stream, owner.publish())
-    streams.when_read("room", RULE, told.append)
+    streams.when_read("room", told.append)
     owner.questions.pop()[1](None)
     assert stream.is_stale and told == [False]
     streams.retry()
@@ -217,26 +226,27 @@ def test_an_answer_that_is_none(owner: Owner, streams: Streams, stream: Stream) 
 
 def test_all_who_wait_share_one_reading(owner: Owner, streams: Streams) -> None:
     told: list[bool] = []
+    streams.when_read("room", told.append)
+    assert told.pop() is False, "nobody is subscribed"
+    streams.read(watch(streams))
     for _ in range(100):
-        streams.when_read("room", RULE, told.append)
+        streams.when_read("room", told.append)
     assert len(owner.questions) == 1
     owner.answer()
     assert told == [True] * 100
-    streams.when_read("room", RULE, told.append)  # nobody is subscribed: it is read again
-    assert len(owner.questions) == 1
 
 
 def test_one_that_is_read_is_not_read_again(owner: Owner, streams: Streams, stream: Stream) -> None:
     told: list[bool] = []
     for _ in range(100):
-        streams.when_read("room", RULE, told.append)
+        streams.when_read("room", told.append)
     assert told == [True] * 100 and not owner.questions
 
 
 def test_who_waits_for_one_that_is_left_is_told(owner: Owner, streams: Streams) -> None:
     told: list[bool] = []
-    streams.read(streams.watch("room", RULE))
-    streams.when_read("room", RULE, told.append)
+    streams.read(watch(streams))
+    streams.when_read("room", told.append)
     streams.unwatch("room")
     streams.unwatch("room")
     assert told == [False]
@@ -244,10 +254,19 @@ def test_who_waits_for_one_that_is_left_is_told(owner: Owner, streams: Streams) 
     assert owner.told == [] and streams.get("room") is None
 
 
+def test_one_that_is_subscribed_still_is_not_read_again(owner: Owner, streams: Streams, stream: Stream) -> None:
+    streams.watch("room", RULE, True)
+    assert owner.told == [(Position("e", 5), [])] and not owner.questions
+    streams.take(stream, owner.publish())
+    assert owner.told[1:] == [6] and streams.get("room") is stream
+    streams.watch("room", Rule(3, 1), True)  # of more, or less
+    assert len(owner.questions) == 1 and streams.get("room") is not stream
+
+
 def test_only_so_many_are_read_at_once(owner: Owner, streams: Streams, monkeypatch: Any) -> None:
     monkeypatch.setattr(module, "MOST_READING", 3)
     for number in range(10):
-        streams.read(streams.watch(f"room {number}", RULE))
+        streams.read(watch(streams, f"room {number}"))
     assert len(owner.questions) == 3
     answered = 0
     while owner.questions:
@@ -264,7 +283,7 @@ def test_in_whatever_order_things_happen(seed: int, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(module, "MOST_HELD", 4)
     owner = Owner(batch=3)
     streams = Streams(get_poller(), owner)
-    stream = streams.watch("room", RULE)
+    stream = watch(streams)
     streams.read(stream)
     on_its_way: list[Placed] = []
     for _ in range(400):
