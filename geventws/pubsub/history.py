@@ -203,6 +203,7 @@ class History:
 
     Attributes:
         live: whether new rings are: see `Ring`.
+        rules: those that there are, with their patterns.
     """
 
     def __init__(
@@ -211,13 +212,13 @@ class History:
         self.live: bool = True
         self._clock = clock
         self._watched = watched
-        self._rules = [(pattern, _check_rule(pattern, rule)) for pattern, rule in rules.items()]
-        self._rings: dict[Rule, dict[str, Ring]] = {rule: {} for _, rule in self._rules}  # the longest unused first
+        self.rules: list[tuple[str, Rule]] = [(pattern, _check_rule(pattern, rule)) for pattern, rule in rules.items()]
+        self._rings: dict[Rule, dict[str, Ring]] = {rule: {} for _, rule in self.rules}  # the longest unused first
         self._size = 0  # the bytes of all rings
 
     def find_rule(self, topic: str) -> Rule | None:
         """Return how much of a topic is kept, or None where nothing is."""
-        for pattern, rule in self._rules:
+        for pattern, rule in self.rules:
             if topic.startswith(pattern[:-1]) if pattern.endswith("*") else topic == pattern:
                 return rule
         return None

@@ -95,7 +95,7 @@ class Store:
         Raises:
             TypeError: `key` is neither a `str` nor None, and there is a bus.
         """
-        rule = self._history.find_rule(topic)
+        rule = self._history.find_rule(topic) if self._history.rules else None
         if self.bus is None:
             return self._publish_here(topic, rule, message, exclude, key)
         if not (key is None or isinstance(key, str)):
@@ -109,17 +109,23 @@ class Store:
     def _publish_here(
         self, topic: str, rule: Rule | None, message: PreparedMessage, exclude: Outlet | None, key: Hashable
     ) -> int:
-        branches, thread = self._branches.all(), get_thread()
-        others = [branch for branch in branches if branch.poller.thread != thread]
+        thread, reached = get_thread(), 0
         if rule is None:
-            position = None
-            reached = sum([branch.publish_later(topic, message, exclude, key) for branch in others])
-        else:
-            with self.lock:
-                position = self._history.append(topic, rule, message)
-                reached = sum([branch.publish_later(topic, message, exclude, key, position) for branch in others])
-        here = [branch for branch in branches if branch.poller.thread == thread]
-        return reached + sum([branch.publish(topic, message, exclude, key, position) for branch in here])
+            for branch in self._branches.all():
+                here = branch.poller.thread == thread
+                reached += (branch.publish if here else branch.publish_later)(topic, message, exclude, key)
+            return reached
+        mine = []
+        with self.lock:
+            position = self._history.append(topic, rule, message)
+            for branch in self._branches.all():
+                if branch.poller.thread == thread:
+                    mine.append(branch)
+                else:
+                    reached += branch.publish_later(topic, message, exclude, key, position)
+        for branch in mine:
+            reached += branch.publish(topic, message, exclude, key, position)
+        return reached
 
     def _publish_kept(
         self, bus: Bus, topic: str, rule: Rule, message: PreparedMessage, exclude: Outlet | None, key: str | None

@@ -43,6 +43,11 @@ class Branches:
         """Return the branches, without those of loops that were destroyed meanwhile."""
         branches = list(self._branches.values())
         for branch in branches:
+            if branch.poller.closed:
+                break
+        else:
+            return branches
+        for branch in branches:
             if branch.closed:
                 self.drop(branch)
                 for topic in branch.topics:
