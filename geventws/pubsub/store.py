@@ -244,7 +244,7 @@ class Store:
         with self.lock:
             ring = self._history.use(topic, rule)
             begin = Position(position.epoch, position.offset - len(messages))
-            if not (begin.epoch == ring.position.epoch and begin.offset <= ring.position.offset <= position.offset):
+            if begin.epoch != ring.position.epoch or begin.offset > ring.position.offset:
                 self._history.begin(topic, rule, begin)
             branches = self._branches.all()
             for age, message in messages[ring.position.offset - begin.offset :]:
