@@ -14,7 +14,17 @@ from typing import Any
 
 import docutils.nodes
 import pytest
-from kit.documents import flask_pages, framework_pages, guides, migrations, rooms_pages, secure, talks, tutorial
+from kit.documents import (
+    flask_pages,
+    framework_pages,
+    guides,
+    migrations,
+    redis_pages,
+    rooms_pages,
+    secure,
+    talks,
+    tutorial,
+)
 from kit.documents.blocks import (
     ROOT,
     Block,
@@ -73,17 +83,20 @@ RUNS: dict[str, dict[str, Callable[[Block], None]]] = {
         "pip install": pip_install,
     },
     "docs/tutorial.rst": {
-        "pip install": pip_install,
+        "pip install 'geventws[flask": pip_install,
         "ws.send(message)": tutorial.step("echo", echoes),
         "geventws connect": tutorial.echo_commands,
         'pubsub.publish("chat", message)': tutorial.step("room", talks.broadcasts),
         "def application(ws):\n    name": tutorial.step("names", tutorial.chats),
         "def page(": tutorial.app(tutorial.chats_in_flask),
         "<!doctype html>": tutorial.app(tutorial.chats_in_a_browser),
-        "serve app:app": tutorial.app(tutorial.chats_in_flask),
+        "app:app --reload": tutorial.app(tutorial.chats_in_flask),
         "def test_two_people_talk": tutorial.test_of_app,
         "def announce(": tutorial.app(tutorial.chats_in_flask),
         "curl": tutorial.announces,
+        "pip install 'geventws[redis": pip_install,
+        "os.environ": tutorial.over_redis(tutorial.chats_over_four_workers),
+        "REDIS_URL=redis": tutorial.over_redis(tutorial.chats_in_a_browser),
     },
     "docs/faq.rst": {
         "def everybody(": handler(talks.broadcasts),
@@ -119,6 +132,7 @@ RUNS: dict[str, dict[str, Callable[[Block], None]]] = {
         "/notify/": program(guides.notifies),
         "def single(": handler(guides.has_one_connection),
         "def squares(": handler(guides.squares),
+        "the backup is done": redis_pages.job,
     },
     "docs/proxy.rst": {
         "proxy_pass": nginx,
@@ -160,6 +174,12 @@ RUNS: dict[str, dict[str, Callable[[Block], None]]] = {
         "import WebSocketHandler": program(migrations.echoes_text),
         "gunicorn -k": migrations.worker,
         "WebSocketMiddleware(application)": program(echoes),
+    },
+    "docs/migrating-from-flask-socketio.rst": {"def talk(": redis_pages.flask, "serve app:app": redis_pages.flask},
+    "docs/migrating-from-channels.rst": {"def chat(": redis_pages.django, "serve mysite": redis_pages.django},
+    "docs/migrating-from-redis.rst": {
+        "def listen(": redis_pages.handler(talks.broadcasts, redis_pages.PATCHED),
+        "pubsub.subscribe(": redis_pages.handler(talks.broadcasts),
     },
     "docs/migrating-from-flask-sockets.rst": {"echo_socket(": program(lambda place: echoes(place, "/echo"))},
     "docs/migrating-from-wsocket.rst": {"WSocketApp(": program(migrations.repeats)},

@@ -27,19 +27,19 @@ def application(block: Block) -> None:
 
 def urls(block: Block) -> None:
     """Serve the block as a project's urls.py."""
-    _write_project(block)
+    write_project(block)
     _serve("mysite.wsgi", "mysite.wsgi.application", greets)
 
 
 def refusing_urls(block: Block) -> None:
     """The same, for a block that refuses who has no key."""
-    _write_project(block)
+    write_project(block)
     _serve("mysite.wsgi", "mysite.wsgi.application", refuses)
 
 
 def commands(block: Block) -> None:
     """Run each line beside the page's first block."""
-    _write_project(next(iter(read_blocks(block.page))))
+    write_project(next(iter(read_blocks(block.page))))
     for line in block.text.splitlines():
         port = free_port()
         with running([sys.executable, *arguments_of(f"{line} --bind 127.0.0.1:{port}", port)], port) as place:
@@ -58,7 +58,8 @@ def refuses(place: Place) -> None:
     echoes(place, "/private?key=open+sesame")
 
 
-def _write_project(block: Block) -> None:
+def write_project(block: Block) -> None:
+    """Save a block as the urls.py of a project."""
     folder = pathlib.Path("mysite")
     folder.mkdir()
     (folder / "urls.py").write_text(block.text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
 import subprocess
@@ -9,7 +10,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from kit.documents.blocks import Block, arguments_of, execute, free_port, read_blocks, running
+import pytest
+from kit.documents.blocks import Block, arguments_of, execute, free_port, read_blocks, running, workers_of
+from kit.documents.redis_pages import redis_for
 from kit.documents.talks import Place
 from kit.programs.browser import Browser
 
@@ -24,20 +27,22 @@ def step(module: str, talk: Callable[[Place], None]) -> Callable[[Block], None]:
     return run
 
 
-def serve(line: str, talk: Callable[[Place], None]) -> None:
-    """Serve with a line of the page, on a port of our own, and talk to it."""
+def serve(line: str, talk: Callable[[Place], None], workers: int = 0) -> None:
+    """Serve with a line of the page, on a port of our own, and talk to it once so many workers have loaded the app."""
     port = free_port()
-    with running([sys.executable, *arguments_of(f"{line} --bind 127.0.0.1:{port}", port)], port) as place:
+    with running([sys.executable, *arguments_of(f"{line} --bind 127.0.0.1:{port}", port)], port, workers) as place:
         talk(place)
 
 
-def save_app(page: str) -> None:
-    """Save what the page calls app.py, with what is added to it, and its template."""
+def save_app(page: str, pubsub: str = "pubsub = PubSub()") -> None:
+    """Save what the page calls app.py, with what is added to it, and its template; `pubsub` replaces that line."""
     blocks = [block.text for block in read_blocks(page)]
     (first,) = [text for text in blocks if "def page(" in text]
     (more,) = [text for text in blocks if "def announce(" in text]
     (html,) = [text for text in blocks if "<!doctype" in text]
-    pathlib.Path("app.py").write_text(f"{first}\n\n{more}\n")
+    assert "\npubsub = PubSub()\n" in first
+    text = f"{first}\n\n{more}\n\nprint('loaded', flush=True)\n"
+    pathlib.Path("app.py").write_text(text.replace("pubsub = PubSub()", pubsub))
     pathlib.Path("templates").mkdir()
     pathlib.Path("templates/chat.html").write_text(html)
 
@@ -87,6 +92,22 @@ def announces(block: Block) -> None:
     serve("geventws serve app:app", talk)
 
 
+def over_redis(talk: Callable[[Place], None]) -> Callable[[Block], None]:
+    """Serve app.py with the last step's line, beside a Redis of its own, and talk to it."""
+
+    def run(block: Block) -> None:
+        blocks = [other.text for other in read_blocks(block.page)]
+        (pubsub,) = [text for text in blocks if "os.environ" in text]
+        (command,) = [text for text in blocks if text.startswith("REDIS_URL=")]
+        save_app(block.page, pubsub)
+        variable, _, line = command.partition(" ")
+        with redis_for(variable.removeprefix("REDIS_URL=")) as url, pytest.MonkeyPatch.context() as patch:
+            patch.setenv("REDIS_URL", url)
+            serve(line, talk, workers_of(line))
+
+    return run
+
+
 # What is said
 
 
@@ -112,6 +133,25 @@ def chats(place: Place, path: str = "/") -> None:
 
 def chats_in_flask(place: Place) -> None:
     chats(place, "/chat")
+
+
+def chats_over_four_workers(place: Place) -> None:
+    """Everybody hears everybody, in whatever worker they are."""
+    with contextlib.ExitStack() as stack:
+        clients = []
+        for number in range(12):
+            client = stack.enter_context(place.connect("/chat"))
+            client.send(f"n{number}")
+            while hear(client) != {"type": "joined", "name": f"n{number}"}:
+                pass
+            clients.append(client)
+        for number, author in enumerate(clients):
+            author.send("hello")
+            for client in clients:
+                while hear(client) != {"type": "said", "name": f"n{number}", "text": "hello"}:
+                    pass
+    workers = sum("Booting worker" in line for line in place.host.lines)
+    assert workers == 4
 
 
 def chats_in_a_browser(place: Place) -> None:
