@@ -5,6 +5,7 @@
     stall     how long the loop is held up while Redis is stopped, frozen, cut off or slow
     cuts      what is lost while the receiving connection is cut every 0.3 s, at 1,000 messages a second
     resume    how often Redis is asked when 20,000 clients come back at once
+    costs     what model.py wants to know, into build/bench/results/bus.json
 
 Two buses in this process stand for two processes. Names of parts may be given: `python benchmarks/bus.py way cuts`.
 """
@@ -16,6 +17,7 @@ from gevent import monkey
 monkey.patch_all()  # for redis-py alone
 
 # ruff: noqa: E402
+import json
 import statistics
 import sys
 import time
@@ -280,7 +282,58 @@ def count_scripts(server: RedisServer) -> int:
     return sum(int(line.partition("calls=")[2].partition(",")[0]) for line in lines if "cmdstat_evalsha:" in line)
 
 
-PARTS = {"way": way, "burst": burst, "stall": stall, "cuts": cuts, "resume": resume}
+def cpu_of(pid: int) -> float:
+    """Return the microseconds of CPU that a process's main thread has used."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e3
+
+
+def costs(server: RedisServer) -> None:
+    pid = int(server.ask("INFO", "server").decode().partition("process_id:")[2].split()[0])
+    pair, other = Pair(server.url, None, "heard"), RedisBus(server.url, "bench:")
+    other.start(Sink())
+    found: dict[str, list[float]] = {}
+
+    def run(name: str, topic: str, together: int) -> None:
+        """Publish 600 messages, some together, and note what each costs, without what the pauses cost."""
+        pause = 0.0005 * (1 + together / 20)
+        marks = []
+        for number in (0, together):
+            began = time.thread_time() * 1e6, cpu_of(pid)
+            for _ in range(600 // together):
+                for _ in range(number):
+                    pair.out.publish(topic, PreparedMessage(MESSAGE), None, None, None)
+                gevent.sleep(pause)
+            marks.append((time.thread_time() * 1e6 - began[0], cpu_of(pid) - began[1]))
+        (idle, idle_redis), (busy, busy_redis) = marks
+        found.setdefault(name, []).append((busy - idle) / 600)
+        found.setdefault(f"{name}_redis", []).append((busy_redis - idle_redis) / 600)
+
+    kinds = (("", 1), ("busy_", 100))
+    for receivers in (1, 2):
+        if receivers == 2:
+            other.subscribe("heard", None)
+            gevent.sleep(0.3)
+        for _ in range(ROUNDS):
+            for prefix, together in kinds:
+                run(f"{prefix}heard{receivers}", "heard", together)
+                run(f"{prefix}unheard", "unheard", together)
+    middle = {name: statistics.median(figures) for name, figures in found.items()}
+    known = {}
+    for prefix, _ in kinds:
+        known[f"{prefix}publish"] = middle[f"{prefix}unheard"]
+        known[f"{prefix}receive"] = middle[f"{prefix}heard1"] - middle[f"{prefix}unheard"]
+        known[f"{prefix}redis"] = middle[f"{prefix}unheard_redis"]
+        known[f"{prefix}redis_copy"] = middle[f"{prefix}heard2_redis"] - middle[f"{prefix}heard1_redis"]
+    folder = Path(__file__).parents[1] / "build" / "bench" / "results"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "bus.json").write_text(json.dumps(known, indent=1))
+    for name, figure in known.items():
+        print(f"costs   {name:16} {figure:6.1f} us of CPU")
+    pair.close()
+    other.close(1)
+
+
+PARTS = {"way": way, "burst": burst, "stall": stall, "cuts": cuts, "resume": resume, "costs": costs}
 
 
 def main() -> None:

@@ -3,8 +3,8 @@
     python benchmarks/model.py              # the table of docs/scaling.rst
     python benchmarks/model.py --compare    # one point beside a run: two workers, one Redis, 200 rooms
 
-A room of g members who are spread over K processes at random has members in T = K * (1 - (1 - 1/K) ** g) of them, and each
-of these receives each message of the room from Redis; where clients are routed by room, T is 1. So a message costs
+A room of g members who are spread over K processes at random has members in T = K * (1 - (1 - 1/K) ** g) of them. Each
+of these receives each message of the room from Redis. Where clients are routed by room, T is 1. So a message costs
 
     one process     what takes it from its author, and `publish`
     T processes     `receive`
@@ -59,7 +59,7 @@ class Costs:
 
 @dataclass(frozen=True)
 class Site:
-    """What is to be served: connections, each in one room of `members`, where `rate` messages a second are published."""
+    """What is served: connections, each in a room of `members`, where `rate` messages a second are published."""
 
     title: str
     connections: int

@@ -18,7 +18,7 @@ from geventws import ConnectionClosed, connect
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from kit.servers.redis import RedisServer
 
-ROOMS, MEMBERS, RATE = 200, 10, 2.0
+ROOMS, MEMBERS, RATE = 200, 10, 5.0
 WORKERS, SECONDS = 2, 10
 MESSAGE = "x" * 200
 PEER = Path(__file__).parent / "peers" / "geventws_bus.py"

@@ -38,6 +38,7 @@ from kit.documents.blocks import (
     javascript,
     make_targets,
     nginx,
+    nginx_rooms,
     passes,
     pip_install,
     program,
@@ -234,6 +235,7 @@ RUNS: dict[str, dict[str, Callable[[Block], None]]] = {
         "pip install 'geventws[redis]'": pip_install,
         "def room(ws)": over_redis(program(talks.broadcasts)),
         "The shop is open": over_redis(publishes),
+        "proxy_pass": nginx_rooms,
     },
     "docs/client.rst": {
         "subprotocols=": script("hello\n1000\n"),

@@ -1,4 +1,4 @@
-"""Clients that nginx routes by room, with the very configuration that docs/scaling.rst shows (deploy/nginx-rooms.conf)."""
+"""Clients that nginx routes by room, with the configuration that docs/scaling.rst shows: deploy/nginx-rooms.conf."""
 
 from __future__ import annotations
 

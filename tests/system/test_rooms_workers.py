@@ -1,4 +1,4 @@
-"""Rooms over four workers and Redis: nobody misses a message while workers die."""
+"""Rooms over four workers and Redis: what a newcomer writes, and that nobody misses a message while workers die."""
 
 from __future__ import annotations
 
@@ -15,17 +15,34 @@ from kit.programs.browser import Browser
 from kit.programs.hosts import Host
 from kit.programs.rooms import Client, NodeProgram, PageProgram, PythonClient, ScriptClient
 
+import geventws
 from geventws import PubSub
-from geventws.pubsub.bus.bus import RedisBus
+
+ROOM = '''\
+import os
+
+from flask import Flask
+from geventws import PubSub
+from geventws.flask import Sock
+
+app = Flask(__name__)
+sock = Sock(app)
+pubsub = PubSub(os.environ["REDIS_URL"])
+
+@sock.route("/rooms/<name>")
+def room(ws, name):
+    pubsub.subscribe(ws, name)
+    for message in ws:
+        pubsub.publish(name, message)
+'''
+"""As docs/flask.rst and docs/rooms.rst have it."""
 
 DOOR = '''\
 import os
 
 from geventws import PubSub
-from geventws.pubsub.bus.bus import RedisBus
 
-pubsub = PubSub(history={"room": (10_000, 300)})
-pubsub.use(RedisBus(os.environ["REDIS_URL"], "gws:"))
+pubsub = PubSub(os.environ["REDIS_URL"], history={"room": (10_000, 300)})
 app = pubsub.endpoint(lambda environ, action, topic: True, origins=None)
 '''
 COUNT = 600
@@ -56,6 +73,10 @@ class Workers:
         self.host.terminate()
         gevent.get_hub().threadpool.apply(self.host.wait)
 
+    def connect(self, path: str) -> Any:
+        """Return a connection; the first may wait until the workers have begun."""
+        return geventws.connect(f"ws://127.0.0.1:{self.port}{path}", open_timeout=40)
+
     def pids(self) -> list[int]:
         """Return the workers' processes."""
         master = self.host.pid
@@ -72,6 +93,26 @@ def deadline() -> Iterator[None]:
     """What a test may take, on a busy machine."""
     with gevent.Timeout(80):
         yield
+
+
+@pytest.mark.timeout(100)
+def test_a_room_of_fifteen_lines_over_four_workers(redis: Any, tmp_path: Path) -> None:
+    assert len(ROOM.splitlines()) <= 15
+    with Workers(tmp_path, ROOM, redis) as workers:
+        members = [workers.connect("/rooms/7") for _ in range(16)]
+        other = workers.connect("/rooms/8")
+        for number, author in enumerate(members):
+            author.send(f"member {number}")
+            while author.wait() != f"member {number}":
+                pass  # whoever hears an own message is in the room
+        members[0].send("last")
+        for member in members:
+            while member.wait() != "last":
+                pass
+        other.send("alone")
+        assert other.wait() == "alone"
+        for ws in (*members, other):
+            ws.close()
 
 
 def numbers(client: Client) -> list[int]:
@@ -101,8 +142,7 @@ def describe(found: list[int]) -> str:
 def test_forty_clients_miss_nothing_while_workers_are_killed_and_reloaded(
     redis: Any, tmp_path: Path, in_thread: Any
 ) -> None:
-    pubsub, bus = PubSub(history={"room": (10_000, 300)}), RedisBus(redis.url, "gws:")
-    pubsub.use(bus)  # which publishes from here, without a socket
+    pubsub = PubSub(redis.url, history={"room": (10_000, 300)})  # which publishes from here, without a socket
     with Workers(tmp_path, DOOR, redis) as workers, Browser() as browser:
         node, page = NodeProgram(), PageProgram(browser, in_thread)
         clients: list[Client] = [PythonClient() for _ in range(30)]
@@ -128,4 +168,4 @@ def test_forty_clients_miss_nothing_while_workers_are_killed_and_reloaded(
         workers.wait_until(lambda: len(workers.pids()) == 4 and not set(workers.pids()) & set(before))
         for one in (*clients, node, page):
             one.close()
-    bus.close(5.0)
+    pubsub.close()

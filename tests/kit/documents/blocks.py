@@ -290,6 +290,11 @@ def nginx(block: Block) -> None:
     assert block.text == (ROOT / "deploy" / "nginx.conf").read_text().rstrip("\n")
 
 
+def nginx_rooms(block: Block) -> None:
+    """It is the file that test_nginx_rooms.py runs."""
+    assert block.text == (ROOT / "deploy" / "nginx-rooms.conf").read_text().rstrip("\n")
+
+
 def haproxy(block: Block) -> None:
     """Run HAProxy with the block in front of an echo server."""
     port, config = free_port(), block.text + "\n"
