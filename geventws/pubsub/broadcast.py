@@ -27,7 +27,7 @@ def broadcast(sockets: Iterable[BaseWebSocket], message: Message | PreparedMessa
     """Send a message to many connections. Does not block, and waits for none of them.
 
     It is encoded and compressed once for all. A connection for which 64 KB or 256 messages wait already is closed with
-    1013; one that is over, or has begun to close, is left out. To be called in the connections' thread.
+    1013; one that is closed or closing is left out. To be called in the connections' thread.
 
     Args:
         sockets: the connections.
@@ -37,7 +37,7 @@ def broadcast(sockets: Iterable[BaseWebSocket], message: Message | PreparedMessa
         For how many connections it is on its way.
 
     Raises:
-        TypeError: the message is of another type, or what stands in `sockets` no connection. Nothing is sent.
+        TypeError: the message is of another type, or an item of `sockets` is no connection. Nothing is sent.
         ConcurrencyError: a connection is another thread's. Nothing is sent.
     """
     prepared, tally = prepare(message), Tally()

@@ -127,15 +127,16 @@ class PubSub:
     def subscribe(
         self, ws: BaseWebSocket, topic: str, policy: str = CLOSE, since: str | None = None
     ) -> Recovered:
-        """Subscribe a connection to a topic, until it ends. Does not block; to be called in the connection's thread.
+        """Subscribe a connection to a topic, until it ends. To be called in the connection's thread.
 
-        For one that is subscribed already, it changes the policy. What is published from now on is sent to it; what it
-        has missed, which this returns, is for the caller to send.
+        Does not block, unless the topic has a history over a bus: at its first use in a process it waits for Redis, for
+        5 seconds at the most, and goes on with a gap. A second call for the same connection changes the policy. What is
+        published from now on is sent; what was missed, which this returns, is for the caller to send.
 
         Args:
             ws: the connection.
             topic: the topic; it needs no other preparation.
-            policy: what happens to a message when as much waits for this connection as may. "close" closes it, with
+            policy: what happens to a message when this connection's queue is full. "close" closes it, with
                 1013. "drop_newest" drops the message. "drop_oldest" drops the oldest that wait, as far as their policy
                 allows. "latest" first drops the one that waits with the same topic and key, and then does the same.
             since: the position up to which its client has the messages; "" for all that is kept; None for one that
@@ -143,8 +144,8 @@ class PubSub:
 
         Returns:
             What was published after `since`, as far as it is kept: each message is either in here, or is sent. Without
-            `since` it is no message, but the position. Where no history is kept, the position is None, and whoever
-            gives one has a gap.
+            `since` there are no messages, only the position. For a topic without history the position is None, and to
+            give `since` is a gap.
 
         Raises:
             ConnectionClosed: the connection is over, or has begun to close.
@@ -164,7 +165,7 @@ class PubSub:
         return make_formed(found, topic, form)
 
     def history(self, topic: str, since: str | None = None, limit: int | None = None) -> Recovered:
-        """Return what was published to a topic lately. Does not block; any thread may call it.
+        """Return what was published to a topic lately. Any thread may call it; it waits as `subscribe` does.
 
         Args:
             topic: the topic.
@@ -213,7 +214,7 @@ class PubSub:
                 waits with this topic and key.
 
         Returns:
-            For how many subscribers it is on its way.
+            How many subscribers it has in this process.
 
         Raises:
             TypeError: the message is of another type, or `exclude` no connection; or the topic is no `str`.
@@ -228,8 +229,8 @@ class PubSub:
         """Note that a connection is a member's, who joins a topic with the first of its connections.
 
         It leaves with the last, when that has ended and `presence_grace` is over. The connection need not be
-        subscribed. It is one member in a topic: for another name, it leaves as the first. Does not block; to be called
-        in the connection's thread.
+        subscribed. It is one member in a topic: under another name it joins anew, and the first leaves. Does not block;
+        to be called in the connection's thread.
 
         Args:
             ws: the connection.
@@ -290,7 +291,7 @@ class PubSub:
             authorize: called with environ, an action and a topic; returns whether this client may do that. The actions
                 are "subscribe", "publish" and "presence": to see who is there, and be shown. None allows nothing.
             member: called with environ; returns the name under which others see this client, or the name and an info
-                that JSON can say; None for nobody, as is the default. So a client cannot say who it is.
+                that JSON can express; None for nobody, as is the default. So a client cannot say who it is.
             options: by their names.
 
         Raises:

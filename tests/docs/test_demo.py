@@ -17,6 +17,7 @@ from collections.abc import Iterator
 import pytest
 import websocket
 from kit.programs.demo import EXAMPLES, demo
+from kit.servers.redis import RedisServer
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +93,24 @@ def test_the_room_tells_who_comes_speaks_and_goes(tab) -> None:
     left = ada.hear("leave")
     assert left["member"] == "tab of Ben"
     assert tab("Cleo").hear("message")["data"] == "grüße 👋"
+
+
+def test_two_processes_over_redis_are_one_room(redis: RedisServer) -> None:
+    with demo(redis=redis.url) as one, demo(redis=redis.url) as other, contextlib.ExitStack() as stack:
+        ada = Tab(one, "Ada")
+        stack.callback(ada.ws.shutdown)
+        assert names(ada.hear("subscribed")) == {"Ada"}
+        ben = Tab(other, "Ben")
+        stack.callback(ben.ws.shutdown)
+        while ada.hear("join")["info"] != {"name": "Ben"}:
+            pass
+        ben.say("from over there")
+        assert ada.hear("message")["data"] == ben.hear("message")["data"] == "from over there"
+        ada.ask("presence", topic="room")
+        assert names(ada.hear("presence")) == {"Ada", "Ben"}
+        late = Tab(one, "Cleo")
+        stack.callback(late.ws.shutdown)
+        assert late.hear("message")["data"] == "from over there"  # who comes later reads what is kept
 
 
 def test_one_without_a_name_sees_others_and_is_not_shown(tab) -> None:

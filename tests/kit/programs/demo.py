@@ -15,10 +15,10 @@ EXAMPLES = ROOT / "examples"
 
 
 @contextlib.contextmanager
-def demo(port: int = 0) -> Iterator[str]:
-    """The demo as a person starts it; its first line says where it listens."""
+def demo(port: int = 0, redis: str = "") -> Iterator[str]:
+    """The demo as a person starts it, over a Redis if one is named; its first line says where it listens."""
     command = [sys.executable, str(EXAMPLES / "demo.py"), "--port", str(port), "--quiet"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}  # installed or not
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "REDIS_URL": redis}  # installed or not
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         try:
             assert process.stdout is not None
