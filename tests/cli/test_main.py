@@ -51,7 +51,7 @@ def test_a_refusal_is_shown_with_its_headers_and_body(site: Served) -> None:
     [
         (["http://127.0.0.1/"], "not ws or wss"),
         (["ws://127.0.0.1:1/"], "refused"),
-        (["ws://127.0.0.1:1/", "--header", "nothing"], "is no header"),
+        (["ws://127.0.0.1:1/", "--header", "nothing"], "is not a header"),
         (["ws://127.0.0.1:1/", "--unix", "/nonexistent/socket"], "No such file"),
     ],
 )

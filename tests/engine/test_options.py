@@ -203,7 +203,7 @@ def test_every_option_is_an_attribute_of_an_endpoint(door: Any) -> None:
 
 
 SOCKETS = {"WebSocket", "StreamingWebSocket", "CallbackWebSocket", "ClientWebSocket", "ClientStreamingWebSocket"}
-MADE_BY_US = {*SOCKETS, "CloseCode", "Opcode", "Recovered", "SAME_ORIGIN", "SendResult"}
+MADE_BY_US = {*SOCKETS, "CloseCode", "Opcode", "Recovered", "RoomsError", "SAME_ORIGIN", "SendResult"}
 """Public names of what is never made by a caller."""
 
 

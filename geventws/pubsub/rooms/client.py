@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import gevent
 from gevent.event import AsyncResult, Event
 
-from ...client.options import CONNECT_DEFAULTS, ConnectOptions
+from ...client.options import CONNECT_DEFAULTS, ConnectOptions, OpeningOptions
 from ...client.reconnection import reconnect
 from ...engine.options import ConnectionOptions, complete, takes
 from ...exceptions import ConnectionClosed, RoomsError
@@ -61,7 +61,7 @@ ROOMS_DEFAULTS = {
 }
 
 
-@takes(ROOMS_DEFAULTS, ConnectOptions, ConnectionOptions)
+@takes(ROOMS_DEFAULTS, OpeningOptions, ConnectionOptions)
 class RoomsClient:
     """A client of rooms, which comes back after a lost connection, and then gets what it has missed.
 
