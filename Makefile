@@ -20,7 +20,7 @@ NODE = build/node/.made
 PEERS = $(VENV)/.peers
 CORE = _frame_build.py $(filter-out %/_frame.c,$(wildcard geventws/_core/*.[ch] geventws/_core/*/*.[ch]))
 
-.PHONY: help run test core twin watchers build lint types conformance sanitize bench interop hostile docs wheel
+.PHONY: help run test watchers build lint types conformance sanitize bench interop hostile docs wheel
 .PHONY: newcomer clean
 
 help:           ## this list
@@ -30,18 +30,8 @@ run: $(BUILT)   ## serve the demo page at http://127.0.0.1:8000
 	$(BIN)/python examples/demo.py $(ARGS)
 
 test: $(TOOLS) $(PROGRAMS) $(NODE)  ## set up and run every test, and on the Python core all that touch it
-	@$(MAKE) --no-print-directory --keep-going --jobs=2 core twin
-
-core:
 	$(BIN)/python -m pytest $(ARGS)
-
-# Beside it, and silent until its end. That it has nothing to do, as ARGS may say, is no error.
-twin:
-	@mkdir -p build/twin
-	GEVENTWS_PURE_PYTHON=1 $(BIN)/python -m pytest -m "not outside" -o cache_dir=build/twin/cache $(ARGS) \
-		>build/twin/log 2>&1; status=$$?; case $$status in \
-		0|5) echo "On the Python core: $$(tail -1 build/twin/log)";; \
-		*) cat build/twin/log; exit $$status;; esac
+	GEVENTWS_PURE_PYTHON=1 $(BIN)/python -m pytest -m "not outside" $(ARGS)
 
 watchers: $(TOOLS) $(PROGRAMS) $(NODE)  ## run every test that touches it on the poller for systems without epoll
 	GEVENTWS_POLLER=watchers $(BIN)/python -m pytest -m "not outside" $(ARGS)
