@@ -287,37 +287,42 @@ def cpu_of(pid: int) -> float:
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e3
 
 
+class Pace:
+    """Publishes some messages together, again and again, and notes what each costs, without what the pauses cost."""
+
+    def __init__(self, out: RedisBus, pid: int) -> None:
+        self.out, self.pid = out, pid
+        self.found: dict[str, list[float]] = {}
+
+    def run(self, name: str, topic: str, together: int) -> None:
+        pause = 0.0005 * (1 + together / 20)
+        marks = []
+        for number in (0, together):
+            began = time.thread_time() * 1e6, cpu_of(self.pid)
+            for _ in range(600 // together):
+                for _ in range(number):
+                    self.out.publish(topic, PreparedMessage(MESSAGE), None, None, None)
+                gevent.sleep(pause)
+            marks.append((time.thread_time() * 1e6 - began[0], cpu_of(self.pid) - began[1]))
+        (idle, idle_redis), (busy, busy_redis) = marks
+        self.found.setdefault(name, []).append((busy - idle) / 600)
+        self.found.setdefault(f"{name}_redis", []).append((busy_redis - idle_redis) / 600)
+
+
 def costs(server: RedisServer) -> None:
     pid = int(server.ask("INFO", "server").decode().partition("process_id:")[2].split()[0])
     pair, other = Pair(server.url, None, "heard"), RedisBus(server.url, "bench:")
     other.start(Sink())
-    found: dict[str, list[float]] = {}
-
-    def run(name: str, topic: str, together: int) -> None:
-        """Publish 600 messages, some together, and note what each costs, without what the pauses cost."""
-        pause = 0.0005 * (1 + together / 20)
-        marks = []
-        for number in (0, together):
-            began = time.thread_time() * 1e6, cpu_of(pid)
-            for _ in range(600 // together):
-                for _ in range(number):
-                    pair.out.publish(topic, PreparedMessage(MESSAGE), None, None, None)
-                gevent.sleep(pause)
-            marks.append((time.thread_time() * 1e6 - began[0], cpu_of(pid) - began[1]))
-        (idle, idle_redis), (busy, busy_redis) = marks
-        found.setdefault(name, []).append((busy - idle) / 600)
-        found.setdefault(f"{name}_redis", []).append((busy_redis - idle_redis) / 600)
-
-    kinds = (("", 1), ("busy_", 100))
+    pace, kinds = Pace(pair.out, pid), (("", 1), ("busy_", 100))
     for receivers in (1, 2):
         if receivers == 2:
             other.subscribe("heard", None)
             gevent.sleep(0.3)
         for _ in range(ROUNDS):
             for prefix, together in kinds:
-                run(f"{prefix}heard{receivers}", "heard", together)
-                run(f"{prefix}unheard", "unheard", together)
-    middle = {name: statistics.median(figures) for name, figures in found.items()}
+                pace.run(f"{prefix}heard{receivers}", "heard", together)
+                pace.run(f"{prefix}unheard", "unheard", together)
+    middle = {name: statistics.median(figures) for name, figures in pace.found.items()}
     known = {}
     for prefix, _ in kinds:
         known[f"{prefix}publish"] = middle[f"{prefix}unheard"]

@@ -31,6 +31,7 @@ BROUGHT = {
     "gunicorn": "gunicorn",
     "idna": "idna",
     "json": "orjson",
+    "redis": "geventws.pubsub.bus.bus",
     "socks": "python_socks",
     "testing": "pytest",
 }

@@ -109,6 +109,8 @@ def test_an_asker_is_cut(start: Any, redis: RedisServer) -> None:
     for number in range(1, 101):
         here.say("plain", number)
         here.say("kept", number)
+        if number == 1:
+            wait_until(lambda: not here.pubsub.stats.bus.queued)  # it is connected, and can be cut
         if not number % 10:
             here.core._asker.link.abort("of the test")
             gevent.sleep(0)
