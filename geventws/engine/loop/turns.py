@@ -56,7 +56,7 @@ class Turns:
         self._polled = polled
         self._may_block = may_block
         self._began = 0.0  # when the loop last had its turn, as far as is known here
-        self.overdue = False
+        self.overdue: bool = False
         self._notes = False  # whether `note` was ever called
         self._batches: list[tuple[Any, Any]] = []  # for each taker of messages: the list they came from, and its own
         self._left = UNITS  # until the next look at the clock
