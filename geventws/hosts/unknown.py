@@ -27,7 +27,7 @@ class UnknownHost(Host):
     def __init__(self, environ: Environ, _handler: Any = None) -> None:
         self._environ = environ
         # of wsgiref, and of Django's runserver, which is made of it
-        self.forbids_connection_field = str(environ.get("SERVER_SOFTWARE", "")).startswith("WSGIServer/")
+        self.forbids_connection_field: bool = str(environ.get("SERVER_SOFTWARE", "")).startswith("WSGIServer/")
 
     @staticmethod
     def recognises(_thing: Any) -> bool:
