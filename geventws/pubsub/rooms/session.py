@@ -165,7 +165,7 @@ class Session:
         self._pubsub.untrack(self._ws, topic, at_once=False)
 
     def _subscribe(self, request: Subscribe) -> None:
-        """Send what was missed, subscribe, and send the answer before anything that is published from then on."""
+        """Send what was missed, subscribe, and answer with the position of the last message that was sent before."""
         topic = request.topic
         self._leave(topic)
         self._check("subscribe", topic)
@@ -179,7 +179,8 @@ class Session:
                 except Refused:
                     self._leave(topic)
                     raise
-            self._pubsub.subscribe_as(self._ws, topic, WITH_PRESENCE)  # now: it does not hear of itself
+            self._list_members(topic)  # over a bus it may wait for these; what is published meanwhile is sent
+            position = self._pubsub.subscribe_as(self._ws, topic, WITH_PRESENCE).position  # that of the last of it
             members = self._list_members(topic)
         if self._ws.try_send(encode(Subscribed(request.id, topic, position, members))) is SendResult.DROPPED:
             self._ws.close(CloseCode.TRY_AGAIN_LATER, "too slow")

@@ -234,6 +234,27 @@ def test_members_see_each_other(door: Door) -> None:
     ]  # fmt: skip
 
 
+def test_the_position_is_that_of_what_came_while_the_members_were_asked_for(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over a bus, `presence` waits for Redis at first: whoever goes on from here must not get a message again."""
+    asked, presence = Event(), door.pubsub.presence
+
+    def ask_redis(topic: str) -> dict[str, Any]:
+        if not asked.is_set():
+            asked.set()
+            door.pubsub.publish(topic, "meanwhile")
+            gevent.sleep(0.01)
+        return presence(topic)
+
+    monkeypatch.setattr(door.pubsub, "presence", ask_redis)
+    door.open()
+    peer = door.connect()
+    answer = peer.ask("subscribe", topic="room", presence=True)
+    assert [event["data"] for event in peer.seen] == ["meanwhile"]
+    assert answer["position"] == peer.seen[0]["position"]
+
+
 def test_who_has_no_name_sees_the_others_and_is_not_shown(door: Door) -> None:
     door.open()
     guest = door.connect()
