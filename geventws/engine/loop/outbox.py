@@ -43,12 +43,12 @@ GATHERED = 2048
 MOST_FRAMES = 128
 """With this many frames, none waits for the end of the batch."""
 
+MOST_BYTES = 64 * 1024
+"""The same for the bytes of the frames."""
+
 MOST_REFUSED = 256
 """With more refusals in a call, such as over TLS, fewer published frames are gathered for the next one: Python sends
 these one by one."""
-
-MOST_BYTES = 64 * 1024
-"""The same for the bytes of the frames."""
 
 LONGEST = 0.001
 """Seconds that a frame waits for others at the most."""

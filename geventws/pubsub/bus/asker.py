@@ -1,7 +1,8 @@
 """Asker: what a process says to Redis, and what Redis answers: publishes, and questions about history.
 
 Commands are sent in the order of the calls, all of a turn together, and answered in the same order. What waits is
-bounded: 10,000 messages, 4 MB, and where there is no connection 5 seconds; what is past that is dropped, and counted.
+bounded: 10,000 messages, 4 MB, 10,000 questions, and where there is no connection 5 seconds. A message past that is
+dropped, and counted; a question gets no answer.
 
 What was sent over a connection that is lost before the answer is sent again: Redis may have got it or not. So each
 message has its number, and whoever has it already takes it once.
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from .connection import Address
 
 MOST_WAITING = 10_000
-"""Messages that have not been answered."""
+"""Messages that have not been answered, and as many questions."""
 
 MOST_BYTES = 4 * 1024 * 1024
 """Bytes of them; one message may always wait, however large it is."""
@@ -112,7 +113,11 @@ class Asker:
         return True
 
     def ask(self, data: bytes, done: Callable[[Any], None] | None = None) -> None:
-        """Send a command, and call `done` with its answer; with None when there is no connection for too long."""
+        """Send a command, and call `done` with its answer; with None where too many wait, or for too long."""
+        if len(self._waiting) + len(self._asked) - self.queued >= MOST_WAITING:
+            if done is not None:
+                self._poller.later(done, None)
+            return
         self._add(Order(data, self._now(), False, done))
 
     def expire(self) -> None:

@@ -131,17 +131,7 @@ class RedisBus:
     def publish(
         self, topic: str, message: PreparedMessage, key: str | None, rule: Rule | None, ticket: int | None
     ) -> bool:
-        """Publish a message to other processes, and where it is kept to this one. Never blocks.
-
-        Args:
-            topic: the topic.
-            message: the message.
-            key: what it is about.
-            rule: how much of the topic is kept; None for nothing.
-            ticket: with what a message that is kept comes back.
-
-        Returns:
-            False where too much waits, and the message is dropped.
+        """Publish a message, as `Bus.publish` describes it.
 
         Raises:
             RuntimeError: what answers is a Redis Cluster's, or a Sentinel.

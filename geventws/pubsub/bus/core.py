@@ -111,15 +111,19 @@ class Core:
     def _tick(self) -> None:
         while not self._poller.closed:
             gevent.sleep(TICK)
-            self._asker.expire()
-            if self._channels is not None:
-                self._channels.check()
-            for link in self._state.links:
-                link.check()
-            try:
-                self._receiver.register.tick()
-            except BaseException:  # as for want of memory
+            try:  # nothing in it waits
+                self._look()
+            except BaseException:  # for lack of memory, say: the next look is not to be missed
                 self._poller.report(None)
+
+    def _look(self) -> None:
+        """Drop what has waited for too long, and see whether Redis is there."""
+        self._asker.expire()
+        if self._channels is not None:
+            self._channels.check()
+        for link in self._state.links:
+            link.check()
+        self._receiver.register.tick()
 
     # What is known of it: any thread may ask
 
@@ -154,18 +158,7 @@ class Core:
     def publish(
         self, topic: str, message: PreparedMessage, key: str | None, rule: Rule | None, ticket: int | None
     ) -> bool:
-        """Publish a message to other processes, and where it is kept to this one.
-
-        Args:
-            topic: the topic.
-            message: the message.
-            key: what it is about.
-            rule: how much of the topic is kept; None for nothing.
-            ticket: with what a message that is kept comes back.
-
-        Returns:
-            False where too much waits, and the message is dropped.
-        """
+        """Publish a message, as `Bus.publish` describes it."""
         self._number += 1
         names, number = self._names, self._number
         data = pack_message(self._node, number, message, key)

@@ -117,6 +117,23 @@ def test_the_number_of_messages_has_a_bound(ask: Any, monkeypatch: pytest.Monkey
     assert counts(asker) == (5, 0, 3, 2)
 
 
+def test_the_number_of_questions_has_a_bound(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Members come and go at the pace of clients: what Redis does not answer must not wait without end."""
+    monkeypatch.setattr(module, "MOST_WAITING", 3)
+    asker, _ = ask(start=False)
+    answers: list[Any] = []
+    for _ in range(3):
+        asker.publish(push(0))
+    for number in range(5):
+        asker.ask(push(number), answers.append)
+    assert answers == [], "nobody is called while he asks"
+    gevent.sleep(0)
+    assert answers == [None, None]
+    asker.link.start()
+    wait_until(lambda: len(answers) == 5)
+    assert answers[2:] == [4, 5, 6] and counts(asker) == (3, 3, 0, 0)
+
+
 def test_their_bytes_have_a_bound(ask: Any, redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_BYTES", 1000)
     asker, _ = ask(start=False)

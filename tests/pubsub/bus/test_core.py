@@ -10,6 +10,7 @@ from kit.sites.buses import RULE, wait_until
 
 from geventws.engine.loop.poller import get_poller
 from geventws.pubsub.bus import core as module
+from geventws.pubsub.bus.link import Link
 
 
 def test_two_connections_whatever_the_number_of_topics(party: Any, redis: Any) -> None:
@@ -75,6 +76,19 @@ def test_the_clock_ticks(party: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert one.bus.stats[1:5] == (1, 0, 1, 0)
     offset[0] = 60.0
     wait_until(lambda: one.bus.stats.dropped == 1)
+
+
+def test_the_clock_ticks_on_where_something_raises(party: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TICK", 0.01)
+    looks: list[None] = []
+
+    def check(_link: Link) -> None:
+        looks.append(None)
+        raise MemoryError
+
+    monkeypatch.setattr(Link, "check", check)
+    party().say("room", "hello")
+    wait_until(lambda: len(looks) >= 3)
 
 
 def test_a_probe_is_heard(party: Any, monkeypatch: pytest.MonkeyPatch) -> None:
