@@ -6,7 +6,7 @@ of them, and leaves with the last: some seconds after that has ended, should it 
 
 from __future__ import annotations
 
-from collections import deque
+from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..interface import JOIN, LEAVE, Event
@@ -23,14 +23,13 @@ class Change(NamedTuple):
 
 
 class _Member:
-    """A member of one topic: what is told of it, its connections, and when it leaves if it has none."""
+    """A member of one topic: what is told of it, and its connections."""
 
-    __slots__ = ("connections", "info", "until")
+    __slots__ = ("connections", "info")
 
     def __init__(self) -> None:
         self.info: Any = None
         self.connections: set[Hashable] = set()
-        self.until: float | None = None
 
 
 class Members:
@@ -48,7 +47,7 @@ class Members:
         self._max_topics = max_topics
         self._topics: dict[str, dict[str, _Member]] = {}
         self._connections: dict[Hashable, dict[str, str]] = {}  # the members that they are, by topic
-        self._leaving: deque[tuple[float, str, str]] = deque()  # whom to look at, and when; the first in time first
+        self._leaving: dict[tuple[str, str], float] = {}  # who has no connection, and until when; the first one first
 
     def clear(self) -> None:
         """Forget everybody."""
@@ -59,7 +58,8 @@ class Members:
     @property
     def due(self) -> float | None:
         """In how many seconds `expire` has something to do; None if never."""
-        return max(self._leaving[0][0] - self._clock(), 0.0) if self._leaving else None
+        until = next(iter(self._leaving.values()), None)
+        return max(until - self._clock(), 0.0) if until is not None else None
 
     def __len__(self) -> int:
         return sum(map(len, self._topics.values()))
@@ -75,9 +75,9 @@ class Members:
 
     def find(self, topic: str) -> dict[str, Any]:
         """Return the members of a topic, in the order in which they joined, and what is told of them."""
-        now = self._clock()
+        now, leaving = self._clock(), self._leaving
         members = self._topics.get(topic, {}).items()
-        return {name: member.info for name, member in members if member.until is None or member.until > now}
+        return {name: member.info for name, member in members if leaving.get((topic, name), inf) > now}
 
     def is_member(self, connection: Hashable, topic: str) -> bool:
         """Whether a connection is a member's."""
@@ -101,7 +101,8 @@ class Members:
         member = members.setdefault(name, _Member())
         if is_new or member.info != info:
             changes.append(Change(topic, Event(JOIN, None, name, info)))
-        member.info, member.until = info, None
+        member.info = info
+        self._leaving.pop((topic, name), None)
         member.connections.add(connection)
         return changes
 
@@ -122,17 +123,15 @@ class Members:
         name = self._forget(connection, topic)
         member = self._topics[topic][name] if name is not None else None
         if name is not None and member is not None and not member.connections:
-            member.until = self._clock() + self._grace
-            self._leaving.append((member.until, topic, name))
+            self._leaving[topic, name] = self._clock() + self._grace
 
     def expire(self) -> list[Change]:
         """Remove those who have not come back; return what is to be told."""
         now, changes = self._clock(), []
-        while self._leaving and self._leaving[0][0] <= now:
-            _, topic, name = self._leaving.popleft()
-            member = self._topics.get(topic, {}).get(name)
-            if member is not None and member.until is not None and member.until <= now:
-                changes.append(self._remove(topic, name))
+        for (topic, name), until in list(self._leaving.items()):
+            if until > now:
+                break
+            changes.append(self._remove(topic, name))
         return changes
 
     def _forget(self, connection: Hashable, topic: str) -> str | None:
@@ -145,6 +144,7 @@ class Members:
         return name
 
     def _remove(self, topic: str, name: str) -> Change:
+        self._leaving.pop((topic, name), None)
         members = self._topics[topic]
         member = members.pop(name)
         if not members:

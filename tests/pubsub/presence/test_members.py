@@ -57,6 +57,21 @@ def test_one_who_comes_back_in_time_has_not_left() -> None:
     assert told(members.expire()) == [("room", "leave", "ana", None)]
 
 
+def test_one_who_comes_and_goes_again_and_again_is_kept_once() -> None:
+    """A client may do that as fast as it can."""
+    now = [0.0]
+    members = Members(lambda: now[0], 5.0, 10)
+    for number in range(1000):
+        now[0] = number / 1000
+        members.track("ws", "room", "ana", None)
+        members.release("ws", "room")
+    assert len(members._leaving) == 1 and members.due == 5.0
+    now[0] = 5.998
+    assert members.expire() == [] and members.due is not None
+    now[0] = 5.999
+    assert [change.event.kind for change in members.expire()] == ["leave"] and members.due is None
+
+
 def test_one_who_goes_leaves_at_once() -> None:
     members = Members(Clock(), 5.0, 10)
     members.track("c1", "room", "ana", None)
