@@ -1,4 +1,4 @@
-"""Sock: WebSocket routes in Flask, after Flask-Sock's conventions.
+"""Sock: WebSocket routes in Flask, with Flask-Sock's conventions.
 
     from flask import Flask
     from geventws.flask import Sock
@@ -11,8 +11,8 @@
         for message in ws:
             ws.send(message)
 
-In Flask a view returns its answer before the server sends it. So the answer of such a route is a `Response` that does
-the opening handshake when the server calls it, and then runs the route's function, in the request's context.
+A Flask view returns its response before the server sends it. So a WebSocket route returns a `Response` that does the
+opening handshake when the server calls it, and then runs the route's function, within the request context.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 __all__ = ["Sock", "SockWebSocket"]
 
 OPTIONS = "SOCK_SERVER_OPTIONS"
-"""The key in Flask's configuration for options of `WebSocketWSGI`, as a dict."""
+"""The key in Flask's configuration for a dict of options of `WebSocketWSGI`."""
 
 OURS = ("content-type", "content-length")
-"""Headers of an answer that are not for a 101."""
+"""Headers of a response that are not sent with a 101."""
 
 
 class SockWebSocket(WebSocket):
-    """The connection that a route is given: a `WebSocket` with Flask-Sock's `receive`."""
+    """The connection that a route's function gets: a `WebSocket` with Flask-Sock's `receive`."""
 
     __slots__ = ()
 
@@ -50,13 +50,13 @@ class SockWebSocket(WebSocket):
         """Return the next message. Blocks until there is one.
 
         Args:
-            timeout: seconds to block at the most; None for no limit.
+            timeout: seconds to block at most; None, the default, for no limit.
 
         Returns:
-            The message; None when the time is up.
+            The message; None if none has arrived in time.
 
         Raises:
-            ConnectionClosed: the connection is over. The route may let it through: it is not logged.
+            ConnectionClosed: the connection is closed. The route need not catch it: it is not logged.
         """
         try:
             message = self.wait(timeout)
@@ -70,20 +70,24 @@ class SockWebSocket(WebSocket):
 
 
 class Sock:
-    """The extension.
+    """The Flask extension.
 
     Args:
         app: the application; None if `init_app` is called later.
+
+    Attributes:
+        app: the application; None before `init_app`.
+        bp: a blueprint for routes that are made before `init_app`; None if there are none.
     """
 
     def __init__(self, app: Flask | None = None) -> None:
         self.app: Flask | None = None
-        self.bp: Blueprint | None = None  # the routes that were made before there was an application
+        self.bp: Blueprint | None = None
         if app is not None:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Add the routes to an application: those made already, and those to come."""
+        """Add all routes to an application: those made before, and those made later."""
         if self.bp is not None:
             app.register_blueprint(self.bp)
         self.app = app
@@ -91,14 +95,14 @@ class Sock:
     def route(self, path: str, bp: Blueprint | None = None, **options: Any) -> Callable[[Any], Any]:
         """Return a decorator that makes a function the WebSocket route of a path.
 
-        The function is called with the connection, and then the arguments of the route. `before_request` has run by
-        then, and `after_request` as well: headers that they set, such as a session's cookie, are sent with the 101. A
-        session that is changed later is not saved.
+        The function is called with the connection, and then the arguments of the route. It may block. Before it,
+        `before_request` and `after_request` have run: headers that they set, such as a session cookie, are sent with
+        the 101. A session that is changed later is not saved.
 
         Args:
-            path: as Flask's `route` has it.
-            bp: the blueprint that the route belongs to; None for the application. Blueprints are registered by you.
-            options: as Flask's `route` has them.
+            path: as for Flask's `route`.
+            bp: the blueprint of the route, which you register yourself; None, the default, for the application.
+            options: as for Flask's `route`.
         """
 
         def decorate(function: Callable[..., object]) -> Callable[..., object]:
@@ -132,7 +136,7 @@ def _call(function: Callable[..., object], args: Any, arguments: dict[str, Any],
 
 
 class _Handshake(Response):
-    """The answer of a WebSocket route: when the server calls it, it opens the connection, and runs the handler."""
+    """The response of a WebSocket route. When the server calls it, it opens the connection, and runs the handler."""
 
     default_status = 101
 

@@ -28,19 +28,19 @@ __all__ = ["websocket"]
 
 
 def websocket(function: Callable[..., object] | None = None, **options: Unpack[DecoratorOptions]) -> Any:
-    """Return a callback for a route of Bottle's that opens a WebSocket; with options alone, a decorator that makes it.
+    """Turn a function into a Bottle callback that opens a WebSocket. Called with options alone, return a decorator.
 
-    It may also stand in a route's `apply`. The function runs within the callback, and may block. When it returns, the
-    connection is closed with 1000; when it raises, with 1011, and Bottle reports it as any callback's error. A client
-    that has left is no error. Nothing that hooks add to a response goes out after the 101.
+    It may also be in the `apply` of a route. The function runs within the callback, and may block. When it returns, the
+    connection is closed with 1000; when it raises, with 1011, and Bottle reports the error as it does any callback's. A
+    client that has left is not an error. What hooks add to the response after the function is not sent.
 
     Args:
         function: called with the `WebSocket`, and the arguments of the route.
-        options: those of `WebSocketWSGI`, by their names.
+        options: those of `WebSocketWSGI`, by name.
 
     Raises:
-        TypeError: there is no such option, or one is of another type than it has here.
-        ValueError: an option is out of its range, or `headers` has one that cannot be sent.
+        TypeError: an option is unknown, or its value is of a wrong type.
+        ValueError: an option's value is out of range, or `headers` has a header that cannot be sent.
     """
     return make_decorated(_make_view, function, {**options})
 

@@ -30,20 +30,20 @@ __all__ = ["websocket"]
 
 
 def websocket(function: Callable[..., object] | None = None, **options: Unpack[DecoratorOptions]) -> Any:
-    """Return a view of Django's that opens a WebSocket; called with options alone, a decorator that makes it.
+    """Turn a function into a Django view that opens a WebSocket. Called with options alone, return a decorator.
 
     The function runs within the view, and may block. When it returns, the connection is closed with 1000; when it
-    raises, with 1011, and Django reports it as it does any view's error. A client that has left is no error. Nothing
-    that middleware adds to a response goes out after the 101. `ATOMIC_REQUESTS` does not apply: a transaction would
+    raises, with 1011, and Django reports the error as it does any view's. A client that has left is not an error. What
+    middleware adds to the response after the view is not sent. `ATOMIC_REQUESTS` does not apply: a transaction would
     last as long as the connection.
 
     Args:
         function: called with the request, the `WebSocket`, and the arguments of the path.
-        options: those of `WebSocketWSGI`, by their names.
+        options: those of `WebSocketWSGI`, by name.
 
     Raises:
-        TypeError: there is no such option, or one is of another type than it has here.
-        ValueError: an option is out of its range, or `headers` has one that cannot be sent.
+        TypeError: an option is unknown, or its value is of a wrong type.
+        ValueError: an option's value is out of range, or `headers` has a header that cannot be sent.
     """
     return make_decorated(_make_view, function, {**options})
 

@@ -1,4 +1,4 @@
-"""WebSocket resources in Falcon's WSGI applications, whose `on_websocket` is for ASGI.
+"""WebSocket resources in Falcon's WSGI applications. Falcon's own `on_websocket` is for ASGI only.
 
     from geventws.frameworks.falcon import websocket
 
@@ -26,20 +26,20 @@ __all__ = ["websocket"]
 
 
 def websocket(function: Callable[..., object] | None = None, **options: Unpack[DecoratorOptions]) -> Any:
-    """Return a responder of Falcon's that opens a WebSocket; called with options alone, a decorator that makes it.
+    """Turn a method into a Falcon responder that opens a WebSocket. Called with options alone, return a decorator.
 
     The method runs within the responder, and may block. When it returns, the connection is closed with 1000; when it
-    raises, with 1011, and Falcon reports it as any responder's error. A client that has left is no error. Nothing that
-    middleware adds to a response goes out after the 101.
+    raises, with 1011, and Falcon reports the error as it does any responder's. A client that has left is not an error.
+    What middleware adds to the response after the method is not sent.
 
     Args:
-        function: a method, which is called with the request, the `WebSocket` in the response's place, and the fields
-            of the path.
-        options: those of `WebSocketWSGI`, by their names.
+        function: a method, called with the request, the `WebSocket` in place of the response, and the fields of the
+            path.
+        options: those of `WebSocketWSGI`, by name.
 
     Raises:
-        TypeError: there is no such option, or one is of another type than it has here.
-        ValueError: an option is out of its range, or `headers` has one that cannot be sent.
+        TypeError: an option is unknown, or its value is of a wrong type.
+        ValueError: an option's value is out of range, or `headers` has a header that cannot be sent.
     """
     return make_decorated(_make_view, function, {**options})
 

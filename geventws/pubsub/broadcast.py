@@ -1,4 +1,4 @@
-"""Broadcast: one message to connections that somebody lists; and the outlet of whatever stands for a connection."""
+"""Broadcast: one message to a list of connections. Also finds the outlet of a connection."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ __all__ = ["broadcast"]
 
 
 def broadcast(sockets: Iterable[BaseWebSocket], message: Message | PreparedMessage) -> int:
-    """Send a message to many connections. Does not block, and waits for none of them.
+    """Send a message to many connections. Does not block: it waits for none of them.
 
-    It is encoded and compressed once for all. A connection for which 64 KB or 256 messages wait already is closed with
-    1013; one that is closed or closing is left out. To be called in the connections' thread.
+    The message is encoded and compressed once for all. A connection for which 64 KB or 256 messages wait already is
+    closed with 1013; one that is closed or closing is left out. To be called in the connections' thread.
 
     Args:
         sockets: the connections.
         message: `str` for text, bytes-like for binary, or a `PreparedMessage`.
 
     Returns:
-        For how many connections it is on its way.
+        The number of connections that the message goes to.
 
     Raises:
-        TypeError: the message is of another type, or an item of `sockets` is no connection. Nothing is sent.
-        ConcurrencyError: a connection is another thread's. Nothing is sent.
+        TypeError: the message is of another type, or an item of `sockets` is not a connection. Nothing is sent.
+        ConcurrencyError: a connection belongs to another thread. Nothing is sent.
     """
     prepared, tally = prepare(message), Tally()
     groups: dict[Hashable, Group] = {}
@@ -56,7 +56,7 @@ def broadcast(sockets: Iterable[BaseWebSocket], message: Message | PreparedMessa
 
 
 def resolve(ws: Any) -> BaseWebSocket:
-    """Return the WebSocket of a connection: also of one that a middleware's view has, which connects by that."""
+    """Return the WebSocket of a connection. A middleware's `RequestWebSocket` accepts the handshake first."""
     if isinstance(ws, RequestWebSocket):
         ws = ws.accept()
     if not isinstance(ws, BaseWebSocket):
@@ -65,7 +65,7 @@ def resolve(ws: Any) -> BaseWebSocket:
 
 
 def find_outlet(ws: BaseWebSocket) -> Outlet:
-    """Return the outlet of a connection. Raises `TypeError` where it is none, `ConcurrencyError` in another thread."""
+    """Return the outlet of a connection. Raises `TypeError` if it is none, `ConcurrencyError` in another thread."""
     ws = resolve(ws)
     connection = get_connection(ws)
     check_thread(connection)

@@ -1,13 +1,14 @@
-"""History: what was published to a topic lately, so that one who comes back gets what it has missed.
+"""History: what was published to a topic lately, so that a client that comes back gets what it has missed.
 
-    Position    a place in the order of what is published to a topic: an epoch and an offset
+    Position    a place in the order of a topic's messages: an epoch and an offset
     Ring        the last messages of one topic
-    History     the rings of all topics that a rule says are kept
+    History     the rings of all topics that have a rule
 
-The offset counts what is published to a topic. The epoch is a random name for one such count: it is another one when
-the process has begun anew, or has forgotten the topic meanwhile, so that an offset of then means nothing now.
+The offset counts the messages of a topic. The epoch is a random name for one such count. When a process restarts, or
+has forgotten a topic meanwhile, it counts from zero under a new epoch, so that nobody mistakes an old offset for one
+of the new count.
 
-No I/O, and no clock but the one that is given. Nothing here is locked: see `store`.
+No I/O, and no clock but the one passed in. Nothing here is locked: see `store`.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
 __all__ = ["Recovered"]
 
 MOST_BYTES = 4 * 1024 * 1024
-"""Bytes of one topic that are kept. The last message always is, however large."""
+"""Bytes kept of one topic at most. The last message is always kept, however large."""
 
 MOST_BYTES_IN_ALL = 256 * 1024 * 1024
-"""Bytes of all topics that are kept, besides the last message of each."""
+"""Bytes kept of all topics together at most, besides the last message of each."""
 
 COST = 200
-"""Bytes that a message takes besides its payload, about."""
+"""Bytes that a message takes besides its payload, roughly."""
 
 
 class Recovered(NamedTuple):
@@ -41,8 +42,8 @@ class Recovered(NamedTuple):
 
     Attributes:
         messages: the messages, the oldest first.
-        position: the one after the last of them, to go on from; None for a topic of which no history is kept.
-        gap: whether messages are missing that are kept no more, or whether that is unknown.
+        position: the position after the last of them, to go on from; None if the topic has no history.
+        gap: True if messages after the position are no longer kept, or if that is unknown.
     """
 
     messages: list[str | bytes]
@@ -51,7 +52,12 @@ class Recovered(NamedTuple):
 
 
 class Position(NamedTuple):
-    """A place in the order of what is published to a topic: after the message that has this offset."""
+    """A place in the order of a topic's messages: after the message with this offset.
+
+    Attributes:
+        epoch: the random name of the count.
+        offset: how many messages the count has seen.
+    """
 
     epoch: str
     offset: int
@@ -60,20 +66,20 @@ class Position(NamedTuple):
         return f"{self.epoch}:{self.offset}"
 
     def follows(self, other: Position) -> bool:
-        """Whether there is nothing between this and another one before it."""
+        """Whether this position comes directly after another one."""
         return self.epoch == other.epoch and self.offset == other.offset + 1
 
     def is_after(self, other: Position) -> bool:
-        """Whether this one comes after another one; of two epochs, whichever is asked."""
+        """Whether this position comes after another one. With two epochs, each counts as after the other."""
         return self.epoch != other.epoch or self.offset > other.offset
 
     def before(self) -> Position:
-        """Return the position of the message before."""
+        """Return the position of the previous message."""
         return Position(self.epoch, self.offset - 1)
 
 
 def parse_position(text: str) -> Position | None:
-    """Return the position that a client has brought back, or None where it is none."""
+    """Return the position that a client has sent, or None if the text is not one."""
     epoch, _, offset = text.rpartition(":")
     if not (epoch and offset.isascii() and offset.isdigit() and len(offset) < 20):
         return None
@@ -81,7 +87,13 @@ def parse_position(text: str) -> Position | None:
 
 
 class Kept(NamedTuple):
-    """A message that is kept."""
+    """A message that is kept.
+
+    Attributes:
+        when: the time on the history's clock when it was published.
+        opcode: TEXT or BINARY.
+        payload: its bytes.
+    """
 
     when: float
     opcode: Opcode
@@ -89,7 +101,7 @@ class Kept(NamedTuple):
 
     @property
     def message(self) -> str | bytes:
-        """What was published."""
+        """The message, as it was published."""
         return self.payload.decode() if self.opcode == Opcode.TEXT else self.payload
 
 
@@ -107,7 +119,7 @@ class Found(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """How much of a topic is kept."""
+    """How much of a topic is kept: at most so many messages, none older than so many seconds."""
 
     max_messages: int
     seconds: float
@@ -118,14 +130,14 @@ class Ring:
 
     Args:
         rule: how much is kept.
-        live: whether it has everything that was published, as far as that is to be kept.
+        live: whether it has all messages that the rule keeps.
 
     Attributes:
         rule: as above.
-        live: as above. Over a bus that is so once it was filled, and as long as somebody watches.
-        position: that of the last message; of the beginning before the first one.
-        used: when it was last written, read, or left by its last subscriber.
-        size: the bytes that it takes.
+        live: as above. Over a bus, a ring is live once it has been filled, and as long as somebody here uses the topic.
+        position: the position of the last message; offset 0 before the first one.
+        used: when it was last written or read, or lost its last subscriber.
+        size: the bytes that its messages take.
     """
 
     __slots__ = ("_kept", "live", "position", "rule", "size", "used")
@@ -139,7 +151,7 @@ class Ring:
         self._kept: deque[Kept] = deque()  # the oldest first
 
     def append(self, kept: Kept) -> None:
-        """Add a message, and forget what finds no room for it."""
+        """Add a message, and forget the oldest until the ring is within its limits."""
         self.position = Position(self.position.epoch, self.position.offset + 1)
         self._kept.append(kept)
         self.size += len(kept.payload) + COST
@@ -152,7 +164,7 @@ class Ring:
             self._forget()
 
     def begin(self, position: Position) -> None:
-        """Begin anew: the next message follows a position."""
+        """Forget all messages; the next one will follow the given position."""
         self._kept.clear()
         self.size = 0
         self.position = position
@@ -163,11 +175,11 @@ class Ring:
             self._forget()
 
     def find(self, since: str | None = None, limit: int | None = None) -> Found:
-        """Return what was published after a position, or with "" all, the oldest first; without one, the last ones.
+        """Return messages, the oldest first.
 
         Args:
-            since: the position.
-            limit: how many at the most.
+            since: the position after which they begin; "" or None for all.
+            limit: how many to return at most: with `since` the oldest, without it the latest. None for no limit.
         """
         wanted = parse_position(since) if since is not None else None
         first = self.position.offset - len(self._kept)  # the offset before that of the oldest
@@ -187,23 +199,22 @@ class Ring:
 
 
 class History:
-    """The rings of all topics that are kept.
+    """The rings of all topics that have a rule.
 
-    A topic's ring, and with it an epoch, is made when the topic is first written or read. It is removed when it has not
-    been used for as long as its messages are kept, and nobody is subscribed.
+    A topic's ring, and its epoch, are made when the topic is first written or read. The ring is removed when nobody is
+    subscribed and it has not been used for as long as its messages are kept.
 
     Args:
-        rules: how much is kept, as (messages, seconds), by the topic, or by what it begins with and a `*`. The first
-            that matches holds.
+        rules: (messages, seconds) to keep, by topic, or by a prefix and a `*`. The first pattern that matches applies.
         clock: returns the seconds since some moment.
         watched: the topics that somebody is subscribed to.
 
     Raises:
-        ValueError: a rule keeps less than one message or no time, or has a `*` elsewhere than at its end.
+        ValueError: a rule keeps less than one message, or no time, or has a `*` before its end.
 
     Attributes:
-        live: whether new rings are: see `Ring`.
-        rules: those that there are, with their patterns.
+        live: whether new rings are live: see `Ring`.
+        rules: the patterns and their rules, in order.
     """
 
     def __init__(
@@ -217,20 +228,20 @@ class History:
         self._size = 0  # the bytes of all rings
 
     def find_rule(self, topic: str) -> Rule | None:
-        """Return how much of a topic is kept, or None where nothing is."""
+        """Return how much of a topic is kept, or None if nothing is."""
         for pattern, rule in self.rules:
             if topic.startswith(pattern[:-1]) if pattern.endswith("*") else topic == pattern:
                 return rule
         return None
 
     def clear(self) -> None:
-        """Forget everything: what follows has other epochs."""
+        """Forget everything. Later messages get new epochs."""
         for rings in self._rings.values():
             rings.clear()
         self._size = 0
 
     def append(self, topic: str, rule: Rule, message: PreparedMessage, age: float = 0.0) -> Position:
-        """Keep a message, which was published so many seconds ago; return its position."""
+        """Keep a message that was published `age` seconds ago; return its position."""
         ring = self.use(topic, rule)
         before = ring.size
         ring.append(Kept(ring.used - age, message.opcode, message.payload))
@@ -240,19 +251,19 @@ class History:
         return ring.position
 
     def begin(self, topic: str, rule: Rule, position: Position) -> None:
-        """Forget what is kept of a topic: the next message follows a position."""
+        """Forget what is kept of a topic; its next message will follow the given position."""
         ring = self.use(topic, rule)
         self._size -= ring.size
         ring.begin(position)
 
     def use(self, topic: str, rule: Rule) -> Ring:
-        """Return the ring of a topic, made if there is none, without what is too old; remove others that are over."""
+        """Return the ring of a topic, without expired messages; make it if needed. Remove rings that nobody uses."""
         now, rings = self._clock(), self._rings[rule]
         ring = rings.pop(topic) if topic in rings else Ring(rule, self.live)
         rings[topic] = ring  # the last of them
         ring.used = now
         self._expire(ring, now)
-        for name, other in list(islice(rings.items(), 2)):  # two for one that comes: none stays for good
+        for name, other in list(islice(rings.items(), 2)):  # two for each new one, so that old ones do not pile up
             if other.used + rule.seconds > now:
                 break
             del rings[name]
@@ -268,7 +279,7 @@ class History:
         self._size += ring.size - before
 
     def _make_room(self, ring: Ring) -> None:
-        """Forget topics that nobody is subscribed to, the longest unused first; or else most of the one at hand."""
+        """Forget topics without subscribers, the longest unused first; if that is too little, most of this ring."""
         for rings in self._rings.values():
             for name, other in list(islice(rings.items(), 2)):
                 if name not in self._watched and other is not ring:

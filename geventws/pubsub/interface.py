@@ -1,4 +1,4 @@
-"""What a PubSub's parts ask of each other."""
+"""The interfaces between the parts of a PubSub, and the values that they exchange."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ GAP, JOIN, LEAVE = "gap", "join", "leave"
 
 
 class Event(NamedTuple):
-    """What subscribers are told of a topic besides its messages.
+    """What the subscribers of a topic hear besides its messages.
 
     Attributes:
-        kind: GAP: messages are missing here. JOIN: a member is there, or has another info; LEAVE: it is not any more.
-        position: the position after a gap; None for a topic of which no history is kept.
-        member: who joins or leaves.
-        info: what is told of it, as `json` has it.
+        kind: GAP: messages are missing here. JOIN: a member has joined, or its info has changed. LEAVE: it has left.
+        position: the position after a gap; None if the topic has no history.
+        member: the name of the member that joins or leaves.
+        info: the member's info, as `json` decodes it.
     """
 
     kind: str
@@ -32,13 +32,13 @@ class Event(NamedTuple):
 
 
 class Stay(NamedTuple):
-    """That a member is in a process, or is not any more.
+    """The statement that a member is in a process, or no longer is.
 
     Attributes:
-        node: the process.
+        node: the name of the process.
         member: the member's name.
-        info: what is told of it; on its way, as JSON.
-        there: whether it is there.
+        info: the member's info; as JSON text while it travels over the bus.
+        there: whether the member is in the process.
     """
 
     node: bytes
@@ -48,10 +48,10 @@ class Stay(NamedTuple):
 
 
 class Form(Protocol):
-    """How a group of subscribers gets what is published: in an envelope, say. Called once for all of them.
+    """A form that turns what is published into what a group of subscribers gets: an envelope round it, say.
 
-    To be equal to itself alone: one object for all subscribers who get the same bytes. Called by whoever publishes, in
-    the hub too: it must not block, and must not raise.
+    It is called once per publication, for the whole group: subscribers who are to share the bytes need the same object
+    as their form. Whoever publishes calls it, the hub included: it must not block, and must not raise.
     """
 
     def message(self, topic: str, message: PreparedMessage, position: str | None) -> PreparedMessage:
@@ -60,15 +60,15 @@ class Form(Protocol):
         Args:
             topic: where it was published.
             message: the message.
-            position: its position; None for a topic of which no history is kept.
+            position: its position; None if the topic has no history.
         """
 
     def event(self, topic: str, event: Event) -> PreparedMessage | None:
-        """Return what is sent for an event, or None for nothing."""
+        """Return what is sent for an event, or None to send nothing."""
 
 
 class Formed(NamedTuple):
-    """What `Recovered` is, in a form."""
+    """The same as `Recovered`, with the messages in a form."""
 
     messages: list[PreparedMessage]
     position: str | None
@@ -76,7 +76,7 @@ class Formed(NamedTuple):
 
 
 def make_formed(found: Found, topic: str, form: Form) -> Formed:
-    """Return in a form what was found of a topic."""
+    """Return what was found of a topic, with the messages in a form."""
     if found.position is None:
         return Formed([], None, found.gap)
     epoch, last = found.position
@@ -89,37 +89,37 @@ def make_formed(found: Found, topic: str, form: Form) -> Formed:
 
 
 class BusStats(NamedTuple):
-    """What became of what this process has published to others, and what it has got from them.
+    """Counts of the messages that this process has published to others, and of those that it has received from them.
 
     published = sent + queued + dropped, at every moment.
     """
 
     up: bool
-    """Whether Redis is there, as far as is known."""
+    """Whether Redis can be reached, as far as is known."""
     published: int
-    """Messages that were to be published."""
+    """Messages that this process wanted to publish."""
     sent: int
-    """Those that Redis has taken."""
+    """Messages that Redis has accepted."""
     queued: int
-    """Those that it has not answered yet."""
+    """Messages that Redis has not answered yet."""
     dropped: int
-    """Those that found no room, for which there was no connection for 5 seconds, or that Redis has refused."""
+    """Messages that the full queue had no room for, that waited 5 seconds for a connection, or that Redis refused."""
     received: int
-    """Messages of other processes."""
+    """Messages from other processes."""
     repeated: int
-    """Those that came twice, and were delivered once."""
+    """Messages that arrived twice, and were delivered once."""
     skipped: int
-    """Those that were none of geventws, or of another version."""
+    """Messages that are not geventws's, or are of another version of its format."""
     gaps: int
     """How often subscribers of a topic may have missed something."""
     reconnects: int
-    """How often a connection was made anew."""
+    """How often a lost connection was opened again."""
 
 
 class Bus(Protocol):
-    """How a PubSub reaches those of other processes. What it hears it tells a `Receiver`.
+    """The way from a PubSub to those of other processes. It passes what it receives to a `Receiver`.
 
-    Any thread may call it. Nothing but `read` may block, and nothing of it may call the receiver while it holds a lock.
+    Any thread may call any method. Only `read` may block, and no method may call the receiver while it holds a lock.
 
     Attributes:
         nodes: the names of this process.
@@ -128,102 +128,103 @@ class Bus(Protocol):
     nodes: set[bytes]
 
     def start(self, receiver: Receiver) -> None:
-        """Take the receiver, before all else."""
+        """Set the receiver. Called before every other method."""
 
     def subscribe(self, topic: str, rule: Rule | None) -> None:
-        """Hear what is published to a topic: it has its first subscriber in this process, or somebody reads it.
+        """Receive what is published to a topic. Called for its first subscriber, or reader, in this process.
 
         Args:
             topic: the topic.
-            rule: how much of it is kept; None for nothing. If it is kept, `fill` follows, and then each message once.
+            rule: how much of it is kept; None for nothing. If it is kept, the bus calls `fill`, and then `receive_at`
+                once for each message.
         """
 
     def unsubscribe(self, topic: str) -> None:
-        """Hear it no more: the last has left. The bus may go on for some seconds, should somebody come back."""
+        """Stop receiving a topic: its last subscriber has left. The bus may wait some seconds, in case one returns."""
 
     def publish(
         self, topic: str, message: PreparedMessage, key: str | None, rule: Rule | None, ticket: int | None
     ) -> bool:
-        """Publish a message: to other processes where nothing is kept, or else to all, also to this one.
+        """Publish a message: to the other processes if nothing is kept of the topic, or else to all, this one included.
 
         Args:
             topic: the topic.
             message: the message.
-            key: what it is about, for subscribers with the policy "latest".
-            rule: how much of the topic is kept.
-            ticket: with what a message that is kept comes back here.
+            key: what the message is about, for subscribers with the policy "latest".
+            rule: how much of the topic is kept; None for nothing.
+            ticket: a number that comes back with the message, if the topic is kept.
 
         Returns:
-            False where too much waits to be published, so that it is dropped.
+            False if the message is dropped because too much waits to be published.
         """
 
     def read(self, topic: str, rule: Rule) -> None:
-        """Block until the receiver has been told by `fill` what is kept of a topic that is subscribed to.
+        """Block until `fill` has passed the receiver what is kept of a topic that this process is subscribed to.
 
-        All who read at the same time wait for the same answer.
+        All who read a topic at the same time wait for the same answer.
 
         Raises:
-            TimeoutError: there is no connection, or no answer in time, or the caller must not block.
+            TimeoutError: there is no connection, no answer in time, or the caller must not block.
         """
 
     def ask(self, command: Callable[[Any, bytes], bytes], done: Callable[[Any], object]) -> None:
-        """Send a command about members to Redis; call `done` in the bus's loop with the answer, or None for none.
+        """Send a command about members to Redis.
 
         Args:
-            command: makes the command, of the names of keys and of this process's.
-            done: takes the answer. It must not raise.
+            command: builds the command from the names of keys and the name of this process.
+            done: called in the bus's loop with the answer, or with None if there is none. It must not raise.
         """
 
 
 class Receiver(Protocol):
-    """What a bus tells. Nothing here blocks, and any thread may call it, one after the other.
+    """What a bus calls with what it receives. No method blocks; any thread may call one, but only one at a time.
 
     Attributes:
-        register: what it tells of members.
+        register: what the bus calls with changes of members.
     """
 
     register: Register
 
     def receive(self, topic: str, message: PreparedMessage, key: str | None) -> None:
-        """Take a message of another process, of a topic of which nothing is kept."""
+        """Take a message from another process, published to a topic without history."""
 
     def receive_at(
         self, topic: str, position: Position, message: PreparedMessage, key: str | None, ticket: int | None
     ) -> None:
-        """Take a message of a topic that is kept, in the order of the positions.
+        """Take a message published to a topic with history. The messages come in the order of their positions.
 
         Args:
             topic: the topic.
-            position: its position.
+            position: the message's position.
             message: the message.
-            key: what it is about.
-            ticket: what `publish` was given, where this process has published it.
+            key: what the message is about.
+            ticket: what `publish` was given, if this process has published the message.
         """
 
     def fill(self, topic: str, position: Position, messages: list[tuple[float, PreparedMessage]]) -> None:
-        """Take what is kept of a topic, or a part of it, after which the next part is told.
+        """Take what is kept of a topic, or a part of it; the next part follows in another call.
 
         Args:
             topic: the topic.
-            position: that of the last message.
-            messages: how many seconds ago each was published, and the message, without a hole.
+            position: the position of the last message.
+            messages: consecutive messages, each with the seconds since it was published.
         """
 
     def lost(self, topic: str) -> None:
-        """Note that messages were missed, perhaps, of a topic of which nothing is kept."""
+        """Note that messages of a topic without history may have been missed."""
 
     def tell_bus(self, is_up: bool) -> None:
-        """Note that the bus is connected, or is not any more. Called in a greenlet of its own, which may block."""
+        """Note that the bus is connected, or no longer is. Called in a greenlet of its own, which may block."""
 
 
 class Register(Protocol):
-    """What a bus tells of members. All is called in the bus's loop, and does not block."""
+    """What a bus calls with changes of members. It calls in its own loop; no method blocks."""
 
     def confirmed(self, topic: str) -> None:
-        """Note that the bus tells of a topic from now on, for the first time or again."""
+        """Note that this process receives a topic from now on, for the first time or again."""
 
     def receive_stay(self, topic: str, stay: Stay) -> None:
-        """Note that a member is in another process, or is not any more."""
+        """Note that a member is in another process, or no longer is."""
 
     def tick(self) -> None:
-        """Do what is due. Called each second or so."""
+        """Do what is due. Called about once a second."""

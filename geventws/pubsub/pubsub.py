@@ -1,4 +1,4 @@
-"""PubSub: topics, their subscribers, and what is published to them. Each loop has a branch; a bus has the rest."""
+"""PubSub: topics and their subscribers. Each loop has a branch for its own; a bus reaches those of other processes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["PubSub", "Stats"]
 
 
 class Stats(NamedTuple):
-    """What became of what was published, each message counted once for each subscriber it was for.
+    """What became of the published messages. A message counts once for each of its subscribers.
 
     published = sent + queued + dropped + abandoned, at every moment.
     """
@@ -39,64 +39,64 @@ class Stats(NamedTuple):
     published: int
     """Messages that were to be sent."""
     sent: int
-    """Those that the kernel has taken."""
+    """Messages that the kernel has accepted."""
     queued: int
-    """Those that are on their way to it."""
+    """Messages that wait to be sent."""
     dropped: int
-    """Those that found no room, or gave theirs to others, as the policy says."""
+    """Messages that the policy dropped because a subscriber's queue was full."""
     abandoned: int
-    """Those whose connection ended before they were sent."""
+    """Messages whose connection ended before they were sent."""
     topics: int
     """Topics that have subscribers."""
     subscriptions: int
-    """Subscriptions."""
+    """Subscriptions of all connections."""
     bus: BusStats | None = None
-    """What went to other processes and came from them; None where there is no bus."""
+    """Counts of messages to and from other processes; None without a bus."""
 
 
 class PubSub:
-    """Rooms: connections subscribe to topics, and a message that is published to a topic goes to all its subscribers.
+    """Rooms: connections subscribe to topics, and a message published to a topic goes to all its subscribers.
 
-    `publish` never blocks, and a subscriber that is slow delays no other: what waits for it is bounded, and its policy
-    says what happens then. A message is encoded and compressed once for all. A subscription ends with its connection.
+    `publish` never blocks, and a slow subscriber delays no other: a bounded queue holds what waits for it, and its
+    policy says what happens when that is full. A message is encoded and compressed once for all subscribers. A
+    subscription ends with its connection.
 
-    On each connection, what is published and what is sent leaves in the order of the calls. What is published in one
-    turn of the loop leaves together at its end.
+    On each connection, published and sent messages leave in the order of the calls. What is published in one turn of
+    the loop leaves together at the end of the turn.
 
     Any kind of connection may subscribe, to any number of PubSubs. A forked child begins without subscribers.
 
-    With the URL of a Redis or Valkey, it reaches the subscribers of all processes that have the same: see
-    docs/scaling.rst. Without, those of its own process.
+    With the URL of a Redis or Valkey server, a PubSub reaches the subscribers in all processes that use the same
+    server: see docs/scaling.rst. Without a URL, it reaches those of its own process.
 
     Args:
-        url: `redis://`, `rediss://` (TLS), `unix://`, `valkey://` or `valkeys://`, as redis-py has them; by default
-            None. Redis Cluster and Sentinel are not supported.
-        prefix: what all channels and keys there begin with: "gws:" by default.
-        history: of which topics the last messages are kept, so that one who comes back gets what it has missed: a dict
-            of `(messages, seconds)` by the topic, or by what it begins with and a `*`, as `{"room:*": (100, 300)}`. The
-            first that matches holds. By default nothing is kept.
+        url: `redis://`, `rediss://` (TLS), `unix://`, `valkey://` or `valkeys://`, in redis-py's syntax; None, the
+            default, for no server. Redis Cluster and Sentinel are not supported.
+        prefix: the beginning of all channels and keys there: "gws:" by default.
+        history: the topics whose last messages are kept, so that a client that comes back gets what it has missed: a
+            dict from a topic, or a prefix and a `*`, to `(messages, seconds)`, as `{"room:*": (100, 300)}`. The first
+            pattern that matches applies. By default nothing is kept.
         max_queue_bytes: bytes that may wait for one subscriber, besides what the kernel holds: 64 KB by default. One
             message may always wait.
         max_queue: messages that may wait for one subscriber: 256 by default.
         max_topics: topics that one connection may be subscribed to: 1,024 by default.
         max_topic_length: characters of a topic: 256 by default.
-        presence_grace: for how many seconds a member stays whose last connection has ended, so that one who reconnects
-            has not left: 5 by default.
+        presence_grace: seconds that a member stays after its last connection has ended, so that a client that
+            reconnects does not leave and join again: 5 by default.
 
     Raises:
-        ValueError: `history` keeps less than one message, or no time, or has a `*` elsewhere than at the end; or the
-            URL is none of Redis's.
-        ImportError: there is a URL, and redis-py is not installed.
+        ValueError: `history` keeps less than one message, or no time, or has a `*` before the end; or the URL's scheme
+            is none of the above.
+        ImportError: there is a URL, but redis-py is not installed.
 
     Attributes:
-        on_gap: a function that is called with a topic where subscribers in this process miss messages of it, though its
-            history is kept; None for none. Called in the hub, or by whoever publishes: it must not block. Once for each
-            loop with subscribers.
-        on_bus: a function that is called with True when Redis can be reached, and with False when it cannot, whenever
-            that changes; None for none. Called in a greenlet of its own; it may block.
-        on_join: a function that is called with a topic, a member, and what is told of it, when it joins, and when that
-            is something else; None for none. It must not block, either.
-        on_leave: the same when it leaves.
+        on_gap: called with a topic whose subscribers in this process may have missed messages; None calls nothing.
+            Called in the hub, or by whoever publishes, once for each loop with subscribers. It must not block.
+        on_bus: called with True when Redis becomes reachable, with False when it no longer is. Called in a greenlet of
+            its own; it may block.
+        on_join: called with a topic, a member and its info, when the member joins and when its info changes. It must
+            not block.
+        on_leave: the same when the member leaves.
     """
 
     def __init__(
@@ -129,30 +129,30 @@ class PubSub:
     ) -> Recovered:
         """Subscribe a connection to a topic, until it ends. To be called in the connection's thread.
 
-        Does not block, unless the topic has a history over a bus: at its first use in a process it waits for Redis, for
-        5 seconds at the most, and goes on with a gap. A second call for the same connection changes the policy. What is
-        published from now on is sent; what was missed, which this returns, is for the caller to send.
+        Does not block, except for the first use of a topic with history over a bus: that waits for Redis for up to 5
+        seconds, and then goes on with a gap. A second call for the same connection changes the policy. The PubSub sends
+        what is published from now on; the caller sends what was missed, which is returned.
 
         Args:
             ws: the connection.
-            topic: the topic; it needs no other preparation.
-            policy: what happens to a message when this connection's queue is full. "close" closes it, with
-                1013. "drop_newest" drops the message. "drop_oldest" drops the oldest that wait, as far as their policy
-                allows. "latest" first drops the one that waits with the same topic and key, and then does the same.
-            since: the position up to which its client has the messages; "" for all that is kept; None for one that
-                comes for the first time, and wants none.
+            topic: the topic; it need not be created.
+            policy: what happens to a message when this connection's queue is full. "close" closes the connection, with
+                1013. "drop_newest" drops the message. "drop_oldest" drops the oldest waiting ones, as far as their
+                policies allow. "latest" does so, too, but first drops the one with the same topic and key.
+            since: the position up to which the client has the messages; "" for all that is kept; None, the default,
+                for none, as for a new client.
 
         Returns:
-            What was published after `since`, as far as it is kept: each message is either in here, or is sent. Without
-            `since` there are no messages, only the position. For a topic without history the position is None, and to
-            give `since` is a gap.
+            What was published after `since`, as far as it is kept: each message is either returned, or sent. Without
+            `since` there are no messages, only the position. For a topic without history the position is None, and
+            there is a gap if `since` is given.
 
         Raises:
-            ConnectionClosed: the connection is over, or has begun to close.
-            ValueError: the topic is empty or too long (`max_topic_length`), the connection has as many as it may
+            ConnectionClosed: the connection is closed or closing.
+            ValueError: the topic is empty or too long (`max_topic_length`), the connection has too many topics
                 (`max_topics`), or there is no such policy.
-            TypeError: the topic is no `str`, or `ws` no connection.
-            ConcurrencyError: this is another thread than that of the connection.
+            TypeError: the topic is not a `str`, or `ws` is not a connection.
+            ConcurrencyError: the connection belongs to another thread.
         """
         found = self._join(ws, topic, policy, since, None)
         return found.recover()
@@ -160,39 +160,39 @@ class PubSub:
     def subscribe_as(
         self, ws: BaseWebSocket, topic: str, form: Form, policy: str = CLOSE, since: str | None = None
     ) -> Formed:
-        """Do the same for a connection that gets the messages in a form, and is told of events."""
+        """Do the same for a connection that gets the messages, and events, in a form."""
         found = self._join(ws, topic, policy, since, form)
         return make_formed(found, topic, form)
 
     def history(self, topic: str, since: str | None = None, limit: int | None = None) -> Recovered:
-        """Return what was published to a topic lately. Any thread may call it; it waits as `subscribe` does.
+        """Return what was published to a topic lately. Any thread may call it; it blocks as `subscribe` does.
 
         Args:
             topic: the topic.
-            since: return the messages after this position, or all with ""; without it, the last ones.
-            limit: how many at the most: the oldest after `since`, so that one goes on from the position that is
-                returned; without `since`, the latest. None for all that is kept.
+            since: return the messages after this position; "" or None for all.
+            limit: the number of messages to return at most: with `since`, the oldest, so that the next call can go on
+                from the returned position; without `since`, the latest. None for no limit.
 
         Raises:
             ValueError: the topic is empty or too long, or the limit is negative.
-            TypeError: the topic is no `str`.
+            TypeError: the topic is not a `str`.
         """
         found = self._look(topic, since, limit)
         return found.recover()
 
     def history_as(self, topic: str, form: Form, since: str | None = None, limit: int | None = None) -> Formed:
-        """Do the same in a form."""
+        """Do the same, and return the messages in a form."""
         found = self._look(topic, since, limit)
         return make_formed(found, topic, form)
 
     def unsubscribe(self, ws: BaseWebSocket, topic: str) -> bool:
         """End a subscription; return whether there was one. Does not block; to be called in the connection's thread.
 
-        What was published before is still sent.
+        Messages published before are still sent.
 
         Raises:
-            TypeError: `ws` is no connection.
-            ConcurrencyError: this is another thread than that of the connection.
+            TypeError: `ws` is not a connection.
+            ConcurrencyError: the connection belongs to another thread.
         """
         outlet = find_outlet(ws)
         return self._branches.get().unsubscribe(outlet, topic)
@@ -209,15 +209,15 @@ class PubSub:
         Args:
             topic: the topic.
             message: `str` for text, bytes-like for binary, or a `PreparedMessage`.
-            exclude: a connection that does not get it: often its author's.
-            key: what the message is about: for subscribers with the policy "latest", it takes the place of one that
-                waits with this topic and key.
+            exclude: a connection that does not get the message: often its author's.
+            key: what the message is about: for subscribers with the policy "latest", it replaces the waiting message
+                with the same topic and key. Over a bus, a `str`.
 
         Returns:
-            How many subscribers it has in this process.
+            The number of subscribers in this process that the message goes to.
 
         Raises:
-            TypeError: the message is of another type, or `exclude` no connection; or the topic is no `str`.
+            TypeError: the message is of another type, `exclude` is not a connection, or the topic is not a `str`.
             ValueError: the topic is empty or too long (`max_topic_length`).
         """
         self._check_topic(topic)
@@ -226,24 +226,23 @@ class PubSub:
         return self._store.publish(topic, prepared, excluded, key)
 
     def track(self, ws: BaseWebSocket, topic: str, member: str, info: Any = None) -> None:
-        """Note that a connection is a member's, who joins a topic with the first of its connections.
+        """Make a connection one of a member's in a topic. The member joins with its first connection there.
 
-        It leaves with the last, when that has ended and `presence_grace` is over. The connection need not be
-        subscribed. It is one member in a topic: under another name it joins anew, and the first leaves. Does not block;
-        to be called in the connection's thread.
+        It leaves `presence_grace` seconds after its last connection has ended. The connection need not be subscribed;
+        it stands for one member in a topic: a call with another name replaces the first. Does not block; to be called
+        in the connection's thread.
 
         Args:
             ws: the connection.
             topic: the topic.
             member: the name of the member: 1 to 256 characters.
-            info: what is told of it to others: anything that is JSON, of 4,096 bytes at the most. The last counts.
+            info: what others see of it besides the name: a JSON value of at most 4,096 bytes. The last one applies.
 
         Raises:
-            ConnectionClosed: the connection is over, or has begun to close.
-            ValueError: the topic, the name or the info is too long, or the connection is in as many topics as it may be
-                (`max_topics`).
-            TypeError: the topic or the name is no `str`, the info not JSON, or `ws` no connection.
-            ConcurrencyError: this is another thread than that of the connection.
+            ConnectionClosed: the connection is closed or closing.
+            ValueError: the topic, the name or the info is too long, or the connection is in too many (`max_topics`).
+            TypeError: the topic or the name is not a `str`, the info is not JSON, or `ws` is not a connection.
+            ConcurrencyError: the connection belongs to another thread.
         """
         self._check_topic(topic)
         outlet = find_outlet(ws)
@@ -252,25 +251,27 @@ class PubSub:
         self._presence.track(outlet, topic, member, info)
 
     def untrack(self, ws: BaseWebSocket, topic: str, at_once: bool = True) -> bool:
-        """Note that a connection is no member of a topic any more; return whether it was one.
+        """Undo `track` for a connection and a topic; return whether the connection was a member's there.
 
         Does not block; to be called in the connection's thread.
 
         Args:
             ws: the connection.
             topic: the topic.
-            at_once: whether the member leaves at once if this was its last connection, or after `presence_grace`.
+            at_once: if this was the member's last connection, the member leaves at once (True, the default), or after
+                `presence_grace` seconds (False).
 
         Raises:
-            ConcurrencyError: this is another thread than that of the connection.
+            TypeError: `ws` is not a connection.
+            ConcurrencyError: the connection belongs to another thread.
         """
         return self._presence.untrack(find_outlet(ws), topic, at_once)
 
     def presence(self, topic: str) -> dict[str, Any]:
-        """Return the members that are in a topic, the first to join first, and what is told of each.
+        """Return the members of a topic and the info of each, the first to join first.
 
-        Does not block, but over a bus: then it may wait 5 seconds for the members of other processes, and returns those
-        of this one if there is no answer. Any thread may call it.
+        Any thread may call it. Does not block without a bus. Over a bus, it may block for up to 5 seconds until Redis
+        has told the members of other processes; if it does not answer, only those of this process are returned.
         """
         return self._presence.find(topic)
 
@@ -284,15 +285,15 @@ class PubSub:
     ) -> RoomsEndpoint:
         """Return a WSGI application for clients that subscribe and publish by themselves: see docs/rooms-protocol.rst.
 
-        The functions get the environ of the handshake. They may block: only what this client asks for next waits for
-        them. One that raises is an error to the client, and a line in the log.
+        The functions get the environ of the handshake. They may block: only the next request of the same client waits
+        for them. If one raises, the client gets an error ("failed"), and the exception is logged.
 
         Args:
             authorize: called with environ, an action and a topic; returns whether this client may do that. The actions
-                are "subscribe", "publish" and "presence": to see who is there, and be shown. None allows nothing.
-            member: called with environ; returns the name under which others see this client, or the name and an info
-                that JSON can express; None for nobody, as is the default. So a client cannot say who it is.
-            options: by their names.
+                are "subscribe", "publish" and "presence" (see the members, and be one). None allows nothing.
+            member: called with environ; returns the member that this client is: a name, or a name and an info (a JSON
+                value), or None for no member. So a client cannot choose its name. Without it, nobody is a member.
+            options: see `RoomsOptions`.
 
         Raises:
             TypeError, ValueError: as `WebSocketWSGI`.
@@ -306,7 +307,7 @@ class PubSub:
         return [ws for ws in handles if ws is not None]
 
     def count(self, topic: str) -> int:
-        """Return how many connections are subscribed to a topic. Does not block; any thread may call it."""
+        """Return the number of connections subscribed to a topic. Does not block; any thread may call it."""
         return sum(map(len, self._branches.find(topic)))
 
     def topics(self, ws: BaseWebSocket) -> list[str]:
@@ -316,7 +317,7 @@ class PubSub:
 
     @property
     def stats(self) -> Stats:
-        """What became of what was published, and how many topics and subscriptions there are."""
+        """Counts of messages, topics and subscriptions. Does not block; any thread may read them."""
         total, branches = self._branches.stats, self._branches.all()
         names = {name for branch in branches for name in branch.topics}
         subscriptions = sum([branch.topics.count for branch in branches])
@@ -325,42 +326,42 @@ class PubSub:
         return Stats(*counts, len(names), subscriptions, bus)
 
     def flush(self, timeout: float = 2.0) -> bool:
-        """Block until Redis has answered for all that was published; return whether it has.
+        """Block until Redis has answered for all published messages; return whether it has.
 
-        A program does that by itself when it ends. Call it where a process ends otherwise, as by `os._exit`.
+        Python does this at its normal exit. Call it before a process ends in another way, as by `os._exit`.
 
         Args:
-            timeout: seconds after which it returns False.
+            timeout: seconds to block at most, after which it returns False: 2 by default.
         """
         return self._bus is None or self._bus.flush(timeout)
 
     def close(self, timeout: float = 2.0) -> bool:
-        """Do the same, and disconnect from Redis. Whoever subscribes or publishes later connects again."""
+        """Do the same, and disconnect from Redis. A later `subscribe` or `publish` connects again."""
         return self._bus is None or self._bus.close(timeout)
 
     def use(self, bus: Bus) -> None:
-        """Reach other processes over a bus, from the beginning: for itself."""
+        """Reach other processes over a bus. Internal; called before anything else."""
         self._presence.use(bus)
         self._store.use(bus, self._presence)
 
     def note_topic(self, topic: str, begun: bool) -> None:
-        """Note that a loop has its first subscriber of a topic, or that its last has left: for itself."""
+        """Note that a loop has its first subscriber of a topic, or that its last has left. Internal."""
         self._store.note_topic(topic, begun)
         self._presence.note_topic(topic, begun)
 
     def tell_bus(self, is_up: bool) -> None:
-        """Tell the application that the bus is connected, or is not any more: for itself."""
+        """Tell the application that the bus is connected, or no longer is. Internal."""
         if self.on_bus is not None:
             self.on_bus(is_up)
 
     def tell_presence(self, topic: str, event: Event) -> None:
-        """Tell the application who has joined or left: for itself."""
+        """Tell the application who has joined or left. Internal."""
         function = self.on_join if event.kind == JOIN else self.on_leave
         if function is not None and event.member is not None:
             function(topic, event.member, event.info)
 
     def tell_gap(self, topic: str) -> None:
-        """Tell the application that subscribers of a topic miss messages: for itself."""
+        """Tell the application that subscribers of a topic miss messages. Internal."""
         if self.on_gap is not None:
             self.on_gap(topic)
 

@@ -1,12 +1,13 @@
-"""Store: what becomes of what is published: the order that it has for all loops of the process, and the other ones.
+"""Store: takes what is published, keeps the history, and passes each message to the loops of the process and the bus.
 
-Without a bus, whoever publishes to a topic whose history is kept holds the lock until the message is kept and each loop
-knows of it: so all have one order. Whoever reads the history and subscribes does both under the lock: so it gets each
-message once. A forked child begins with no history, and with other epochs.
+Without a bus, a message to a topic with history is kept and passed to each loop under one lock, so all loops get the
+messages in the same order. A subscriber reads the history and subscribes under the same lock, so it gets each message
+once. A forked child begins with no history, and with new epochs.
 
-Over a bus, what is kept goes by the bus alone, and is kept and delivered when it comes back with its position. So the
-ring of a topic is a copy of what the bus has, as long as somebody here is subscribed or reads it (`Ring.live`), and all
-who come back meanwhile ask the bus nothing. What is not kept is delivered here first.
+Over a bus, a message to a topic with history goes to the bus only; it is kept and delivered here when it comes back
+with its position. So the ring of a topic is a copy of what the bus has, as long as somebody here is subscribed or reads
+it (`Ring.live`); clients that come back meanwhile are served from it, without the bus. A message to a topic without
+history is delivered here at once.
 """
 
 from __future__ import annotations
@@ -35,18 +36,20 @@ if TYPE_CHECKING:
 RLock: Any = get_original("_thread", "RLock")
 
 MOST_EXCLUDED = 10_000
-"""Messages on their way over a bus whose author is not to get them; the oldest are forgotten."""
+"""Messages on their way over a bus for which an excluded connection is remembered; the oldest are forgotten."""
 
 
 class Owner(Protocol):
     """The PubSub."""
 
     def tell_bus(self, is_up: bool) -> None:
-        """Tell the application that the bus is connected, or is not any more."""
+        """Tell the application that the bus is connected, or no longer is."""
 
 
 class Store:
-    """What a PubSub does with what is published. Any thread may call it; it is what a bus tells (`Receiver`).
+    """The messages of a PubSub: their way to the subscribers, and the history. Any thread may call it.
+
+    It is the `Receiver` of the bus.
 
     Args:
         rules: see `History`.
@@ -55,10 +58,10 @@ class Store:
 
     Attributes:
         loop: None: it belongs to no loop.
-        bus: the bus, if there is one.
-        register: the members, which a bus tells of.
-        lock: of all that a PubSub's loops and threads share: one, so that no two are taken in two orders. The garbage
-            collector may end a connection while it is held, and so ask for it again.
+        bus: the bus; None if there is none.
+        register: what the bus calls with changes of members.
+        lock: the one lock for everything that a PubSub's loops and threads share: a single one cannot deadlock with
+            another. It is reentrant, as the garbage collector may end a connection, which takes it, while it is held.
     """
 
     def __init__(self, rules: Mapping[str, tuple[int, float]], branches: Branches, owner: Owner) -> None:
@@ -67,27 +70,27 @@ class Store:
         self.register: Any = None
         self._owner = owner
         self._branches = branches
-        self._watchers: dict[str, int] = {}  # how many loops watch a topic, and who reads it
+        self._watchers: dict[str, int] = {}  # by topic: how many loops have subscribers, and readers of its history
         self._history = History(rules, time.monotonic, self._watchers)  # what is kept
         self._excluded: dict[int | None, Outlet] = {}  # over a bus: who does not get a message, by its ticket
-        self._tickets: Iterator[int] = count()  # those to come
+        self._tickets: Iterator[int] = count()  # the next tickets
         self.lock: Any = RLock()
         register_heir(self)
 
     def forked(self) -> None:
-        """Forget everything, in a forked child: what has been published is the parent's."""
+        """Forget everything, in a forked child: the published messages are the parent's."""
         self._history.clear()
         self._watchers.clear()
         self._excluded.clear()
         self.lock = RLock()
 
     def use(self, bus: Bus, register: Register) -> None:
-        """Reach other processes over a bus, from the beginning."""
+        """Reach other processes over a bus. Called before anything else."""
         self.bus, self.register = bus, register
         self._history.live = False
         bus.start(self)
 
-    # What the PubSub asks for
+    # Called by the PubSub
 
     def publish(self, topic: str, message: PreparedMessage, exclude: Outlet | None, key: Hashable) -> int:
         """Publish a message to the subscribers of a topic; return how many there are in this process.
@@ -137,7 +140,7 @@ class Store:
         return sum(map(len, self._branches.find(topic)))
 
     def _exclude(self, outlet: Outlet) -> int:
-        """Note who does not get a message when it comes back; return its ticket."""
+        """Note which connection does not get a message when it comes back from the bus; return the message's ticket."""
         with self.lock:
             ticket = next(self._tickets)
             self._excluded[ticket] = outlet
@@ -151,8 +154,8 @@ class Store:
         """Subscribe; return what was published after a position.
 
         Raises:
-            ConnectionClosed: the connection is over, or has begun to close.
-            ValueError: the connection has as many topics as it may.
+            ConnectionClosed: the connection is closed or closing.
+            ValueError: the connection has too many topics.
         """
         rule = self._history.find_rule(topic)
         if rule is None:
@@ -176,7 +179,7 @@ class Store:
 
     @contextmanager
     def _read(self, topic: str, rule: Rule) -> Iterator[None]:
-        """Have what is kept of a topic here, as far as the bus can be reached; and have it go on until the end."""
+        """Fill the topic's ring from the bus, if that can be reached, and keep it up to date within the block."""
         if self.bus is None:
             yield
             return
@@ -187,7 +190,7 @@ class Store:
             if not is_live:
                 with suppress(TimeoutError):
                     self.bus.read(topic, rule)
-                    with self.lock:  # now, not at the first part that `fill` was told: who comes between needs all
+                    with self.lock:  # not before, at the first part passed to `fill`: other readers need all parts
                         self._history.use(topic, rule).live = True
             yield
         finally:
@@ -198,7 +201,7 @@ class Store:
         return ring.find(since, limit) if ring.live else Found([], None, True)
 
     def note_topic(self, topic: str, begun: bool) -> None:
-        """Note that a loop has its first subscriber of a topic, or that its last has left; or the same of a reader."""
+        """Note that a loop has its first subscriber of a topic, or that its last has left. A reader counts as one."""
         rule, bus = self._history.find_rule(topic), self.bus
         if rule is None and bus is None:
             return
@@ -215,19 +218,19 @@ class Store:
             elif not before and bus is not None:
                 bus.subscribe(topic, rule)
 
-    # What the bus tells
+    # Called by the bus
 
     def receive(self, topic: str, message: PreparedMessage, key: str | None) -> None:
-        """Take a message of another process, of a topic of which nothing is kept."""
+        """Take a message from another process, published to a topic without history."""
         self._publish_here(topic, None, message, None, key)
 
     def receive_at(
         self, topic: str, position: Position, message: PreparedMessage, key: str | None, ticket: int | None
     ) -> None:
-        """Take a message of a topic that is kept. Those that are known are left out; a hole is told as a gap."""
+        """Take a message published to a topic with history. Drop a known one; tell subscribers of a gap before it."""
         rule = self._history.find_rule(topic)
         if rule is None:
-            return  # another process keeps more
+            return  # another process has a rule for this topic, this one has none
         with self.lock:
             exclude = self._excluded.pop(ticket, None)
             last = self._history.use(topic, rule).position
@@ -237,7 +240,7 @@ class Store:
                 self._publish_here(topic, rule, message, exclude, key)
 
     def fill(self, topic: str, position: Position, messages: list[tuple[float, PreparedMessage]]) -> None:
-        """Take what is kept of a topic. What is new is published here, unless nobody has had what was before it."""
+        """Take what is kept of a topic. Publish what is new here, unless the ring was not live: then nobody waits."""
         rule = self._history.find_rule(topic)
         if rule is None:
             return
@@ -255,10 +258,10 @@ class Store:
                 branch.tell_later(topic, Event(GAP, str(position)), position)
 
     def lost(self, topic: str) -> None:
-        """Note that messages were missed, perhaps, of a topic of which nothing is kept."""
+        """Note that messages of a topic without history may have been missed."""
         for branch in self._branches.all():
             branch.tell_later(topic, Event(GAP))
 
     def tell_bus(self, is_up: bool) -> None:
-        """Note that the bus is connected, or is not any more."""
+        """Note that the bus is connected, or no longer is."""
         self._owner.tell_bus(is_up)

@@ -7,16 +7,16 @@
  *     const room = await rooms.subscribe("room:7", (message) => console.log(message.data));
  *     await rooms.publish("room:7", "hello");
  *
- *   Rooms           one connection after the other, and what is asked for over them
- *   Subscription    a topic: where its messages go, and the position of the last one
- *   Backoff         how long to wait before the next connection
+ *   Rooms           one connection after another, and the requests sent over them
+ *   Subscription    a topic: the functions that get its messages, and the position of the last one
+ *   Backoff         the delays before the next connection
  *
  * Types: geventws.d.ts. The rules of the protocol: docs/rooms-protocol.rst.
  */
 
 const SUBPROTOCOL = "geventws.rooms.v1";
-const UNSUPPORTED_DATA = 1003; // a close code that says that coming back does not help
-const REFUSED = [4400, 4499]; // and those of the protocol and of applications, from the first to the last
+const UNSUPPORTED_DATA = 1003; // a close code after which the client does not reconnect
+const REFUSED = [4400, 4499]; // the first and the last of further such codes, of the protocol and of applications
 
 const DEFAULTS = {
   WebSocket: globalThis.WebSocket,
@@ -42,7 +42,7 @@ export function connect(url, options = {}) {
   return new Rooms(url, options);
 }
 
-/** Delays with full jitter: drawn evenly from zero to a bound that doubles with each failure. */
+/** Delays with full jitter: each is drawn evenly from zero to a bound, which doubles with each failure. */
 class Backoff {
   constructor(initial, maximum) {
     this.initial = initial;
@@ -69,7 +69,8 @@ class Subscription {
     this.topic = topic;
     this.position = options.since ?? null;
     this.members = new Map();
-    this._confirmed = false; // whether the server has ever said that we are subscribed
+    this._confirmed = false; // whether the server has ever confirmed it
+    this._settle = null; // the functions that settle the promise of `subscribe`, while it is pending
     this._onMessage = onMessage;
     this._options = options;
   }
@@ -78,7 +79,7 @@ class Subscription {
     return this.#rooms.unsubscribe(this.topic);
   }
 
-  /** The request that subscribes, also after a connection was lost. */
+  /** Return the request that subscribes, for the first time or again. */
   _request() {
     const { history, presence } = this._options;
     const request = { type: "subscribe", topic: this.topic };
@@ -88,7 +89,7 @@ class Subscription {
     return request;
   }
 
-  /** We are subscribed, for the first time or again. */
+  /** Take the server's confirmation, the first one or a later one. */
   _confirm(answer) {
     const again = this._confirmed;
     this._confirmed = true;
@@ -111,7 +112,7 @@ class Subscription {
     }
   }
 
-  /** Something has happened in this topic. */
+  /** Take an event of this topic. */
   _take(event) {
     const { type, topic, member, info } = event;
     if (event.position !== undefined) this.position = event.position;
@@ -141,12 +142,12 @@ class Rooms {
   #state = "connecting";
   #socket = null;
   #openedAt = 0;
-  #heardAt = 0; // when the server last said something
-  #timers = { next: 0, open: 0, ping: 0, pong: 0 }; // those that run: all of them end with the connection
+  #heardAt = 0; // when the last message arrived
+  #timers = { next: 0, open: 0, ping: 0, pong: 0 }; // all of them end with the connection
   #lastId = 0;
-  #requests = new Map(); // by id: those that are not answered yet, in their order
+  #requests = new Map(); // by id: the requests without an answer, in order
   #subscriptions = new Map(); // by topic
-  #leaving = new Map(); // by topic: the request that ends a subscription, before whose answer its messages go nowhere
+  #leaving = new Map(); // by topic: the id of the pending unsubscribe request; until its answer, events are ignored
 
   constructor(url, options) {
     this.#options = { ...DEFAULTS, ...options };
@@ -181,7 +182,7 @@ class Rooms {
     subscription?._settle?.reject(new RoomsError("unsubscribed", `${topic} was unsubscribed meanwhile`));
     if (!subscription || this.#state !== "open") return Promise.resolve();
     const left = this.#ask({ type: "unsubscribe", topic }, true);
-    return left.then(nothing, nothing); // a connection that is lost has no subscriptions, either
+    return left.then(nothing, nothing); // a lost connection has ended the subscription, too
   }
 
   publish(topic, data) {
@@ -199,7 +200,7 @@ class Rooms {
 
   /* Requests */
 
-  /** Send a request, now or when there is a connection; the promise has its answer, or an error. */
+  /** Send a request, now or when there is a connection; the promise resolves with its answer. */
   #ask(request, leaves = false) {
     if (this.#state === "closed") return Promise.reject(closedError());
     if (this.#requests.size >= this.#options.maxWaiting) {
@@ -257,7 +258,7 @@ class Rooms {
     socket.onopen = () => this.#opened();
     socket.onmessage = (event) => this.#receive(event.data);
     socket.onclose = (event) => this.#lost(event.code, event.reason);
-    socket.onerror = nothing; // it is followed by a close
+    socket.onerror = nothing; // a close event follows
     this.#timers.open = setTimeout(() => this.#abandon("it took too long to open"), this.#options.openTimeout);
   }
 
@@ -286,7 +287,7 @@ class Rooms {
     }
   }
 
-  /** Find out whether a connection lives of which nothing has been heard. */
+  /** Ping a silent server, and abandon the connection if it does not answer. */
   #ping() {
     if (Date.now() - this.#heardAt < this.#options.pingInterval / 2) return;
     clearTimeout(this.#timers.pong);
@@ -294,7 +295,7 @@ class Rooms {
     this.#ask({ type: "ping" }).catch(nothing);
   }
 
-  /** Give a connection up: no event of it counts any more. */
+  /** Treat the connection as lost, and ignore its further events. */
   #abandon(why) {
     this.#detach();
     this.#lost(1006, why);
@@ -325,7 +326,7 @@ class Rooms {
     this.#setState("connecting", error);
   }
 
-  /** End it all. */
+  /** End everything for good: because of an error, or with null, by `close`. */
   #end(error) {
     if (this.#state === "closed") return;
     this.#clear();
@@ -356,7 +357,7 @@ function closedError() {
   return new RoomsError("closed", "the client is closed");
 }
 
-/** Call a function of the application: what it raises is the page's error, and does not hold up what follows. */
+/** Call a function of the page. What it throws is reported as an uncaught error, and does not stop the caller. */
 function callOut(callback, ...values) {
   try {
     callback(...values);

@@ -1,8 +1,8 @@
 """Branch: the subscribers of a PubSub that belong to one loop, and what is published to them there.
 
-A native thread that publishes leaves the message with each branch, whose loop takes it in its next round. Of a topic
-whose history is kept, a branch publishes in the order of the positions: what waits from other threads goes before what
-its own thread publishes.
+A native thread that publishes leaves the message with each branch, and the branch's loop takes it in its next round. A
+branch publishes the messages of a topic with history in the order of their positions: messages from other threads that
+still wait go before a later one of its own thread.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def call_out(poller: Poller, function: Callable[..., object], *arguments: Any) -> None:
-    """Tell the application something, which must not block. Never raises."""
+    """Call a function of the application, which must not block. Never raises."""
     try:
         poller.call_out(function, *arguments)
     except BaseException:
@@ -38,10 +38,10 @@ def call_out(poller: Poller, function: Callable[..., object], *arguments: Any) -
 
 
 class Owner(Protocol):
-    """Who has all branches."""
+    """The object that has all branches."""
 
     def drop(self, branch: Branch) -> None:
-        """Know a branch no more, but for what it has counted."""
+        """Forget a branch, except for its counts."""
 
 
 class Audience(Protocol):
@@ -60,14 +60,14 @@ class Branch:
     Args:
         poller: the loop's.
         limits: how much may wait for one subscriber.
-        max_topics: how many topics one may have.
-        owner: who is told of its end.
-        audience: who is told of the rest.
+        max_topics: how many topics one subscriber may have.
+        owner: notified when the branch ends.
+        audience: notified of topics and gaps.
 
     Attributes:
         poller: as above.
         loop: gevent's.
-        tally: what became of the messages.
+        tally: the counts of messages.
         topics: the subscriptions.
     """
 
@@ -85,36 +85,36 @@ class Branch:
 
     @property
     def closed(self) -> bool:
-        """Whether there is nobody to publish to any more: the loop was destroyed, or is a parent process's."""
+        """Whether nothing can be published here any more: the loop was destroyed, or belongs to a parent process."""
         return self.poller.closed
 
     @property
     def stats(self) -> Tally:
-        """What became of all messages."""
+        """The counts of all messages."""
         total = self._waiting.overflow
         total.add(self.tally)
         return total
 
     def forked(self) -> None:
-        """Forget everything, in a forked child: its connections leave by themselves."""
+        """Forget everything, in a forked child. The connections unsubscribe themselves."""
         self._waiting.clear()
         self.tally = Tally()
         self._owner.drop(self)
 
-    # Subscriptions: whatever was published before goes to those who were there before
+    # Subscriptions: what was published before a change goes to those who were subscribed before it
 
     def subscribe(
         self, outlet: Outlet, topic: str, policy: str, form: Form | None = None, position: Position | None = None
     ) -> None:
-        """Subscribe a connection. Raises ValueError where it has as many topics as it may.
+        """Subscribe a connection. Raises ValueError if it has too many topics.
 
         Args:
             outlet: the connection's.
             topic: the topic.
-            policy: what is done when it is slow.
-            form: in what form it gets the messages; None for as they are.
-            position: that of the last message that was published, where a history is kept. What waits here of the
-                messages before goes out first: it is not for the new subscriber.
+            policy: what happens to messages when the connection is slow.
+            form: the form in which it gets the messages; None for the messages themselves.
+            position: the position of the last published message, if the topic has a history. Messages up to it that
+                wait here are published first, as they are not for the new subscriber.
         """
         if position is not None:
             self._catch_up(topic, position)
@@ -154,7 +154,7 @@ class Branch:
         self.poller.outbox.flush_corked()
         count = 0
         formed: dict[Form, PreparedMessage] = {}
-        for group in list(topic.groups.values()):  # who is too slow leaves at once
+        for group in list(topic.groups.values()):  # a copy: a subscriber that is too slow leaves within the loop
             message, form = prepared, group.form
             if form is not None:
                 place = str(position) if position is not None else None
@@ -167,12 +167,12 @@ class Branch:
         return count
 
     def tell(self, name: str, event: Event, position: Position | None = None) -> None:
-        """Tell of an event those subscribers of a topic who get messages in a form, in the thread of the loop.
+        """Send an event to those subscribers of a topic that get messages in a form. Called in the loop's thread.
 
         Args:
             name: the topic.
-            event: what is told. The application is told of a gap, too.
-            position: that of a gap, where a history is kept: it is told unless the topic has got as far.
+            event: the event. The application hears of a gap, too.
+            position: the position of a gap, if the topic has a history. Nothing is sent if the topic is there already.
         """
         topic = self.topics.get(name)
         if topic is None or (position is not None and not topic.move(position)):
@@ -210,27 +210,27 @@ class Branch:
         return count if self._leave_waiting(Item(name, prepared, exclude, key, position), count) else 0
 
     def tell_later(self, name: str, event: Event, position: Position | None = None) -> None:
-        """Tell of an event in the loop's next round, from any thread; after what was published before."""
+        """Send an event in the loop's next round, after what was published before. Any thread may call it."""
         if self.topics.get(name) is not None:
             self._leave_waiting(Item(name, event, None, None, position), 0)
 
     def _leave_waiting(self, item: Item, count: int) -> bool:
         is_first = self._waiting.put(item, count)
-        if is_first:  # or else the loop knows that something waits
+        if is_first:  # otherwise the loop has been told already
             self.loop.run_callback_threadsafe(self._publish_waiting)
         return is_first is not None
 
     def _publish_waiting(self) -> None:
-        """Publish what native threads have left, as far as the loop's turn reaches. Never raises."""
+        """Publish what native threads have left, until the loop's turn is over. Never raises."""
         while self._waiting:
             try:
                 self._take(self._waiting.take())
-            except BaseException:  # as for want of memory
+            except BaseException:  # out of memory, say
                 self.poller.report(None)
             if self._waiting and self.poller.turns.is_over():
                 self.poller.turns.later(self._publish_waiting)
                 return
-        for name, position in self._waiting.take_gaps().items():  # what nothing has followed
+        for name, position in self._waiting.take_gaps().items():  # gaps after the last message
             self._tell_gap(name, position)
 
     def _take(self, item: Item) -> None:
@@ -239,10 +239,10 @@ class Branch:
         else:
             self.publish(item.topic, item.message, item.exclude, item.key, item.position)
 
-    # The order of what is kept: each subscriber gets each message once, or is told of a gap
+    # The order of topics with history: each subscriber gets each message once, or is told of a gap
 
     def _is_next(self, topic: Topic, position: Position) -> bool:
-        """Move a topic on to a message, before it is published; return whether it was not published before."""
+        """Move a topic on to a message, before it is published; return False if it was published before."""
         if topic.position is None or not position.follows(topic.position):
             self._catch_up(topic.name, position.before())
             if topic.position is not None and not position.follows(topic.position):
@@ -250,7 +250,7 @@ class Branch:
         return topic.move(position)
 
     def _catch_up(self, name: str, position: Position | None = None) -> None:
-        """Publish now what native threads have left of a topic whose history is kept, up to a position or all of it."""
+        """Publish now what native threads have left of a topic with history: up to a position, or all of it."""
         for item in self._waiting.find(name, position):
             self._take(item)
 

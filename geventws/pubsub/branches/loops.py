@@ -1,4 +1,4 @@
-"""Branches: those of one PubSub, one for each loop that has subscribers."""
+"""Branches: the branches of one PubSub, one for each loop that has subscribers."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Branches:
         self._max_topics = max_topics
         self._audience = audience
         self._branches: dict[Poller, Branch] = {}
-        self._past: list[Tally] = []  # those of loops that are no more
+        self._past: list[Tally] = []  # the counts of branches that have ended
 
     def get(self) -> Branch:
-        """Return the branch in this thread's loop, made when first asked for."""
+        """Return the branch in this thread's loop; make it if there is none."""
         poller = get_poller()
         branch = self._branches.get(poller)
         if branch is None:
@@ -40,7 +40,7 @@ class Branches:
         return branch
 
     def all(self) -> list[Branch]:
-        """Return the branches, without those of loops that were destroyed meanwhile."""
+        """Return the branches, except those whose loops have been destroyed."""
         branches = list(self._branches.values())
         for branch in branches:
             if branch.poller.closed:
@@ -55,18 +55,18 @@ class Branches:
         return [branch for branch in branches if not branch.closed]
 
     def drop(self, branch: Branch) -> None:
-        """Know the branch of a loop no more that is destroyed, or a parent process's, but for what it has counted."""
+        """Forget a branch, except for its counts: its loop was destroyed, or belongs to a parent process."""
         if self._branches.pop(branch.poller, None) is not None:
             self._past.append(branch.stats)
 
     def find(self, name: str) -> list[Topic]:
-        """Return what the branches have of a topic."""
+        """Return the topic of this name in each branch that has it."""
         found = [branch.topics.get(name) for branch in self.all()]
         return [topic for topic in found if topic is not None]
 
     @property
     def stats(self) -> Tally:
-        """What became of all messages."""
+        """The counts of all messages."""
         total, branches = Tally(), self.all()
         for tally in [*self._past, *[branch.stats for branch in branches]]:
             total.add(tally)

@@ -24,11 +24,11 @@ class Publication:
 
     Args:
         prepared: the message.
-        group: to whom.
-        exclude: who does not get it, should it be a member; None for nobody.
-        tally: where it is counted.
-        limits: how much may wait for one of them.
-        key: which others it takes the place of where the policy is `latest`.
+        group: the subscribers that get it.
+        exclude: a subscriber that does not get it, if it is in the group; None for nobody.
+        tally: counts it.
+        limits: how much may wait for one subscriber.
+        key: with the policy `latest`, it replaces a waiting message with the same key.
     """
 
     __slots__ = ("_key", "_limits", "_prepared", "_tally", "count", "excepted", "members")
@@ -55,17 +55,24 @@ class Publication:
         tally.queued += self.count
 
     def finish(self, count: int) -> None:
-        """Count it as sent to so many."""
+        """Count it as sent to `count` subscribers."""
         self._tally.queued -= count
         self._tally.sent += count
 
     def refuse(self, channel: Any, frame: bytes, error: int, sent: int) -> None:
-        """Take it back from one who has not got it, and see what is to be done there."""
+        """Note that one connection did not take it after all, and queue it there as the policy says.
+
+        Args:
+            channel: the connection; None if it is gone.
+            frame: the frame that was to be sent.
+            error: the errno of the failure.
+            sent: the bytes that were sent of the frame.
+        """
         self._tally.sent -= 1
         self._tally.queued += 1
         outlet: Outlet | None = channel.outlet if channel is not None else None
         seat = self.members.get(outlet.fileno) if outlet is not None else None
-        if outlet is None or seat is None:  # somebody has closed its socket
+        if outlet is None or seat is None:  # its socket was closed meanwhile
             Delivery(frame, self._tally, "", None).abandon()
         else:
             delivery = Delivery(frame, self._tally, seat.policy, self._key)
@@ -73,7 +80,7 @@ class Publication:
 
 
 class SlowFrame:
-    """The frame of a message that is large, and to be compressed for a group: see `Slow` in waves.py."""
+    """The frame of a message so large that it is compressed for a group in slices: see `Slow` in waves.py."""
 
     __slots__ = ("_extension", "_prepared")
 
@@ -87,17 +94,17 @@ class SlowFrame:
 
     @property
     def frame(self) -> bytes:
-        """The frame, once it is made."""
+        """The compressed frame, once it is made."""
         return self._prepared.encode(self._extension)
 
     @property
     def plain(self) -> bytes:
-        """The message as it is."""
+        """The frame without compression."""
         return self._prepared.encode(None)
 
 
 def put_in(outbox: Outbox, publication: Publication, prepared: PreparedMessage, group: Group) -> None:
-    """Put a publication into the outbox."""
+    """Put a publication into the outbox: compressed slice by slice if that would take long, or else at once."""
     if group.extension is not None and prepared.is_slow(group.extension):
         outbox.publish_slowly(publication, SlowFrame(prepared, group.extension))
     else:

@@ -1,12 +1,12 @@
-"""Who is subscribed to what, in one loop. No I/O.
+"""The subscriptions of one loop. No I/O.
 
-    Topics    topics by name, and each subscriber's
-    Topic     its subscribers, in groups
-    Group     those of them who get the same bytes
-    Seat      a subscriber, and what is done when it is slow
+    Topics    the topics by name, and the topics of each subscriber
+    Topic     the subscribers of one topic, in groups
+    Group     the subscribers of a topic that get the same bytes
+    Seat      a subscriber, and the policy for when it is slow
 
-Built for many: a subscription is a place in its group's dict and one in its subscriber's list, 60 bytes together where
-a connection has a hundred of them.
+Built for many subscriptions: each is an entry in its group's dict and one in its subscriber's list, which takes 60
+bytes for a connection with a hundred of them.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Subscriber(Protocol):
     """A connection, as topics see it.
 
     Attributes:
-        fileno: returns the descriptor of its socket: always the same object, by which it is known.
-        sharing: equal for all who get the same bytes for a message; None for those who have their own.
+        fileno: returns the descriptor of its socket. It is always the same object, which identifies the connection.
+        sharing: equal for all connections that get the same bytes for a message; None if it gets bytes of its own.
     """
 
     fileno: Callable[[], int]
@@ -33,7 +33,7 @@ class Subscriber(Protocol):
 
     @property
     def extension(self) -> Any:
-        """What the messages of all with this `sharing` are compressed with, or None."""
+        """The extension that compresses messages for all with this `sharing`, or None."""
 
 
 class Seat(NamedTuple):
@@ -44,11 +44,11 @@ class Seat(NamedTuple):
 
 
 class Group:
-    """Those subscribers of a topic who get the same bytes.
+    """The subscribers of a topic that get the same bytes.
 
     Attributes:
-        extension: what messages are compressed with for all of them, or None.
-        form: in what form they get them; None for messages as they are.
+        extension: the extension that compresses messages for all of them, or None.
+        form: the form in which they get messages; None for the messages themselves.
         members: their seats, by the subscribers' `fileno`.
     """
 
@@ -65,8 +65,8 @@ class Topic:
 
     Attributes:
         name: its name.
-        groups: by the `sharing` of their members, and by their form if they have one; none is empty.
-        position: that of the last message that was published to them; None where no history is kept.
+        groups: its groups, by the `sharing` of their members and their form, if they have one; none is empty.
+        position: the position of the last message published here; None if the topic has no history.
     """
 
     __slots__ = ("groups", "name", "position")
@@ -84,7 +84,7 @@ class Topic:
             yield from [seat.subscriber for seat in group.members.values()]
 
     def move(self, position: Position) -> bool:
-        """Move on to a position; return False where this has been reached before."""
+        """Move on to a position; return False if the topic was there already."""
         if self.position is not None and not position.is_after(self.position):
             return False
         self.position = position
@@ -106,7 +106,7 @@ class Topic:
 
 
 class _Subscriptions:
-    """Those of one subscriber: the topics, in their order, and its seats by policy."""
+    """The subscriptions of one subscriber: its topics, the oldest first, and its seats by policy."""
 
     __slots__ = ("seats", "topics")
 
@@ -120,7 +120,7 @@ class Topics:
 
     Args:
         max_topics: how many one subscriber may be subscribed to.
-        changed: called with a topic's name when it has its first subscriber (True), and when the last has left (False).
+        changed: called with a topic's name, and True for its first subscriber, False when the last has left.
     """
 
     def __init__(self, max_topics: int, changed: Callable[[str, bool], object]) -> None:
@@ -150,7 +150,7 @@ class Topics:
         """Subscribe, or change the policy and the form of a subscription; return the topic.
 
         Raises:
-            ValueError: the subscriber has as many topics as it may.
+            ValueError: the subscriber has too many topics.
         """
         subscriptions = self._subscriptions.get(subscriber) or _Subscriptions()
         is_new = name not in self._topics

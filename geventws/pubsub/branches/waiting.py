@@ -1,6 +1,6 @@
-"""What native threads publish to a loop that is not theirs, until the loop takes it in its next round. No I/O.
+"""What native threads publish to another thread's loop, until the loop takes it in its next round. No I/O.
 
-It is bounded. What finds no room is dropped, and counted; that there is a gap is noted.
+The queue is bounded. A message that it has no room for is dropped and counted, and a gap is noted.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 allocate_lock: Any = get_original("_thread", "allocate_lock")
 
 MOST_WAITING = 10_000
-"""Messages of native threads that wait for one loop at the most; further ones are dropped, and counted as that."""
+"""Messages of native threads that may wait for one loop; further ones are dropped, and counted as dropped."""
 
 MOST_WAITING_BYTES = 16 * 1024 * 1024
-"""Bytes of such messages past which no further one is taken."""
+"""Bytes of such messages; once more wait, further ones are dropped."""
 
 
 class Item(NamedTuple):
-    """A message that waits, or an event: what `Branch.publish` wants to know, or `Branch.tell`."""
+    """A message or an event that waits, with the arguments of `Branch.publish` or `Branch.tell`."""
 
     topic: str
     message: PreparedMessage | Event
@@ -39,36 +39,36 @@ class Item(NamedTuple):
 
     @property
     def size(self) -> int:
-        """The bytes that it takes, besides what any takes."""
+        """The bytes of its payload; 0 for an event."""
         return len(self.message.payload) if isinstance(self.message, PreparedMessage) else 0
 
 
 class Waiting:
-    """What waits for one loop. Any thread may call everything."""
+    """What waits for one loop. Any thread may call any method."""
 
     def __init__(self) -> None:
         self._items: deque[Item] = deque()  # the oldest first
         self._size = 0  # bytes of their messages
-        self._overflow = Tally()  # what was published for nothing, as too much waits
-        self._gaps: dict[str, Position | None] = {}  # the last position of that, by topic; None where nothing is kept
-        self._lock = allocate_lock()  # of these four
+        self._overflow = Tally()  # messages dropped because too much waited
+        self._gaps: dict[str, Position | None] = {}  # by topic, the last position dropped; None without history
+        self._lock = allocate_lock()  # protects these four
 
     def __len__(self) -> int:
         return len(self._items)
 
     @property
     def overflow(self) -> Tally:
-        """What was published for nothing, as too much waits."""
+        """The counts of messages dropped because too much waited."""
         total = Tally()
         with self._lock:
             total.add(self._overflow)
         return total
 
     def put(self, item: Item, count: int) -> bool | None:
-        """Have a message wait that is for `count` subscribers.
+        """Add an item for `count` subscribers.
 
         Returns:
-            Whether it is the only one, so that the loop has to be told; None where it is dropped.
+            True if it is the only one, so that the loop has to be told; False if others wait; None if it is dropped.
         """
         with self._lock:
             if len(self._items) >= MOST_WAITING or self._size > MOST_WAITING_BYTES:
@@ -82,26 +82,26 @@ class Waiting:
             return len(self._items) == 1
 
     def take(self) -> Item:
-        """Return the oldest, which waits no more. There has to be one."""
+        """Remove the oldest item and return it. There has to be one."""
         with self._lock:
             item = self._items.popleft()
             self._size -= item.size
             return item
 
     def find(self, topic: str, until: Position | None = None) -> list[Item]:
-        """Return what waits of a topic whose history is kept, up to a position, or all of it."""
+        """Return the items that wait for a topic with history: up to a position, or all. They stay in the queue."""
         with self._lock:
             items = [(item, item.position) for item in self._items if item.topic == topic]
         return [item for item, at in items if at is not None and (until is None or not at.is_after(until))]
 
     def take_gaps(self) -> dict[str, Position | None]:
-        """Return the last positions of what was dropped, by topic, once."""
+        """Return the positions of the last messages dropped, by topic, and forget them."""
         with self._lock:
             gaps, self._gaps = self._gaps, {}
             return gaps
 
     def clear(self) -> None:
-        """Forget everything, in a forked child, in which no other thread runs; but one may have held the lock."""
+        """Forget everything, in a forked child. The lock is new: a thread that no longer runs may have held the old."""
         self._items.clear()
         self._gaps.clear()
         self._size, self._overflow, self._lock = 0, Tally(), allocate_lock()

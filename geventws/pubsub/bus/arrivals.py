@@ -1,8 +1,9 @@
-"""Arrivals: what comes over the channels, and for whom it is.
+"""Arrivals: takes what arrives over the channels, and passes it on.
 
-A message has the name of the process that has published it, and a number, which rises. A process knows its own
-messages by the name: it has delivered those without history already. And it knows by the number what was sent twice, as
-it is when a connection is lost before Redis has answered. What is kept has a position instead: see streams.py.
+A message carries the name of the process that has published it, and a number that rises with each message there. By the
+name, a process recognises its own messages: those without history it has delivered already. By the number, it
+recognises a message that was sent twice, because a connection was lost before Redis had answered. A message to a topic
+with history has a position instead: see streams.py.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ if TYPE_CHECKING:
     from .wire.messages import Parcel
 
 MOST_NODES = 10_000
-"""Processes whose last number is known; of others, the ones that were first heard of are forgotten."""
+"""Processes whose last number is remembered; beyond that, the one first heard of is forgotten."""
 
 MOST_TICKETS = 20_000
-"""Messages of this process whose tickets are known until they come back; the oldest are forgotten."""
+"""Messages of this process whose tickets are remembered until they come back; the oldest are forgotten."""
 
 
 class Arrivals:
-    """What comes to one process.
+    """What arrives in one process.
 
     Args:
         poller: the loop's.
@@ -45,9 +46,10 @@ class Arrivals:
     Attributes:
         streams: the topics with history.
         received: messages that were delivered.
-        repeated: those without history that have come twice.
-        skipped: those that are none of geventws, or of another version.
-        gaps: how often something may have been missed of a topic without history.
+        repeated: messages without history that arrived twice.
+        skipped: messages that are not geventws's, or are of another version of its format.
+        gaps: how often messages of a topic without history may have been missed.
+        ask: as above.
     """
 
     def __init__(
@@ -63,21 +65,21 @@ class Arrivals:
         self.skipped: int = 0
         self.gaps: int = 0
         self.ask = ask
-        self._log = poller.log  # for what is skipped
+        self._log = poller.log  # for skipped messages
         self._receiver = receiver
         self._nodes = nodes
-        self._numbers: dict[bytes, int] = {}  # of the last messages of other processes
-        self._tickets: dict[tuple[bytes, int], int] = {}  # of messages of this process, by name and number
-        self._has_told = False  # whether the log knows that something was skipped
+        self._numbers: dict[bytes, int] = {}  # by node: the number of the last message received from there
+        self._tickets: dict[tuple[bytes, int], int] = {}  # tickets of messages of this process, by node and number
+        self._has_told = False  # whether a skipped message was logged
 
     def keep_ticket(self, node: bytes, number: int, ticket: int) -> None:
-        """Have a message of this process come back with its ticket."""
+        """Remember the ticket of a message of this process until it comes back."""
         if len(self._tickets) >= MOST_TICKETS:
             del self._tickets[next(iter(self._tickets))]
         self._tickets[node, number] = ticket
 
     def take(self, topic: str, data: bytes) -> None:
-        """Take a message that has come over a topic's channel."""
+        """Take a message that has arrived over a topic's channel."""
         try:
             placed = unpack_placed(data)
             if placed is None:
@@ -108,7 +110,7 @@ class Arrivals:
         self._receiver.receive(topic, parcel.message, parcel.key)
 
     def confirm(self, topic: str, missed: bool) -> None:
-        """Note that a topic is subscribed now: see `channels.Owner`."""
+        """Note that Redis has confirmed the subscription to a topic: see `channels.Owner`."""
         self._receiver.register.confirmed(topic)
         stream = self.streams.get(topic)
         if stream is not None:
@@ -117,7 +119,7 @@ class Arrivals:
             self.gaps += 1
             self._receiver.lost(topic)
 
-    # Of streams
+    # Called by streams
 
     def deliver(self, stream: Stream, parcel: Parcel) -> None:
         """Deliver the message at a stream's position."""
@@ -127,11 +129,11 @@ class Arrivals:
         self._receiver.receive_at(stream.topic, stream.position, parcel.message, parcel.key, ticket)
 
     def fill(self, topic: str, position: Position, messages: list[tuple[float, PreparedMessage]]) -> None:
-        """Tell what a stream has, up to a position."""
+        """Pass on what a stream has, up to a position."""
         self._receiver.fill(topic, position, messages)
 
     def skip(self, topic: str, error: BadMessage) -> None:
-        """Note that a message is none that we know."""
+        """Count a message that is not in the known format, and log the first one."""
         self.skipped += 1
         if not self._has_told:
             self._has_told = True

@@ -1,11 +1,11 @@
-"""Asker: what a process says to Redis, and what Redis answers: publishes, and questions about history.
+"""Asker: sends the commands of a process to Redis, and takes the answers. Commands publish messages, or ask something.
 
-Commands are sent in the order of the calls, all of a turn together, and answered in the same order. What waits is
-bounded: 10,000 messages, 4 MB, 10,000 questions, and where there is no connection 5 seconds. A message past that is
-dropped, and counted; a question gets no answer.
+Commands are sent in the order of the calls, those of one turn of the loop together, and answered in the same order.
+What waits is bounded: 10,000 messages, 4 MB, 10,000 questions, and 5 seconds without a connection. A message beyond
+that is dropped and counted; a question gets None as its answer.
 
-What was sent over a connection that is lost before the answer is sent again: Redis may have got it or not. So each
-message has its number, and whoever has it already takes it once.
+If a connection is lost before a command is answered, the command is sent again over the next one. Redis may have had it
+already; so each message has a number, by which the receivers recognise the second copy.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from .connection import Address
 
 MOST_WAITING = 10_000
-"""Messages that have not been answered, and as many questions."""
+"""Messages that may wait for an answer, and as many questions."""
 
 MOST_BYTES = 4 * 1024 * 1024
-"""Bytes of them; one message may always wait, however large it is."""
+"""Bytes of these messages; one message may always wait, however large it is."""
 
 MOST_SECONDS = 5.0
-"""Seconds that a command waits for a connection."""
+"""Seconds that a command waits for a connection at most."""
 
 NOT_NOW = frozenset(("BUSY", "LOADING", "MASTERDOWN", "NOSCRIPT", "READONLY", "TRYAGAIN", "UNKILLABLE"))
-"""Errors that pass: the connection is given up, and what was refused is sent over the next one."""
+"""Codes of temporary errors: the connection is aborted, and the refused command is sent over the next one."""
 
 PING = pack(b"PING")
 
@@ -44,9 +44,9 @@ class Order(NamedTuple):
 
     Attributes:
         data: its bytes.
-        born: when it was given.
-        is_message: whether it counts as a message.
-        done: called with the answer, or None where there is none, if anybody wants to know.
+        born: the time when it was given; 0 for scripts, which each connection sends anew.
+        is_message: whether it publishes a message.
+        done: called with the answer, or with None if there is none; None calls nothing.
     """
 
     data: bytes
@@ -71,14 +71,14 @@ class Asker:
     Args:
         address: where Redis is.
         poller: the loop's.
-        owner: who hears of its link.
-        scripts: what is run by `EVALSHA`.
+        owner: notified when the link goes up or down.
+        scripts: the Lua scripts that commands run by `EVALSHA`.
 
     Attributes:
-        link: its connection.
+        link: the connection for commands.
         published: messages that were to be published.
-        sent: those that Redis has taken.
-        dropped: those that found no room, were not answered in time, or were refused.
+        sent: messages that Redis has accepted.
+        dropped: messages that found the queue full, waited too long for a connection, or were refused.
     """
 
     def __init__(self, address: Address, poller: Poller, owner: Owner, scripts: Iterable[bytes] = ()) -> None:
@@ -87,13 +87,13 @@ class Asker:
         self.sent: int = 0
         self.dropped: int = 0
         self._poller = poller
-        self._now = poller.clock.monotonic  # tells the time
+        self._now = poller.clock.monotonic  # returns the time in seconds
         self._owner = owner
-        self._scripts = [pack(b"SCRIPT", b"LOAD", script) for script in scripts]
-        self._waiting: deque[Order] = deque()  # for a connection
-        self._asked: deque[Order] = deque()  # for an answer
-        self._size = 0  # bytes of messages in both
-        self._is_refused = False  # whether what this connection still answers is to be ignored
+        self._scripts = [pack(b"SCRIPT", b"LOAD", script) for script in scripts]  # commands that load them
+        self._waiting: deque[Order] = deque()  # commands that wait for a connection
+        self._asked: deque[Order] = deque()  # commands that wait for an answer
+        self._size = 0  # bytes of the messages in both
+        self._is_refused = False  # whether to ignore further answers over this connection
         self._told: set[str] = set()  # codes of the refusals that were logged
 
     @property
@@ -113,7 +113,7 @@ class Asker:
         return True
 
     def ask(self, data: bytes, done: Callable[[Any], None] | None = None) -> None:
-        """Send a command, and call `done` with its answer; with None where too many wait, or for too long."""
+        """Send a command, and call `done` with its answer; with None if too many wait, or it waits too long."""
         if len(self._waiting) + len(self._asked) - self.queued >= MOST_WAITING:
             if done is not None:
                 self._poller.later(done, None)
@@ -121,7 +121,7 @@ class Asker:
         self._add(Order(data, self._now(), False, done))
 
     def expire(self) -> None:
-        """Drop what has waited too long for a connection. To be called each second or so."""
+        """Drop commands that have waited too long for a connection. To be called about once a second."""
         limit = self._now() - MOST_SECONDS
         while self._waiting and self._waiting[0].born < limit:
             self._give_up(self._waiting.popleft())
@@ -143,7 +143,7 @@ class Asker:
     # The link
 
     def connected(self) -> None:
-        """Send what waits."""
+        """Load the scripts, and send the commands that wait."""
         self._is_refused = False
         for script in self._scripts:
             self._add(Order(script, 0.0, False, None))
@@ -179,11 +179,11 @@ class Asker:
         self._give_up(order)
 
     def ping(self) -> None:
-        """Ask for a sign of life."""
+        """Ask Redis for a sign of life."""
         self._add(Order(PING, self._now(), False, None))
 
     def lost(self, error: Exception) -> None:
-        """Keep what is not answered for the next connection."""
+        """Keep the commands without an answer for the next connection."""
         self._waiting.extendleft(order for order in reversed(self._asked) if order.born)
         self._asked.clear()
         self._owner.link_down(error)

@@ -1,4 +1,4 @@
-"""RedisBus: what a PubSub knows of other processes. Whoever uses it, in whatever thread, is led to its core."""
+"""RedisBus: the way from a PubSub to other processes. It passes each call, from whatever thread, to its core."""
 
 from __future__ import annotations
 
@@ -27,42 +27,42 @@ if TYPE_CHECKING:
     from ..interface import Receiver
 
 MOST_WAITING = 10_000
-"""Messages of other threads that wait for the core's loop at the most; further ones are dropped, and counted."""
+"""Messages of other threads that may wait for the core's loop; further ones are dropped and counted."""
 
 MOST_WAITING_BYTES = 4 * 1024 * 1024
-"""Bytes of them; one message may always wait."""
+"""Bytes of these messages; one message may always wait."""
 
 AT_EXIT = 2.0
-"""Seconds that a program waits at its end for what it has published."""
+"""Seconds that a program waits at its exit until Redis has answered for what it has published."""
 
 JOIN = 1.0
-"""Seconds for a thread of our own to end."""
+"""Seconds to wait until a thread of the bus's own has ended."""
 
 PAUSE = 0.002
-"""Seconds between two looks at whether that is so."""
+"""Seconds between two looks at whether Redis has answered."""
 
 READ_TIMEOUT = 5.0
-"""Seconds for the history of a topic to be read."""
+"""Seconds to wait for the history of a topic."""
 
 _sleep: Any = get_original("time", "sleep")
 
 
 class _Lodging(NamedTuple):
-    """A core, and where it lives."""
+    """A core, and the loop in which it lives."""
 
     core: Core
     home: Home
 
 
 class RedisBus:
-    """The bus of one PubSub. Any thread may call everything.
+    """The bus of one PubSub. Any thread may call any method.
 
     Args:
         url: where Redis is.
-        prefix: what channels and keys begin with.
+        prefix: the beginning of all channels and keys.
 
     Raises:
-        ValueError: the URL is none of Redis's.
+        ValueError: the URL's scheme, or an option in it, is unknown.
 
     Attributes:
         loop: None: it belongs to no loop.
@@ -74,19 +74,20 @@ class RedisBus:
         self._address = Address(url)  # where Redis is
         self._names = Names(prefix)  # of channels and keys
         self._receiver: Any = None  # the PubSub
-        self._lodging: _Lodging | None = None  # the core, and where it lives, once it is needed
+        self._lodging: _Lodging | None = None  # the core and its loop; None until it is needed
         self.nodes: set[bytes] = set()
-        self._watched: dict[str, Rule | None] = {}  # topics that have subscribers here, and how much of them is kept
-        self._past: list[Core] = []  # cores that have moved out, for what they have counted
-        self._waiting = 0  # messages that wait for the core's loop
-        self._waiting_bytes = 0  # of these
-        self._overflow = 0  # messages that found no room there
-        self._lock = RLock()  # of all these; the garbage collector may end a connection meanwhile, and ask for it again
+        self._watched: dict[str, Rule | None] = {}  # topics with subscribers here, and how much of them is kept
+        self._past: list[Core] = []  # earlier cores, for their counts
+        self._waiting = 0  # messages of other threads that wait for the core's loop
+        self._waiting_bytes = 0  # the bytes of these messages
+        self._overflow = 0  # messages dropped because too many waited there
+        # protects all these; reentrant, as the garbage collector may end a connection, which takes it, while it is held
+        self._lock = RLock()
         register(self)
         _buses.add(self)
 
     def forked(self) -> None:
-        """Begin anew, in a forked child."""
+        """Start afresh, in a forked child."""
         self._lodging = None
         self.nodes = set()
         self._watched.clear()
@@ -95,13 +96,13 @@ class RedisBus:
         self._lock = RLock()
 
     def start(self, receiver: Receiver) -> None:
-        """Take the PubSub, before all else."""
+        """Set the PubSub. Called before every other method."""
         self._receiver = receiver
 
     # Topics
 
     def subscribe(self, topic: str, rule: Rule | None) -> None:
-        """Get what others publish to a topic: it has its first subscriber here, or a reader.
+        """Receive what others publish to a topic, which has its first subscriber, or a reader, here.
 
         Args:
             topic: the topic.
@@ -113,7 +114,7 @@ class RedisBus:
         home.call(self._sync, core, topic)
 
     def unsubscribe(self, topic: str) -> None:
-        """Get it no more: the last subscriber here has left."""
+        """Stop receiving a topic, whose last subscriber here has left."""
         with self._lock:
             self._watched.pop(topic, None)
             lodging = self._lodging
@@ -131,10 +132,10 @@ class RedisBus:
     def publish(
         self, topic: str, message: PreparedMessage, key: str | None, rule: Rule | None, ticket: int | None
     ) -> bool:
-        """Publish a message, as `Bus.publish` describes it.
+        """Publish a message: see `Bus.publish`.
 
         Raises:
-            RuntimeError: what answers is a Redis Cluster's, or a Sentinel.
+            RuntimeError: the server is a Redis Cluster or a Sentinel, which are not supported.
         """
         core, home = self._lodge()
         if home.is_here:
@@ -156,10 +157,10 @@ class RedisBus:
         core.publish(topic, message, *rest)
 
     def read(self, topic: str, rule: Rule) -> None:
-        """Block until the PubSub has what is kept of a topic that it is subscribed to.
+        """Block until the PubSub has what is kept of a topic that it is subscribed to: 5 seconds at most.
 
         Raises:
-            TimeoutError: there is no connection, or no answer.
+            TimeoutError: there is no connection, no answer in time, or the caller must not block.
         """
         core, home = self._lodge()
         answer = Answer()
@@ -168,11 +169,11 @@ class RedisBus:
             raise TimeoutError(f"the history of {quoted(topic)} cannot be read")
 
     def ask(self, command: Callable[[Names, bytes], bytes], done: Callable[[Any], object]) -> None:
-        """Send a command to Redis, and call `done` in the core's loop with the answer, or None where there is none.
+        """Send a command to Redis.
 
         Args:
-            command: makes the command of the names of keys, and of this process's.
-            done: takes the answer. It must not raise.
+            command: builds the command from the names of keys and the name of this process.
+            done: called in the core's loop with the answer, or with None if there is none. It must not raise.
         """
         core, home = self._lodge()
         home.call(core.ask, command, done)
@@ -180,13 +181,13 @@ class RedisBus:
     # The core, and where it lives
 
     def _lodge(self, will_receive: bool = False) -> _Lodging:
-        """Return the core, which is made when first needed, or when the loop in which it lived is gone.
+        """Return the core and its loop. Make a core if there is none, if its loop is gone, or if it should move.
 
         Args:
-            will_receive: whether there are subscribers: it lives in the first loop that has some.
+            will_receive: whether this loop has subscribers: a core in a thread of its own then moves here.
 
         Raises:
-            RuntimeError: what answers is a Redis Cluster's, or a Sentinel.
+            RuntimeError: the server is a Redis Cluster or a Sentinel, which are not supported.
         """
         lodging = self._lodging
         if lodging is not None and lodging.core.error is not None:
@@ -223,7 +224,7 @@ class RedisBus:
 
     @property
     def stats(self) -> BusStats:
-        """What there was."""
+        """The counts of messages, and whether Redis can be reached."""
         with self._lock:
             lodging = self._lodging
             cores = [*self._past, *([lodging.core] if lodging is not None else [])]
@@ -235,7 +236,7 @@ class RedisBus:
         return BusStats(is_up, published, total.sent, queued, dropped, *total[3:])
 
     def flush(self, timeout: float) -> bool:
-        """Block until Redis has answered for all that was published, or the time is up; return whether it has."""
+        """Block until Redis has answered for all published messages, or the time is up; return whether it has."""
         deadline = time.monotonic() + timeout
         while self.queued:
             hub = get_hub_if_exists()
@@ -245,7 +246,7 @@ class RedisBus:
         return True
 
     def close(self, timeout: float) -> bool:
-        """Do the same, and end the connections; whoever subscribes or publishes later opens new ones."""
+        """Do the same, and close the connections. A later `subscribe` or `publish` opens new ones."""
         is_flushed = self.flush(timeout)
         with self._lock:
             lodging, self._lodging = self._lodging, None
@@ -261,7 +262,7 @@ _buses: WeakSet[RedisBus] = WeakSet()
 
 
 def _close_all() -> None:
-    """Have nothing lost that a program has published at its end, and no thread run when Python is no more."""
+    """Close all buses at exit: so messages published last are not lost, and no thread outlives the interpreter."""
     for bus in list(_buses):
         bus.close(AT_EXIT)
 

@@ -1,11 +1,11 @@
-"""Channels: those that a process is subscribed to, and what comes over them.
+"""Channels: the Redis channels that a process is subscribed to, and what it receives over them.
 
-One connection, however many topics there are. It subscribes at a topic's first local subscriber, and leaves some
-seconds after the last, so that clients who reload a page cause nothing. Many at once are subscribed in batches, the
-next one when most of the last are confirmed.
+There is one connection for all topics. The process subscribes to a topic's channel when the topic has its first local
+subscriber, and unsubscribes some seconds after the last has left, so that clients that reload a page cause no traffic.
+Many channels at once are subscribed in batches: the next batch follows when most of the last are confirmed.
 
-A connection may be healthy and deaf: it answers pings, and nothing is published to it any more, as after a failover
-that a proxy has hidden. So when nothing has come for a while, the process publishes a probe to a channel of its own.
+A connection may seem healthy and yet be deaf: it answers pings, but receives no messages, as after a failover hidden by
+a proxy. So when no message has arrived for a while, the process publishes a probe to a channel of its own.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ BATCH = 500
 """Channels in one command."""
 
 LINGER = 5.0
-"""Seconds between the last local subscriber's leaving and the unsubscribing."""
+"""Seconds for which a channel stays subscribed after the last local subscriber has left."""
 
 PROBE_INTERVAL = 30.0
 """Seconds without a message after which a probe is published."""
 
 PROBE_TIMEOUT = 10.0
-"""Seconds that it may take."""
+"""Seconds that a probe may take to arrive."""
 
 PING = pack(b"PING")
 
@@ -50,15 +50,15 @@ class Owner(Protocol):
         """Take a message of a topic."""
 
     def confirm(self, topic: str, missed: bool) -> None:
-        """Note that a topic is subscribed now.
+        """Note that Redis has confirmed the subscription to a topic.
 
         Args:
             topic: the topic.
-            missed: whether it was to be subscribed before the connection was there.
+            missed: whether messages may have been missed: it had subscribers while there was no connection.
         """
 
     def leave(self, topic: str) -> None:
-        """Note that a topic is subscribed no more."""
+        """Note that a topic's channel is no longer subscribed."""
 
     def send_probe(self) -> None:
         """Publish something to this process's own channel."""
@@ -70,12 +70,12 @@ class Channels:
     Args:
         address: where Redis is.
         poller: the loop's.
-        owner: who gets what comes.
+        owner: takes what is received.
         channel: returns the channel of a topic.
         own: the process's own channel.
 
     Attributes:
-        link: its connection.
+        link: the connection for channels.
     """
 
     def __init__(
@@ -83,24 +83,24 @@ class Channels:
     ) -> None:
         self.link: Link = Link(address, poller, self)
         self._poller = poller
-        self._now = poller.clock.monotonic  # tells the time
+        self._now = poller.clock.monotonic  # returns the time in seconds
         self._owner = owner
         self._channel = channel
         self._own = own
-        self._topics: dict[bytes, str] = {}  # those that are subscribed, or are to be, by channel
-        self._missing: set[str] = set()  # those of which something may be missed until they are confirmed
-        self._is_broken = False  # whether the connection was lost, or could not be made, and is not there yet
-        self._leaving: dict[str, float] = {}  # those that nobody is subscribed to any more, and since when
-        self._joining: deque[bytes] = deque()  # channels that are to be subscribed
-        self._unconfirmed = 0  # those for which the command was sent
-        self._will_join = False  # whether the loop has been told so
-        self._received = 0.0  # when the last message came
+        self._topics: dict[bytes, str] = {}  # by channel: the topics that are, or are to be, subscribed
+        self._missing: set[str] = set()  # topics of which messages may be missed until they are confirmed
+        self._is_broken = False  # whether the connection was lost, or could not be opened, and is not back yet
+        self._leaving: dict[str, float] = {}  # topics without subscribers, and the times when the last left
+        self._joining: deque[bytes] = deque()  # channels that wait to be subscribed
+        self._unconfirmed = 0  # channels in commands that Redis has not confirmed
+        self._will_join = False  # whether `_join` is scheduled for the end of the turn
+        self._received = 0.0  # when the last message arrived
         self._probed = 0.0  # when the last probe was published
 
     # Topics
 
     def watch(self, topic: str) -> bool:
-        """Subscribe to a topic; return whether it is subscribed still, and so is not confirmed again."""
+        """Subscribe to a topic. Return True if it still is subscribed, so that no confirmation follows."""
         if self._leaving.pop(topic, None) is not None:
             return self.link.up
         channel = self._channel(topic)
@@ -119,7 +119,7 @@ class Channels:
         self._leaving[topic] = self._now()
 
     def check(self) -> None:
-        """Leave what is to be left, and see whether the connection is deaf. To be called each second or so."""
+        """Unsubscribe what is due, and probe a connection that may be deaf. To be called about once a second."""
         now = self._now()
         self._leave(now - LINGER)
         if not self.link.up or now - self._received < PROBE_INTERVAL:
@@ -156,7 +156,7 @@ class Channels:
     # The link
 
     def connected(self) -> None:
-        """Subscribe to everything."""
+        """Subscribe to all channels."""
         self._received = self._probed = self._now()
         self._unconfirmed = 0
         self._is_broken = False
@@ -165,8 +165,8 @@ class Channels:
         self._owner.link_up()
 
     def receive(self, reply: Any) -> None:
-        """Take what has come."""
-        if isinstance(reply, Refusal):  # as for want of the right to subscribe
+        """Take a reply, or a message."""
+        if isinstance(reply, Refusal):  # no permission to subscribe, say
             self.link.abort(str(reply))
         elif reply[0] == b"message":
             self._received = self._now()
@@ -187,11 +187,11 @@ class Channels:
             self._join()
 
     def ping(self) -> None:
-        """Ask for a sign of life."""
+        """Ask Redis for a sign of life."""
         self.link.send(PING)
 
     def lost(self, error: Exception) -> None:
-        """Note what may be missed until the next connection is there."""
+        """Note that messages may be missed until the next connection is there."""
         self._joining.clear()
         self._miss()
         self._owner.link_down(error)

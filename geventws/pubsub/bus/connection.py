@@ -1,7 +1,7 @@
-"""Connections to Redis or Valkey: redis-py's, which know URLs, TLS and passwords, over sockets of gevent's.
+"""Connections to Redis or Valkey: redis-py's, which handle URLs, TLS and passwords, over gevent's sockets.
 
-redis-py blocks its whole thread unless everything is monkey-patched, by how it makes its sockets, and by what it asks
-of `select`. So `_connect` is ours, and once a connection is open we read from its socket and write to it ourselves.
+Without monkey patching, redis-py blocks its whole thread: it makes blocking sockets, and waits in `select`. So this
+module overrides `_connect`, and the bus itself reads from, and writes to, the socket of an open connection.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SCHEMES = {"redis": "redis", "rediss": "rediss", "unix": "unix", "valkey": "redis", "valkeys": "rediss"}
-"""What a URL may begin with, and what redis-py calls that."""
+"""The schemes of URLs, and redis-py's names for them."""
 
 OWN: dict[str, Any] = {"protocol": 2, "socket_timeout": None, "socket_connect_timeout": None, "retry_on_timeout": False}
-"""Options of redis-py's that are not the URL's to choose: the bus has its own deadlines, and tries again by itself."""
+"""Options of redis-py's that a URL cannot change: the bus has its own deadlines, and reconnects by itself."""
 
 POOL = ("max_connections", "timeout", "retry_on_error", "health_check_interval", "decode_responses", "legacy_responses")
-"""Options that mean nothing here, as the bus needs no pool, and reads replies itself."""
+"""Options that are ignored: the bus needs no pool, and reads replies itself."""
 
 
 class UnsupportedServer(RuntimeError):
-    """What answers is a Redis Cluster's, or a Sentinel: these are not supported."""
+    """The server is a Redis Cluster or a Sentinel, which are not supported."""
 
 
 class NotTheMaster(ConnectionError):
-    """What answers is a replica, which takes no writes: as after a failover, until names lead to the new master."""
+    """The server is a replica, which takes no writes: as after a failover, before names resolve to the new master."""
 
 
 class _TCPConnection(Connection):
-    """Over TCP.
+    """A connection over TCP.
 
     Attributes:
         socket: the connected socket, gevent's; None before.
@@ -52,7 +52,7 @@ class _TCPConnection(Connection):
 
 
 class _TLSConnection(SSLConnection):
-    """Over TLS. Attributes: as above."""
+    """A connection over TLS. Attributes: as above."""
 
     socket: Any = None
 
@@ -82,7 +82,7 @@ class _TLSConnection(SSLConnection):
 
 
 class _UnixConnection(UnixDomainSocketConnection):
-    """Over a Unix socket. Attributes: as above."""
+    """A connection over a Unix socket. Attributes: as above."""
 
     socket: Any = None
 
@@ -99,16 +99,16 @@ _CLASSES: dict[Any, Callable[..., Any]] = {
 
 
 class Address:
-    """Where Redis is, and how to get in.
+    """The address of a Redis or Valkey server, with the credentials and options to connect.
 
     Args:
-        url: `redis://`, `rediss://` (TLS), `unix://`, `valkey://` or `valkeys://`, as redis-py has them.
+        url: `redis://`, `rediss://` (TLS), `unix://`, `valkey://` or `valkeys://`, in redis-py's syntax.
 
     Raises:
-        ValueError: the URL is none of these, or has an option that there is not.
+        ValueError: the URL has another scheme, or an unknown option.
 
     Attributes:
-        text: for log lines: where it is, without the password.
+        text: the address for log lines: the URL without user, password and options.
     """
 
     def __init__(self, url: str) -> None:
@@ -127,12 +127,12 @@ class Address:
             raise ValueError(f"redis-py does not know this URL's options: {error}") from None
 
     def connect(self) -> Any:
-        """Return a connection that is open. Blocks this greenlet only, and without a deadline.
+        """Return an open connection. Blocks only this greenlet, and without a deadline.
 
         Raises:
-            UnsupportedServer: a cluster's, or a Sentinel.
-            OSError: it cannot be reached.
-            redis.exceptions.RedisError: it refuses us.
+            UnsupportedServer: the server is a Redis Cluster or a Sentinel.
+            OSError: the server cannot be reached, or is a replica.
+            redis.exceptions.RedisError: the server refuses us.
         """
         connection = self._make(**self._options)
         try:
@@ -145,14 +145,14 @@ class Address:
         return connection
 
     def _check(self, connection: Any) -> None:
-        """Find out what answers, and whether it is ready. A server that does not say is taken for one that will do."""
+        """Raise if the server is not ready, or of a kind that does not do. One that does not tell its kind will do."""
         connection.send_command("PING")
-        connection.read_response()  # raises while it loads its data
+        connection.read_response()  # raises while the server loads its data
         try:
             connection.send_command("HELLO")
             told = connection.read_response()
         except ResponseError:
-            return  # older than 6.0, or we may not ask
+            return  # the server is older than 6.0, or we lack the permission
         facts = dict(zip(told[::2], told[1::2], strict=False)) if isinstance(told, list) else {}
         mode = {b"cluster": "a Redis Cluster", b"sentinel": "a Redis Sentinel"}.get(facts.get(b"mode", b""))
         if mode:

@@ -1,4 +1,4 @@
-"""Core: the connections of one process to Redis. It lives in one loop: see home.py."""
+"""Core: the two connections of one process to Redis. It lives in one loop: see home.py."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from .wire.messages import Names
 
 TICK = 1.0
-"""Seconds between two looks at what has waited for too long."""
+"""Seconds between two checks of deadlines and heartbeats."""
 
 FINISH = 0.05
-"""Seconds between two looks at whether a core that is to end may do so."""
+"""Seconds between two looks at whether a core that is to end has had all answers."""
 
 
 class Counts(NamedTuple):
-    """What became of what a process has published, and what it has got: see `BusStats`."""
+    """Counts of published and received messages: see `BusStats`."""
 
     published: int = 0
     sent: int = 0
@@ -53,8 +53,8 @@ class Core:
     Args:
         address: where Redis is.
         names: of channels and keys.
-        receiver: the PubSub, which is told of what comes.
-        nodes: the names of this process, to which the core adds its own.
+        receiver: the PubSub, which gets what arrives.
+        nodes: the names of this process; the core adds its own.
     """
 
     def __init__(self, address: Address, names: Names, receiver: Receiver, nodes: set[bytes]) -> None:
@@ -63,13 +63,13 @@ class Core:
         self._address = address
         self._names = names
         self._receiver = receiver
-        self._number = 0  # of the last message
-        self._poller: Any = None  # of its home; this and the next three are there once it has moved in
-        self._state: Any = None  # whether Redis is there
-        self._asker: Any = None  # which publishes
-        self._arrivals: Any = None  # what comes
-        self._channels: Any = None  # what receives; made at the first topic
-        self._ticker: Any = None  # a greenlet
+        self._number = 0  # of the last message published
+        self._poller: Any = None  # its home's; this and the next three are set once it has moved in
+        self._state: Any = None  # whether Redis can be reached
+        self._asker: Any = None  # publishes, and asks
+        self._arrivals: Any = None  # takes what is received
+        self._channels: Any = None  # receives; made for the first topic
+        self._ticker: Any = None  # the greenlet that checks deadlines
         nodes.add(self._node)
 
     # Its home
@@ -94,7 +94,7 @@ class Core:
             link.close()
 
     def finish(self, leave: Callable[[], object]) -> None:
-        """Wait in a greenlet until Redis has answered for what was published, and then call `leave`."""
+        """Call `leave` in a greenlet, once Redis has answered for all published messages. Does not block."""
 
         def wait() -> None:
             while self.queued:
@@ -113,11 +113,11 @@ class Core:
             gevent.sleep(TICK)
             try:  # nothing in it waits
                 self._look()
-            except BaseException:  # for lack of memory, say: the next look is not to be missed
+            except BaseException:  # out of memory, say: the next look must come nevertheless
                 self._poller.report(None)
 
     def _look(self) -> None:
-        """Drop what has waited for too long, and see whether Redis is there."""
+        """Drop what has waited too long, and check whether Redis still answers."""
         self._asker.expire()
         if self._channels is not None:
             self._channels.check()
@@ -125,16 +125,16 @@ class Core:
             link.check()
         self._receiver.register.tick()
 
-    # What is known of it: any thread may ask
+    # Its state: any thread may read these
 
     @property
     def is_up(self) -> bool:
-        """Whether Redis is there, as far as is known."""
+        """Whether Redis can be reached, as far as is known."""
         return self._state is not None and self._state.is_up is True
 
     @property
     def error(self) -> Exception | None:
-        """Why there is no bus, and will be none; None unless that is so."""
+        """The error because of which the bus has given up for good; None if it has not."""
         return self._state.error if self._state is not None else None
 
     @property
@@ -144,7 +144,7 @@ class Core:
 
     @property
     def counts(self) -> Counts:
-        """What there was."""
+        """The counts of messages so far."""
         if self._asker is None:
             return Counts()
         asker, arrivals = self._asker, self._arrivals
@@ -158,7 +158,7 @@ class Core:
     def publish(
         self, topic: str, message: PreparedMessage, key: str | None, rule: Rule | None, ticket: int | None
     ) -> bool:
-        """Publish a message, as `Bus.publish` describes it."""
+        """Publish a message: see `Bus.publish`."""
         self._number += 1
         names, number = self._names, self._number
         data = pack_message(self._node, number, message, key)
@@ -172,17 +172,17 @@ class Core:
         return bool(self._asker.publish(command))
 
     def ask(self, command: Callable[[Names, bytes], bytes], done: Callable[[Any], object]) -> None:
-        """Send a command, made of the names and that of this process; call `done` with the answer, or None."""
+        """Send the command that `command` builds; call `done` with the answer: see `Bus.ask`."""
         self._asker.ask(command(self._names, self._node), done)
 
     def send_probe(self) -> None:
-        """Publish something to the own channel."""
+        """Publish an empty message to this process's own channel."""
         self._asker.ask(pack(b"PUBLISH", self._names.probes(self._node), b""))
 
     # Topics
 
     def watch(self, topic: str, rule: Rule | None) -> None:
-        """Get what is published to a topic; where it is kept, read it, unless it is here still."""
+        """Receive what is published to a topic. If it has a history that is not here yet, read that."""
         if self._channels is None:
             names = self._names
             own = names.probes(self._node)
@@ -193,12 +193,12 @@ class Core:
             self._arrivals.streams.watch(topic, rule, is_subscribed)
 
     def unwatch(self, topic: str) -> None:
-        """Get it no more, some time later."""
+        """Stop receiving a topic, some seconds later."""
         if self._channels is not None:
             self._channels.unwatch(topic)
 
     def read(self, topic: str, done: Callable[[bool], None]) -> None:
-        """Have a topic with history read, if it is not; call `done` with whether it was."""
+        """Read a topic with history, unless that was done; call `done` with True, or with False if it cannot be."""
         self._arrivals.streams.when_read(topic, done)
 
     def _read(self, stream: Stream, done: Callable[[Any], None]) -> None:
@@ -211,11 +211,11 @@ class Core:
         self._arrivals.take(topic, data)
 
     def leave(self, topic: str) -> None:
-        """Note that a topic is subscribed no more."""
+        """Note that a topic's channel is no longer subscribed."""
         self._arrivals.streams.unwatch(topic)
 
     def confirm(self, topic: str, missed: bool) -> None:
-        """Note that a topic is subscribed now."""
+        """Note that Redis has confirmed the subscription to a topic."""
         self._arrivals.confirm(topic, missed)
 
     def link_up(self) -> None:

@@ -1,8 +1,7 @@
-"""Home: the one loop of a process in which its connections to Redis are, whoever uses them.
+"""Home: the one loop of a process in which its connections to Redis live, whichever thread uses them.
 
-In a process that serves, that is a loop that serves: the first one in which a greenlet subscribes or publishes.
-Whoever does that elsewhere, as in a job that has no loop at all, or in the main greenlet of a program, which may never
-give its loop a turn, has it done in a native thread, which is started for that and has a loop of its own.
+In a server, that is the first loop in which a greenlet subscribes or publishes. A job may have no loop at all, and the
+main greenlet of a program may never let its loop run; for these, the bus starts a native thread with a loop of its own.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from ...engine.loop.poller import Poller
 
 IMPORTED = ("format_context", "loop", "resolver", "threadpool")
-"""What a hub is made of, and gevent imports when it is first asked for."""
+"""Settings of gevent's that import the parts of a hub when they are first read."""
 
 allocate_lock: Any = get_original("_thread", "allocate_lock")
 RLock: Any = get_original("_thread", "RLock")
@@ -32,34 +31,33 @@ start_thread: Any = get_original("_thread", "start_new_thread")
 
 
 class Guest(Protocol):
-    """What lives there. All is called in the home's thread."""
+    """What lives in a home. All methods are called in the home's thread."""
 
     def move_in(self, poller: Poller) -> None:
-        """Begin."""
+        """Start the connections and greenlets."""
 
     def move_out(self) -> None:
-        """End all that is at work."""
+        """End the connections and greenlets."""
 
     def forked(self) -> None:
-        """Leave all that is at work to the parent, in a forked child. Must not block."""
+        """Leave the connections and greenlets to the parent, in a forked child. Must not block."""
 
 
 def is_served() -> bool:
-    """Whether this thread's loop is sure to have its turn: this is one of its greenlets, or the hub itself."""
+    """Whether this thread's loop is sure to run: the caller is one of its greenlets, or the hub itself."""
     hub = get_hub_if_exists()
     return hub is not None and gevent.getcurrent().parent is not None
 
 
 class Home:
-    """One loop.
+    """One loop with its guest.
 
     Args:
         guest: what lives there.
 
     Attributes:
-        loop: gevent's; None until a thread of its own has one.
-        is_rented: whether the thread was started for this.
-        closed: whether nobody is at home any more.
+        loop: gevent's; None until it is known, in the thread of its own.
+        is_rented: whether a thread was started for the home.
     """
 
     def __init__(self, guest: Guest) -> None:
@@ -67,21 +65,21 @@ class Home:
         self.is_rented: bool = False
         self._guest = guest
         self._poller: Any = None  # the loop's
-        self._thread: Any = None  # its ident, once the loop is there
-        self._calls: deque[tuple[Any, ...]] = deque()  # what other threads have asked for
-        self._lock = RLock()  # of these
-        self._is_left = False  # whether it was closed
-        self._living = allocate_lock()  # held while a thread of its own runs
-        self._leave: Any = None  # what the thread of its own waits for
+        self._thread: Any = None  # the ident of the loop's thread, once that is known
+        self._calls: deque[tuple[Any, ...]] = deque()  # calls by other threads: function and arguments
+        self._lock = RLock()  # protects the calls and the loop
+        self._is_left = False  # whether the guest has moved out
+        self._living = allocate_lock()  # held while the thread of its own runs
+        self._leave: Any = None  # the watcher that ends the thread of its own
 
     @property
     def closed(self) -> bool:
-        """Whether nothing can be done here any more: it was closed, or its loop was destroyed."""
+        """Whether nothing can be called here any more: the guest has moved out, or the loop was destroyed."""
         return self._is_left or (self._poller is not None and self._poller.closed)
 
     @property
     def is_here(self) -> bool:
-        """Whether this is its thread."""
+        """Whether the caller is in the loop's thread."""
         return bool(self._thread == get_thread())
 
     def settle(self) -> None:
@@ -96,32 +94,32 @@ class Home:
                 self.loop.run_callback(self._run_calls)
 
     def rent(self) -> None:
-        """Live in a thread of its own. Does not wait for that."""
+        """Live in a thread of its own. Does not block until that runs."""
         self.is_rented = True
-        for name in IMPORTED:  # before two hubs do that at once, and in a patched process wait for each other
+        for name in IMPORTED:  # now: two hubs that import at the same time deadlock in a monkey-patched process
             getattr(gevent.config, name)
         self._living.acquire()
         start_thread(self._live, ())
 
     def join(self, timeout: float) -> None:
-        """Block the native thread until a thread of its own has ended, if there is one."""
+        """Block the whole thread until the thread of its own has ended, if there is one: `timeout` seconds at most."""
         if self._living.acquire(timeout=timeout):
             self._living.release()
 
     def call(self, function: Callable[..., object], *arguments: Any) -> None:
-        """Call a function there: at once where this is its thread, and soon otherwise. Never blocks."""
+        """Call a function in the loop's thread: at once if the caller is there, or else soon. Never blocks."""
         if self.is_here:
             function(*arguments)
             return
         with self._lock:
-            is_first = not self._calls  # or else the loop knows that something waits
+            is_first = not self._calls  # otherwise the loop has been told already
             self._calls.append((function, *arguments))
             loop = self.loop
         if is_first and loop is not None and not self.closed:
             loop.run_callback_threadsafe(self._run_calls)
 
     def leave(self) -> None:
-        """End everything here. To be called there."""
+        """Have the guest move out, and end the thread of its own. To be called in the loop's thread."""
         if not self._is_left:
             self._is_left = True
             unregister(self)
@@ -137,23 +135,23 @@ class Home:
         self._guest.forked()
 
     def _run_calls(self) -> None:
-        """Do what other threads have asked for, as far as the loop's turn reaches. Never raises."""
+        """Make the calls of other threads, until the loop's turn is over. Never raises."""
         while self._calls:
             with self._lock:
                 function, *arguments = self._calls.popleft()
             try:
                 function(*arguments)
-            except BaseException:  # as for want of memory
+            except BaseException:  # out of memory, say
                 self._poller.report(None)
             if self._calls and self._poller.turns.is_over():
                 self._poller.turns.later(self._run_calls)
                 return
 
     def _live(self) -> None:
-        """Run a loop, in a thread of its own, until all is over."""
+        """Run a loop, in a thread of its own, until the guest has moved out."""
         try:
             hub = gevent.get_hub()
-            self._leave = hub.loop.async_()  # a loop that watches nothing ends
+            self._leave = hub.loop.async_()  # a loop without a watcher ends at once
             self.settle()
             hub.wait(self._leave)
             gevent.sleep(0)  # for the greenlets that end
@@ -164,14 +162,17 @@ class Home:
 
 
 class Answer:
-    """What one thread is to be told by another, or by its own loop."""
+    """A yes or no that one thread waits for, and another thread, or its own loop, gives.
+
+    Made in the thread that waits.
+    """
 
     def __init__(self) -> None:
         self._value = False  # the answer
         hub = get_hub_if_exists()
-        self._poller = get_poller() if hub is not None else None  # of the thread that waits, where it has a loop
-        self._event = Event() if hub is not None else None  # for such a thread
-        self._gate = allocate_lock()  # closed until the answer is there, for a thread without a loop
+        self._poller = get_poller() if hub is not None else None  # the waiting thread's, if it has a loop
+        self._event = Event() if hub is not None else None  # set with the answer, for a thread with a loop
+        self._gate = allocate_lock()  # locked until the answer is there, for a thread without a loop
         self._gate.acquire()
 
     def set(self, value: bool) -> None:
@@ -182,7 +183,7 @@ class Answer:
             self._poller.loop.run_callback_threadsafe(self._event.set)
 
     def wait(self, timeout: float) -> bool:
-        """Block until the answer is there, and return it; False after `timeout` seconds, or where nothing may wait."""
+        """Block until the answer is there; return it; False after `timeout` seconds, or if the caller cannot block."""
         if self._event is None or self._poller is None:
             self._gate.acquire(timeout=timeout)
         elif self._gate.locked() and self._poller.may_block():

@@ -1,8 +1,8 @@
-"""Link: one connection to Redis that comes back for ever.
+"""Link: one connection to Redis that reconnects for ever.
 
-Two greenlets at the most are at work on it: one connects, and reads; what the kernel does not take at once, or what
-goes through TLS, is written by another. Nobody else waits for Redis: what is to be sent is put into a list, and leaves
-together at the end of the loop's turn. So a Redis that is slow, frozen or gone keeps nobody waiting.
+At most two greenlets work on it. One connects, and reads. Another writes what the kernel does not take at once, or what
+goes through TLS. Nobody else waits for Redis: data to be sent is collected in a list, and leaves together at the end of
+the loop's turn. So a Redis that is slow, frozen or gone blocks nobody.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
     from .connection import Address
 
 CONNECT_TIMEOUT = 5.0
-"""Seconds in which a connection is to be open, with TLS, the password and all."""
+"""Seconds for opening a connection, including TLS and authentication."""
 
 PING_INTERVAL = 10.0
-"""Seconds after which Redis is asked whether it is there."""
+"""Seconds without data from Redis after which it is pinged."""
 
 ANSWER_TIMEOUT = 10.0
-"""Seconds that it then has to answer, or to say anything else."""
+"""Seconds that Redis then has to answer, or to send anything else."""
 
 FIRST_DELAY, LAST_DELAY = 0.05, 5.0
-"""Seconds, the bounds of the first and of the last delays between attempts: each is drawn evenly from zero on."""
+"""The longest delay before the first retry, and before later ones, in seconds. Each is drawn evenly from 0 up to it."""
 
 RECEIVED = 64 * 1024
-"""Bytes that are received at once."""
+"""Bytes received at once, at most."""
 
 
 class End(Protocol):
-    """Whose link it is. None of these blocks."""
+    """The user of a link. No method blocks."""
 
     def connected(self) -> None:
-        """Begin: what was sent before, or was not answered, is nobody's."""
+        """Note that a new connection is open. What was sent over an earlier one and not answered is lost."""
 
     def receive(self, reply: Any) -> None:
         """Take a reply."""
@@ -56,17 +56,17 @@ class End(Protocol):
 
 
 class Link:
-    """One connection.
+    """One connection at a time.
 
     Args:
-        address: where to.
+        address: where Redis is.
         poller: the loop's.
-        end: who uses it.
+        end: the user.
 
     Attributes:
         up: whether it is connected.
-        connects: how often it was connected.
-        closed: whether it is over for good.
+        connects: how often it has connected.
+        closed: whether it has ended for good.
     """
 
     def __init__(self, address: Address, poller: Poller, end: End) -> None:
@@ -77,34 +77,34 @@ class Link:
         self._poller = poller
         self._end = end
         self._connection: Any = None  # redis-py's
-        self._calls: Any = None  # those on its socket, below what would wait; None over TLS
-        self._out: list[bytes] = []  # what is to be sent
-        self._will_flush = False  # whether the loop has been told so
-        self._is_writing = False  # whether a greenlet does that
-        self._heard = 0.0  # when something was received
-        self._pinged = 0.0  # when we asked for that, or have just connected
-        self._why = ""  # the connection was ended here
-        self._greenlet: Any = None  # which connects and reads
+        self._calls: Any = None  # the non-blocking system calls on its socket; None over TLS
+        self._out: list[bytes] = []  # data to be sent
+        self._will_flush = False  # whether `_flush` is scheduled for the end of the turn
+        self._is_writing = False  # whether a greenlet writes
+        self._heard = 0.0  # when something was last received
+        self._pinged = 0.0  # when Redis was last pinged, or the connection opened
+        self._why = ""  # why this side has ended the connection; empty if it has not
+        self._greenlet: Any = None  # connects and reads
 
     def start(self) -> None:
-        """Connect, and go on doing that, in a greenlet of its own."""
+        """Connect, and reconnect whenever needed, in a greenlet of its own."""
         self._greenlet = gevent.spawn(self._run)
 
     def close(self) -> None:
-        """End it for good."""
+        """End the link for good."""
         self.closed = True
         self.abort("it is closed")
         if self._greenlet is not None:
             self._greenlet.kill(block=False)
 
     def abort(self, why: str) -> None:
-        """End the connection: its end is told why, and the next one is tried."""
+        """End the connection; the user gets `why` as the error, and the next attempt begins."""
         if self._connection is not None:
             self._why = self._why or why
             self._connection.socket.close()
 
     def send(self, data: bytes) -> None:
-        """Send this at the end of the loop's turn, if there is a connection. Never blocks."""
+        """Send data at the end of the loop's turn, if there is a connection. Never blocks."""
         if self.up:
             self._out.append(data)
             if not self._will_flush:
@@ -112,7 +112,7 @@ class Link:
                 self._poller.later(self._flush)
 
     def check(self) -> None:
-        """Ask Redis for a sign of life, or give the connection up for want of one. To be called each second or so."""
+        """Ping a silent Redis; abort the connection if it stays silent. To be called about once a second."""
         now = self._poller.clock.monotonic()
         if not self.up or now - self._heard < PING_INTERVAL:
             return
@@ -134,7 +134,7 @@ class Link:
                 gevent.sleep(backoff.next_delay())
 
     def _connect(self) -> bool:
-        """Return whether there is a connection."""
+        """Try to connect; return whether that has succeeded."""
         try:
             with gevent.Timeout(CONNECT_TIMEOUT):
                 self._connection = self._address.connect()
@@ -186,7 +186,7 @@ class Link:
     # Writing
 
     def _flush(self) -> None:
-        """Send it all, as far as the kernel takes it. Called in the hub; never blocks, never raises."""
+        """Send all data, and start a greenlet for what the kernel does not take. Called in the hub; never blocks."""
         self._will_flush = False
         if self._is_writing or not self._out:
             return
@@ -205,7 +205,7 @@ class Link:
             gevent.spawn(self._write, self._connection, data[sent:])
 
     def _write(self, connection: Any, data: bytes) -> None:
-        """Send this and what is added meanwhile, over a connection while it is the current one."""
+        """Send data, and what is added meanwhile, as long as this is the current connection."""
         try:
             while data and connection is self._connection:
                 connection.socket.sendall(data)

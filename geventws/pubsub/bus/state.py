@@ -1,4 +1,4 @@
-"""State: whether the bus is up, and who is told of it: the log, and the application, in a greenlet."""
+"""State: whether the bus is up. Changes go to the log, and to the application, in a greenlet."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class State:
-    """What is known of Redis.
+    """Whether Redis can be reached.
 
     Args:
         poller: the loop's.
@@ -27,20 +27,20 @@ class State:
         tell: called in a greenlet with whether the bus is up, whenever that changes. It may block.
 
     Attributes:
-        links: the connections that there are to be.
-        is_up: whether they are there; None until that was tried.
-        error: why there is no bus, and will be none; None unless that is so.
+        links: the connections of the bus.
+        is_up: whether all are connected; None until the first attempt has ended.
+        error: the error because of which the bus has given up for good; None if it has not.
     """
 
     def __init__(self, poller: Poller, name: str, tell: Callable[[bool], object]) -> None:
         self.links: list[Link] = []
         self.is_up: bool | None = None
         self.error: UnsupportedServer | None = None
-        self._log = poller.log  # which may be slow
+        self._log = poller.log  # does not block, even if the application's handlers do
         self._name = name
         self._tell = tell
-        self._news: deque[bool] = deque()  # what the application is still to be told
-        self._teller: Any = None  # the greenlet that does that
+        self._news: deque[bool] = deque()  # changes that the application has not been told yet
+        self._teller: Any = None  # the greenlet that tells them
 
     def note_up(self) -> None:
         """Note that a link is connected."""

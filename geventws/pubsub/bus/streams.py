@@ -1,8 +1,9 @@
-"""Streams: the topics whose history is kept, as this process has them: each message once, in order, without a hole.
+"""Streams: delivers the messages of topics with history, each once, in order, and without a hole.
 
-What comes over the channel of a topic has its position. The next one is delivered, one that was delivered is not, and
-when there is a hole, or may be one, the rest is read from Redis; what comes meanwhile is held. That is so at the first
-subscription, after a connection was lost, and where the topic has another epoch: Redis has forgotten what was.
+A message that arrives over the channel of such a topic has a position. If it is the next one, it is delivered; if it
+was delivered before, it is dropped. If messages are missing, or may be, the stream reads them from Redis, and holds
+what arrives meanwhile. That happens at the first subscription, after a lost connection, and when the topic has a new
+epoch because Redis has lost its data.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
     from .wire.scripts import Entry, Reading
 
 MOST_READING = 100
-"""Topics that are read at the same time."""
+"""Topics that are read at the same time, at most."""
 
 MOST_HELD = 1000
-"""Messages of one topic that are held while it is read; those after them are read, too."""
+"""Messages of one topic that are held at most while it is read; later ones are read from Redis."""
 
 PART = 64
 """Messages that are delivered between two looks at the clock."""
@@ -38,30 +39,30 @@ class Owner(Protocol):
     """The core."""
 
     def ask(self, stream: Stream, done: Callable[[Any], None]) -> None:
-        """Read a stream from its position on; `done` is called with the answer, or None where there is none."""
+        """Read a stream after its position; `done` is called with the answer, or with None if there is none."""
 
     def skip(self, topic: str, error: BadMessage) -> None:
-        """Note that a message is none that we know."""
+        """Count a message that is not in the known format."""
 
     def deliver(self, stream: Stream, parcel: Parcel) -> None:
         """Deliver the message at a stream's position."""
 
     def fill(self, topic: str, position: Position, messages: list[tuple[float, PreparedMessage]]) -> None:
-        """Tell what the stream has, up to a position."""
+        """Pass on messages of a stream, up to a position."""
 
 
 class Stream:
-    """One topic.
+    """One topic with history.
 
     Attributes:
         topic: its name.
         rule: how much of it is kept.
-        position: that of the last message that was delivered; None before it was first read.
-        is_reading: whether it is being read, or is about to be.
-        is_stale: whether it has to be read, and could not be.
-        is_overfull: whether more has come meanwhile than is held.
-        held: what has come meanwhile.
-        waiting: who is to be told when it has been read, and whether it could be.
+        position: the position of the last message delivered; None before it was first read.
+        is_reading: whether it is being read, or waits for that.
+        is_stale: whether the last attempt to read it has failed.
+        is_overfull: whether more messages have arrived during the reading than are held.
+        held: the messages that have arrived during the reading.
+        waiting: functions to call when it has been read (True), or could not be (False).
     """
 
     __slots__ = ("held", "is_overfull", "is_reading", "is_stale", "position", "rule", "topic", "waiting")
@@ -85,8 +86,8 @@ class Streams:
         owner: the core.
 
     Attributes:
-        repeated: messages that have come twice.
-        filled: messages that were not delivered by their channel, and were read.
+        repeated: messages that arrived twice.
+        filled: messages that were missed on the channel, and read from Redis.
     """
 
     def __init__(self, poller: Poller, owner: Owner) -> None:
@@ -94,39 +95,39 @@ class Streams:
         self.filled: int = 0
         self._poller = poller
         self._owner = owner
-        self._streams: dict[str, Stream] = {}  # topics that somebody here is subscribed to
-        self._due: deque[Stream] = deque()  # those that are to be read
+        self._streams: dict[str, Stream] = {}  # by topic: those whose channel is, or will be, subscribed
+        self._due: deque[Stream] = deque()  # streams that wait to be read
         self._reading = 0  # how many are being read
 
     def get(self, topic: str) -> Stream | None:
-        """Return a topic, or None where it has no history, or nobody here is subscribed to it."""
+        """Return the stream of a topic; None if it has no history, or nobody here is subscribed."""
         return self._streams.get(topic)
 
     def watch(self, topic: str, rule: Rule, is_subscribed: bool) -> None:
-        """Begin with a topic, which is read when its channel is confirmed.
+        """Start a stream. It is read when its channel is confirmed.
 
         Args:
             topic: the topic.
             rule: how much of it is kept.
-            is_subscribed: whether the channel is subscribed still, so that this is known already.
+            is_subscribed: whether the channel still is subscribed, so that no confirmation follows.
         """
         stream = self._streams.get(topic)
         if is_subscribed and stream is not None and stream.rule == rule:
             if stream.position is not None and not stream.is_reading and not stream.is_stale:
-                self._owner.fill(topic, stream.position, [])  # all is here
+                self._owner.fill(topic, stream.position, [])  # nothing was missed
             return
         stream = self._streams[topic] = Stream(topic, rule)
         if is_subscribed:
             self.read(stream)
 
     def unwatch(self, topic: str) -> None:
-        """Have no more to do with a topic."""
+        """End the stream of a topic."""
         stream = self._streams.pop(topic, None)
         if stream is not None:
             self._tell(stream, False)
 
     def take(self, stream: Stream, placed: Placed) -> None:
-        """Take a message that has come over the channel."""
+        """Take a message that has arrived over the channel."""
         if stream.is_reading or stream.position is None or not self._take_next(stream, placed):
             if len(stream.held) < MOST_HELD:
                 stream.held.append(placed)
@@ -136,7 +137,7 @@ class Streams:
                 self.read(stream)
 
     def _take_next(self, stream: Stream, placed: Placed) -> bool:
-        """Deliver a message, unless that was done; return False where others come before it."""
+        """Deliver a message, unless that was done before; return False if others are missing before it."""
         before = stream.position
         if before is None or placed.epoch != before.epoch or placed.offset > before.offset + 1:
             return False
@@ -147,14 +148,14 @@ class Streams:
         return True
 
     def read(self, stream: Stream) -> None:
-        """Read a topic, from where it is on, unless that is being done."""
+        """Read a topic after the position of its stream, unless that is being done."""
         if not stream.is_reading:
             stream.is_reading, stream.is_stale = True, False
             self._due.append(stream)
             self._read_next()
 
     def when_read(self, topic: str, done: Callable[[bool], None]) -> None:
-        """Call `done` with True once a topic is read, or with False when it cannot be."""
+        """Call `done` with True once a topic has been read, or with False if it cannot be."""
         stream = self._streams.get(topic)
         if stream is None:
             done(False)
@@ -166,7 +167,7 @@ class Streams:
                 self.read(stream)
 
     def retry(self) -> None:
-        """Read what could not be read. To be called when Redis is there again."""
+        """Read the streams that could not be read. To be called when Redis can be reached again."""
         for stream in list(self._streams.values()):
             if stream.is_stale:
                 self.read(stream)
@@ -201,7 +202,7 @@ class Streams:
             self._tell(stream, True)
 
     def _take_held(self, stream: Stream) -> bool:
-        """Deliver what has come meanwhile; return False where something is missing in it."""
+        """Deliver what has arrived during the reading; return False if messages are missing in it."""
         while stream.held:
             if not self._take_next(stream, stream.held[0]):
                 return False

@@ -1,1 +1,1 @@
-"""Who is in a topic."""
+"""Presence: the members of topics, and their joining and leaving."""

@@ -1,7 +1,7 @@
-"""Members: who is in which topic in this process, by what connections. No I/O, and no clock but the one that is given.
+"""Members: who is in which topic in this process, by which connections. No I/O, and no clock but the one passed in.
 
-A member is a name that the application gives: a user's, say, who may have several connections. It joins with the first
-of them, and leaves with the last: some seconds after that has ended, should it come back by then.
+A member is a name that the application gives: a user's, say, who may have several connections. The member joins a topic
+with its first connection there. It leaves some seconds after the last has ended, unless a new one comes by then.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class Change(NamedTuple):
-    """What is to be told of a topic."""
+    """An event of a topic that subscribers and the application are to hear of."""
 
     topic: str
     event: Event
 
 
 class _Member:
-    """A member of one topic: what is told of it, and its connections."""
+    """A member of one topic: its info, and its connections."""
 
     __slots__ = ("connections", "info")
 
@@ -33,21 +33,22 @@ class _Member:
 
 
 class Members:
-    """Who is where. No I/O.
+    """The members of all topics in this process.
 
     Args:
         clock: returns the seconds since some moment.
-        grace: how many seconds a member stays whose last connection has ended.
-        max_topics: in how many topics one connection may be.
+        grace: the seconds that a member stays after its last connection has ended.
+        max_topics: how many topics one connection may be in.
     """
 
     def __init__(self, clock: Callable[[], float], grace: float, max_topics: int) -> None:
         self._clock = clock
         self._grace = grace
         self._max_topics = max_topics
-        self._topics: dict[str, dict[str, _Member]] = {}
-        self._connections: dict[Hashable, dict[str, str]] = {}  # the members that they are, by topic
-        self._leaving: dict[tuple[str, str], float] = {}  # who has no connection, and until when; the first one first
+        self._topics: dict[str, dict[str, _Member]] = {}  # by topic and name
+        self._connections: dict[Hashable, dict[str, str]] = {}  # by connection and topic, the member's name
+        # topics and names of members without a connection, and when they leave, the next one first
+        self._leaving: dict[tuple[str, str], float] = {}
 
     def clear(self) -> None:
         """Forget everybody."""
@@ -57,7 +58,7 @@ class Members:
 
     @property
     def due(self) -> float | None:
-        """In how many seconds `expire` has something to do; None if never."""
+        """The seconds until `expire` has something to do; None if nobody is leaving."""
         until = next(iter(self._leaving.values()), None)
         return max(until - self._clock(), 0.0) if until is not None else None
 
@@ -69,25 +70,25 @@ class Members:
         return iter([(topic, name) for topic, members in self._topics.items() for name in members])
 
     def find_info(self, topic: str, name: str) -> tuple[Any, bool]:
-        """Return what is told of a member, and whether it is in a topic."""
+        """Return a member's info, and whether it is in the topic."""
         member = self._topics.get(topic, {}).get(name)
         return (member.info, True) if member is not None else (None, False)
 
     def find(self, topic: str) -> dict[str, Any]:
-        """Return the members of a topic, in the order in which they joined, and what is told of them."""
+        """Return the members of a topic and their infos, in the order in which they joined."""
         now, leaving = self._clock(), self._leaving
         members = self._topics.get(topic, {}).items()
         return {name: member.info for name, member in members if leaving.get((topic, name), inf) > now}
 
     def is_member(self, connection: Hashable, topic: str) -> bool:
-        """Whether a connection is a member's."""
+        """Return whether a connection is a member's in a topic."""
         return topic in self._connections.get(connection, ())
 
     def track(self, connection: Hashable, topic: str, name: str, info: Any) -> list[Change]:
-        """Note that a connection is a member's; return what is to be told.
+        """Note that a connection is a member's; return what has changed.
 
         Raises:
-            ValueError: it is in as many topics as it may.
+            ValueError: the connection is in too many topics.
         """
         topics = self._connections.get(connection, {})
         changes = []
@@ -107,26 +108,26 @@ class Members:
         return changes
 
     def untrack(self, connection: Hashable, topic: str) -> list[Change]:
-        """Note that a connection is no member of a topic any more, for good; return what is to be told."""
+        """Note that a connection is no longer a member's in a topic, for good; return what has changed."""
         name = self._forget(connection, topic)
         if name is None or self._topics[topic][name].connections:
             return []
         return [self._remove(topic, name)]
 
     def leave(self, connection: Hashable) -> None:
-        """Note that a connection has ended: it may come back."""
+        """Note that a connection has ended. Its members leave later, unless they come back."""
         for topic in list(self._connections.get(connection, ())):
             self.release(connection, topic)
 
     def release(self, connection: Hashable, topic: str) -> None:
-        """Note that a connection is no member of a topic any more, but may be again soon."""
+        """Note that a connection is no longer a member's in a topic. The member leaves later, unless it comes back."""
         name = self._forget(connection, topic)
         member = self._topics[topic][name] if name is not None else None
         if name is not None and member is not None and not member.connections:
             self._leaving[topic, name] = self._clock() + self._grace
 
     def expire(self) -> list[Change]:
-        """Remove those who have not come back; return what is to be told."""
+        """Remove the members that have not come back in time; return what has changed."""
         now, changes = self._clock(), []
         for (topic, name), until in list(self._leaving.items()):
             if until > now:

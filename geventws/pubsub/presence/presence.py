@@ -1,7 +1,8 @@
 """Presence: who is in the topics of one PubSub, here and, over a bus, in other processes; and who joins and leaves.
 
-Over a bus, each process notes its members in Redis, and publishes who joins and leaves there, once the grace is over:
-so one who reconnects to another process has never left. Those who hear it put it together (views.py).
+Over a bus, each process writes its members to Redis, and publishes who joins and leaves. It publishes a leave only
+after the grace period, so a client that reconnects to another process in time does not leave. Each process combines
+what it hears of the others (views.py).
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ MOST_LENGTH = 256
 """Characters of a member's name."""
 
 MOST_INFO = 4096
-"""Bytes of what is told of a member, as JSON."""
+"""Bytes of a member's info, as JSON."""
 
 BEAT = 5.0
-"""Seconds between two signs of life of this process."""
+"""Seconds between two heartbeats of this process."""
 
 AGAIN = 86_400.0
-"""Seconds after which a process notes its members once more: Redis forgets topics to which nobody comes."""
+"""Seconds after which a process writes its members to Redis again: Redis forgets topics that nobody joins."""
 
 ANSWER = 5.0
-"""Seconds for the members of a topic to be read."""
+"""Seconds to wait for the members of a topic."""
 
 
 class Owner(Protocol):
@@ -50,21 +51,21 @@ class Owner(Protocol):
 
 
 class Locked(Protocol):
-    """Whose lock it takes: one for a whole PubSub, so that no two are taken in two orders.
+    """The owner of the lock: there is one for a whole PubSub, which cannot deadlock with another.
 
     Attributes:
-        lock: the lock; another one in a forked child.
+        lock: the lock; a new one in a forked child.
     """
 
     lock: Any
 
 
 class Presence:
-    """The members of one PubSub's topics. Any thread may call it; it is what a bus tells (`Register`).
+    """The members of one PubSub's topics. Any thread may call it. It is the `Register` of a bus.
 
     Args:
-        store: whose lock it takes.
-        branches: the subscribers, who hear of it.
+        store: the owner of the lock.
+        branches: the subscribers, which get the events.
         owner: the PubSub.
         grace: see `Members`.
         max_topics: see `Members`.
@@ -79,29 +80,29 @@ class Presence:
         self._branches = branches
         self._owner = owner
         self._members = Members(time.monotonic, grace, max_topics)  # who is in this process
-        self._waking: Poller | None = None  # whose loop has a timer for those who leave
-        self._timer: Any = None  # that one
-        self._bus: Bus | None = None  # if there is one
-        self._views = Views()  # over a bus: who is where
-        self._unsent: set[tuple[str, str]] = set()  # topics and members of which the bus has to be told again
-        self._beaten = self._noted = time.monotonic()  # when it was told that we are alive, and of all members
+        self._waking: Poller | None = None  # the loop with a timer for members that leave; None if there is no timer
+        self._timer: Any = None  # that timer
+        self._bus: Bus | None = None  # the bus, if there is one
+        self._views = Views()  # over a bus: the members in all processes
+        self._unsent: set[tuple[str, str]] = set()  # topics and members to be written to Redis again
+        self._beaten = self._noted = time.monotonic()  # the times of the last heartbeat, and of writing all members
         register(self)
 
     def forked(self) -> None:
-        """Forget everybody, in a forked child: they are the parent's."""
+        """Forget all members, in a forked child: they are the parent's."""
         self._members.clear()
         self._views.clear()
         self._unsent.clear()
         self._waking = self._timer = None
 
     def use(self, bus: Bus) -> None:
-        """Be there for other processes, too, from the beginning."""
+        """Share the members with other processes. Called before anything else."""
         self._bus = bus
 
-    # What the PubSub asks for
+    # Called by the PubSub
 
     def find(self, topic: str) -> dict[str, Any]:
-        """Return the members of a topic, and what is told of them. Over a bus, it may block until that is read."""
+        """Return the members of a topic and their infos. Over a bus, it may block until Redis has told them."""
         bus = self._bus
         if bus is None:
             with self._store.lock:
@@ -131,7 +132,7 @@ class Presence:
             self._pass_on(changes)
 
     def untrack(self, outlet: Outlet, topic: str, at_once: bool) -> bool:
-        """Note that a connection is no member of a topic any more; return whether it was one."""
+        """Note that a connection is no longer a member's in a topic; return whether it was."""
         with self._store.lock:
             is_member = self._members.is_member(outlet, topic)
             if at_once:
@@ -144,7 +145,7 @@ class Presence:
     def leave(self, outlet: Outlet) -> None:
         """Note that a connection has ended. Called in the hub, too; never raises."""
         if outlet.connection.stream.poller.closed:
-            return  # a forked child has forgotten everybody
+            return  # in a forked child, which has forgotten all members
         with self._store.lock:
             self._members.leave(outlet)
             self._wake_later()
@@ -157,7 +158,7 @@ class Presence:
                     self._views.forget(topic)
 
     def _wake_later(self) -> None:
-        """Have this thread's loop see to those who leave, unless another does."""
+        """Start a timer for members that leave in this thread's loop, unless another loop has one."""
         due = self._members.due
         if due is not None and (self._waking is None or self._waking.closed):
             self._waking = get_poller()
@@ -169,12 +170,12 @@ class Presence:
             poller, self._waking, self._timer = get_poller(), None, None
             try:
                 self._pass_on(self._members.expire())
-            except BaseException:  # as for want of memory
+            except BaseException:  # out of memory, say
                 poller.report(None)
             self._wake_later()
 
     def _pass_on(self, changes: list[Change]) -> None:
-        """Tell of what has changed in this process."""
+        """Pass on what has changed in this process: to subscribers here, and over the bus."""
         if self._bus is None:
             self._tell(changes)
             return
@@ -184,7 +185,7 @@ class Presence:
             self._tell(self._views.apply(topic, Stay(OWN, member, event.info, event.kind == JOIN)))
 
     def _tell(self, changes: list[Change]) -> None:
-        """Tell of changes, in their order."""
+        """Send changes to the subscribers here, and call the application's functions, in order."""
         thread = get_thread()
         for change in changes:
             for branch in self._branches.all():
@@ -195,11 +196,11 @@ class Presence:
     # Over the bus
 
     def _is_heard(self, topic: str) -> bool:
-        """Whether the bus tells this process of a topic: somebody here is subscribed."""
+        """Whether this process receives a topic over the bus: somebody here is subscribed."""
         return bool(self._branches.find(topic))
 
     def _note(self, topic: str, member: str) -> None:
-        """Have Redis know, and others hear, whether a member is in this process."""
+        """Write to Redis, and publish to other processes, whether a member is in this process."""
         info, there = self._members.find_info(topic, member)
         stay = Stay(OWN, member, encode(info) if there else "", there)
         assert self._bus is not None
@@ -209,7 +210,7 @@ class Presence:
         with self._store.lock:
             if reply is None:
                 self._unsent.add((topic, member))
-            elif reply == 0 and len(self._members) > 1:  # Redis has forgotten us, and all our members
+            elif reply == 0 and len(self._members) > 1:  # Redis has forgotten this process, and all its members
                 self._unsent.update(self._members)
 
     def _ask(self, topic: str) -> None:
@@ -230,16 +231,16 @@ class Presence:
         if answer is not None:
             answer.set(True)
 
-    # What the bus tells, in its loop
+    # Called by the bus, in its loop
 
     def confirmed(self, topic: str) -> None:
-        """Note that the bus tells of a topic from now on: what has changed before is to be asked."""
+        """Note that this process receives a topic from now on. Ask for its members: earlier changes were missed."""
         with self._store.lock:
             if topic in self._views and self._is_heard(topic):
                 self._ask(topic)
 
     def receive_stay(self, topic: str, stay: Stay) -> None:
-        """Note that a member is in another process, or is not any more."""
+        """Note that a member is in another process, or no longer is."""
         if not self._is_heard(topic):
             return
         with self._store.lock:
@@ -248,7 +249,7 @@ class Presence:
             self._tell(self._views.apply(topic, _read(stay)))
 
     def tick(self) -> None:
-        """Say that this process is alive, and ask who else is, when it is time. Called each second or so."""
+        """Send a heartbeat to Redis when it is due, and ask which processes are alive. Called about once a second."""
         now = time.monotonic()
         if now - self._beaten < BEAT:
             return
@@ -264,7 +265,7 @@ class Presence:
         except ValueError:
             return
         with self._store.lock:
-            if pulse.known:  # or else it is Redis that has forgotten everybody
+            if pulse.known:  # otherwise Redis has lost its data, and the others may be alive
                 self._tell(self._views.drop(pulse.dead))
             if not pulse.known or time.monotonic() - self._noted > AGAIN:
                 self._noted = time.monotonic()
@@ -275,7 +276,7 @@ class Presence:
 
 
 def _read(stay: Stay) -> Stay:
-    """Return what another process has told, with the info for JSON; None where it is none."""
+    """Return another process's statement with its info decoded from JSON; None if that is not JSON."""
     try:
         return stay._replace(info=decode(stay.info) if stay.there else None)
     except ValueError:
@@ -283,11 +284,11 @@ def _read(stay: Stay) -> Stay:
 
 
 def _check_member(name: str, info: Any) -> Any:
-    """Return a copy of what is told of a member, as JSON has it.
+    """Return a copy of a member's info, encoded to JSON and decoded again.
 
     Raises:
-        TypeError: the name is no `str`, or the info no JSON.
-        ValueError: either is too long, or the info no JSON.
+        TypeError: the name is not a `str`, or the info is not JSON.
+        ValueError: either is too long, or the info is not JSON.
     """
     if not isinstance(name, str):
         raise TypeError(f"a member is str, not {type(name).__name__}")

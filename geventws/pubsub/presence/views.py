@@ -1,8 +1,8 @@
-"""Views: the members of topics in all processes, as this one knows them. No I/O.
+"""Views: the members of topics in all processes, as far as this process knows. No I/O.
 
-A member is there as long as it is in any process (a node). A process learns of others in two ways: of all at once, when
-it asks, and of each change when it happens. What happens while it waits for an answer is applied once more after it, as
-the answer may be older.
+A member is in a topic as long as it is there in any process (a node). A process learns of the others' members in two
+ways: it asks Redis for all of them, and it receives each change. A change that arrives while it waits for an answer is
+applied again after the answer, which may be older.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 OWN = b""
-"""The node that is this process."""
+"""The node that stands for this process."""
 
 MOST_LATE = 10_000
-"""Changes of one topic that are kept while an answer is awaited."""
+"""Changes of one topic that are kept at most while this process waits for an answer."""
 
 
 class View:
-    """One topic.
+    """The members of one topic.
 
     Attributes:
-        members: what each process tells of each member; the last to tell counts.
-        asked: for how many answers this process waits.
-        late: what has happened since it has asked.
-        loaded: whether an answer has come.
+        members: by member and node, the member's info there. The last node's info applies.
+        asked: the number of answers that this process waits for.
+        late: the changes received since it asked.
+        loaded: whether an answer has arrived.
     """
 
     __slots__ = ("asked", "late", "loaded", "members")
@@ -41,7 +41,7 @@ class View:
         self.loaded: bool = False
 
     def apply(self, stay: Stay) -> list[Event]:
-        """Note that a member is in a process, or is not any more; return what is to be told."""
+        """Note that a member is in a process, or no longer is; return the events that follow."""
         stays = self.members.get(stay.member, {})
         before = next(reversed(stays.values()), None)
         is_known, is_new = stay.node in stays, not stays
@@ -61,7 +61,7 @@ class View:
         return [Event(LEAVE, None, stay.member, before)]
 
     def find_others(self, nodes: Collection[bytes] | None = None) -> list[Stay]:
-        """Return the end of each stay in other processes, or in some of them."""
+        """Return statements that end each member's stay in these nodes; in all other processes if there are none."""
         return [
             Stay(node, member, None, False)
             for member, stays in self.members.items()
@@ -70,7 +70,7 @@ class View:
         ]
 
     def fill(self, stays: list[Stay]) -> list[Event]:
-        """Take an answer; return what is to be told."""
+        """Take an answer: the stays in other processes. Return the events that follow."""
         there = {(stay.node, stay.member) for stay in stays}
         gone = [stay for stay in self.find_others() if (stay.node, stay.member) not in there]
         events = [event for stay in [*stays, *gone, *self.late] for event in self.apply(stay)]
@@ -79,17 +79,17 @@ class View:
         return events
 
     def end_asking(self) -> None:
-        """Note that an answer has come, or will not."""
+        """Note that an answer has arrived, or never will."""
         self.asked = max(self.asked - 1, 0)
         if not self.asked:
             self.late.clear()
 
 
 class Views:
-    """The views of all topics of which this process has to know."""
+    """The views of all topics whose members this process has to know."""
 
     def __init__(self) -> None:
-        self._views: dict[str, View] = {}
+        self._views: dict[str, View] = {}  # by topic
 
     def __contains__(self, topic: str) -> bool:
         return topic in self._views
@@ -105,7 +105,7 @@ class Views:
         self._views.clear()
 
     def find(self, topic: str) -> dict[str, Any] | None:
-        """Return the members of a topic and what is told of them, or None where that is not known."""
+        """Return the members of a topic and their infos, or None if this process does not know them."""
         view = self._views.get(topic)
         if view is None or not view.loaded:
             return None
@@ -116,17 +116,17 @@ class Views:
         self._views.setdefault(topic, View()).asked += 1
 
     def give_up(self, topic: str) -> None:
-        """Note that there will be no answer."""
+        """Note that no answer will arrive for a topic."""
         if topic in self._views:
             self._views[topic].end_asking()
 
     def fill(self, topic: str, stays: list[Stay]) -> list[Change]:
-        """Take an answer; return what is to be told."""
+        """Take an answer; return what has changed."""
         view = self._views.get(topic)
         return [Change(topic, event) for event in view.fill(stays)] if view is not None else []
 
     def apply(self, topic: str, stay: Stay) -> list[Change]:
-        """Note that a member is in a process, or is not any more; return what is to be told."""
+        """Note that a member is in a process, or no longer is; return what has changed."""
         view = self._views.setdefault(topic, View())
         if view.asked and len(view.late) < MOST_LATE:
             view.late.append(stay)
@@ -138,7 +138,7 @@ class Views:
         return changes
 
     def drop(self, nodes: Collection[bytes]) -> list[Change]:
-        """Note that processes are no more; return what is to be told."""
+        """Note that processes have ended; return what has changed."""
         return [
             Change(topic, event)
             for topic, view in self._views.items()
@@ -147,7 +147,7 @@ class Views:
         ]
 
     def forget(self, topic: str) -> None:
-        """Forget what other processes have told of a topic: they will tell no more."""
+        """Forget a topic's members in other processes: changes there will no longer arrive here."""
         former = self._views.pop(topic, None)
         own = [(member, stays[OWN]) for member, stays in former.members.items() if OWN in stays] if former else []
         for member, info in own:

@@ -1,1 +1,1 @@
-"""The protocol for clients of rooms, `geventws.rooms.v1`, and the door that speaks it: docs/rooms-protocol.rst."""
+"""The protocol for clients of rooms, `geventws.rooms.v1`, its endpoint and its client: docs/rooms-protocol.rst."""

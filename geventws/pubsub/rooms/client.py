@@ -1,7 +1,7 @@
 """RoomsClient: a client of `geventws.rooms.v1` over `reconnect`: docs/rooms-protocol.rst.
 
-One greenlet reads from one connection after the other and puts what has happened into the inbox; whoever calls `wait`
-takes it from there. The subscriptions outlive the connections, and know the positions to go on from.
+One greenlet reads from one connection after another and puts events into the inbox; `wait` takes them out. The
+subscriptions outlive the connections, and know the positions to resume from.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ if TYPE_CHECKING:
 __all__ = ["RoomsClient"]
 
 MAX_MESSAGE_SIZE = 8 * 1024 * 1024
-"""Bytes of a server's message: one of a mebibyte that is published may take as much in JSON."""
+"""Bytes of a server's message: a published message of one mebibyte may take that much in JSON."""
 
 REFUSED = (CloseCode.UNSUPPORTED_DATA, *range(4400, 4500))
-"""Close codes after which coming back does not help."""
+"""Close codes after which the client does not reconnect, as that would not help."""
 
 ROOMS_DEFAULTS = {
     name: MAX_MESSAGE_SIZE if name == "max_message_size" else default
@@ -63,10 +63,10 @@ ROOMS_DEFAULTS = {
 
 @takes(ROOMS_DEFAULTS, OpeningOptions, ConnectionOptions)
 class RoomsClient:
-    """A client of rooms, which comes back after a lost connection, and then gets what it has missed.
+    """A client of rooms. It reconnects after a lost connection, and then gets what it has missed.
 
-    It connects by itself, for as long as it takes, with the delays of `reconnect`, and belongs to the thread that made
-    it, where any greenlet may call everything. Close it at the end, or use it in a `with` block::
+    It connects in a greenlet of its own, and tries again with the delays of `reconnect` until it succeeds. Any greenlet
+    of the thread that made it may call any method. Close it at the end, or use it in a `with` block::
 
         with geventws.RoomsClient("wss://example.org/rooms") as rooms:
             rooms.subscribe("room:7")
@@ -74,18 +74,19 @@ class RoomsClient:
             for message in rooms:
                 print(message.topic, message.data)
 
-    The functions are called by `wait`, and by the loop above, in the order in which things have happened: all messages
-    before a gap come before its call.
+    The functions are called within `wait` and the loop above, in order with the messages: all messages before a gap are
+    returned before `on_gap` is called.
 
     Args:
-        uri: of the server's `PubSub.endpoint`, as for `connect`.
-        on_gap: called with the topic when messages of it may be missing; None calls nothing, as for the other two.
-        on_join: called with topic, member and info when somebody came, or has a new info.
-        on_leave: called with topic and member when somebody left.
-        request_timeout: seconds for `publish` and `presence`, with all that they wait for; None for no limit.
+        uri: the URI of the server's `PubSub.endpoint`, as for `connect`.
+        on_gap: called with the topic when messages of it may be missing; None, the default, calls nothing, as for the
+            other two.
+        on_join: called with topic, member and info when a member has joined, or its info has changed.
+        on_leave: called with topic and member when a member has left.
+        request_timeout: seconds that `publish` and `presence` block at most: 30 by default; None for no limit.
         initial_delay, max_delay: as for `reconnect`.
-        options: those of `connect`, but for `subprotocols`, `decode_text` and `streaming`. `max_message_size` is 8 MiB
-            by default: what is published grows in the protocol.
+        options: those of `connect`, except `subprotocols`, `decode_text` and `streaming`. `max_message_size` is 8 MiB
+            by default, as a published message grows in JSON.
 
     Raises:
         TypeError: there is no such option.
@@ -104,31 +105,32 @@ class RoomsClient:
         **options: Unpack[ConnectOptions],
     ) -> None:
         complete(options, ROOMS_DEFAULTS, "RoomsClient")
-        # what is called for an event, by its class
+        # what to call for an event, by its class
         self._callbacks: dict[type, Callable[..., object] | None] = {Gap: on_gap, Join: on_join, Leave: on_leave}
         self._request_timeout = request_timeout
         self._subscriptions: dict[str, Subscription] = {}  # by topic
-        self._leaving: dict[str, int] = {}  # by topic: the request that ends a subscription; nothing of it counts
-        self._requests: dict[int, Callable[[Answer], None]] = {}  # what is called with the answer, or an `Error`
+        self._leaving: dict[str, int] = {}  # by topic: the pending unsubscribe request; until its answer, ignore events
+        self._requests: dict[int, Callable[[Answer], None]] = {}  # by id: what to call with the answer, or an `Error`
         self._numbers = itertools.count(1)  # the ids of requests
-        self._inbox = Inbox()  # what has happened and was not taken
-        self._ws: ClientWebSocket | None = None  # the connection that there is now
-        self._ready = Event()  # there is a connection, or will never be another one
-        self._error: BaseException | None = None  # why there will be none
+        self._inbox = Inbox()  # events that `wait` has not taken yet
+        self._ws: ClientWebSocket | None = None  # the current connection
+        self._ready = Event()  # set if there is a connection, or the client has ended
+        self._error: BaseException | None = None  # the error that has ended the client
         options = {"max_message_size": MAX_MESSAGE_SIZE, **options, "subprotocols": [SUBPROTOCOL]}
         connections = reconnect(uri, initial_delay=initial_delay, max_delay=max_delay, **options)
-        self._greenlet = gevent.spawn(self._run, connections)  # reads
+        self._greenlet = gevent.spawn(self._run, connections)  # connects and reads
 
     # Subscriptions
 
     def subscribe(self, topic: str, since: str | None = None, history: bool = False, presence: bool = False) -> None:
-        """Subscribe to a topic. Does not wait for the server; `wait` raises `RoomsError` if it does not allow it.
+        """Subscribe to a topic. Does not block; `wait` raises `RoomsError` if the server does not allow it.
 
         Args:
             topic: the topic.
-            since: begin after this position, one that a message had.
-            history: begin with all that the server still has of the topic.
-            presence: show who is there (`members`, `on_join`, `on_leave`), and be shown.
+            since: begin after this position, which a message had; None, the default, for what comes from now on.
+            history: without `since`, begin with all messages that the server has kept of the topic.
+            presence: see the members (`members`, `on_join`, `on_leave`), and be one if the server gives this client a
+                name.
 
         Raises:
             ValueError: there is a subscription to this topic already.
@@ -143,7 +145,7 @@ class RoomsClient:
             self._begin(self._ws, subscription)
 
     def unsubscribe(self, topic: str) -> bool:
-        """End a subscription, of which nothing comes any more; return whether there was one. Waits for nobody."""
+        """End a subscription; return whether there was one. No event of it arrives after this. Does not block."""
         subscription = self._subscriptions.pop(topic, None)
         if subscription is None:
             return False
@@ -155,22 +157,22 @@ class RoomsClient:
         return True
 
     def members(self, topic: str) -> dict[str, Any]:
-        """Return who is there, and the info of each, for a subscription with `presence`. Does not block."""
+        """Return the members of a topic, and the info of each, for a subscription with `presence`. Does not block."""
         subscription = self._subscriptions.get(topic)
         return dict(subscription.members) if subscription is not None else {}
 
     # Requests
 
     def publish(self, topic: str, data: str | bytes) -> None:
-        """Publish to a topic. Blocks until the server has the message, and before, until there is a connection.
+        """Publish to a topic. Blocks until there is a connection, and the server has confirmed the message.
 
         Args:
             topic: the topic.
             data: `str` for text, bytes-like for binary.
 
         Raises:
-            RoomsError: the server does not allow it; or the connection was lost, and nobody knows whether the message
-                was published.
+            RoomsError: the server does not allow it; the client is closed; or the connection was lost before the
+                answer, so that the message may have been published, or not.
             TimeoutError: it took longer than `request_timeout`.
             UnicodeEncodeError: a `str` has a lone surrogate.
             TypeError: the data is of another type.
@@ -181,7 +183,7 @@ class RoomsClient:
         self._ask(lambda number: Publish(number, topic, body), topic)
 
     def presence(self, topic: str) -> dict[str, Any]:
-        """Return who is in a topic, and the info of each. Blocks as `publish` does, and raises the same."""
+        """Return the members of a topic, and the info of each. Blocks, and raises, as `publish` does."""
         answer = self._ask(lambda number: Presence(number, topic), topic)
         return {one.member: one.info for one in cast("Members", answer).members}
 
@@ -209,25 +211,26 @@ class RoomsClient:
             raise RoomsError(answer.code, answer.message, topic)
         return answer
 
-    # What has happened
+    # Events
 
     def wait(self, timeout: float | None = None) -> RoomMessage | None:
-        """Return the next message of the subscriptions. Blocks until there is one, through lost connections, too.
+        """Return the next message of any subscription. Blocks until there is one, across reconnections.
 
         Args:
-            timeout: seconds to block at the most; None blocks for as long as the client lives.
+            timeout: seconds to block at most; None, the default, for no limit.
 
         Returns:
-            The message: its `topic`, `data`, which is `str` or `bytes`, and `position`, which is None for a topic
-            without a history. None once the client is closed.
+            The message: its `topic`, `data` (`str` or `bytes`) and `position` (None for a topic without history). None
+            once the client is closed.
 
         Raises:
-            RoomsError: the server does not allow a subscription, or not any more; its `topic` says which. The others go
-                on. Or the server does not speak the protocol.
-            ConnectionClosed: the server has closed the connection with a code that says not to come back.
+            RoomsError: the server does not allow, or has ended, the subscription to the error's `topic`; the others go
+                on. Without a `topic`: the server does not speak the protocol.
+            ConnectionClosed: the server has closed the connection with a code that tells clients not to reconnect.
             InvalidURI, HandshakeError, InvalidStatus, ssl.SSLCertVerificationError, ValueError, TypeError: as
-                `reconnect`. This and the last one end the client: they are raised again by every later call.
-            TimeoutError: nothing came in time; nothing is lost.
+                `reconnect`. An error of these two lines, or one without a topic, ends the client: every later call
+                raises it again.
+            TimeoutError: no message arrived in time. No message is lost.
         """
         until = None if timeout is None else time.monotonic() + timeout
         while True:
@@ -255,9 +258,9 @@ class RoomsClient:
     # The end
 
     def close(self) -> None:
-        """End it all. Blocks until the connection is closed, for `close_timeout` at the most. Idempotent.
+        """Close the client. Blocks until the connection is closed, for `close_timeout` at most. Idempotent.
 
-        A greenlet in `wait` gets what has come, then None; one in `publish` or `presence` gets `RoomsError`.
+        `wait` returns the messages that have arrived, and then None; `publish` and `presence` raise `RoomsError`.
         """
         self._greenlet.kill()
         self._end(None)
@@ -277,7 +280,7 @@ class RoomsClient:
     # The connections
 
     def _run(self, connections: Iterator[ClientWebSocket]) -> None:
-        """Serve one connection after the other, in a greenlet of its own."""
+        """Serve one connection after another, in a greenlet of its own."""
         try:
             with closing(cast("Any", connections)):
                 for ws in connections:
@@ -289,7 +292,7 @@ class RoomsClient:
             self._end(error)
 
     def _serve(self, ws: ClientWebSocket) -> None:
-        """Serve a connection until it ends; raise if there should be no other one."""
+        """Serve a connection until it ends; raise if the client should not reconnect."""
         asked = False
         try:
             for subscription in list(self._subscriptions.values()):
@@ -298,18 +301,19 @@ class RoomsClient:
             self._ready.set()
             for text in ws:
                 self._take(cast("str", text))
-                if not self._inbox.has_room():  # for what comes while an answer is waited for
+                if not self._inbox.has_room():  # `publish` waits for an answer, so reading went on beyond the limit
                     ws.close(1008, "the application is too slow")
         finally:
             self._ws = None
             self._ready.clear()
             asked = self._lose(ws)
         code, reason = ws.close_code or 1006, ws.close_reason or ""
-        if code in REFUSED or (code == CloseCode.MESSAGE_TOO_BIG and not asked):  # ours: no request can be the reason
+        # 1009 without a request: a message of the server's was too big for us, and would be again
+        if code in REFUSED or (code == CloseCode.MESSAGE_TOO_BIG and not asked):
             raise ConnectionClosed(code, reason)
 
     def _lose(self, ws: ClientWebSocket) -> bool:
-        """Give up what was asked for over a connection; return whether anything was."""
+        """Fail the requests that a connection has not answered; return whether there were any."""
         requests, self._requests = self._requests, {}
         self._leaving.clear()
         for number, answered in requests.items():
@@ -320,10 +324,10 @@ class RoomsClient:
         try:
             ws.send(encode(request))
         except ConnectionClosed:
-            pass  # whoever waits for the answer is told when the connection is over
+            pass  # whoever waits for the answer gets an error when the connection is over
 
     def _take(self, text: str) -> None:
-        """Take a message of the server's."""
+        """Take a message from the server."""
         try:
             reply = decode_reply(text)
         except MalformedMessage as error:

@@ -1,4 +1,4 @@
-"""RoomsEndpoint: the door that speaks the protocol for rooms, as a WSGI application."""
+"""RoomsEndpoint: a WSGI application that speaks the protocol for rooms with clients."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from .session import FindMember as FindMember
 
 MAX_MESSAGE_SIZE = 64 * 1024
-"""Bytes of a request: what it publishes goes to many, and JSON takes more memory than its text."""
+"""Bytes of a request by default. It is small, as a published message goes to many, and decoded JSON takes memory."""
 
 
 class RoomsOptions(TypedDict, total=False):
     """Options of `PubSub.endpoint`.
 
-    max_message_size: the largest request, in bytes; 64 KB by default. A larger one closes with 1009.
+    max_message_size: the largest request, in bytes; 64 KB by default. A larger one closes the connection with 1009.
     origins, compression, headers, ping_interval, ping_timeout, close_timeout, send_timeout: as for `WebSocketWSGI`.
     """
 
@@ -53,10 +53,10 @@ ROOMS_DEFAULTS = cast(
 
 
 class RoomsEndpoint(WebSocketWSGI["Callable[[WebSocket], None]"]):
-    """What `PubSub.endpoint` returns: a WSGI application, which mounts wherever a `WebSocketWSGI` does."""
+    """The WSGI application that `PubSub.endpoint` returns. It mounts wherever a `WebSocketWSGI` does."""
 
     def accept(self, host: Host, environ: Environ, start_response: StartResponse) -> Upgrade:
-        """Return what answers the handshake, with all headers; raise HandshakeError to refuse."""
+        """Return the answer to the handshake, with all headers; raise HandshakeError to refuse."""
         upgrade = super().accept(host, environ, start_response)
         if upgrade.protocol != SUBPROTOCOL:
             raise HandshakeError(400, f"this is for clients that speak {SUBPROTOCOL}")
@@ -71,7 +71,7 @@ def make_endpoint(
     Args:
         pubsub: the PubSub.
         access: what clients may do: see `Access`.
-        options: those that are given.
+        options: the options given by the caller.
     """
 
     def rooms(ws: WebSocket) -> None:

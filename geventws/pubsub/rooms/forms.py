@@ -1,4 +1,4 @@
-"""In what form the clients of endpoints get what is published: as messages of the protocol, made once for all."""
+"""The forms in which clients of endpoints get what is published: messages of the protocol, made once for all."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class RoomForm:
         self._presence = presence
 
     def message(self, topic: str, message: PreparedMessage, position: str | None) -> PreparedMessage:
-        """Return a message of the protocol for what was published."""
+        """Return the protocol's message for a published message."""
         payload = message.payload
         data = payload.decode() if message.opcode == Opcode.TEXT else payload
         return PreparedMessage(encode(RoomMessage(topic, data, position)), message.compress)
 
     def event(self, topic: str, event: Event) -> PreparedMessage | None:
-        """Return a message of the protocol for what else has happened."""
+        """Return the protocol's message for an event; None if these clients do not see it."""
         if event.kind == GAP:
             return PreparedMessage(encode(Gap(topic, event.position)))
         if event.member is None or not self._presence:
@@ -40,4 +40,4 @@ class RoomForm:
 
 
 PLAIN, WITH_PRESENCE = RoomForm(False), RoomForm(True)
-"""For clients that do not see who is there, and for those that do."""
+"""The forms for clients that do not see the members, and for those that do."""

@@ -1,11 +1,11 @@
 """The messages of `geventws.rooms.v1`, and their codec for both sides: docs/rooms-protocol.rst. No I/O.
 
-    requests    Subscribe, Unsubscribe, Publish, Presence, Ping               a client's
-    answers     Subscribed, Unsubscribed, Published, Members, Pong, Error     a server's, with the request's id
-    events      RoomMessage, Gap, Join, Leave                                 a server's
+    requests    Subscribe, Unsubscribe, Publish, Presence, Ping               from a client
+    answers     Subscribed, Unsubscribed, Published, Members, Pong, Error     from a server, with the request's id
+    events      RoomMessage, Gap, Join, Leave                                 from a server
 
-A message is a JSON object whose fields are those of its class, by the same names; None stands for a field that is
-absent. Only published data is something else there: `data` for text, `base64` for bytes.
+A message is a JSON object with the fields of its class, by the same names; a field that is None is absent. Only
+published data differs: it is in `data` as text, or in `base64` as bytes.
 """
 
 from __future__ import annotations
@@ -22,17 +22,24 @@ if TYPE_CHECKING:
 SUBPROTOCOL = "geventws.rooms.v1"
 
 MOST_STRUCTURE = 512
-"""Characters of a request outside of its strings: what is nested in it costs much more memory than its text."""
+"""Characters of a request outside of strings: deeply nested JSON takes much more memory than its text."""
 
 MOST_ID = 2**53 - 1
-"""The largest integer that JavaScript can tell from the next one."""
+"""The largest safe integer of JavaScript."""
 
 BAD_REQUEST, UNKNOWN_TYPE, FORBIDDEN, LIMIT, FAILED = "bad_request", "unknown_type", "forbidden", "limit", "failed"
-"""The codes of errors."""
+"""The codes of errors that a server answers with."""
 
 
 class Subscribe(NamedTuple):
-    """Subscribe to a topic, or subscribe anew."""
+    """Subscribe to a topic; replaces a subscription that there is.
+
+    Attributes:
+        id: the request's id, which the answer repeats.
+        topic: the topic.
+        since: the position after which to begin; "" for all that is kept; None for what comes from now on.
+        presence: whether to see the members, and be one.
+    """
 
     id: int
     topic: str
@@ -48,7 +55,7 @@ class Unsubscribe(NamedTuple):
 
 
 class Publish(NamedTuple):
-    """Publish to a topic."""
+    """Publish to a topic: text or bytes."""
 
     id: int
     topic: str
@@ -56,14 +63,14 @@ class Publish(NamedTuple):
 
 
 class Presence(NamedTuple):
-    """Ask who is there."""
+    """Ask for the members of a topic."""
 
     id: int
     topic: str
 
 
 class Ping(NamedTuple):
-    """Ask whether the connection lives."""
+    """Ask for a sign of life."""
 
     id: int
 
@@ -72,11 +79,11 @@ Request: TypeAlias = "Subscribe | Unsubscribe | Publish | Presence | Ping"
 
 
 class Member(NamedTuple):
-    """Somebody who is there.
+    """A member of a topic.
 
     Attributes:
         member: the name.
-        info: what the server says of that member, or None.
+        info: what the server tells of that member besides the name: any JSON value.
     """
 
     member: str
@@ -84,7 +91,14 @@ class Member(NamedTuple):
 
 
 class Subscribed(NamedTuple):
-    """From here on, what is published comes as it is published."""
+    """The client is subscribed. Live messages follow.
+
+    Attributes:
+        id: the request's.
+        topic: the topic.
+        position: the position that live messages follow; None if the topic has no history.
+        members: the members, if the client asked for presence.
+    """
 
     id: int
     topic: str
@@ -93,7 +107,7 @@ class Subscribed(NamedTuple):
 
 
 class Unsubscribed(NamedTuple):
-    """No more comes of this topic."""
+    """The subscription has ended: no event of this topic follows."""
 
     id: int
     topic: str
@@ -107,7 +121,7 @@ class Published(NamedTuple):
 
 
 class Members(NamedTuple):
-    """Who is there."""
+    """The members of a topic."""
 
     id: int
     topic: str
@@ -115,13 +129,13 @@ class Members(NamedTuple):
 
 
 class Pong(NamedTuple):
-    """The connection lives."""
+    """The answer to a ping."""
 
     id: int
 
 
 class Error(NamedTuple):
-    """A request has failed."""
+    """A request has failed: a code for programs, and a message for people."""
 
     id: int
     code: str
@@ -134,7 +148,7 @@ class RoomMessage(NamedTuple):
     Attributes:
         topic: the topic.
         data: `str` for text, `bytes` for binary.
-        position: where it stands in the topic's history; None if the topic keeps none.
+        position: its position in the topic's history; None if the topic has none.
     """
 
     topic: str
@@ -147,7 +161,8 @@ class Gap(NamedTuple):
 
     Attributes:
         topic: the topic.
-        position: the one to go on from; None if there is none, or messages follow that have theirs.
+        position: the position to resume from; None if the topic has no history, or if messages follow, which have
+            positions of their own.
     """
 
     topic: str
@@ -155,7 +170,7 @@ class Gap(NamedTuple):
 
 
 class Join(NamedTuple):
-    """Somebody came, or has another info."""
+    """A member has joined, or its info has changed."""
 
     topic: str
     member: str
@@ -163,7 +178,7 @@ class Join(NamedTuple):
 
 
 class Leave(NamedTuple):
-    """Somebody left."""
+    """A member has left."""
 
     topic: str
     member: str
@@ -195,11 +210,11 @@ TYPES: dict[type, str] = {kind: name for kinds in (REQUESTS, REPLIES) for name, 
 
 
 class MalformedMessage(ValueError):
-    """A message that is no message of the protocol at all: its sender does not speak it."""
+    """Something that is no message of the protocol: its sender does not speak the protocol."""
 
 
 class BadRequest(ValueError):
-    """A request that cannot be understood, and is answered with an error.
+    """A request that is of an unknown type, or has a wrong field. It is answered with an error.
 
     Attributes:
         error: the answer.
@@ -215,7 +230,7 @@ def encode(message: Request | Answer | Event) -> str:
 
     Raises:
         UnicodeEncodeError: a string in it has a lone surrogate.
-        TypeError, ValueError: an `info` cannot be said in JSON.
+        TypeError, ValueError: an `info` is not a JSON value.
     """
     fields: dict[str, Any] = {"type": TYPES[type(message)]}
     for name, value in zip(message._fields, message, strict=True):
@@ -234,8 +249,9 @@ def decode_request(text: str) -> Request:
     """Return a client's request.
 
     Raises:
-        MalformedMessage: it is not a JSON object with a type and an id, or more than `MOST_STRUCTURE` of it is no text.
-        BadRequest: there is no such request, or one of its fields is wrong.
+        MalformedMessage: it is not a JSON object with a type and an id, or has more than `MOST_STRUCTURE` characters
+            outside of strings.
+        BadRequest: the type is unknown, or a field is wrong.
     """
     strings_apart = text.replace("\\\\", "").replace('\\"', "").split('"')[::2]
     if sum(map(len, strings_apart)) > MOST_STRUCTURE:
@@ -255,10 +271,10 @@ def decode_request(text: str) -> Request:
 
 
 def decode_reply(text: str) -> Answer | Event | None:
-    """Return a server's message; None for one of a type that is not known.
+    """Return a server's message; None if its type is unknown.
 
     Raises:
-        MalformedMessage: it is not a JSON object with a type, or one of its fields is wrong.
+        MalformedMessage: it is not a JSON object with a type, or a field is wrong.
     """
     fields = _read(text)
     kind = REPLIES.get(fields["type"])
@@ -272,11 +288,11 @@ def decode_reply(text: str) -> Answer | Event | None:
 
 
 def _read(text: str) -> dict[str, Any]:
-    """Return the fields of a message, of which `type` is a string."""
+    """Return the fields of a message; `type` is a string."""
     try:
         fields = decode_json(text)
         if "\\u" in text:
-            encode_json(fields).encode()  # raises where a lone surrogate was escaped, which one of the decoders lets in
+            encode_json(fields).encode()  # raises for an escaped lone surrogate, which one of the decoders accepts
     except ValueError:
         raise MalformedMessage("not JSON") from None
     if not isinstance(fields, dict):
@@ -287,7 +303,7 @@ def _read(text: str) -> dict[str, Any]:
 
 
 def _make(kind: Any, fields: dict[str, Any]) -> Any:
-    """Return a message of this kind; ValueError where a field is wrong."""
+    """Return a message of this kind. Raises ValueError if a field is wrong."""
     values = {}
     for name in kind._fields:
         if name == "data":
@@ -300,7 +316,7 @@ def _make(kind: Any, fields: dict[str, Any]) -> Any:
 
 
 def _check(name: str, value: Any) -> Any:
-    """Return the value of a field; ValueError where it may not be that."""
+    """Return the value of a field. Raises ValueError if the field may not have it."""
     if name == "members":
         return _read_members(value)
     is_right, what = CHECKS[name]
@@ -314,14 +330,14 @@ def _read_data(fields: Mapping[str, Any]) -> str | bytes:
     if isinstance(data, str) and "base64" not in fields:
         return data
     if "data" in fields or not isinstance(encoded, str):
-        raise ValueError("there is not one string, either data or base64")
+        raise ValueError("there must be either data or base64, and it must be a string")
     try:
         decoded = base64.b64decode(encoded, validate=True)
-        if base64.b64encode(decoded) == encoded.encode():  # the decoder lets some more through
+        if base64.b64encode(decoded) == encoded.encode():  # the decoder accepts more than that
             return decoded
     except ValueError:
         pass
-    raise ValueError("base64 is not base64 with its padding")
+    raise ValueError("base64 is not valid, padded Base64")
 
 
 def _read_members(value: Any) -> tuple[Member, ...]:
@@ -350,4 +366,4 @@ CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
     "info": (lambda value: True, "a value"),
     **dict.fromkeys(("since", "position", "member", "code", "message"), (_is_text, "a string")),
 }
-"""What the value of a field has to be, in all messages that have the field."""
+"""The checks of fields, by name, and what a valid value is: the same in all messages."""

@@ -1,7 +1,7 @@
-"""Session: one client of an endpoint. It reads requests, and handles one after the other.
+"""Session: one client of an endpoint. It reads requests, and handles one after another.
 
-Live messages do not pass here: the PubSub sends them as it sends all that is published, in the forms of forms.py. So
-nothing that a request waits for holds them up, and a client that asks for much waits for its own answers alone.
+Live messages do not pass through a session: the PubSub sends them to the connection, in the forms of forms.py. So a
+request that blocks does not delay them, and a client that asks for much delays only its own answers.
 """
 
 from __future__ import annotations
@@ -55,17 +55,17 @@ MALFORMED = 4400
 """The close code for a client that does not speak the protocol."""
 
 CHUNK = 8
-"""Messages of a history that are taken at once."""
+"""Messages of a history that are read and sent at once."""
 
 REQUEST_UNITS = 8
-"""What a request counts for in the loop's turn: see engine/loop/turns.py."""
+"""The units of work that a request counts as in the loop's turn: see engine/loop/turns.py."""
 
 
 class Access(NamedTuple):
-    """What clients may do.
+    """The rules for clients: what they may do, and who they are.
 
     Attributes:
-        authorize, member: the functions of the application, described at `PubSub.endpoint`.
+        authorize, member: functions of the application: see `PubSub.endpoint`.
         max_topic_length: characters that a topic may have.
     """
 
@@ -75,7 +75,7 @@ class Access(NamedTuple):
 
 
 class Refused(Exception):
-    """A request that is answered with an error: its code, and why."""
+    """A request has failed: its arguments are the code and the message of the error to answer with."""
 
 
 class Session:
@@ -84,14 +84,14 @@ class Session:
     Args:
         ws: the connection.
         pubsub: the PubSub.
-        access: what it may do.
+        access: the rules for clients.
     """
 
     def __init__(self, ws: WebSocket, pubsub: Any, access: Access) -> None:
         self._ws = ws
         self._pubsub = pubsub
         self._access = access
-        self._turns = get_connection(ws).stream.poller.turns
+        self._turns = get_connection(ws).stream.poller.turns  # so that many requests do not hold up the loop
 
     def run(self) -> None:
         """Handle the requests, until the connection is over or the client breaks the protocol."""
@@ -121,7 +121,7 @@ class Session:
             self._ws.send(encode(answer))
 
     def _answer(self, request: Request) -> Answer | None:
-        """Do what is asked, and return the answer, or None where it was sent. Raises Refused."""
+        """Handle a request. Return the answer, or None if it was sent already. Raises Refused."""
         if isinstance(request, Subscribe):
             self._subscribe(request)
             return None
@@ -140,7 +140,7 @@ class Session:
         return Pong(request.id)
 
     def _check(self, action: str, topic: str) -> None:
-        """Raise Refused where the client may not do this. May block."""
+        """Raise Refused if the client may not do this. May block."""
         authorize, longest = self._access.authorize, self._access.max_topic_length
         if len(topic) > longest:
             raise Refused(LIMIT, f"a topic has at most {longest} characters (max_topic_length), not {len(topic)}")
@@ -148,7 +148,7 @@ class Session:
             raise Refused(FORBIDDEN, f"{action} to {topic!r} is not allowed")
 
     def _ask(self, name: str, ask: Callable[[], Any]) -> Any:
-        """Ask a function of the application. Raises Refused where it raises."""
+        """Call a function of the application. Raises Refused if it raises."""
         try:
             return ask()
         except ConnectionClosed:
@@ -160,12 +160,12 @@ class Session:
     # Subscriptions
 
     def _leave(self, topic: str) -> None:
-        """End a subscription. A member leaves later, so that who comes and goes does not have others told each time."""
+        """End a subscription. The member leaves later: one that subscribes again soon neither leaves nor joins."""
         self._pubsub.unsubscribe(self._ws, topic)
         self._pubsub.untrack(self._ws, topic, at_once=False)
 
     def _subscribe(self, request: Subscribe) -> None:
-        """Send what was missed, subscribe, and answer with the position of the last message that was sent before."""
+        """Send what was missed, subscribe, and answer with the position of the last message sent before the answer."""
         topic = request.topic
         self._leave(topic)
         self._check("subscribe", topic)
@@ -179,14 +179,14 @@ class Session:
                 except Refused:
                     self._leave(topic)
                     raise
-            self._list_members(topic)  # over a bus it may wait for these; what is published meanwhile is sent
-            position = self._pubsub.subscribe_as(self._ws, topic, WITH_PRESENCE).position  # that of the last of it
-            members = self._list_members(topic)
+            self._list_members(topic)  # over a bus this may block, and messages are sent meanwhile
+            position = self._pubsub.subscribe_as(self._ws, topic, WITH_PRESENCE).position  # after those messages
+            members = self._list_members(topic)  # does not block now
         if self._ws.try_send(encode(Subscribed(request.id, topic, position, members))) is SendResult.DROPPED:
             self._ws.close(CloseCode.TRY_AGAIN_LATER, "too slow")
 
     def _find_member(self, topic: str) -> tuple[str | None, Any]:
-        """Return under which name others see this client, and what is told of it. May block."""
+        """Return the name and the info of the member that this client is; None twice if it is none. May block."""
         self._check("presence", topic)
         member = self._access.member
         if member is None:
@@ -204,7 +204,7 @@ class Session:
         return tuple([Member(*one) for one in self._pubsub.presence(topic).items()])
 
     def _join(self, topic: str, since: str | None) -> str | None:
-        """Subscribe, once all is sent that was published after a position; return the position from there on."""
+        """Send all that was published after a position, and subscribe; return the position before live messages."""
         while True:
             since = self._catch_up(topic, since)
             try:
@@ -214,15 +214,15 @@ class Session:
             if not joined.messages and not joined.gap:
                 position: str | None = joined.position
                 return position
-            self._pubsub.unsubscribe(self._ws, topic)  # or what is published meanwhile would come before these
+            self._pubsub.unsubscribe(self._ws, topic)  # or live messages would be sent before these
             self._send_part(topic, joined, since)
             since = joined.position
 
     def _catch_up(self, topic: str, since: str | None) -> str | None:
         """Send what was published after a position, part by part; return the position of the last message.
 
-        This blocks while the client does not take it. What is published meanwhile waits in the history, which is
-        bounded, and is sent from there.
+        It blocks while the client does not read. What is published meanwhile is kept in the history, which is bounded,
+        and is sent from there.
         """
         while since is not None:
             part = self._pubsub.history_as(topic, PLAIN, since, CHUNK)
@@ -233,7 +233,7 @@ class Session:
         return since
 
     def _send_part(self, topic: str, part: Any, since: str | None) -> None:
-        """Send a part of the history, after a gap if there is one. Who wants all that is kept has none."""
+        """Send a part of the history, after a gap if there is one. A client that asks for all (`""`) gets no gap."""
         if part.gap and since != "":
             self._ws.send(encode(Gap(topic, None if part.messages else part.position)))
         for message in part.messages:

@@ -1,4 +1,4 @@
-"""What a client of rooms keeps from one connection to the next: its subscriptions, and what nobody has taken yet."""
+"""What a client of rooms keeps from one connection to the next: its subscriptions, and the events not taken yet."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from .messages import Subscribed
 
 ENOUGH = 4 * 1024 * 1024
-"""Bytes that wait to be taken, past which nothing more is read."""
+"""Bytes in the inbox beyond which the client stops reading from the connection."""
 
 TOO_MUCH = 4 * ENOUGH
-"""Bytes past which the connection is closed, where reading goes on since somebody waits for an answer."""
+"""Bytes beyond which it closes the connection. The inbox grows so far only while a request waits for its answer."""
 
 COST = 200
 """Bytes that an item takes besides its data."""
@@ -33,26 +33,26 @@ class Subscription:
     Args:
         topic: see below.
         since: the position to begin after; "" for all that the server has, None for what comes from now on.
-        presence: whether to see who is there.
+        presence: whether to see the members.
 
     Attributes:
         topic: the topic.
-        members: who is there, and the info of each.
+        members: the members and their infos.
     """
 
     def __init__(self, topic: str, since: str | None, presence: bool) -> None:
         self.topic: str = topic
         self.members: dict[str, Any] = {}
-        self._position = since  # the one to go on from
+        self._position = since  # the position to resume from
         self._presence = presence
-        self._confirmed = False  # whether the server has ever said that we are subscribed
+        self._confirmed = False  # whether the server has ever confirmed it
 
     def request(self, number: int) -> Subscribe:
-        """Return the request for it, the first one or a later one."""
+        """Return the request that subscribes, for the first time or again."""
         return Subscribe(number, self.topic, self._position, self._presence)
 
     def note(self, event: RoomEvent) -> None:
-        """Note what has happened."""
+        """Update the position, or the members, after an event."""
         if isinstance(event, (RoomMessage, Gap)) and event.position is not None:
             self._position = event.position
         elif isinstance(event, Join):
@@ -61,7 +61,7 @@ class Subscription:
             self.members.pop(event.member, None)
 
     def confirm(self, answer: Subscribed) -> list[RoomEvent]:
-        """Note that the server has subscribed us, for the first time or again; return what has happened meanwhile."""
+        """Take the server's confirmation, the first one or a later one; return the events that happened meanwhile."""
         again, self._confirmed = self._confirmed, True
         self._position = answer.position
         now = {one.member: one.info for one in answer.members or ()}
@@ -75,15 +75,15 @@ class Subscription:
 
 
 class Inbox:
-    """What has happened and was not taken, the oldest first: with its subscription, or an error without one."""
+    """The events that nobody has taken yet, the oldest first: each with its subscription, or an error without one."""
 
     def __init__(self) -> None:
         self._items: deque[tuple[Subscription | None, RoomEvent | RoomsError]] = deque()  # the oldest first
         self._size = 0  # bytes that they take
-        self._hurried = 0  # how many wait for an answer, so that what comes before it has to be read
-        self._ended = False  # there will be no further item
-        self._came = Event()  # there is an item, or will be none
-        self._left = Event()  # there may be room
+        self._hurried = 0  # how many requests wait for an answer, so that reading must go on
+        self._ended = False  # whether no further item will come
+        self._came = Event()  # set if there is an item, or none will come
+        self._left = Event()  # set if there may be room
 
     def put(self, subscription: Subscription | None, happened: RoomEvent | RoomsError) -> None:
         """Add an item. Does not block."""
@@ -92,32 +92,32 @@ class Inbox:
         self._came.set()
 
     def take(self, timeout: float | None) -> tuple[Subscription | None, Any] | None:
-        """Return the oldest item; None once there will be none. Blocks until then, or raises TimeoutError."""
+        """Return the oldest item; None once no further one will come. Blocks until then, or raises TimeoutError."""
         while not self._items:
             if self._ended:
                 return None
             self._came.clear()
             if not self._came.wait(timeout):
-                raise TimeoutError("nothing came in time")
+                raise TimeoutError("no message arrived in time")
         taken = self._items.popleft()
         self._size -= measure(taken[1])
         self._left.set()
         return taken
 
     def wait_for_room(self) -> None:
-        """Block while enough waits, unless somebody is in a hurry."""
+        """Block while the inbox is full, unless a request waits for its answer."""
         while self._size > ENOUGH and not self._hurried:
             self._left.clear()
             self._left.wait()
 
     def has_room(self) -> bool:
-        """Block as `wait_for_room` does; return whether there is less than too much."""
+        """Block as `wait_for_room` does; return False if the inbox is far too full."""
         self.wait_for_room()
         return self._size <= TOO_MUCH
 
     @contextmanager
     def hurry(self) -> Iterator[None]:
-        """Have everything read that comes, in this block."""
+        """Keep the connection being read within this block, even if the inbox is full."""
         self._hurried += 1
         self._left.set()
         try:
@@ -126,11 +126,11 @@ class Inbox:
             self._hurried -= 1
 
     def end(self) -> None:
-        """There will be no more items."""
+        """Note that no further item will come."""
         self._ended = True
         self._came.set()
 
 
 def measure(happened: RoomEvent | RoomsError) -> int:
-    """Return about how many bytes an item takes."""
+    """Return roughly how many bytes an item takes."""
     return COST + (len(happened.data) if isinstance(happened, RoomMessage) else 0)

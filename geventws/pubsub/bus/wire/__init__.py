@@ -1,1 +1,1 @@
-"""Bytes: the protocol of Redis, messages as they travel, and what Redis does with those that are kept. No I/O."""
+"""The bytes on the wire: Redis's protocol, the format of messages, and the Lua scripts that Redis runs. No I/O."""

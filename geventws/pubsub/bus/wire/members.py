@@ -1,21 +1,21 @@
-"""What Redis keeps of the members of topics: four scripts in Lua, how they are asked, and what travels. No I/O.
+"""The members of topics in Redis: four Lua scripts, their commands and answers, and the published changes. No I/O.
 
-A topic has a hash. A field is a process (its node, in hexadecimal digits) and a member there; its value is what is told
-of the member. A process that is alive has a key, which expires unless it is renewed: one for all its members. So it is
-known what a process has left that was killed, and whoever reads it deletes it.
+A topic has a hash. A field is a process (its node, in hexadecimal digits) followed by a member there; the value is the
+member's info. Each process that is alive has one key, which expires unless it is renewed. So the fields of a process
+that was killed can be recognised, and whoever reads them deletes them.
 
-    announce   notes that a member is in a process, and publishes it; returns whether the process was known
-    withdraw   notes that it is not any more, and publishes it
+    announce   writes that a member is in a process, and publishes that; returns whether the process was alive
+    withdraw   deletes a member of a process, and publishes that
     members    returns the members of a topic
-    beat       renews the key of a process, and returns which of others have none
+    beat       renews the key of a process, and returns which of the given others are dead
 
-Over the topic's channel goes:
+This is published to the topic's channel:
 
      0   version, 1
-     1   MEMBER; with GONE, if it is not there any more
+     1   MEMBER, or MEMBER | GONE if the member has left
      2   the node, 8 bytes
     10   the length of the member's name, 4 bytes
-    14   the name, and what is told of it
+    14   the name, and the member's info as JSON
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ MEMBER = 0x40
 GONE = 0x01
 
 ALIVE_SECONDS = 20.0
-"""Seconds after which a process that does not renew its key is no more."""
+"""Seconds after which a process that has not renewed its key counts as dead."""
 
 KEPT_SECONDS = 7 * 86_400
-"""Seconds after which the members of a topic are forgotten to which none has come since."""
+"""Seconds after which a topic's members are forgotten if nobody has joined meanwhile."""
 
 _HEAD = 2 + NODE_SIZE + 4
 
@@ -88,11 +88,11 @@ _ANNOUNCE, _WITHDRAW, _MEMBERS, _BEAT = _NAMES
 
 
 class Pulse(NamedTuple):
-    """What `beat` has found.
+    """The answer of `beat`.
 
     Attributes:
-        known: whether the process was known to be alive.
-        dead: those of the others that are not.
+        known: whether the process itself was alive in Redis before.
+        dead: the other processes that are dead.
     """
 
     known: bool
@@ -104,7 +104,7 @@ def _milliseconds(seconds: float) -> bytes:
 
 
 def pack_stay(node: bytes, stay: Stay) -> bytes:
-    """Return what is published of a member of a process: its `info` is JSON."""
+    """Return the bytes to publish for a stay, whose `info` is JSON text."""
     name = encode(stay.member)
     flags = MEMBER if stay.there else MEMBER | GONE
     info = stay.info.encode() if stay.there else b""
@@ -112,14 +112,14 @@ def pack_stay(node: bytes, stay: Stay) -> bytes:
 
 
 def unpack_stay(data: bytes) -> Stay:
-    """Return what was published of a member.
+    """Return the stay that was published; its `info` is JSON text.
 
     Raises:
-        BadMessage: it is nothing of that.
+        BadMessage: the bytes are not a stay.
     """
     end = _HEAD + int.from_bytes(data[_HEAD - 4 : _HEAD], "big")
     if len(data) < _HEAD or end > len(data) or data[1] & ~(MEMBER | GONE):
-        raise BadMessage("it tells of no member")
+        raise BadMessage("it has no member")
     try:
         name, info = data[_HEAD:end].decode("utf-8", "surrogatepass"), data[end:].decode()
     except UnicodeDecodeError:
@@ -128,7 +128,7 @@ def unpack_stay(data: bytes) -> Stay:
 
 
 def pack_change(names: Names, node: bytes, topic: str, stay: Stay) -> bytes:
-    """Return the command that notes, and publishes, that a member is in this process, or is not any more."""
+    """Return the command that writes, and publishes, that a member is in this process, or no longer is."""
     field, data = node.hex().encode() + encode(stay.member), pack_stay(node, stay)
     key, channel = names.members(topic), names.channel(topic)
     if not stay.there:
@@ -139,15 +139,15 @@ def pack_change(names: Names, node: bytes, topic: str, stay: Stay) -> bytes:
 
 
 def pack_members(names: Names, node: bytes, topic: str) -> bytes:
-    """Return the command that reads the members of a topic, whatever process asks."""
+    """Return the command that reads the members of a topic. It does not depend on `node`."""
     return pack(b"EVALSHA", _MEMBERS, b"1", names.members(topic), names.alive(b""), b"%d" % (2 * NODE_SIZE))
 
 
 def parse_members(reply: Any) -> list[Stay]:
-    """Return the members that were read, those that cannot be understood left out.
+    """Return the members in an answer of `members`, without those that cannot be decoded.
 
     Raises:
-        ValueError: that is no answer.
+        ValueError: it is no such answer.
     """
     if not isinstance(reply, list) or len(reply) % 2:
         raise ValueError("that is no list of members")
@@ -165,17 +165,17 @@ def parse_members(reply: Any) -> list[Stay]:
 
 
 def pack_beat(names: Names, node: bytes, others: Collection[bytes]) -> bytes:
-    """Return the command that says that this process is alive, and asks which of others are."""
+    """Return the command that renews this process's key, and asks which of the others are dead."""
     key = names.alive(node.hex().encode())
     words = [other.hex().encode() for other in others]
     return pack(b"EVALSHA", _BEAT, b"1", key, _milliseconds(ALIVE_SECONDS), names.alive(b""), *words)
 
 
 def parse_beat(reply: Any) -> Pulse:
-    """Return what was found.
+    """Return the content of an answer of `beat`.
 
     Raises:
-        ValueError: that is no answer.
+        ValueError: it is no such answer.
     """
     if not isinstance(reply, list) or not reply:
         raise ValueError("that is no answer")

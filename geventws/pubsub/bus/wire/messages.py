@@ -1,22 +1,22 @@
-"""What travels over the bus: the bytes of a message, and the names of channels and keys. No I/O.
+"""The format of messages on the bus, and the names of channels and keys. No I/O.
 
 A message:
 
      0   version, 1
-     1   flags: IS_TEXT; COMPRESS or PLAIN, where its author has said so; HAS_KEY, where one follows
+     1   flags: IS_TEXT; COMPRESS or PLAIN, if its author has asked for that; HAS_KEY, if there is a key
      2   the node that has published it, 8 bytes
-    10   its number there, 8 bytes, which rises from one to the next
-    18   where there is a key: its length in 4 bytes, and the key
+    10   its number there, 8 bytes, which rises from one message to the next
+    18   if there is a key: its length in 4 bytes, and the key
          the message itself
 
-One of a topic with history comes from the script that gives it its position, with that in front:
+A message to a topic with history is published by a script, which puts the position in front:
 
      0   version, 1
      1   PLACED
      2   the position, `epoch:offset:`
          the message, as above
 
-Processes of different versions may share a bus while they are replaced: what has another version is skipped.
+Processes of different versions may share a bus during an upgrade: messages of another version are skipped.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ _ASKED = {0: None, COMPRESS: True, PLAIN: False}
 
 
 class BadMessage(ValueError):
-    """What has come is no message of ours, or one of a version that is not known here."""
+    """The bytes are no message of geventws's, or are of an unknown version."""
 
 
 class Parcel(NamedTuple):
-    """A message, and whose it is.
+    """A message, and where it comes from.
 
     Attributes:
         node: the process that has published it.
         number: its number there.
         message: the message.
-        key: what it is about.
+        key: what it is about; None for nothing.
     """
 
     node: bytes
@@ -65,7 +65,7 @@ class Parcel(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """A message of a topic with history, and its position there."""
+    """A message of a topic with history, still packed, and the epoch and offset of its position."""
 
     epoch: str
     offset: int
@@ -73,23 +73,23 @@ class Placed(NamedTuple):
 
 
 def encode(name: str) -> bytes:
-    """Return the bytes of a topic or a key."""
+    """Return the bytes of a topic, a member's name or a message's key. Lone surrogates are allowed."""
     return name.encode("utf-8", "surrogatepass")
 
 
 def get_node(data: bytes) -> bytes:
-    """Return who has published a message, as far as it is one."""
+    """Return the node that has published a message; anything if the bytes are none."""
     return data[2 : 2 + NODE_SIZE]
 
 
 def pack_message(node: bytes, number: int, message: PreparedMessage, key: str | None) -> bytes:
-    """Return a message as it travels.
+    """Return the bytes of a message.
 
     Args:
-        node: this process.
+        node: the name of this process.
         number: the message's number.
         message: the message.
-        key: what it is about.
+        key: what it is about; None for nothing.
     """
     flags = _COMPRESS[message.compress]
     if message.opcode == Opcode.TEXT:
@@ -102,10 +102,10 @@ def pack_message(node: bytes, number: int, message: PreparedMessage, key: str | 
 
 
 def unpack_message(data: bytes) -> Parcel:
-    """Return what a message says.
+    """Return the message in these bytes.
 
     Raises:
-        BadMessage: it is none, or of another version.
+        BadMessage: they are no message, or are of another version.
     """
     if not data or data[0] != VERSION:
         raise BadMessage(f"its version is {data[0]}, not {VERSION}" if data else "it is empty")
@@ -130,17 +130,17 @@ def unpack_message(data: bytes) -> Parcel:
 
 
 def unpack_placed(data: bytes) -> Placed | None:
-    """Return the position of a message and the message, or None where it has none.
+    """Return the position and the bytes of a message; None if it has no position.
 
     Raises:
-        BadMessage: it is no message.
+        BadMessage: the position is malformed.
     """
     if not data.startswith(PLACED_HEAD):
         return None
     epoch, _, rest = data[len(PLACED_HEAD) :].partition(b":")
     offset, _, message = rest.partition(b":")
     if not (epoch.isascii() and epoch and offset.isdigit() and len(offset) < 20):
-        raise BadMessage("its position is none")
+        raise BadMessage("its position is malformed")
     return Placed(epoch.decode("ascii"), int(offset), message)
 
 
@@ -148,7 +148,7 @@ class Names:
     """The names of channels and keys.
 
     Args:
-        prefix: what they all begin with.
+        prefix: the beginning of all names.
     """
 
     def __init__(self, prefix: str) -> None:
@@ -159,7 +159,7 @@ class Names:
         return b"%bt:%b" % (self._prefix, encode(topic))
 
     def probes(self, node: bytes) -> bytes:
-        """Return the channel of a process's own."""
+        """Return the channel for a process's own probes."""
         return b"%bn:%b" % (self._prefix, node.hex().encode())
 
     def members(self, topic: str) -> bytes:
@@ -167,7 +167,7 @@ class Names:
         return b"%bp:%b" % (self._prefix, encode(topic))
 
     def alive(self, node: bytes) -> bytes:
-        """Return the key of a process that is alive, whose node is given in hexadecimal digits."""
+        """Return the key that exists while a process is alive. Its node is given in hexadecimal digits."""
         return b"%bl:%b" % (self._prefix, node)
 
     def keys(self, topic: str) -> tuple[bytes, bytes]:

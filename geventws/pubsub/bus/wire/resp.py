@@ -1,6 +1,6 @@
-"""RESP2, the protocol of Redis, as far as the bus speaks it: commands out, replies in. No I/O.
+"""RESP2, the protocol of Redis, as far as the bus uses it: commands out, replies in. No I/O.
 
-The reader is hiredis's where that is installed, and otherwise its twin here, which is slower.
+The reader is hiredis's if that is installed; otherwise it is the slower one here, which does the same.
 """
 
 from __future__ import annotations
@@ -17,49 +17,49 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 NOTHING = object()
-"""What `gets` returns where a reply has not come whole."""
+"""Returned by `gets` if no complete reply has been received."""
 
 MOST_BYTES = 512 * 1024 * 1024
-"""Bytes of one string; Redis sends no larger one, either."""
+"""Bytes of one string at most; Redis sends no larger ones."""
 
 MOST_DEPTH = 8
 """How deep arrays may be nested."""
 
 
 class Refusal(Exception):
-    """An error that Redis has answered with. Its text begins with a code, in capitals."""
+    """An error reply from Redis. Its text begins with a code, in capitals."""
 
     @property
     def code(self) -> str:
-        """What kind of error it is, as `OOM` or `NOSCRIPT`."""
+        """The code, such as `OOM` or `NOSCRIPT`."""
         return str(self).partition(" ")[0]
 
 
 class BadReply(Exception):
-    """What comes is not RESP2."""
+    """The received bytes are not RESP2."""
 
 
 def pack(*words: bytes) -> bytes:
-    """Return a command as it is sent."""
+    """Return the bytes of a command."""
     return b"*%d\r\n" % len(words) + b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words])
 
 
 class Reader:
-    """The twin of hiredis's reader: bytes in, replies out.
+    """A reader with hiredis's interface: bytes in, replies out.
 
     A reply is bytes, int, None, a list of replies, or a `Refusal`.
     """
 
     def __init__(self) -> None:
-        self._buffer = bytearray()  # what has been received and is not read yet
-        self._reading = self._read(0)  # the reply at hand
+        self._buffer = bytearray()  # received bytes that are not read yet
+        self._reading = self._read(0)  # reads the current reply
 
     def feed(self, data: bytes) -> None:
-        """Take what was received."""
+        """Take received bytes."""
         self._buffer += data
 
     def gets(self) -> Any:
-        """Return the next reply, or NOTHING. Raises BadReply."""
+        """Return the next reply, or NOTHING if it is not complete. Raises BadReply."""
         try:
             next(self._reading)
         except StopIteration as done:
@@ -68,7 +68,7 @@ class Reader:
         return NOTHING
 
     def _read(self, depth: int) -> Generator[None, None, Any]:
-        """Read one reply; yield whenever there is too little for that."""
+        """Read one reply; yield whenever more bytes are needed."""
         line = yield from self._read_line()
         kind, rest = line[:1], line[1:]
         if kind == b"+":
@@ -97,7 +97,7 @@ class Reader:
     def _read_line(self) -> Generator[None, None, bytes]:
         while (end := self._buffer.find(b"\r\n")) < 0:
             if len(self._buffer) > 64 * 1024:
-                raise BadReply("a line does not end")
+                raise BadReply("a line is too long")
             yield
         line = bytes(self._buffer[:end])
         del self._buffer[: end + 2]
@@ -108,13 +108,13 @@ class Reader:
             yield
         string = bytes(self._buffer[:length])
         if self._buffer[length : length + 2] != b"\r\n":
-            raise BadReply("a string is longer than was said")
+            raise BadReply("a string is longer than its length")
         del self._buffer[: length + 2]
         return string
 
 
 def make_reader() -> Any:
-    """Return a reader: of hiredis, or its twin."""
+    """Return a reader: hiredis's if that is installed, or a `Reader`."""
     if hiredis is None:
         return Reader()
     return hiredis.Reader(protocolError=BadReply, replyError=Refusal, notEnoughData=NOTHING)

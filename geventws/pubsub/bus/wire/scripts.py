@@ -1,13 +1,12 @@
-"""What Redis does with topics whose history is kept: two scripts in Lua, and how they are asked and answered. No I/O.
+"""Topics with history in Redis: two Lua scripts, their commands and answers. No I/O.
 
-A topic has a hash and a stream. In the hash are `e`, the epoch, `o`, the offset of the last message, and for each
-process that has published lately the number of its last message, and when that was. In the stream are the last
-messages, by their offsets.
+A topic has a hash and a stream. The hash has the epoch (`e`), the offset of the last message (`o`), and for each node
+that has published lately the number and the time of its last message. The stream has the last messages, by offset.
 
-    write   takes a message once, gives it its position, keeps it, and publishes it
-    read    returns the messages after a position, or all of another epoch
+    write   gives a message its position, keeps it and publishes it, unless it was written before
+    read    returns the messages after a position; all messages if the position is of another epoch
 
-The hash stays longer than the messages, so that a topic in which nothing happens for a while is not taken for another.
+The hash outlives the messages, so that a topic without traffic for a while keeps its epoch.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ if TYPE_CHECKING:
     from ...history import Position, Rule
 
 KEPT_SECONDS = 86_400
-"""Seconds for which the epoch of a topic is known at the least, after it was last written or read."""
+"""Seconds for which Redis keeps the epoch of a topic at least, after it was last written or read."""
 
 BATCH = 1000
-"""Messages that are read at once."""
+"""Messages that are read at once, at most."""
 
 BATCH_BYTES = 1024 * 1024
-"""Bytes of them; one message is always read, however large it is."""
+"""Bytes that are read at once; one message is always read, however large it is."""
 
 WRITE = b"""
 local meta, stream = KEYS[1], KEYS[2]
@@ -90,8 +89,8 @@ class Entry(NamedTuple):
     """A message of a stream.
 
     Attributes:
-        offset: its place.
-        data: the message, as it travels.
+        offset: its offset.
+        data: the packed message.
         age: seconds since it was published.
     """
 
@@ -101,12 +100,12 @@ class Entry(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What `read` has found.
+    """The answer of `read`.
 
     Attributes:
-        epoch: the topic's.
-        offset: of the last message that was published.
-        entries: messages, the oldest first; there may be more.
+        epoch: the topic's epoch.
+        offset: the offset of the last message published.
+        entries: messages, the oldest first; more may follow.
     """
 
     epoch: str
@@ -124,10 +123,10 @@ def pack_write(keys: tuple[bytes, bytes], channel: bytes, node: bytes, number: i
     Args:
         keys: the topic's.
         channel: the topic's.
-        node: this process.
+        node: the name of this process.
         number: the message's number there.
         rule: how much of the topic is kept.
-        data: the message, as it travels.
+        data: the packed message.
     """
     numbers = (b"%d" % number, b"%d" % rule.max_messages, b"%d" % (rule.seconds * 1000))
     rest = (data, token_urlsafe(6).encode(), _kept(rule), PLACED_HEAD)
@@ -140,7 +139,7 @@ def pack_read(keys: tuple[bytes, bytes], rule: Rule, after: Position | None) -> 
     Args:
         keys: the topic's.
         rule: how much of it is kept.
-        after: the position from which on; None for all.
+        after: the position after which to read; None for all.
     """
     epoch, offset = (after.epoch.encode(), b"%d" % after.offset) if after is not None else (b"", b"0")
     rest = (token_urlsafe(6).encode(), _kept(rule), b"%d" % BATCH, b"%d" % BATCH_BYTES)
@@ -148,7 +147,7 @@ def pack_read(keys: tuple[bytes, bytes], rule: Rule, after: Position | None) -> 
 
 
 def parse_reading(reply: Any) -> Reading:
-    """Return what `read` has answered.
+    """Return the content of an answer of `read`.
 
     Raises:
         ValueError: it is no such answer.
@@ -158,4 +157,4 @@ def parse_reading(reply: Any) -> Reading:
         entries = [Entry(int(at), data, max(0, int(now) - int(then)) / 1000) for at, data, then in found]
         return Reading(epoch.decode("ascii"), int(offset), entries)
     except (TypeError, AttributeError):
-        raise ValueError("no reading") from None
+        raise ValueError("not an answer of the script") from None
