@@ -21,8 +21,8 @@ from .engine.fragments import HEADERS, PLAIN_LIMIT, check_thread, cork_frame, se
 from .engine.loop.poller import get_thread
 from .engine.loop.turns import UNITS
 from .engine.published.outlet import get_outlet, measure_buffered
+from .engine.reader import take, wait_for_messages, wait_for_seconds
 from .engine.stream import CORK_PARTS
-from .engine.waiting import take, wait_for_messages, wait_for_seconds
 from .frames import BINARY, TEXT, CloseCode
 from .protocol.json import decode, encode
 from .protocol.prepared import prepare

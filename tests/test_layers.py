@@ -29,7 +29,7 @@ TREE = {
     "protocol": ["json", "memory", "partial", "compressors", "extension", "permessage_deflate", "messages", "closing",
                  "interface", "prepared", "connection", "hixie76"],
     "engine": ["loop", "options", "published", "backlog", "tls", "stream", "intake", "keepalive", "closing",
-               "fragments", "connection", "waiting"],
+               "fragments", "connection", "reader"],
     "engine.published": ["deliveries", "outlet"],
     "engine.loop": ["forks", "logs", "watchers", "system", "turns", "waves", "outbox", "interest", "poller", "waiters",
                     "deadlines", "greenlets"],

@@ -18,7 +18,7 @@ from ..engine.intake import check_read_ahead
 from ..engine.loop.greenlets import get_callback_greenlets
 from ..engine.loop.poller import get_poller
 from ..engine.options import ConnectionOptions, takes
-from ..engine.waiting import prepare_to_wait, take
+from ..engine.reader import prepare_to_wait, take
 from ..frames import Opcode
 from ..hosts import find_host
 from ..protocol.json import encode

@@ -19,7 +19,7 @@ from geventws import WebSocketApplication, WebSocketServer, WebSocketWSGI, conne
 from geventws.engine.loop import turns
 from geventws.engine.loop.poller import get_poller
 from geventws.engine.loop.system import Clock
-from geventws.engine.waiting import SLICE
+from geventws.engine.reader import SLICE
 from geventws.handshake.upgrade import accept_key
 
 
