@@ -20,7 +20,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, Flask, Response, current_app, got_request_exception
+from flask import Blueprint, Flask, Response, current_app, got_request_exception, request
 from flask.globals import app_ctx
 
 from .endpoints.decorator import WebSocketWSGI, is_departure
@@ -39,6 +39,12 @@ OPTIONS = "SOCK_SERVER_OPTIONS"
 
 OURS = ("content-type", "content-length")
 """Headers of a response that are not sent with a 101."""
+
+NO_PAGE = (
+    "This path is a WebSocket, and the request asks for none. Connect to it with ws:// or wss://. "
+    "A proxy has to pass Upgrade and Connection on."
+)
+NO_WEBSOCKET = "The request asks for a WebSocket, and this path is none."
 
 
 class SockWebSocket(WebSocket):
@@ -87,7 +93,13 @@ class Sock:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Add all routes to an application: those made before, and those made later."""
+        """Add all routes to an application: those made before, and those made later.
+
+        Raises:
+            TypeError: its configuration has an option that does not exist.
+        """
+        WebSocketWSGI(print, **app.config.get(OPTIONS, {}))  # raises here, not at the first request alone
+        app.before_request(_explain_mismatch)
         if self.bp is not None:
             app.register_blueprint(self.bp)
         self.app = app
@@ -104,6 +116,8 @@ class Sock:
             bp: the blueprint of the route, which you register yourself; None, the default, for the application.
             options: as for Flask's `route`.
         """
+        if callable(path):
+            raise TypeError('a route has a path: @sock.route("/path")')
 
         def decorate(function: Callable[..., object]) -> Callable[..., object]:
             @functools.wraps(function)
@@ -120,6 +134,13 @@ class Sock:
             return bp or self.app  # type: ignore[return-value]
         self.bp = self.bp or Blueprint("__geventws", __name__)
         return self.bp
+
+
+def _explain_mismatch() -> None:
+    """Have a 400 say what is wrong with a page's request for a WebSocket's path, or with the reverse."""
+    error = request.routing_exception
+    if error is not None and type(error).__name__ == "WebsocketMismatch":
+        error.description = NO_WEBSOCKET if "Upgrade" in request.headers else NO_PAGE
 
 
 def _call(function: Callable[..., object], args: Any, arguments: dict[str, Any], ws: WebSocket) -> None:

@@ -147,13 +147,24 @@ def test_options_stand_in_the_configuration(serve) -> None:
         assert ws.close_code == 1009
 
 
+def test_what_is_wrong_is_told_before_anybody_connects() -> None:
+    other = Flask("other")
+    other.config["SOCK_SERVER_OPTIONS"] = {"ping_intervall": 5}
+    with pytest.raises(TypeError, match=r"no option 'ping_intervall'; did you mean ping_interval\?"):
+        Sock(other)
+    with pytest.raises(TypeError, match=r'a route has a path: @sock.route\("/path"\)'):
+        Sock().route(lambda ws: None)  # type: ignore[arg-type]
+
+
 def test_a_page_is_no_websocket(site) -> None:
     client = site.dial()
     client.send(b"GET /echo HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
     assert client.read_head().status.startswith("HTTP/1.1 400 ")
-    with pytest.raises(InvalidStatus) as caught:
-        connect(f"ws://127.0.0.1:{site.port}/nowhere")
-    assert caught.value.status == 404
+    assert b"This path is a WebSocket, and the request asks for none" in client.rest()
+    for path, status, told in (("nowhere", 404, b"not found"), ("login/ann", 400, b"and this path is none")):
+        with pytest.raises(InvalidStatus) as caught:
+            connect(f"ws://127.0.0.1:{site.port}/{path}")
+        assert caught.value.status == status and told in caught.value.body
 
 
 def test_a_server_without_sockets_is_told_how_to_run(log) -> None:

@@ -284,10 +284,12 @@ def _load(name: str) -> Callable[..., Any]:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise
-        raise SystemExit(f"there is no module {error.name!r} here") from None
+        hint = f"; a module is named without .py: {module_name[:-3]}" if module_name.endswith(".py") else ""
+        raise SystemExit(f"there is no module {error.name!r} here{hint}") from None
     for attribute in (path or "application").split("."):
         if not hasattr(found, attribute):
-            raise SystemExit(f"{module_name} has no {path or 'application'!r}")
+            hint = "" if path else f"; if it has another name, add that: {module_name}:NAME"
+            raise SystemExit(f"{module_name} has no {path or 'application'!r}{hint}")
         found = getattr(found, attribute)
     if not callable(found):
         raise SystemExit(f"{name} is {type(found).__name__}, not a WSGI application")

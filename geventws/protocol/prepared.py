@@ -53,7 +53,7 @@ class PreparedMessage:
         elif isinstance(message, (bytes, bytearray, memoryview)):
             self.opcode, self.payload = Opcode.BINARY, bytes(message)
         else:
-            raise TypeError(f"a message is str or bytes-like, not {type(message).__name__}")
+            raise TypeError(f"a message is str or bytes-like, not {type(message).__name__}; json.dumps makes JSON")
         self.compress: bool | None = compress
         self._frames: dict[Hashable, bytes] = {}  # by what they depend on: see `encode`
 

@@ -185,7 +185,8 @@ def test_a_key_without_its_certificate_is_a_wrong_command_line(certificate: dict
     [
         ("no_such_module", "there is no module 'no_such_module'"),
         ("json.nowhere:application", "there is no module 'json.nowhere'"),
-        ("json", "json has no 'application'"),
+        ("json.py:application", "there is no module 'json.py' here; a module is named without .py: json"),
+        ("json", "json has no 'application'; if it has another name, add that: json:NAME"),
         ("json:decoder.nothing", "json has no 'decoder.nothing'"),
         ("json:__name__", "is str, not a WSGI application"),
     ],

@@ -27,7 +27,7 @@ def test_reload_takes_up_changes_and_survives_mistakes(tmp_path: pathlib.Path) -
 @pytest.mark.parametrize(
     ("mistake", "why"),
     [
-        (APPLICATION.replace("def application", "def app"), rb"site_app has no 'application'\n"),
+        (APPLICATION.replace("def application", "def app"), rb"site_app has no 'application'; "),
         (APPLICATION + "application = None\n", rb"site_app is NoneType, not a WSGI application\n"),
         ("import sys\nsys.exit(3)\n", rb"SystemExit: 3\n"),
     ],

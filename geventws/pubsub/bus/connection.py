@@ -115,7 +115,7 @@ class Address:
         scheme, colon, rest = url.partition("://")
         if not colon or scheme not in SCHEMES:
             known = ", ".join([f"{one}://" for one in SCHEMES])
-            raise ValueError(f"a bus is at {known}, not {scheme!r}{_explain(scheme)}")
+            raise ValueError(f"the URL of a bus begins with {known}, not {scheme!r}{_explain(scheme)}")
         options: dict[str, Any] = parse_url(f"{SCHEMES[scheme]}://{rest}")  # type: ignore[no-untyped-call]
         self._make = _CLASSES[options.pop("connection_class", None)]
         self._options = {name: value for name, value in options.items() if name not in POOL} | OWN
@@ -162,4 +162,7 @@ class Address:
 
 
 def _explain(scheme: str) -> str:
+    """Return what else there is to say of a URL that has another scheme, or none."""
+    if not scheme:
+        return "; without a bus, in one process, the URL is None"
     return "; Redis Cluster and Sentinel are not supported" if "cluster" in scheme or "sentinel" in scheme else ""

@@ -11,6 +11,7 @@ from typing import Any
 import gevent
 import pytest
 from gevent.server import StreamServer
+from kit.documents.blocks import free_port
 from kit.servers.redis import RedisServer
 from redis.exceptions import AuthenticationError, BusyLoadingError
 
@@ -51,10 +52,8 @@ def test_over_tcp(serve: Any, redis: RedisServer, scheme: str) -> None:
 def test_over_tls(serve: Any, start: Any, certificate: dict[str, str], scheme: str) -> None:
     paths = ["--tls-cert-file", certificate["certfile"], "--tls-key-file", certificate["keyfile"],
              "--tls-ca-cert-file", certificate["ca_certs"], "--tls-auth-clients", "no"]  # fmt: skip
-    server = start(*paths, "--tls-port", "0")
-    port = server.port
-    server.ask("CONFIG", "SET", "tls-port", str(port + 1 if port < 65535 else port - 1))
-    port = int(server.ask("CONFIG", "GET", "tls-port")[1])
+    port = free_port()
+    start(*paths, "--tls-port", str(port))
     url = f"{scheme}://127.0.0.1:{port}/0?ssl_ca_certs={certificate['ca_certs']}"
     assert ask(url, "ECHO", "hello") == b"hello"
     assert ask(f"{scheme}://127.0.0.1:{port}?ssl_cert_reqs=none&ssl_check_hostname=false", "ECHO", "hello") == b"hello"
@@ -81,10 +80,11 @@ def test_the_password_is_not_shown() -> None:
 
 
 @pytest.mark.parametrize(("url", "told"), [
-    ("http://127.0.0.1", "a bus is at redis://, rediss://, unix://, valkey://, valkeys://, not 'http'"),
+    ("http://127.0.0.1", "begins with redis://, rediss://, unix://, valkey://, valkeys://, not 'http'"),
     ("redis+sentinel://127.0.0.1", "Redis Cluster and Sentinel are not supported"),
     ("redis-cluster://127.0.0.1", "Redis Cluster and Sentinel are not supported"),
-    ("127.0.0.1:6379", "a bus is at redis://"),
+    ("127.0.0.1:6379", "the URL of a bus begins with redis://"),
+    ("", "without a bus, in one process, the URL is None"),
     ("redis://127.0.0.1?no_such=option", "does not know this URL's options"),
     ("redis://127.0.0.1?db=x", "Invalid value for 'db'"),
 ])  # fmt: skip
