@@ -294,7 +294,7 @@ class History:
 def _check_rule(pattern: str, rule: tuple[int, float]) -> Rule:
     max_messages, seconds = rule
     if max_messages < 1 or not seconds > 0:
-        raise ValueError(f"history keeps a message at least, for some time: {pattern!r} has {rule!r}")
+        raise ValueError(f"a history rule is at least 1 message and more than 0 seconds: {pattern!r} has {rule!r}")
     if "*" in pattern[:-1]:
-        raise ValueError(f"a pattern of history has a * at its end only: {pattern!r}")
+        raise ValueError(f"a history pattern has a * only at its end: {pattern!r}")
     return Rule(max_messages, seconds)

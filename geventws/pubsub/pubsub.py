@@ -380,7 +380,7 @@ class PubSub:
     def _look(self, topic: str, since: str | None, limit: int | None) -> Found:
         self._check_topic(topic)
         if limit is not None and limit < 0:
-            raise ValueError(f"a limit is none or more, not {limit}")
+            raise ValueError(f"a limit is 0 or more, not {limit}")
         return self._store.find(topic, since, limit)
 
     def _check_topic(self, topic: str) -> None:

@@ -159,7 +159,7 @@ def test_what_may_not_be_subscribed_to(room: Room) -> None:
     room.open()
     room.connect(topics=["a", "b"])
     (ws,) = room.members
-    with pytest.raises(ValueError, match=r"may subscribe to 2 topics \(max_topics\)"):
+    with pytest.raises(ValueError, match=r"may subscribe to at most 2 topics \(max_topics\)"):
         room.pubsub.subscribe(ws, "c")
     for topic in ("", "longer"):
         with pytest.raises(ValueError, match="1 to 5 characters"):

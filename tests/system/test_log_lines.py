@@ -195,10 +195,10 @@ SCENARIOS: dict[tuple[str, str], Callable[[Any], None]] = {
     ("compat.wsocket", "%s: closed: %s"): closed,
     ("endpoints.views", "%s"): without_sockets,
     ("gunicorn", "Error handling request %s"): failed_under_gunicorn,
-    ("pubsub.bus.arrivals", "a message to topic %s was skipped: %s; others are only counted"): (
+    ("pubsub.bus.arrivals", "a message to topic %s was skipped: %s; further ones are only counted"): (
         lambda _serve: hear_of_topic(FORGED * 100)
     ),
-    ("pubsub.bus.asker", "Redis refuses what is published: %s"): lambda _serve: meet_redis(FORGED),
+    ("pubsub.bus.asker", "Redis has refused a command: %s"): lambda _serve: meet_redis(FORGED),
     ("pubsub.bus.state", "the bus is down: %s: %s"): lambda _serve: meet_redis(FORGED),
     ("pubsub.bus.state", "the bus is up again: %s"): lambda _serve: meet_redis(FORGED),
     ("client.reconnection", "%s: %s; the next attempt follows in %.1f s"): reconnects,

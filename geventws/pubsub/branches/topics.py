@@ -160,7 +160,7 @@ class Topics:
         group = topic.groups.get(key) or Group(subscriber.extension if sharing is not None else None, form)
         if subscriber.fileno not in group.members and not topic.leave(subscriber):
             if len(subscriptions.topics) >= self._max_topics:
-                raise ValueError(f"a connection may subscribe to {self._max_topics} topics (max_topics)")
+                raise ValueError(f"a connection may subscribe to at most {self._max_topics} topics (max_topics)")
             subscriptions.topics.append(topic)
         seats = subscriptions.seats
         group.members[subscriber.fileno] = seats.setdefault(policy, Seat(subscriber, policy))

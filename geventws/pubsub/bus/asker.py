@@ -175,7 +175,7 @@ class Asker:
             return
         if refusal.code not in self._told:
             self._told.add(refusal.code)
-            self._poller.log.tell(logging.ERROR, "Redis refuses what is published: %s", one_line(str(refusal)))
+            self._poller.log.tell(logging.ERROR, "Redis has refused a command: %s", one_line(str(refusal)))
         self._give_up(order)
 
     def ping(self) -> None:

@@ -128,7 +128,7 @@ class Channels:
             self._probed = now
             self._owner.send_probe()
         elif now - self._probed >= PROBE_TIMEOUT:
-            self.link.abort("what is published to it does not arrive")
+            self.link.abort("Redis does not deliver what is published")
 
     def _leave(self, limit: float) -> None:
         due = [topic for topic, since in self._leaving.items() if since <= limit]

@@ -93,7 +93,7 @@ class Link:
     def close(self) -> None:
         """End the link for good."""
         self.closed = True
-        self.abort("it is closed")
+        self.abort("the bus is closed")
         if self._greenlet is not None:
             self._greenlet.kill(block=False)
 
@@ -120,7 +120,7 @@ class Link:
             self._pinged = now
             self._end.ping()
         elif now - self._pinged >= ANSWER_TIMEOUT:
-            self.abort(f"it has said nothing for {now - self._heard:.0f} s")
+            self.abort(f"Redis has sent nothing for {now - self._heard:.0f} s")
 
     # Reading
 
@@ -161,7 +161,7 @@ class Link:
         self.up, self.connects = True, self.connects + 1
         self._heard = self._pinged = self._poller.clock.monotonic()
         self._why = ""
-        error: Exception = ConnectionResetError("it hung up")
+        error: Exception = ConnectionResetError("Redis has closed the connection")
         try:
             self._end.connected()
             while data := socket.recv(RECEIVED):

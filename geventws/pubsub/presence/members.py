@@ -95,7 +95,7 @@ class Members:
         if topics.get(topic, name) != name:
             changes = self.untrack(connection, topic)
         elif topic not in topics and len(topics) >= self._max_topics:
-            raise ValueError(f"a connection may be in {self._max_topics} topics (max_topics)")
+            raise ValueError(f"a connection may be in at most {self._max_topics} topics (max_topics)")
         self._connections.setdefault(connection, topics)[topic] = name
         members = self._topics.setdefault(topic, {})
         is_new = name not in members

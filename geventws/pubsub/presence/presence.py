@@ -299,5 +299,5 @@ def _check_member(name: str, info: Any) -> Any:
     text = encode(info)
     size = len(text.encode())
     if size > MOST_INFO:
-        raise ValueError(f"what is told of a member takes {MOST_INFO} bytes of JSON at the most, not {size}")
+        raise ValueError(f"a member's info has at most {MOST_INFO} bytes as JSON, not {size}")
     return decode(text)

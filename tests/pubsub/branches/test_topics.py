@@ -65,7 +65,7 @@ def test_a_subscriber_has_so_many_topics_at_the_most() -> None:
     topics, one = Topics(2, ignore), One(1)
     topics.subscribe(one, "a", "close")
     topics.subscribe(one, "b", "close")
-    with pytest.raises(ValueError, match=r"may subscribe to 2 topics \(max_topics\)"):
+    with pytest.raises(ValueError, match=r"may subscribe to at most 2 topics \(max_topics\)"):
         topics.subscribe(one, "c", "close")
     assert topics.names(one) == ["a", "b"] and topics.get("c") is None
     topics.subscribe(one, "b", "latest")

@@ -67,7 +67,7 @@ def test_what_is_none_of_ours_is_skipped_and_told_once(arrivals: Arrivals, ear: 
     assert payloads(ear) == [b"1"] and arrivals.skipped == 4
     gevent.sleep(0)
     assert [record.getMessage() for record in log()] == [
-        "a message to topic 'room' was skipped: its version is 2, not 1; others are only counted"
+        "a message to topic 'room' was skipped: its version is 2, not 1; further ones are only counted"
     ]
 
 

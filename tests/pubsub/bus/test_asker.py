@@ -173,7 +173,7 @@ def test_what_is_refused_is_dropped_and_told_once(ask: Any, redis: RedisServer, 
     gevent.sleep(0)
     assert counts(asker) == (3, 0, 0, 3) and answers == [None]
     told = [record.getMessage() for record in log()]
-    assert len(told) == 2 and told[0].startswith("Redis refuses what is published: WRONGTYPE")
+    assert len(told) == 2 and told[0].startswith("Redis has refused a command: WRONGTYPE")
 
 
 def test_a_script_that_was_forgotten_is_loaded_again(ask: Any, redis: RedisServer) -> None:

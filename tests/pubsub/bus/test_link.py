@@ -84,7 +84,7 @@ def test_it_comes_back(dial: Any, redis: RedisServer) -> None:
     redis.start()
     wait_until(lambda: end.ups == 3)
     assert end.link.connects == 3
-    assert "it hung up" in str(end.errors[0])
+    assert "Redis has closed the connection" in str(end.errors[0])
 
 
 def test_more_than_the_kernel_takes_is_sent_later(dial: Any, redis: RedisServer) -> None:

@@ -156,7 +156,7 @@ def test_redis_is_full(start: Any, redis: RedisServer, log: Any) -> None:
     here.say("kept", 5)
     assert read_numbers(kept, 5) == [5]
     gevent.sleep(0)
-    assert [record.getMessage()[:40] for record in log()] == ["Redis refuses what is published: OOM com"]
+    assert [record.getMessage()[:36] for record in log()] == ["Redis has refused a command: OOM com"]
 
 
 def test_a_receiver_is_too_slow_for_redis(start: Any, redis: RedisServer, valve: Valve) -> None:

@@ -94,7 +94,7 @@ def test_what_may_not_be_tracked(room: Room) -> None:
         ("", None, ValueError, "1 to 256 characters"),
         ("x" * 257, None, ValueError, "1 to 256 characters, not 257"),
         (b"x", None, TypeError, "a member is str, not bytes"),
-        ("x", "x" * 4095, ValueError, "4096 bytes of JSON at the most, not 4097"),
+        ("x", "x" * 4095, ValueError, "at most 4096 bytes as JSON, not 4097"),
         ("x", object(), TypeError, "JSON serializable"),
         ("x", [[]] * 10**5, ValueError, "4096 bytes"),
     ):
