@@ -3,7 +3,7 @@
     WebSocketError
         ConnectionClosed        the connection is over          (also an OSError, errno EPIPE)
         ConcurrencyError        two greenlets in one wait()     (also a RuntimeError)
-        ProtocolError           the peer broke RFC 6455         (also a ValueError), carries a close code
+        ProtocolError           the peer violated RFC 6455      (also a ValueError), carries a close code
             InvalidData         1007
             PayloadTooBig       1009
         HandshakeError          an opening handshake failed; carries the HTTP answer
@@ -12,8 +12,8 @@
         NoSocket                the WSGI server offers no socket (also a RuntimeError)
         RoomsError              client of rooms: a request has failed; carries the protocol's code
 
-An error carries its answer: a handshake error its HTTP status, a protocol error its close code. Its text is one
-printable line, whatever a peer has sent; the peer's own text is in the attributes.
+An error carries the answer to the peer: a handshake error has an HTTP status, a protocol error a close code. Its text
+is one printable line, whatever the peer has sent; the peer's own text is in the attributes.
 """
 
 from __future__ import annotations
@@ -50,18 +50,18 @@ class ConnectionClosed(WebSocketError, BrokenPipeError):
 
 
 class ConcurrencyError(WebSocketError, RuntimeError):
-    """A greenlet called `wait` while another one is in it, or another thread used the connection."""
+    """Two greenlets called `wait` at the same time, or a thread used a connection of another one."""
 
 
 class ProtocolError(WebSocketError, ValueError):
-    """The peer's bytes break RFC 6455.
+    """The peer's bytes violate RFC 6455.
 
     Args:
         message: what is wrong.
         close_code: 1002 by default.
 
     Attributes:
-        close_code: the close code that answers it (RFC 6455 7.4.1).
+        close_code: the close code to answer with (RFC 6455 7.4.1).
         option: the name of our option that decides whether this is an error, or None.
     """
 
@@ -100,8 +100,8 @@ class PayloadTooBig(ProtocolError):
         size: see below.
 
     Attributes:
-        limit: bytes, or None.
-        size: bytes, as announced by the frames; None if it is not known, as of a compressed message.
+        limit: the limit in bytes, or None.
+        size: the size in bytes that the frames announce; None if it is unknown, as for a compressed message.
     """
 
     close_code: int = 1009
@@ -118,18 +118,18 @@ class PayloadTooBig(ProtocolError):
 class HandshakeError(WebSocketError):
     """An opening handshake that cannot succeed (RFC 6455 4.2.2 for servers, 4.1 for clients).
 
-    On a server, `status` and `headers` are those of the answer to send. A callback of the handshake may raise it to
-    refuse the connection. On a client, they are those of the answer that was received.
+    On a server, `status` and `headers` are those of the response to send. A callback of the handshake may raise it to
+    refuse the connection. On a client, they are those of the response that was received.
 
     Args:
-        status: the HTTP status. On a client 0 if there is no HTTP answer.
-        message: why, in one line; on a server it is the body of the answer, and goes to the log.
-        headers: on a server, further headers of the answer; on a client all of them. Pairs; none by default.
+        status: the HTTP status. On a client, 0 if there is no HTTP response.
+        message: the reason, in one line; on a server it is the body of the response, and goes to the log.
+        headers: on a server, further headers of the response; on a client all of them. Pairs; none by default.
         option: the name of the option that decides, for the log; None by default.
 
     Attributes:
         status, headers, option: as above.
-        body: on a client, the first bytes of the answer's body (at most 64 KiB), b"" without one.
+        body: on a client, the first bytes of the response's body (at most 64 KiB); b"" without one.
     """
 
     body = b""
@@ -152,7 +152,7 @@ class InvalidStatus(WebSocketError):
 
     Attributes:
         status: the HTTP status.
-        headers: the answer's headers, as pairs.
+        headers: the response's headers, as pairs.
         body: the first bytes of its body (at most 64 KiB).
     """
 
@@ -164,12 +164,12 @@ class InvalidStatus(WebSocketError):
 
 
 class ProxyError(InvalidStatus):
-    """The proxy did not let the client through.
+    """The proxy refused to connect the client to the server.
 
     Attributes:
-        status, headers, body: as of `InvalidStatus`, from the proxy.
-        proxy: its address, without credentials.
-        why: the reason that a SOCKS5 proxy gave (its status is 0); "" for an HTTP proxy.
+        status, headers, body: as for `InvalidStatus`, from the proxy; the status is 0 for a SOCKS5 proxy.
+        proxy: the proxy's address, without credentials.
+        why: the reason that a SOCKS5 proxy gave; "" for an HTTP proxy.
     """
 
     def __init__(
@@ -190,16 +190,17 @@ class InvalidURI(WebSocketError, ValueError):
 
 
 class NoSocket(WebSocketError, RuntimeError):
-    """The WSGI server gives its application no socket."""
+    """The WSGI server does not give its application the socket. The text names the servers that do."""
 
 
 class RoomsError(WebSocketError):
     """A request of a `RoomsClient` has failed.
 
     Attributes:
-        code: the server's "bad_request", "unknown_type", "forbidden", "limit" or "failed", as docs/rooms-protocol.rst
-            has them. Our own: "lost" where the connection was lost before the answer, so that it may have been done or
-            not; "closed" where the client was closed; "unsupported" where the server does not speak the protocol.
+        code: from the server "bad_request", "unknown_type", "forbidden", "limit" or "failed": see
+            docs/rooms-protocol.rst. From the client "lost": the connection was lost before the answer, so the server
+            may have done it, or not; "closed": the client is closed; "unsupported": the server does not speak the
+            protocol.
         topic: the topic of the request, or None.
     """
 

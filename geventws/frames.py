@@ -21,14 +21,14 @@ FIN = 0x80  # set in the last frame of a message
 RSV1, RSV2, RSV3 = 0x40, 0x20, 0x10  # for extensions
 RESERVED = RSV1 | RSV2 | RSV3
 OPCODE = 0x0F  # the bits of the opcode
-CONTROL = 0x08  # the bit that the opcodes of control frames have
+CONTROL = 0x08  # the bit that is set in the opcodes of control frames
 
 # The second byte
-MASKED = 0x80  # set where a mask key follows; the other bits are the length, or say that it follows
+MASKED = 0x80  # set if a mask key follows; the other bits are the length, or say that it follows
 LENGTH_16, LENGTH_64 = 126, 127  # the length follows in so many bits
 
 DEFAULT_LIMIT = 1 << 20
-"""The largest frame, and the largest message, in bytes, that is taken by default."""
+"""The largest frame, and the largest message, that is accepted by default, in bytes."""
 
 MAX_CONTROL_PAYLOAD = 125
 """The most bytes of a control frame's payload (RFC 6455 5.5)."""

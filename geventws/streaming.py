@@ -18,7 +18,7 @@ __all__ = ["StreamingWebSocket"]
 
 
 class StreamingWebSocket(WebSocket):
-    """A WebSocket whose messages may be taken in pieces, as they arrive, and so may be of any size.
+    """A WebSocket whose messages can be taken in pieces, as they arrive, and so can be of any size.
 
     A handler gets one with the option `streaming=True`. `wait` still returns whole messages, and still refuses those
     over `max_message_size`.
@@ -30,24 +30,24 @@ class StreamingWebSocket(WebSocket):
         super().__init__(connection, environ)
         self._started = False  # whether a piece of the first message was taken
         self._ended = 0  # how many messages were taken to their end
-        self._collected: BytesIO | None = None  # what `wait` has collected of the message, if it is interrupted
+        self._collected: BytesIO | None = None  # the pieces that an interrupted `wait` has collected
 
     def wait_pieces(self, timeout: float | None = None) -> Iterator[str | bytes] | None:
-        """Return an iterator over the pieces of the next message. Blocks until its first piece has come.
+        """Return an iterator over the pieces of the next message. Blocks until the first piece has arrived.
 
-        The pieces are `str` for a text message and `bytes` for a binary one. They are as long as they arrive, but never
-        longer than 128 KiB (a message of draft 75 or 76 is one piece); an empty message has one empty piece. The
-        iterator blocks for each piece, and raises `ConnectionClosed` if the connection ends within the message. The
+        The pieces are `str` for a text message and `bytes` for a binary one. A piece has the length in which it
+        arrives, but at most 128 KiB (a message of draft 75 or 76 is one piece); an empty message has one empty piece.
+        The iterator blocks for each piece, and raises `ConnectionClosed` if the connection ends within the message. The
         next call skips the pieces that were not taken; after that, the old iterator raises `RuntimeError`.
 
         Args:
-            timeout: seconds that this call blocks at the most; None for no limit.
+            timeout: seconds that this call blocks at most, but not the iterator; None, the default, for no limit.
 
         Returns:
             The iterator; None once the connection is over.
 
         Raises:
-            TimeoutError: no message began in time; nothing is lost.
+            TimeoutError: no message began in time. None is lost.
             ConcurrencyError: another greenlet is receiving.
         """
         self._collected = None
@@ -91,7 +91,7 @@ def _iterate(ws: StreamingWebSocket, piece: Any) -> Iterator[str | bytes]:
     while not isinstance(piece, EndOfMessage):
         yield piece
         if ws._ended != ended:
-            raise RuntimeError("the rest of this message was skipped, as the next one was asked for")
+            raise RuntimeError("the rest of this message was skipped when the next one was requested")
         piece = ws._next(None)
         if piece is None:
             raise get_connection(ws).closed_error()

@@ -1,4 +1,4 @@
-"""For tests of WebSocket applications: without a port, without a server process, without waiting for timeouts.
+"""Tools for testing WebSocket applications without a port, a server process, or waits for timeouts.
 
     from geventws.testing import connect
 
@@ -8,11 +8,12 @@
             assert ws.wait(timeout=1) == "hello"
 
 A `WebSocketServer` serves the application on one end of a pair of sockets, and a real client has the other end. So
-handshake, frames, compression and closing are those of production. `dial` gives the other end to a `Peer` instead,
-which sends whatever bytes it is told to. With `hand_clock` the connections' time passes only when the test says so.
+handshake, frames, compression and closing are the same as in production. `dial` gives the other end to a `Peer`
+instead, which sends whatever bytes the test wants. With `hand_clock`, time passes for connections only when the test
+says so.
 
-With `pytest_plugins = ["geventws.testing"]` in conftest.py there is a fixture `websocket_connect`: it is `connect`, and
-closes connections that the test has left open.
+With `pytest_plugins = ["geventws.testing"]` in conftest.py, there is a fixture `websocket_connect`: it is `connect`,
+and closes connections that the test has left open.
 """
 
 from __future__ import annotations
@@ -46,10 +47,10 @@ if TYPE_CHECKING:
 __all__ = ["HandClock", "Peer", "connect", "dial", "hand_clock"]
 
 HOST = "testserver"
-"""The host that requests are for, in the Host header."""
+"""The host of requests, in the Host header."""
 
 TURNS = 16
-"""How many turns of the loop are enough for all that follows from a timer: a ping is sent, received and answered."""
+"""Turns of the loop that are enough for everything that follows a timer: a ping is sent, received and answered."""
 
 
 @overload
@@ -69,11 +70,11 @@ def connect(application: Any, path: str = "/", **options: Unpack[ConnectOptions]
 
     Args:
         application: a WSGI application, such as a Flask application or a function decorated by `WebSocketWSGI`.
-        path: the path, with the query if there is one.
+        path: the path, with the query string if there is one; "/" by default.
         options: those of `geventws.connect`: headers, subprotocols, origin, compression and so on.
 
     Raises:
-        InvalidStatus: the application has refused; the error has the status, the headers and the body.
+        InvalidStatus: the application has refused the handshake; the error has the status, the headers and the body.
         TypeError, ValueError: as `geventws.connect`.
     """
     options["socket"] = _serve(application)
@@ -81,7 +82,7 @@ def connect(application: Any, path: str = "/", **options: Unpack[ConnectOptions]
 
 
 def dial(application: Any, path: str = "/", **options: Unpack[ConnectOptions]) -> Peer:
-    """Open a connection as `connect` does, and return a peer that sends whatever it is told to.
+    """Open a connection as `connect` does, and return a peer that can send any bytes.
 
     Compression is offered only if `compression` is given: a peer does not decompress messages.
     """
@@ -103,9 +104,9 @@ def _serve(application: Any) -> Any:
 
 
 class Peer:
-    """A client that sends any bytes, right or wrong. It answers nothing by itself, and reads only when it is told to.
+    """A client that sends any bytes, valid or not. It answers nothing by itself, and reads only in `read_frame`.
 
-    So a peer that is left alone stalls. A `with` block of it hangs up at its end.
+    So a peer whose `read_frame` is not called is one that has stalled. A `with` block hangs up at its end.
 
     Args:
         socket: a gevent socket, after the handshake.
@@ -113,8 +114,8 @@ class Peer:
     """
 
     def __init__(self, socket: Any, came: bytes = b"") -> None:
-        self.socket = socket  # to use for anything that there is no method for
-        # Parses the application's frames, compressed or not.
+        self.socket = socket  # public, for everything that has no method here
+        # parses the application's frames, compressed or not
         self._parser = FrameParser(masked_in=False, max_length=NO_LIMIT, reserved_bits=RSV1)
         self._frames: list[Frame] = self._parser.feed(came)  # received, but not taken yet
 
@@ -125,11 +126,11 @@ class Peer:
         self.hang_up()
 
     def send(self, data: bytes) -> None:
-        """Send bytes as they are. Blocks while the application does not take them."""
+        """Send bytes as they are. Blocks while the application does not read."""
         self.socket.sendall(data)
 
     def send_frame(self, frame: Frame) -> None:
-        """Send a frame, masked, as a client has to. `send(frame.encode())` sends one unmasked."""
+        """Send a frame, masked as a client's must be. `send(frame.encode())` sends it unmasked."""
         self.send(frame.encode(os.urandom(4)))
 
     def send_slowly(self, data: bytes) -> None:
@@ -139,14 +140,14 @@ class Peer:
             gevent.sleep(0)
 
     def cut(self, data: bytes, size: int) -> None:
-        """Send the first `size` bytes, and hang up in the middle."""
+        """Send the first `size` bytes of `data`, and hang up."""
         self.send(data[:size])
         self.hang_up()
 
     def read_frame(self) -> Frame | None:
-        """Return the next frame that the application has sent, of any kind; None once it has ended its side.
+        """Return the next frame from the application, of any kind; None once it has closed its side of the connection.
 
-        Blocks until there is one. The payload of a compressed message is its compressed bytes.
+        Blocks until there is one. The payload of a compressed message is compressed.
         """
         while not self._frames:
             data = self.socket.recv(65536)
@@ -161,18 +162,21 @@ class Peer:
 
 
 class HandClock:
-    """A clock that stands still until it is turned: see `hand_clock`."""
+    """A clock that stands still until a test turns it: see `hand_clock`."""
 
     def __init__(self) -> None:
         self.now: float = 1000.0  # the time, in seconds
-        self.timers: list[HandTimer] = []  # the timers that are started
+        self.timers: list[HandTimer] = []  # the running timers
 
     def make_timer(self, seconds: float, repeat: float = 0.0) -> HandTimer:
         """Return a timer that goes by this clock."""
         return HandTimer(self, seconds, repeat)
 
     def turn(self, seconds: float) -> None:
-        """Let time pass. Timers that are due meanwhile go off one after the other, each with all that follows."""
+        """Let so many seconds pass. Timers that are due go off one after another, each with everything that follows.
+
+        Blocks until that is done, but not for the seconds themselves.
+        """
         end = self.now + seconds
         while self.timers and min(timer.due for timer in self.timers) <= end:
             timer = min(self.timers, key=lambda timer: timer.due)
@@ -184,19 +188,19 @@ class HandClock:
 
 
 def _settle() -> None:
-    """Let the loop turn some times, so that everything that is due is done, and answered."""
+    """Let the loop turn a few times, so that everything that is due is done, and answered."""
     hub = gevent.get_hub()
     for _ in range(TURNS):
         hub.wait(hub.loop.timer(0))  # with gevent.sleep(0) the loop would not look for input
 
 
 class HandTimer:
-    """A timer of a `HandClock`, as the engine's `Timer` has it.
+    """A timer of a `HandClock`, with the interface of the engine's `Timer`.
 
     Args:
         clock: the clock.
-        seconds: until it goes off.
-        repeat: seconds until it goes off again, and again; 0 for once.
+        seconds: the seconds until it goes off.
+        repeat: the seconds between later times; 0 if it goes off only once.
     """
 
     def __init__(self, clock: HandClock, seconds: float, repeat: float) -> None:
@@ -240,12 +244,12 @@ class HandTimer:
 
 @contextlib.contextmanager
 def hand_clock(system: System = SYSTEM) -> Iterator[HandClock]:
-    """Give the connections that are opened in this block, on either side, a clock that the test turns::
+    """Give connections that are opened in this block, on either side, a clock that the test turns::
 
         with hand_clock() as clock, connect(app, ping_interval=None) as ws:
             clock.turn(20)  # the server's ping_interval
 
-    It is the time of keepalive pings and of `ping_timeout`, `close_timeout`, `send_timeout` and `wait(timeout)`. The
+    Keepalive pings, `ping_timeout`, `close_timeout`, `send_timeout` and `wait(timeout)` go by this clock. The
     application's own `gevent.sleep` still takes real time.
 
     Args:

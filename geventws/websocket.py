@@ -1,11 +1,11 @@
-"""WebSocket: the handle of a connection that a handler gets. It has a `Connection`, the engine, and is none itself.
+"""WebSocket: the handle of a connection, which a handler gets. It holds a `Connection`, the engine.
 
     BaseWebSocket           sends and closes, and knows about the connection
       WebSocket             also receives: for handlers
-      CallbackWebSocket     for callbacks, which are given the messages (endpoints/callbacks.py)
+      CallbackWebSocket     for callbacks, which get the messages as arguments (endpoints/callbacks.py)
 
 This module has what `send` and `wait` need for every message; for everything else they call the connection.
-`get_connection` is for our own code that builds on the engine: the endpoints, and the faces in compat.
+`get_connection` is for our own code that builds on the engine: the endpoints, and the packages in compat.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["BaseWebSocket", "WebSocket", "get_connection"]
 
 EXITS = (SystemExit, KeyboardInterrupt)
-"""Exceptions that end the program, and so wait for no peer."""
+"""Exceptions that end the program: after one, a connection is closed without waiting for the peer."""
 
 Message: TypeAlias = "str | bytes | bytearray | memoryview"
 
@@ -50,7 +50,7 @@ _TEXT_HEADERS, _BINARY_HEADERS = HEADERS[TEXT], HEADERS[BINARY]
 _medium_header = struct.Struct("!BBH").pack  # the header where the size takes 16 bits
 
 _is_time = cycle([False] * (UNITS - 1) + [True]).__next__
-"""Whether to look at the clock: once in UNITS small messages, of all connections. No counter is cheaper."""
+"""Whether to look at the clock: True once in UNITS small messages, of all connections. No counter is cheaper."""
 
 
 class BaseWebSocket:
@@ -63,8 +63,8 @@ class BaseWebSocket:
         environ: the WSGI environment of the handshake; None on a client.
 
     Attributes:
-        on_drain: a function to call, with the WebSocket, when everything that waited was sent; None at first. It is
-            called in the hub, and must not block.
+        on_drain: a function to call, with the WebSocket, when all waiting data has been sent; None, the default, calls
+            nothing. Called in the hub; it must not block.
     """
 
     __slots__ = ("__weakref__", "_connection", "_environ", "_pending", "_stream", "on_drain")
@@ -112,21 +112,22 @@ class BaseWebSocket:
     # Sending
 
     def send(self, message: Message | PreparedMessage | Iterable[Message], compress: bool | None = None) -> None:
-        """Send a message: `str` as text, bytes-like as binary. Blocks while the peer does not take it.
+        """Send a message: `str` as text, bytes-like as binary. Blocks while the peer reads too slowly.
 
-        Messages leave whole, in the order of the calls, from whatever greenlets. While many connections are served,
+        Messages are sent whole, in the order of the calls, by whatever greenlets. In a loop with many connections,
         small messages leave together at the end of the turn; if that fails, the next call raises the error.
 
         Args:
-            message: the message; a `PreparedMessage`, which says itself whether to compress; or an iterable of its
-                parts, all text or all binary, each of which is sent as it comes (RFC 6455 5.4). If the iterable
-                raises after its first part, the connection is closed with 1011.
-            compress: whether to compress it, where that was negotiated; None compresses what is over the threshold.
+            message: the message; a `PreparedMessage`, which has its own `compress`; or an iterable of the message's
+                parts, all text or all binary, each of which is sent as soon as it is produced (RFC 6455 5.4). If the
+                iterable raises after its first part, the connection is closed with 1011.
+            compress: whether to compress the message, if compression was negotiated; None, the default, compresses
+                messages from the threshold on.
 
         Raises:
-            ConnectionClosed: the connection is over, or has begun to close; it is an `OSError` with errno EPIPE.
+            ConnectionClosed: the connection is closed or closing; it is an `OSError` with errno EPIPE.
             TypeError: `message` is of another type.
-            UnicodeEncodeError: a `str` has a lone surrogate, for which UTF-8 has no bytes; it is not sent.
+            UnicodeEncodeError: a `str` has a lone surrogate, which UTF-8 cannot encode. Nothing is sent.
             ConcurrencyError: this greenlet is producing the parts of another message; or the connection belongs to
                 another thread.
         """
@@ -146,7 +147,7 @@ class BaseWebSocket:
             payload, head = extension.encode(payload), head | extension.header_bits  # it reaches the threshold
             size, headers = len(payload), HEADERS[head]
         header = headers[size] if size < 126 else _medium_header(head, 126, size)
-        if self._pending:  # the handler will be back for them with more to send
+        if self._pending:  # the handler will handle these next, and may send more: wait for that
             corked = stream.corked
             if 0 < len(corked) < CORK_PARTS:
                 corked.append(header)
@@ -170,10 +171,10 @@ class BaseWebSocket:
             poller.turns.look()
 
     def try_send(self, message: Message | PreparedMessage) -> SendResult:
-        """Send a message, or let it wait, or drop it. Never blocks.
+        """Send a message, queue it, or drop it. Never blocks.
 
-        It waits if the peer takes no more, or while another message is being sent in parts. It is dropped if 64 KB or
-        256 messages from `try_send` or from a `PubSub` wait already.
+        It is queued if the peer reads too slowly, or while another message is being sent in parts. It is dropped if 64
+        KB or 256 messages from `try_send` or from a `PubSub` are queued already.
 
         Args:
             message: `str` for text, bytes-like for binary, or a `PreparedMessage`.
@@ -182,7 +183,7 @@ class BaseWebSocket:
             SENT (to the kernel), QUEUED or DROPPED.
 
         Raises:
-            ConnectionClosed: the connection is over, or has begun to close.
+            ConnectionClosed: the connection is closed or closing.
             TypeError: `message` is of another type.
             ConcurrencyError: the connection belongs to another thread.
         """
@@ -191,7 +192,7 @@ class BaseWebSocket:
 
     @property
     def buffered_amount(self) -> int:
-        """How many bytes were sent, or published for this connection, that the kernel has not taken yet."""
+        """The bytes sent, or published, over this connection that the kernel has not accepted yet."""
         outlet, stream = self._connection.outlet, self._stream
         return measure_buffered(stream) if outlet is None else outlet.buffered
 
@@ -201,15 +202,14 @@ class BaseWebSocket:
         """Send a value as JSON, in a text message. Blocks, and may be called, as `send`.
 
         Args:
-            value: a dict, list, tuple, str, int, float, bool or None. With orjson also dataclasses, datetimes, UUIDs
-            and
-                enums.
+            value: a dict, list, tuple, str, int, float, bool or None; with orjson also a dataclass, datetime, UUID or
+                enum.
             default: called with each value of another type; returns one of these types in its place.
             compress: as for `send`.
 
         Raises:
             TypeError, ValueError: the value cannot be written as JSON. Nothing is sent.
-            ConnectionClosed: the connection is over, or has begun to close.
+            ConnectionClosed: the connection is closed or closing.
         """
         self.send(encode(value, default), compress)
 
@@ -217,17 +217,17 @@ class BaseWebSocket:
         """Send a ping (RFC 6455 5.5.2). Does not block.
 
         Args:
-            payload: bytes-like, at most 125 bytes; four random ones when None.
+            payload: bytes-like, at most 125 bytes; None, the default, for four random bytes.
 
         Returns:
-            An `AsyncResult` that gets the round trip in seconds with the pong: `ws.ping().get(timeout=5)`. It gets
-            `ConnectionClosed` if the connection ends before, and `TimeoutError` if 64 later pings are not answered
-            either, or if so much waits to be sent that the ping is not sent.
+            An `AsyncResult` for the round-trip time in seconds, which is set when the pong arrives:
+            `ws.ping().get(timeout=5)`. It raises `ConnectionClosed` if the connection ends before, and `TimeoutError`
+            if 64 later pings are not answered either, or if so much data waits that the ping is not sent.
 
         Raises:
-            ConnectionClosed: the connection is over, or has begun to close.
+            ConnectionClosed: the connection is closed or closing.
             TypeError: the payload is not bytes-like.
-            ValueError: it is too long.
+            ValueError: the payload is too long.
         """
         connection = self._connection
         check_thread(connection)
@@ -240,22 +240,22 @@ class BaseWebSocket:
 
     @property
     def latency(self) -> float:
-        """Round trip of the last answered ping, in seconds; 0.0 before the first answer."""
+        """The round-trip time of the last answered ping, in seconds; 0.0 before the first answer."""
         return self._connection.keepalive.latency
 
     # The end
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close the connection (RFC 6455 7.1.2). Blocks until the peer has answered, at most for `close_timeout`.
+        """Close the connection (RFC 6455 7.1.2). Blocks until the peer has answered, for `close_timeout` at most.
 
-        Idempotent; any greenlet may call it. A greenlet in `wait` gets the messages that came before, then None.
+        Idempotent; any greenlet may call it. A greenlet in `wait` gets the messages received before, and then None.
 
         Args:
             code: 1000, 1001, 1002, 1003, 1007 to 1014, or 3000 to 4999.
             reason: at most 123 bytes in UTF-8.
 
         Raises:
-            ValueError: code or reason may not be sent. Nothing is sent, and the connection lives.
+            ValueError: the code or the reason may not be sent. Nothing is sent, and the connection stays open.
         """
         if code == CloseCode.NO_STATUS_RCVD:  # it means that a close frame had no code, and may not be sent (7.4.1)
             raise ValueError(f"close code {code} may not be sent")
@@ -277,30 +277,31 @@ class BaseWebSocket:
 
     @property
     def closed(self) -> bool:
-        """Whether the connection is over or has begun to close: `send` raises."""
+        """Whether the connection is closed or closing, so that `send` raises."""
         return self._connection.closed
 
     @property
     def close_code(self) -> int | None:
-        """The close code; None while the connection lives.
+        """The close code; None while the connection is open.
 
-        The peer's; 1005 if its close frame had none (RFC 6455 7.1.5). Without a close frame of the peer's, ours if we
-        failed the connection: 1002, 1007 or 1009 for a violation, 1011 for an unanswered ping. Otherwise 1006: lost.
+        It is the peer's code, or 1005 if its close frame had none (RFC 6455 7.1.5). If the peer sent no close frame,
+        it is ours if we failed the connection: 1002, 1007 or 1009 for a violation, 1011 for an unanswered ping.
+        Otherwise it is 1006: the connection was lost.
         """
         return self._connection.protocol.close_code if self._connection.ended else None
 
     @property
     def close_reason(self) -> str | None:
-        """The reason that came with `close_code`; None while the connection lives."""
+        """The reason that came with `close_code`; None while the connection is open."""
         return self._connection.protocol.close_reason if self._connection.ended else None
 
     @property
     def ended(self) -> Event:
         """A gevent `Event` that is set when nothing more will be received. Do not set it yourself.
 
-        Use it to wait for several things, as in `gevent.wait([queue_event, ws.ended], count=1)`, or to have a function
-        called: `ws.ended.rawlink(function)`. It is called in the hub, with the event, and must not block; what it
-        raises is reported there. Messages that came before can still be taken; what is sent is lost.
+        Use it to wait for one of several events, as in `gevent.wait([queue_event, ws.ended], count=1)`, or to have a
+        function called: `ws.ended.rawlink(function)`. The hub calls that with the event; it must not block, and what it
+        raises is reported by the hub. Messages received before can still be taken; messages sent after are lost.
 
         While receiving is paused, because the handler is too far behind, the end is not noticed.
         """
@@ -326,14 +327,14 @@ class WebSocket(BaseWebSocket):
         """Return the oldest message not yet taken. Blocks until there is one.
 
         Args:
-            timeout: seconds to block at the most; None blocks for as long as the connection lives.
+            timeout: seconds to block at most; None, the default, for no limit.
 
         Returns:
             `str` for a text message (`bytes` with `decode_text=False`) and `bytes` for a binary one; either may be
-            empty. None once the connection is over and every message was taken, and on every later call.
+            empty. None, and None again, once the connection is over and all messages have been taken.
 
         Raises:
-            TimeoutError: nothing came in time; nothing is lost, and `wait` may be called again.
+            TimeoutError: no message arrived in time. None is lost, and `wait` may be called again.
             ConcurrencyError: another greenlet is in `wait`; or the connection belongs to another thread.
         """
         pending, inbox = self._pending, self._inbox
@@ -374,14 +375,14 @@ class WebSocket(BaseWebSocket):
         """Return the oldest message not yet taken, decoded from JSON. Blocks as `wait` does.
 
         Args:
-            timeout: seconds to block at the most; None for as long as the connection lives.
+            timeout: seconds to block at most; None, the default, for no limit.
 
         Returns:
-            The value; None once the connection is over, as from `wait`. The message `null` is None, too.
+            The value; None once the connection is over, as from `wait`. The message `null` gives None, too.
 
         Raises:
-            ValueError: the message is not JSON. It is taken all the same.
-            TimeoutError: nothing came in time; nothing is lost.
+            ValueError: the message is not JSON. It counts as taken.
+            TimeoutError: no message arrived in time. None is lost.
             ConcurrencyError: another greenlet is receiving.
         """
         message = self.wait(timeout)
@@ -389,10 +390,10 @@ class WebSocket(BaseWebSocket):
 
 
 def get_connection(ws: BaseWebSocket) -> Connection:
-    """Return the engine of a WebSocket: for code of ours that builds on it."""
+    """Return the engine of a WebSocket. For our own code that builds on it."""
     return ws._connection
 
 
 def keep_packed(ws: BaseWebSocket, packed: Any) -> None:
-    """Give a WebSocket its environ as a host has packed it. It is unpacked when somebody asks for it."""
+    """Give a WebSocket its environ, packed by a host. It is unpacked when it is first read."""
     ws._environ = packed

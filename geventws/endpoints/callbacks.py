@@ -1,9 +1,9 @@
 """WebSocketApplication: WebSockets with callbacks; an idle connection uses no greenlet.
 
-With a blocking handler a connection costs a greenlet, and the server's objects below it. Here the handshake runs in the
-request's greenlet, as always. Then the socket is taken away from the server: the request ends, and only the poller
-holds the connection. When messages come, its `CallbackRunner` has one of the loop's greenlets run the callbacks until
-nothing is left. So callbacks may block, and those of one connection run one after the other.
+With a blocking handler, each connection keeps a greenlet and the server's objects for the request. Here the handshake
+runs in the request's greenlet, too, but then the socket is taken away from the server: the request ends, and only the
+poller holds the connection. When messages arrive, the connection's `CallbackRunner` runs the callbacks in one of the
+loop's greenlets until no message is left. So callbacks may block, and those of one connection run one after another.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ logger: logging.Logger = logging.getLogger("geventws")
 
 
 _MISSING = {
-    "environ": "a connection has its environ until on_open has returned: keep what you need in data",
+    "environ": "environ is available only until on_open returns: keep what you need of it in ws.data",
     "wait": "a WebSocketApplication's messages go to on_message and on_bytes",
 }
 
@@ -54,14 +54,14 @@ class _Pong(bytes):
 
 
 class CallbackWebSocket(BaseWebSocket):
-    """The connection that callbacks are given. Its messages go to the application's callbacks.
+    """The connection that callbacks get. Its messages go to the application's callbacks.
 
     `send`, `send_json`, `ping` and `close` may be called from any greenlet of the connection's thread, at any time.
 
     Attributes:
         application: the `WebSocketApplication`.
         data: for your own use, such as the user of this connection; it starts as None.
-        environ: the WSGI environment of the handshake, until `on_open` returns. Then it is dropped, as it is large.
+        environ: the WSGI environment of the handshake, until `on_open` returns; then it is dropped to save memory.
     """
 
     __slots__ = ("application", "data")
@@ -73,7 +73,7 @@ class CallbackWebSocket(BaseWebSocket):
         self.data: Any = None
 
     def __getattr__(self, name: str) -> Any:
-        """Say where to look for a name that this class does not have."""
+        """Raise AttributeError; for `environ` and `wait`, say what to use instead."""
         why = _MISSING.get(name, f"{type(self).__name__!r} object has no attribute {name!r}")
         raise AttributeError(why, name=name, obj=self)
 
@@ -82,7 +82,7 @@ class _Gone:
     """The environ of a connection once `on_open` has returned."""
 
     def unpack(self) -> Environ:
-        """Raise AttributeError; `CallbackWebSocket` makes a better one of it."""
+        """Raise AttributeError; `CallbackWebSocket.__getattr__` replaces it by one that says more."""
         raise AttributeError("environ")
 
 
@@ -90,10 +90,10 @@ _GONE = _Gone()  # one for all connections
 
 
 class CallbackRunner:
-    """Runs the callbacks of one connection, one after the other, in one of the loop's greenlets while there is work.
+    """Runs the callbacks of one connection, one after another, in one of the loop's greenlets while there is work.
 
     Args:
-        ws: the object that callbacks are given.
+        ws: the object that callbacks get.
         application: the application with the callbacks.
     """
 
@@ -101,20 +101,20 @@ class CallbackRunner:
 
     def __init__(self, ws: CallbackWebSocket, application: WebSocketApplication) -> None:
         ws.application = application
-        self.ws: CallbackWebSocket = ws  # the object that callbacks are given
+        self.ws: CallbackWebSocket = ws  # the object that callbacks get
         self._connection = get_connection(ws)  # its engine
         self._inbox = self._connection.protocol.inbox  # the protocol's own list: received, but not taken yet
         self._pending = self._connection.protocol.pending  # taken from it, but not passed on yet; the newest first
         self._greenlets = get_callback_greenlets()  # the loop's; one of them serves us while there is work
         self._serving = True  # whether callbacks run, or are about to
-        self._stopped = False  # whether we have closed the connection, and so want no more messages
+        self._stopped = False  # whether we have closed the connection, so that messages are dropped
         self._told = False  # whether on_close was called
         self._connection.runner = self
         if any(overrides(application, WebSocketApplication, name) for name in ("on_ping", "on_pong")):
             self._connection.keepalive.on_control = self._receive_control
 
     def begin(self, socket: Any) -> None:
-        """Receive, and run `on_open`. Blocks as long as that blocks; without a socket, until the connection is over.
+        """Start receiving, and run `on_open`. Blocks while that does; without a socket, until the connection is over.
 
         Args:
             socket: the connection's socket, to be closed when it ends; None if the server closes it.
@@ -122,7 +122,7 @@ class CallbackRunner:
         connection = self._connection
         self._greenlets.connections += 1
         if socket is not None:
-            connection.owned_socket = connection.stream.socket = socket  # the C socket, without gevent's around it
+            connection.owned_socket = connection.stream.socket = socket  # the C socket, without gevent's wrapper
         try:
             self._open()
         finally:
@@ -138,7 +138,7 @@ class CallbackRunner:
     # What the engine calls, in the hub or in a greenlet that parks
 
     def run(self) -> bool:
-        """Switch to a greenlet if there is something to call back for; return whether there was."""
+        """Switch to a greenlet if there is a callback to run; return whether there was."""
         connection = self._connection
         if self._serving:
             if connection.inbox:
@@ -156,7 +156,7 @@ class CallbackRunner:
             self._inbox.append((_Ping if opcode == Opcode.PING else _Pong)(payload))
 
     def stop(self) -> None:
-        """Call back for no more messages, as we have begun to close."""
+        """Drop all further messages, as we have begun to close."""
         self._stopped = True
         self._inbox.clear()
         self._pending.clear()
@@ -168,7 +168,7 @@ class CallbackRunner:
     # What runs in a greenlet, one at a time
 
     def serve(self) -> None:
-        """Call back until nothing is left to call back for."""
+        """Run callbacks until none is left to run."""
         connection = self._connection
         try:
             while self._inbox or self._pending or (connection.wait_needs_work and not self._told):
@@ -185,7 +185,7 @@ class CallbackRunner:
         connection.flush()
 
     def _rest(self) -> None:
-        """Note that no callback runs any more, and have what was received meanwhile served later."""
+        """Note that no callback runs any more; messages received meanwhile are served later."""
         self._serving = False
         connection = self._connection
         connection.stream.flush()
@@ -269,21 +269,21 @@ class WebSocketApplication(Endpoint):
 
         pywsgi.WSGIServer(("127.0.0.1", 8000), Echo(origins=["https://example.org"])).serve_forever()
 
-    One instance serves all connections; put what belongs to a single connection into `ws.data`. Callbacks may block.
-    Those of one connection run in order, one at a time; those of different connections run concurrently, each burst in
-    a greenlet of its own. An idle connection has no greenlet.
+    One instance serves all connections; store what belongs to a single connection in `ws.data`. Callbacks may block.
+    Those of one connection run in order, one at a time; those of different connections run concurrently, in different
+    greenlets. An idle connection has no greenlet.
 
     What `on_open`, `on_message`, `on_bytes`, `on_ping` and `on_pong` return is sent, unless it is None: a dict as JSON,
     anything else as `WebSocket.send` sends it, so an iterable of str or bytes is one message in parts. Exceptions go to
-    `on_error`, but not the `ConnectionClosed` of a peer that has left.
+    `on_error`, except the `ConnectionClosed` of a peer that has left.
 
     Args:
-        options: by their names, all but `streaming`; each is an attribute, too, and may be set later, for new
+        options: see `EndpointOptions`, all but `streaming`; each is an attribute, too, and may be set later, for new
             connections. With `decode_text=False`, text goes to `on_bytes`, too.
 
     Raises:
-        TypeError: there is no such option, `streaming` is set, or an option is of another type than it has here.
-        ValueError: an option is out of its range, or `headers` has one that cannot be sent.
+        TypeError: an option is unknown, or its value is of a wrong type; or `streaming` is set.
+        ValueError: an option's value is out of range, or `headers` has a header that cannot be sent.
     """
 
     websocket_class: type[BaseWebSocket] = CallbackWebSocket
@@ -291,7 +291,7 @@ class WebSocketApplication(Endpoint):
     def __init__(self, **options: Unpack[EndpointOptions]) -> None:
         super().__init__(**options)
         if self.streaming:
-            raise TypeError("a callback gets a whole message: streaming is for handlers that wait")
+            raise TypeError("a WebSocketApplication gets whole messages: the option streaming is for handlers")
 
     # To be overridden
 
@@ -300,14 +300,14 @@ class WebSocketApplication(Endpoint):
 
         Args:
             environ: the request's WSGI environment.
-            headers: those of the 101, as pairs; the list may be changed.
+            headers: the headers of the 101, as pairs; the method may change the list.
 
         Raises:
             HandshakeError: to refuse, with an HTTP status.
         """
 
     def on_open(self, ws: CallbackWebSocket) -> Any:
-        """Called first, in the request's greenlet. `ws.environ` is available only here."""
+        """Called first, in the request's greenlet. `ws.environ` is available only until it returns."""
 
     def on_message(self, ws: CallbackWebSocket, message: str) -> Any:
         """Called for every text message."""
@@ -316,10 +316,10 @@ class WebSocketApplication(Endpoint):
         """Called for every binary message."""
 
     def on_ping(self, ws: CallbackWebSocket, payload: bytes) -> Any:
-        """Called for every ping, which has been answered already."""
+        """Called for every ping. It has been answered already."""
 
     def on_pong(self, ws: CallbackWebSocket, payload: bytes) -> Any:
-        """Called for every pong, also those that answer keepalive pings."""
+        """Called for every pong, including the answers to keepalive pings."""
 
     def on_close(self, ws: CallbackWebSocket, code: int, reason: str) -> None:
         """Called last, once for each connection for which `on_open` was called. Nothing can be sent any more.
@@ -327,7 +327,7 @@ class WebSocketApplication(Endpoint):
         A forked child does not call it for the connections of its parent.
 
         Args:
-            code: the close code: the peer's, or ours if we failed the connection; 1006 if it was lost.
+            code: the close code: see `WebSocket.close_code`.
             reason: the reason that came with it.
         """
 
@@ -341,7 +341,7 @@ class WebSocketApplication(Endpoint):
 
     @property
     def connections(self) -> list[CallbackWebSocket]:
-        """The connections of this application in this thread that are open now, for instance to send to all of them."""
+        """The open connections of this application in this thread, for instance to send a message to all of them."""
         runners = [channel.runner for channel in get_poller().channels if channel is not None]
         found = [runner.ws for runner in runners if isinstance(runner, CallbackRunner)]
         return [ws for ws in found if ws.application is self and not ws.closed]
@@ -356,8 +356,8 @@ class WebSocketApplication(Endpoint):
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """Serve one request (PEP 3333). Blocks for the handshake and `on_open`.
 
-        If middleware hides gunicorn's reader and calls this in another greenlet, it blocks until the connection is
-        over.
+        Under gunicorn, if middleware hides the reader and calls this in another greenlet, it blocks until the
+        connection is over.
 
         Raises:
             NoSocket: the server gives its application no socket.

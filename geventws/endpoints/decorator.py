@@ -1,4 +1,4 @@
-"""WebSocketWSGI: makes a WSGI application of a plain function that handles a WebSocket."""
+"""WebSocketWSGI: turns a function that handles a WebSocket into a WSGI application."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ PEER_GONE = (errno.EPIPE, errno.ECONNRESET, errno.ESHUTDOWN)
 class DecoratorOptions(EndpointOptions, total=False):
     """Options of `WebSocketWSGI`.
 
-    kill_on_close: whether the handler is killed, as by `greenlet.kill`, when nothing more will be received:
-        `GreenletExit` is raised in the call that it waits in. `ws.ended` is a gentler way to notice.
+    kill_on_close: whether the handler is killed, as by `greenlet.kill`, once nothing more will be received: the call in
+        which it blocks raises `GreenletExit`. False by default. `ws.ended` is a gentler way to notice the end.
     """
 
     kill_on_close: bool
@@ -66,20 +66,21 @@ class WebSocketWSGI(Endpoint, Generic[Handler_co]):
         @WebSocketWSGI(subprotocols=["chat"], origins=["https://example.org"])
         def chat(ws): ...
 
-    When the handler returns, the connection is closed with 1000; when it raises, with 1011 and one traceback in the
-    log.
+    When the handler returns, the connection is closed with 1000. When it raises, the connection is closed with 1011,
+    and the traceback is logged.
 
-    If it is itself the application of a `pywsgi.WSGIServer`, `server.application` becomes its bound `__call__` with the
-    first connection, to save memory in each: so set options through a reference of your own.
+    To set options later, keep a reference to this object: do not use `server.application`. If the object is itself the
+    application of a `pywsgi.WSGIServer`, its bound `__call__` takes its place there, to save memory per connection.
 
     Args:
         handler: called with the `WebSocket`, in the request's greenlet. Its result is ignored.
-        max_frame_length: eventlet's name of `max_message_size`.
-        options: by their names; each is an attribute, too, and may be set later, for new connections.
+        max_frame_length: eventlet's name for `max_message_size`.
+        options: see `EndpointOptions` and `DecoratorOptions`; each is an attribute, too, and may be set later, for new
+            connections.
 
     Raises:
-        TypeError: `handler` cannot be called; there is no such option, or one has the wrong type.
-        ValueError: an option is out of its range, or `headers` has one that cannot be sent.
+        TypeError: `handler` cannot be called; an option is unknown, or its value is of a wrong type.
+        ValueError: an option's value is out of range, or `headers` has a header that cannot be sent.
     """
 
     _defaults = DECORATOR_DEFAULTS
@@ -130,8 +131,10 @@ class WebSocketWSGI(Endpoint, Generic[Handler_co]):
         Args:
             handler: as for the class; None makes a decorator.
             supported_protocols: the same as `subprotocols`.
-            origin_checker: a function of the Host and the Origin header ("" without one) that returns whether to
-            accept. support_legacy_versions: as for the class. options: any other option of the class.
+            origin_checker: a function of the Host and the Origin header ("" without one) that returns whether to accept
+                the connection.
+            support_legacy_versions: as for the class.
+            options: any other option of the class.
         """
         if supported_protocols is not None:
             options["subprotocols"] = supported_protocols

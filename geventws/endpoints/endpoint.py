@@ -1,4 +1,4 @@
-"""Endpoint: the options and the opening handshake that everything that serves WebSockets has in common."""
+"""Endpoint: the options and the opening handshake, which are common to all endpoints."""
 
 from __future__ import annotations
 
@@ -54,15 +54,16 @@ _share_timing = functools.lru_cache(maxsize=64)(make_timing)  # one for all conn
 class EndpointOptions(ConnectionOptions, total=False):
     """Options of an endpoint.
 
-    subprotocols: those that are supported; the first of the client's list that is among them is agreed on.
-    origins: which pages may connect: `SAME_ORIGIN`; a list of origins such as "https://example.org", with None in it to
-        allow clients that send no Origin (they are not browsers); a function of (origin, environ) that returns whether
-        to accept; or None instead of all that, for no check.
-    compression: how to compress with clients that offer permessage-deflate (RFC 7692); None never does. Or a function
-        of environ that returns one of the two.
+    subprotocols: the supported subprotocols; the first one on the client's list that is among them is chosen. Empty
+        by default.
+    origins: the pages that may connect: `SAME_ORIGIN`, the default; a list of origins such as "https://example.org",
+        in which a None allows clients without an Origin header (they are not browsers); a function of (origin, environ)
+        that returns whether to accept; or None itself, which switches the check off.
+    compression: a `PerMessageDeflate`, the default, to compress with clients that offer that (RFC 7692); None for no
+        compression; or a function of environ that returns one of the two.
     headers: further headers of the 101, as pairs or a dict, or a function of environ that returns them. The function
-        may raise `HandshakeError` to refuse. The handshake's own headers may not be among them.
-    support_legacy_versions: whether drafts 75 and 76 are supported, too.
+        may raise `HandshakeError` to refuse. The handshake's own headers must not be among them. Empty by default.
+    support_legacy_versions: whether drafts 75 and 76 are supported, too. False by default.
     """
 
     subprotocols: Collection[str]
@@ -87,12 +88,12 @@ class Endpoint:
     """The base of all endpoints. Every option is an attribute, and may be set later, for new connections.
 
     Args:
-        options: all by their names.
+        options: see `EndpointOptions`.
 
     Raises:
-        TypeError: there is no such option; `subprotocols` or `origins` is a string instead of a list of strings;
+        TypeError: an option is unknown; `subprotocols` or `origins` is a string instead of a list of strings;
             `max_message_size`, one of the clocks or `compression` has the wrong type.
-        ValueError: `max_message_size` or one of the clocks is out of its range; `headers` has one that cannot be sent.
+        ValueError: `max_message_size` or one of the clocks is out of range; `headers` has a header that cannot be sent.
     """
 
     _defaults: ClassVar[EndpointOptions] = ENDPOINT_DEFAULTS
@@ -124,7 +125,7 @@ class Endpoint:
 
     @property
     def supported_protocols(self) -> Collection[str]:
-        """Another name of `subprotocols`."""
+        """Eventlet's name for `subprotocols`."""
         return self.subprotocols
 
     @supported_protocols.setter
@@ -133,7 +134,7 @@ class Endpoint:
 
     @property
     def origin_checker(self) -> Callable[[str, str], object] | None:
-        """A function of the Host and the Origin header that takes the place of `origins`."""
+        """Eventlet's way to set `origins`: a function of the Host and the Origin header."""
         return getattr(self.origins, "origin_checker", None)
 
     @origin_checker.setter
@@ -142,7 +143,7 @@ class Endpoint:
 
     @property
     def max_frame_length(self) -> int:
-        """Another name of `max_message_size`."""
+        """Eventlet's name for `max_message_size`."""
         return self.max_message_size
 
     @max_frame_length.setter
@@ -158,12 +159,12 @@ class Endpoint:
 
         Args:
             environ: the request.
-            start_response: as WSGI has it.
-            host: the server's side of the same request; found by default.
+            start_response: the server's (PEP 3333).
+            host: the server's side of the same request; None, the default, to find it.
 
         Raises:
             NoSocket: the server gives its application no socket.
-            ValueError: `headers` has one that may not be sent.
+            ValueError: `headers` has a header that may not be sent.
         """
         host = host or find_host(environ, start_response)
         try:
@@ -172,7 +173,7 @@ class Endpoint:
             return self.refuse(environ, start_response, error)
 
     def accept(self, host: Host, environ: Environ, start_response: StartResponse) -> Upgrade:
-        """Return what answers the handshake, with all headers; raise HandshakeError to refuse."""
+        """Return the answer to the handshake, with all headers; raise HandshakeError to refuse."""
         show_certificate(environ, start_response)
         register_server(environ, start_response)
         upgrade = self.negotiate(host, environ)
@@ -183,7 +184,7 @@ class Endpoint:
         return upgrade
 
     def negotiate(self, host: Host, environ: Environ) -> Upgrade:
-        """Return what answers the handshake, with the handshake's own headers; raise HandshakeError to refuse."""
+        """Return the answer to the handshake, with the handshake's own headers; raise HandshakeError to refuse."""
         if self.support_legacy_versions and is_legacy(environ):
             return legacy.accept(host, environ, subprotocols=self.subprotocols, origins=self.origins)
         compression = None if self.streaming else self._choose_compression(environ)
@@ -198,7 +199,7 @@ class Endpoint:
         return compression
 
     def refuse(self, environ: Environ, start_response: StartResponse, error: HandshakeError) -> Iterable[bytes]:
-        """Answer a handshake with an HTTP status, and say so in the log; return the body."""
+        """Refuse a handshake with an HTTP status, and log that; return the body."""
         log_refusal(environ, error)
         return refuse(environ, start_response, error)
 
@@ -253,7 +254,7 @@ class Endpoint:
 
 
 def read_handshake(environ: Environ, upgrade: Upgrade) -> Handshake:
-    """Return what the opening handshake has told about a connection."""
+    """Return the facts that a connection keeps from its opening handshake."""
     address, path = environ.get("REMOTE_ADDR", ""), environ.get("PATH_INFO", "")
     return Handshake(address, path, upgrade.protocol, upgrade.origin, upgrade.version)
 
@@ -264,12 +265,12 @@ def as_pairs(headers: Headers) -> list[tuple[str, str]]:
 
 
 def is_function(value: object) -> bool:
-    """Whether a value can be called, and is no class."""
+    """Whether a value is callable, and not a class."""
     return callable(value) and not isinstance(value, type)
 
 
 def as_origins(origin_checker: Callable[[str, str], object]) -> Callable[[str | None, Environ], object]:
-    """Return eventlet's kind of origin check as a function for `origins`."""
+    """Return a function for `origins` that calls eventlet's kind of origin check."""
 
     def check(origin: str | None, environ: Environ) -> object:
         return origin_checker(environ.get("HTTP_HOST", ""), origin or "")
@@ -279,7 +280,7 @@ def as_origins(origin_checker: Callable[[str, str], object]) -> Callable[[str | 
 
 
 def log_refusal(environ: Environ, error: HandshakeError) -> None:
-    """Log in one line why a handshake was refused, and which option decides."""
+    """Log in one line why a handshake was refused, and which option decides that."""
     logger.warning(
         "%s %s refused with %d: %s%s",
         one_word(environ.get("REMOTE_ADDR", "-")),

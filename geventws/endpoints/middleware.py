@@ -1,8 +1,8 @@
 """WebSocketMiddleware: puts the connection into the environ of any WSGI application, whatever framework it uses.
 
-The 101 is sent when the application first uses `environ["wsgi.websocket"]`. Until then the application may answer the
+The 101 is sent when the application first uses `environ["wsgi.websocket"]`. Until then, the application may answer the
 request with a plain HTTP response. So what it passes to `start_response` is held back until it sends a body, or ends.
-After the 101 everything that it returns is dropped, as frameworks return a response in any case.
+After the 101, everything that it returns is dropped, as frameworks return a response in any case.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ __all__ = ["RequestWebSocket", "WebSocketMiddleware"]
 
 @takes(ENDPOINT_DEFAULTS, EndpointOptions, ConnectionOptions)
 class WebSocketMiddleware(Endpoint):
-    """A WSGI application that puts a WebSocket in the environ of another one::
+    """A WSGI application that puts a WebSocket into the environ of another one::
 
         application = WebSocketMiddleware(application, origins=["https://example.org"])
 
     An opening handshake reaches the application with `environ["wsgi.websocket"]` and
-    `environ["wsgi.websocket_version"]` ("13" or "8"). A faulty handshake, or one from a page that may not connect, is
-    refused before. Other requests pass through as they are. The connection is closed when the application is done: with
-    1000, or with 1011 if it raised or its answer has a status of 500 or more.
+    `environ["wsgi.websocket_version"]` ("13" or "8"). A faulty handshake, or one from a page of a wrong origin, is
+    refused without calling the application. Other requests pass through unchanged. The connection is closed when the
+    application is done: with 1000, or with 1011 if it raised or its response has a status of 500 or more.
 
     Args:
         app: the WSGI application. Called in the request's greenlet; it may block.
-        options: by their names; each is an attribute, too, and may be set later, for new connections.
+        options: see `EndpointOptions`; each is an attribute, too, and may be set later, for new connections.
 
     Raises:
-        TypeError: there is no such option, or one has the wrong type.
-        ValueError: an option is out of its range, or `headers` has one that cannot be sent.
+        TypeError: an option is unknown, or its value is of a wrong type.
+        ValueError: an option's value is out of range, or `headers` has a header that cannot be sent.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class WebSocketMiddleware(Endpoint):
         self.app = app
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Serve one request (PEP 3333). Runs the application until it answers or is done, and blocks that long."""
+        """Serve one request (PEP 3333). Blocks while the application runs, until it answers or is done."""
         if not is_upgrade(environ):
             show_certificate(environ, start_response)
             return call_application(self.app, environ, start_response)
@@ -74,7 +74,7 @@ class WebSocketMiddleware(Endpoint):
         except HandshakeError as error:
             return self.refuse(environ, start_response, error)
         served = self._serve(host, environ, start_response, upgrade)
-        for data in served:  # not in the server: middleware may expect that start_response was called before we return
+        for data in served:  # run it now: middleware may expect that start_response was called before we return
             return Rest(data, served)
         return []
 
@@ -197,9 +197,10 @@ class Answer:
 class RequestWebSocket:
     """The `WebSocket` of a request, connected when it is first used.
 
-    It has all that a `WebSocket` (or `StreamingWebSocket`) has. Reading the attributes below, `closed`, `close_code`,
-    `close_reason` or `latency` does not connect; everything else does: `accept`, `wait`, `receive`, `send`, `ping`,
-    `close`, `ended`, iteration, `with`. If the request was answered with HTTP instead, that raises `ConnectionClosed`.
+    It has all methods and attributes of a `WebSocket` (or `StreamingWebSocket`). Reading the attributes below,
+    `closed`, `close_code`, `close_reason` or `latency` does not connect. Everything else does: `accept`, `wait`,
+    `receive`, `send`, `ping`, `close`, `ended`, iteration, `with`; it raises `ConnectionClosed` if the request was
+    answered with HTTP instead.
 
     Args:
         environ: the request's.
@@ -210,7 +211,7 @@ class RequestWebSocket:
         environ: the WSGI environment of the handshake.
         path: its PATH_INFO.
         origin: its Origin header, or None.
-        protocol: the subprotocol agreed on, or None.
+        protocol: the negotiated subprotocol, or None.
         version: the version of the protocol, 13 or 8; 75 or 76 for the drafts.
     """
 
@@ -248,7 +249,7 @@ class RequestWebSocket:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close with 1000, or with 1011 when the block raised."""
+        """Close with 1000, or with 1011 if the block raised."""
         self._get().__exit__(kind, error, traceback)
 
     @property
@@ -257,7 +258,7 @@ class RequestWebSocket:
         return self._ws is not None
 
     def accept(self) -> WebSocket:
-        """Answer the handshake now, before anything is sent or received; return the connection. Idempotent.
+        """Answer the handshake with 101 now; return the connection. Idempotent.
 
         Raises:
             ConnectionClosed: the client has left, or the request was answered with HTTP.
@@ -267,7 +268,7 @@ class RequestWebSocket:
 
     @property
     def on_drain(self) -> Callable[[Any], object] | None:
-        """The same as that of the `WebSocket`."""
+        """The same as `WebSocket.on_drain`."""
         return self._get().on_drain
 
     @on_drain.setter
@@ -275,7 +276,7 @@ class RequestWebSocket:
         self._get().on_drain = function
 
     def receive(self, timeout: float | None = None) -> str | bytes | None:
-        """Another name of `WebSocket.wait`."""
+        """Another name for `WebSocket.wait`."""
         return self._get().wait(timeout)
 
     def _get(self) -> WebSocket:
@@ -298,7 +299,7 @@ class RequestWebSocket:
         return ws
 
     def give_up(self, reason: str) -> None:
-        """Make it impossible to connect."""
+        """Make it impossible to connect: from now on, that raises `ConnectionClosed` with this reason."""
         if self._ws is None and not self._state["closed"]:
             self._state.update(closed=True, close_code=1006, close_reason=reason)
 

@@ -1,8 +1,8 @@
-"""A connection within the view of a web framework, which has no `start_response` there.
+"""WebSocket connections within the views of web frameworks, where there is no `start_response`.
 
-The 101 goes past the framework: the server's handler is found on the stack, below the view. The function runs within
-the view, where all that the framework keeps for a request is in place. What the framework answers in the end goes
-nowhere; it is a 101, too, so that its log and its middleware see what has happened.
+The 101 bypasses the framework: the server's handler is found on the stack, below the view. The function runs within the
+view, where everything that the framework keeps for a request is in place. The framework's own response is not sent at
+the end; it is a 101, too, so that the framework's log and middleware see what has happened.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ logger: logging.Logger = logging.getLogger("geventws")
 
 
 class ViewAnswer(NamedTuple):
-    """What a view returns, in the framework's own kind of response.
+    """The content of the response that a view returns.
 
     Attributes:
-        status: of HTTP; 101 after a connection.
-        headers: none after a connection.
-        body: a text in UTF-8.
+        status: the HTTP status; 101 after a connection.
+        headers: pairs; empty after a connection.
+        body: text in UTF-8; empty after a connection.
     """
 
     status: int
@@ -41,11 +41,11 @@ class ViewAnswer(NamedTuple):
 
 
 def make_decorated(make_view: MakeView, function: Callable[..., object] | None, options: dict[str, Any]) -> Any:
-    """Return a framework's view, or without a function a decorator that makes it.
+    """Return a framework's view; without a function, a decorator that makes one.
 
     Args:
         make_view: takes the function, and `serve_view` with its options; returns the view.
-        function: what the view is to run on a connection.
+        function: the function that the view runs on a connection.
         options: of `WebSocketWSGI`.
 
     Raises:
@@ -53,7 +53,7 @@ def make_decorated(make_view: MakeView, function: Callable[..., object] | None, 
     """
     if function is None:
         return functools.partial(make_decorated, make_view, options=options)
-    WebSocketWSGI(function, **options)  # for its errors, now and not with the first request
+    WebSocketWSGI(function, **options)  # raises for wrong options now, and not at the first request
     return functools.wraps(function)(make_view(function, functools.partial(serve_view, options)))
 
 
@@ -66,8 +66,8 @@ def serve_view(options: dict[str, Any], environ: Environ, function: Callable[[We
         function: called with the connection.
 
     Raises:
-        Exception: whatever the function raises, once the connection is closed with 1011, for the framework to report.
-            That the peer has left is none.
+        Exception: the function's, after the connection was closed with 1011, for the framework to report. An error that
+            only says that the peer has left is not raised.
     """
     said: list[tuple[str, Headers]] = []
     failures: list[Exception] = []
@@ -95,10 +95,10 @@ def serve_view(options: dict[str, Any], environ: Environ, function: Callable[[We
 
 
 def answer_without_socket(error: NoSocket) -> ViewAnswer:
-    """Say in the log how to run an application, and return an answer that says the same."""
+    """Log how to run the application, and return a response with the same text."""
     logger.error("%s", error)
     return ViewAnswer(501, [("Content-Type", "text/plain; charset=utf-8")], f"{error}\n".encode())
 
 
 def _keep_back(_data: bytes) -> None:
-    """Stand for `write`: the server's handler sends by itself what has not left by then."""
+    """Take the place of `write`. The server's handler sends by itself what has not been sent by then."""

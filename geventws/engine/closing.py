@@ -2,7 +2,7 @@
 
     begin       we close: our close frame is out, and the peer has `close_timeout` to reply with its own
     reply       the peer has closed, or broken a rule: we reply with the code, or say why the connection fails
-    shut_down   nothing is left to send: the stream ends, at once or when the peer has hung up, in LINGER s at the most
+    shut_down   nothing is left to send: the stream ends, at once or when the peer has hung up, in LINGER s at most
     abort       the connection is lost, or we drop it: no closing handshake
 
 Whichever of these comes first, `Connection.on_closed` is called when nothing more will be received, and again when the

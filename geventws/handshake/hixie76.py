@@ -56,7 +56,7 @@ def accept(
         target: the request's target as it came in, path and query; None if the server does not tell. The answer has to
             repeat a "?" at its end, which WSGI itself does not show.
         subprotocols: those that the server speaks; None for any that the client asks for. In these drafts it asks for
-            one at the most.
+            one at most.
         origins: which pages may connect, as for `geventws.handshake.accept`.
 
     Raises:

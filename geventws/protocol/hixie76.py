@@ -32,7 +32,7 @@ HAS_LENGTH = 0x80
 
 CLOSING_FRAME = b"\xff\x00"
 LENGTH_BYTES = 9
-"""Bytes of a length at the most, of 7 bits each: 63 bits, as in RFC 6455."""
+"""Bytes of a length at most, of 7 bits each: 63 bits, as in RFC 6455."""
 
 
 class _Frame:

@@ -58,7 +58,7 @@ CONTROL_WORK = MAX_WORK // MAX_CONTROLS
 """The work, in frames, for a control frame."""
 
 MAX_CONTROL = 256
-"""Bytes that a control frame and its payload take, at the most."""
+"""Bytes that a control frame and its payload take, at most."""
 
 
 class Delivery(NamedTuple):

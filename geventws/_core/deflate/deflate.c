@@ -100,7 +100,7 @@ static uint32_t hash_of(uint32_t word)
     return word * 0x9E3779B1u >> (32 - HASH_BITS);
 }
 
-/* Returns how many bytes are the same in both places: at least SHORTEST, at the most `most`. */
+/* Returns how many bytes are the same in both places: at least SHORTEST, at most `most`. */
 static uint32_t match_length(const uint8_t *data, const uint8_t *earlier, uint32_t most)
 {
     uint32_t length = SHORTEST;

@@ -3,7 +3,7 @@
  * For deflate.c; Python does not see this file. */
 
 enum {
-    WS_LITERALS = 286,    /* symbols at the most: for bytes, the end of a block, and lengths */
+    WS_LITERALS = 286,    /* symbols at most: for bytes, the end of a block, and lengths */
     WS_LONGEST_CODE = 15  /* bits */
 };
 

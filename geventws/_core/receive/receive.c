@@ -60,7 +60,7 @@ void ws_poller_forget(struct ws_poller *poller, int fd)
 
 #define TURN 1000000      /* ns after which the loop has its turn, whatever there is to receive */
 #define LONG_WAIT 500000  /* ns: after a longer wait, the loop should have waited instead */
-#define LAST_WAIT 5       /* ms that a wait lasts at the most: more than a tick of the kernel's, as
+#define LAST_WAIT 5       /* ms that a wait lasts at most: more than a tick of the kernel's, as
                            * finer timers cost more */
 #define MAX_BACKOFF 64
 

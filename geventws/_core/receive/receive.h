@@ -128,7 +128,7 @@ void ws_poller_forget(struct ws_poller *poller, int fd);
  * room left for a descriptor, it comes first in the next call. */
 int32_t ws_receive(struct ws_poller *poller);
 
-/* The same, but waits for input, for a few milliseconds at the most: a busy descriptor is ready
+/* The same, but waits for input, for a few milliseconds at most: a busy descriptor is ready
  * again before the loop could turn once. Returns 0 when it is the loop's turn: if anything but the
  * set is ready, if ws_receive was last called more than a millisecond ago, or if waiting has not
  * paid lately. */

@@ -165,7 +165,7 @@ class WebSocketProtocol:
             pass
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close the connection. Blocks until the peer has answered, for 5 s at the most."""
+        """Close the connection. Blocks until the peer has answered, for 5 s at most."""
         if self.ws is not None:
             self.ws.close(code, reason)
 

@@ -108,7 +108,7 @@ class WebSocket(geventws.WebSocket):
         super().send(message, None if do_compress else False)
 
     def close(self, code: int = 1000, message: str | bytes = b"") -> None:
-        """Close the connection. Blocks until the client has answered, for 5 s at the most. Idempotent.
+        """Close the connection. Blocks until the client has answered, for 5 s at most. Idempotent.
 
         Args:
             code: the close code.

@@ -77,7 +77,7 @@ class Deadline:
 class FairTimeout(Timeout):  # type: ignore[misc]
     """A `gevent.Timeout` that waits longer after the loop was held up. For an operation of several steps, a handshake.
 
-    When it is late, it waits again for as many seconds as it was late; for `seconds` more in all, at the most.
+    When it is late, it waits again for as many seconds as it was late; for `seconds` more in all, at most.
     """
 
     timer: Any

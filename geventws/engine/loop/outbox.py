@@ -51,7 +51,7 @@ MOST_REFUSED = 256
 these one by one."""
 
 LONGEST = 0.001
-"""Seconds that a frame waits for others at the most."""
+"""Seconds that a frame waits for others at most."""
 
 
 class Publication(Protocol):
@@ -147,7 +147,7 @@ class Outbox:
         self._size = 0  # bytes of the frames
         self._published = False  # whether some of them are published
         self._most_frames = MOST_FRAMES  # with which nothing that is published waits
-        self._widest = 0  # to how many at the most
+        self._widest = 0  # to how many at most
         self._since = 0.0  # when the first of them was added
         self._waves = Waves(poller, self._send, self.flush)  # what was published to very many
 

@@ -32,7 +32,7 @@ class Waiters:
 
         Args:
             done: the condition; called after each `wake_soon`.
-            timeout: seconds to block at the most; None for no limit.
+            timeout: seconds to block at most; None for no limit.
         """
         waiter = (getcurrent(), done)
         timer = None if timeout is None else self._poller.clock.timer(timeout)

@@ -138,4 +138,6 @@ class Arrivals:
         if not self._has_told:
             self._has_told = True
             name, why = quoted(topic), str(error)
-            self._log.tell(logging.WARNING, "a message to topic %s was skipped: %s; further ones are only counted", name, why)
+            self._log.tell(
+                logging.WARNING, "a message to topic %s was skipped: %s; further ones are only counted", name, why
+            )
