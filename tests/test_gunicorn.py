@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from gunicorn.config import Config
 from kit import frames
 from kit.clients import RawClient, handshake
 from kit.programs.hosts import Host
+from kit.programs.lowest import install_lowest, run_module
 
 from geventws.gunicorn import Worker
 
@@ -256,6 +258,17 @@ def test_a_sign_of_life_comes_in_time(timeout: int, pause: float) -> None:
     worker = Worker(1, 0, [], None, timeout / 2, Config(), None)  # as gunicorn makes it
     assert worker.pause == pause
     worker.tmp.close()
+
+
+@pytest.mark.timeout(120)
+def test_it_works_on_the_lowest_gunicorn(tmp_path: Any) -> None:
+    """Requests, and the ends of workers."""
+    lowest = install_lowest("gunicorn", tmp_path)
+    names = "a_few_are_told or requests_are_counted"
+    files = ["tests/test_gunicorn.py", "tests/system/test_drain.py"]
+    done = run_module(lowest, "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", names, *files)
+    assert re.search("4 passed", done)
+    assert run_module(lowest, "gunicorn", "--version") != run_module(dict(os.environ), "gunicorn", "--version")
 
 
 def test_the_package_does_not_import_gunicorn() -> None:

@@ -109,7 +109,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         type=_check_count,
         metavar="N",
         help="start gunicorn with N processes (pip install 'geventws[gunicorn]'), whose signals are its own; --reload "
-        "does not apply then, nor the name of an attribute's attribute",
+        "and --patch do not apply then, nor the name of an attribute's attribute",
     )
 
 

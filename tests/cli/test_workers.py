@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import re
@@ -13,6 +14,8 @@ from subprocess import PIPE, STDOUT
 from typing import Any
 
 import pytest
+from kit import frames
+from kit.clients import RawClient
 from kit.programs.command import APPLICATION, DEADLINE, Output, environment, running
 
 from geventws.cli.workers import _translate_address
@@ -36,8 +39,8 @@ class Gunicorn:
         self.process = process
         self.output = Output(process.stdout.fileno())
         self.command = self.output.until(rb"serving site_app with gunicorn: (.*)\n")[1].decode()
-        port = int(self.output.until(rb"Listening at: https?://127\.0\.0\.1:(\d+) ")[1])
-        self.uri = f"{scheme}://127.0.0.1:{port}/"
+        self.port = int(self.output.until(rb"Listening at: https?://127\.0\.0\.1:(\d+) ")[1])
+        self.uri = f"{scheme}://127.0.0.1:{self.port}/"
 
     def end(self) -> None:
         """End it as a supervisor does."""
@@ -52,7 +55,7 @@ def gunicorn(request: pytest.FixtureRequest, tmp_path: pathlib.Path, certificate
     files = ["--certfile", certificate["certfile"], "--keyfile", certificate["keyfile"]]
     tls = files if request.param == "wss" else []
     arguments = ["serve", "site_app", "--workers", "2", "--bind", "127.0.0.1:0", *tls]
-    with running(arguments, cwd=tmp_path, stdout=PIPE, stderr=STDOUT) as process:
+    with running(arguments, cwd=tmp_path, stdout=PIPE, stderr=STDOUT, start_new_session=True) as process:
         yield Gunicorn(process, request.param)
 
 
@@ -70,6 +73,21 @@ def test_gunicorn_serves_with_our_worker(gunicorn: Gunicorn, tls: Any) -> None:
     gunicorn.end()
 
 
+@pytest.mark.parametrize("gunicorn", ["ws"], indirect=True)
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_control_c_waits_for_nobody(gunicorn: Gunicorn, first: signal.Signals) -> None:
+    """A terminal sends its signal to all processes. The client is told, and does not answer."""
+    for _ in range(2):
+        gunicorn.output.until(rb"Booting worker")
+    with contextlib.closing(RawClient(gunicorn.port)) as client:
+        client.open()
+        os.killpg(gunicorn.process.pid, first)
+        assert client.read_frame() == frames.Frame(frames.CLOSE, b"\x03\xf4")
+        os.killpg(gunicorn.process.pid, signal.SIGINT)
+        assert gunicorn.process.wait(DEADLINE) == 0
+        assert b"aborted 1" not in gunicorn.output.rest()  # as at the end of a drain
+
+
 @pytest.mark.parametrize("missing", ["gunicorn", "packaging.version"])
 def test_without_gunicorn_it_says_what_to_install(missing: str) -> None:
     command = [sys.executable, "-c", WITHOUT, missing, "serve", "json:dumps", "--workers", "2"]
@@ -82,6 +100,7 @@ def test_without_gunicorn_it_says_what_to_install(missing: str) -> None:
     ("arguments", "why"),
     [
         (["json:dumps", "--workers", "2", "--reload"], "--reload is for one process"),
+        (["json:dumps", "--workers", "2", "--patch"], "gunicorn's workers are monkey-patched"),
         (["json:decoder.scanner", "--workers", "2"], "the name may have no dot: 'decoder.scanner'"),
         (["json:dumps", "--workers", "0"], "'0' is not a number of processes"),
         (["json:dumps", "--workers", "many"], "'many' is not a number of processes"),
@@ -97,7 +116,7 @@ def test_the_help_says_what_does_not_apply() -> None:
     with running(["serve", "--help"], stdout=PIPE, stderr=STDOUT) as process:
         said = process.communicate(timeout=DEADLINE)[0].decode()
     found = re.search(r"--workers N +(.*?)\n\n", said, re.S)
-    assert found and "--reload does not apply then" in re.sub(r"\s+", " ", found[1])
+    assert found and "--reload and --patch do not apply then" in re.sub(r"\s+", " ", found[1])
 
 
 @pytest.mark.parametrize(

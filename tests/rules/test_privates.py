@@ -5,12 +5,11 @@ from __future__ import annotations
 import ast
 import os
 import re
-import subprocess
-import sys
 
 import pytest
+from kit.programs.lowest import install_lowest, run_module
 from kit.programs.privates import PRIVATES, find_missing
-from kit.sources import FUNCTIONS, PROJECT, SOURCES, Source, make_sources
+from kit.sources import FUNCTIONS, SOURCES, Source, make_sources
 
 PUBLIC = {
     "_asdict", "_field_defaults", "_fields", "_make", "_replace",  # of NamedTuple
@@ -127,27 +126,14 @@ ON_THE_LOWEST = ["engine/test_stream.py", "system/hosts/test_switching.py", "ser
 @pytest.fixture(scope="module")
 def lowest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """An environment with the lowest gevent that pyproject.toml allows."""
-    (version,) = re.findall(r'^dependencies = \["gevent>=([\d.]+)"', (PROJECT / "pyproject.toml").read_text(), re.M)
-    folder = tmp_path_factory.mktemp("lowest")
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"]
-    done = subprocess.run([*install, f"--target={folder}", f"gevent=={version}.*"], capture_output=True, text=True)
-    if done.returncode and sys.version_info >= (3, 13):
-        pytest.skip(f"gevent {version} has no wheel for this Python: {done.stderr.strip().splitlines()[-1]}")
-    assert done.returncode == 0, done.stderr
-    return {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{PROJECT / 'tests'}"}
-
-
-def run(environment: dict[str, str], *arguments: str) -> str:
-    command = [sys.executable, "-m", *arguments]
-    done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return install_lowest("gevent", tmp_path_factory.mktemp("lowest"))
 
 
 def test_they_are_there_on_the_lowest_gevent(lowest: dict[str, str]) -> None:
-    installed = run(dict(os.environ, PYTHONPATH=lowest["PYTHONPATH"].partition(os.pathsep)[2]), "kit.programs.privates")
-    assert run(lowest, "kit.programs.privates") != installed  # the first line is the version
+    mine = {**lowest, "PYTHONPATH": lowest["PYTHONPATH"].partition(os.pathsep)[2]}
+    installed = run_module(mine, "kit.programs.privates")
+    assert run_module(lowest, "kit.programs.privates") != installed  # the first line is the version
 
 
 def test_connections_work_on_the_lowest_gevent(lowest: dict[str, str]) -> None:
-    run(lowest, "pytest", "-q", "-x", "-p", "no:cacheprovider", *(f"tests/{path}" for path in ON_THE_LOWEST))
+    run_module(lowest, "pytest", "-q", "-x", "-p", "no:cacheprovider", *(f"tests/{path}" for path in ON_THE_LOWEST))

@@ -20,7 +20,7 @@ from kit.programs.hosts import Host
 
 GUNICORN = [sys.executable, "-m", "gunicorn", "-k", "geventws.gunicorn.Worker", "--bind", "127.0.0.1:0"]
 GUNICORN += ["--worker-connections", "5000", "kit.apps.worker"]
-PATHS = ["/echo", "/callbacks", "/view"]
+PATHS = ["/echo", "/callbacks", "/view", "/room"]
 RESTART = frames.Frame(frames.CLOSE, b"\x03\xf4")
 CROWD = 2000
 
@@ -41,23 +41,35 @@ def start() -> Iterator[Callable[..., Host]]:
         host.wait()
 
 
-def join(host: Host, count: int) -> list[RawClient]:
-    """Return clients of all kinds of WebSockets, each used once."""
+def join(host: Host, count: int, paths: list[str] = PATHS) -> tuple[list[RawClient], int]:
+    """Return clients of all kinds of WebSockets, each used once, and how much news they have got."""
     clients = [RawClient(host.port, host.tls) for _ in range(count)]
     for number, client in enumerate(clients):
-        client.send(handshake(PATHS[number % len(PATHS)]) + frames.text("there"))
+        client.send(handshake(paths[number % len(paths)]) + frames.text("there"))
+    news = 0
     for client in clients:
         assert client.read_head().status == "HTTP/1.1 101 Switching Protocols"
-        assert client.read_message() == "there"
-    return clients
+        while client.read_message() != "there":
+            news += 1
+    return clients, news
 
 
-def see_off(client: RawClient) -> int:
-    """Answer messages and the close frame, which ends the connection; return the number of messages before it."""
-    count = 0
+def see_off(client: RawClient) -> Counter[str]:
+    """Answer messages and the close frame, which ends the connection; return how many of each kind came before it.
+
+    A word is said as often as it was answered, and no news is missing.
+    """
+    count: Counter[str] = Counter()
+    last = None
     while (frame := client.read_frame()).opcode == frames.TEXT:
-        client.send(frames.text("more"))
-        count += 1
+        word, number = frame.payload.decode().split()
+        count[word] += 1
+        if word == "news":
+            assert last is None or int(number) == last + 1
+            last = int(number)
+        else:
+            assert int(number) == count["word"]
+            client.send(frames.text(f"word {count['word'] + 1}"))
     assert frame == RESTART
     client.send(frames.close(1012))
     assert client.rest() == b""
@@ -65,11 +77,11 @@ def see_off(client: RawClient) -> int:
     return count
 
 
-def see_all_off(clients: list[RawClient]) -> int:
-    """Do so for many at once; return the number of all messages."""
+def see_all_off(clients: list[RawClient]) -> Counter[str]:
+    """Do so for many at once; return the sum."""
     partings = [gevent.spawn(see_off, client) for client in clients]
     gevent.joinall(partings, raise_error=True)
-    return sum(parting.value for parting in partings)
+    return sum((parting.value for parting in partings), Counter())
 
 
 def read_tally(host: Host, workers: int = 1) -> tuple[int, int]:
@@ -84,7 +96,7 @@ def read_tally(host: Host, workers: int = 1) -> tuple[int, int]:
 @pytest.mark.parametrize("end", ["SIGTERM", "SIGHUP", "--max-requests=9"])
 def test_a_few_are_told_at_once(start: Any, end: str) -> None:
     host = start(*([end] if end.startswith("-") else []))
-    clients = join(host, 9)
+    clients, _ = join(host, 9)
     if end.startswith("SIG"):
         os.kill(host.pid, signal.Signals[end])
     see_all_off(clients)
@@ -93,22 +105,45 @@ def test_a_few_are_told_at_once(start: Any, end: str) -> None:
 
 
 @pytest.mark.timeout(60)
-def test_a_crowd_is_told_at_a_pace_while_messages_flow(start: Any) -> None:
+@pytest.mark.parametrize(("end", "paths"), [("SIGTERM", PATHS), ("SIGHUP", ["/room"])])
+def test_a_crowd_is_told_at_a_pace_while_messages_flow(start: Any, end: str, paths: list[str]) -> None:
+    """Whatever was published arrives before the close frame."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 2 * CROWD + 1000)), hard))
-    host = start("--graceful-timeout", "6")
-    clients = join(host, CROWD)
+    host = start("--graceful-timeout", "6", "-k", "kit.apps.worker.Telling")
+    clients, news = join(host, CROWD, paths)
     for client in clients[::20]:
-        client.send(frames.text("more"))
-    os.kill(host.pid, signal.SIGTERM)
-    assert see_all_off(clients) > CROWD / 20
-    assert host.wait() == 0
+        client.send(frames.text("word 1"))
+    os.kill(host.pid, signal.Signals[end])
+    seen = see_all_off(clients)
+    assert seen["word"] > CROWD / 20 and seen["news"] > CROWD / 4
     assert read_tally(host) == (CROWD, 0)
+    published = news + seen["news"]
+    host.wait_for(rf"^ROOM {published} {published} 0 0 0$")
+
+
+def test_who_comes_back_reaches_another_worker(start: Any) -> None:
+    """Two workers end over and over, at max_requests. Nobody is turned away, or cut off without a word."""
+    host = start("--workers", "2", "--max-requests", "30")
+    told: list[int] = []
+
+    def come_back() -> None:
+        while True:
+            with RawClient(host.port) as client:
+                client.open(frames.text("word 1"), PATHS[len(told) % len(PATHS)])
+                told.append(see_off(client).total())
+
+    guests = [gevent.spawn(come_back) for _ in range(60)]  # more than two workers take
+    while len(told) < 200:
+        gevent.joinall(guests, timeout=0.1, count=1, raise_error=True)
+    gevent.killall(guests)
+    count, aborted = read_tally(host, 5)
+    assert count >= 5 * 30 and not aborted and len(find_workers(host)) > 5
 
 
 def test_over_tls(start: Any, certificate: dict[str, str], tls: Any) -> None:
     host = start(tls=(certificate["certfile"], certificate["keyfile"]), client=tls)
-    clients = join(host, 30)
+    clients, _ = join(host, 30)
     os.kill(host.pid, signal.SIGTERM)
     see_all_off(clients)
     assert host.wait() == 0
@@ -117,7 +152,7 @@ def test_over_tls(start: Any, certificate: dict[str, str], tls: Any) -> None:
 
 def test_who_does_not_answer_is_aborted(start: Any) -> None:
     host = start("--graceful-timeout", "2")
-    clients = join(host, 30)
+    clients, _ = join(host, 30)
     os.kill(host.pid, signal.SIGTERM)
     for client in clients:
         assert client.read_frame() == RESTART
@@ -129,7 +164,7 @@ def test_who_does_not_answer_is_aborted(start: Any) -> None:
 
 def test_an_impatient_end_tells_everybody_all_the_same(start: Any) -> None:
     host = start("--workers", "1")
-    clients = join(host, 300)
+    clients, _ = join(host, 300)
     os.kill(host.pid, signal.SIGINT)
     for client in clients:
         assert client.read_frame() == RESTART
@@ -145,7 +180,7 @@ def test_a_worker_that_is_told_to_end_while_it_begins_does_so(start: Any) -> Non
 def test_new_handshakes_reach_the_new_workers(start: Any) -> None:
     """All along a reload, clients connect, and none is turned away; those that were there are told."""
     host = start("--workers", "2", "--graceful-timeout", "10")
-    clients = join(host, 300)
+    clients, _ = join(host, 300)
     old = find_workers(host)
     done = Event()
     served: Counter[str] = Counter()

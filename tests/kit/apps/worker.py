@@ -1,4 +1,4 @@
-"""What gunicorn serves in the tests of our worker: a handler, callbacks and a view, and plain pages."""
+"""What gunicorn serves in the tests of our worker: a handler, callbacks, a view and a room, and plain pages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import json
 import os
 import signal
 
-from geventws import WebSocketApplication, WebSocketMiddleware, WebSocketWSGI
+import gevent
+from gevent import monkey
+
+from geventws import PubSub, WebSocketApplication, WebSocketMiddleware, WebSocketWSGI
 from geventws.gunicorn import Worker
 
 
@@ -31,6 +34,29 @@ def view(environ, start_response):
     return []
 
 
+ROOM = PubSub()
+NEWS = 0.5
+"""Seconds between two messages that are published to the room."""
+
+
+@WebSocketWSGI
+def room(ws):
+    """Subscribe, and send everything back. What is published to the room comes from a native thread."""
+    ROOM.subscribe(ws, "news")
+    if ROOM.stats.subscriptions == 1:
+        gevent.get_hub().threadpool.spawn(publish)
+    echo.handler(ws)
+
+
+def publish():
+    """Publish numbers until nobody is there."""
+    sleep, number = monkey.get_original("time", "sleep"), 0
+    while ROOM.count("news"):
+        ROOM.publish("news", f"news {number}")
+        number += 1
+        sleep(NEWS)
+
+
 def environment(environ, start_response):
     """Answer with what can be shown of the environ."""
     shown = {name: value for name, value in environ.items() if isinstance(value, (str, bool, tuple))}
@@ -53,7 +79,7 @@ def answer(start_response, text):
     return [text.encode()]
 
 
-SOCKETS = {"/echo": echo, "/callbacks": Callbacks(), "/view": WebSocketMiddleware(view)}
+SOCKETS = {"/echo": echo, "/callbacks": Callbacks(), "/view": WebSocketMiddleware(view), "/room": room}
 PAGES = {"/process": process, "/fail": fail}
 
 
@@ -70,3 +96,12 @@ class Hasty(Worker):
         """Begin."""
         os.kill(os.getpid(), signal.SIGTERM)
         super().patch()
+
+
+class Telling(Worker):
+    """A worker that tells at its end what became of what was published."""
+
+    def run(self):
+        """Serve."""
+        super().run()
+        print("ROOM", *ROOM.stats[:5], flush=True)
