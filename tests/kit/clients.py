@@ -64,7 +64,11 @@ class RawClient:
         self.socket = gsocket.socket()
         if receive_buffer:
             self.socket.setsockopt(gsocket.SOL_SOCKET, gsocket.SO_RCVBUF, receive_buffer)
-        self.socket.connect(("127.0.0.1", port))
+        try:
+            self.socket.connect(("127.0.0.1", port))
+        except BaseException:  # as where its greenlet is killed
+            self.socket.close()
+            raise
         self.socket.setsockopt(gsocket.IPPROTO_TCP, gsocket.TCP_NODELAY, 1)
         if tls is not None:
             self.socket = tls.wrap_socket(self.socket, server_hostname="127.0.0.1")

@@ -20,7 +20,8 @@ from kit.programs.hosts import Host
 
 GUNICORN = [sys.executable, "-m", "gunicorn", "-k", "geventws.gunicorn.Worker", "--bind", "127.0.0.1:0"]
 GUNICORN += ["--worker-connections", "5000", "kit.apps.worker"]
-PATHS = ["/echo", "/callbacks", "/view", "/room"]
+QUIET = ["/echo", "/callbacks", "/view"]
+PATHS = [*QUIET, "/room"]
 RESTART = frames.Frame(frames.CLOSE, b"\x03\xf4")
 CROWD = 2000
 
@@ -152,7 +153,7 @@ def test_over_tls(start: Any, certificate: dict[str, str], tls: Any) -> None:
 
 def test_who_does_not_answer_is_aborted(start: Any) -> None:
     host = start("--graceful-timeout", "2")
-    clients, _ = join(host, 30)
+    clients, _ = join(host, 30, QUIET)
     os.kill(host.pid, signal.SIGTERM)
     for client in clients:
         assert client.read_frame() == RESTART
@@ -164,7 +165,7 @@ def test_who_does_not_answer_is_aborted(start: Any) -> None:
 
 def test_an_impatient_end_tells_everybody_all_the_same(start: Any) -> None:
     host = start("--workers", "1")
-    clients, _ = join(host, 300)
+    clients, _ = join(host, 300, QUIET)
     os.kill(host.pid, signal.SIGINT)
     for client in clients:
         assert client.read_frame() == RESTART
@@ -188,7 +189,7 @@ def test_new_handshakes_reach_the_new_workers(start: Any) -> None:
     def connect() -> None:
         while not done.is_set():
             with RawClient(host.port) as client:
-                client.open(frames.text("there"), PATHS[served.total() % 3])
+                client.open(frames.text("there"), QUIET[served.total() % 3])
                 assert client.read_frame() in (frames.Frame(frames.TEXT, b"there"), RESTART)
             with RawClient(host.port) as client:
                 client.send(b"GET /process HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
