@@ -177,4 +177,4 @@ class _Handshake(Response):
             status, head, body = answer_without_socket(error)
             return Response(body, status, head)(environ, start_response)
         finally:
-            leave_thread(environ)
+            leave_thread(environ, start_response)

@@ -23,6 +23,7 @@ from .pywsgi_bodies import call_bounded, has_endless_body
 from .sockets import PEER_CERTIFICATE
 from .unknown import UnknownHost
 from .werkzeug import WerkzeugHost
+from .wsgiref import WSGIRefHost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from ..handshake.origins import Environ
     from .host import Headers, Host, StartResponse
 
-HOSTS: tuple[type[Host], ...] = (OwnHost, PyWSGIHost, GunicornHost, WerkzeugHost)
+HOSTS: tuple[type[Host], ...] = (OwnHost, PyWSGIHost, GunicornHost, WerkzeugHost, WSGIRefHost)
 """The servers. One that derives from another comes before it."""
 
 REASONS = {
@@ -121,7 +122,8 @@ def answer(
         start_response(status, headers)
         return [body]
     host.send(start_response, status, headers, body)  # at once: middleware may keep the result, and never close it
-    _end_after_answer(host)
+    if not host.ends_thread:  # otherwise the server ends both
+        _end_after_answer(host)
     return []
 
 
@@ -141,7 +143,8 @@ def _end_after_answer(host: Host) -> None:
         pass  # there is no socket, or the client has gone
 
 
-def leave_thread(environ: Environ) -> None:
+def leave_thread(environ: Environ, start_response: StartResponse) -> None:
     """Release this thread's loop, if the server ends the thread after its request. To be called last."""
-    if WerkzeugHost.key in environ and not gevent.get_hub().main_hub:  # monkey-patched, its threads share that one
-        gevent.get_hub().destroy(destroy_loop=True)
+    hub = gevent.get_hub()  # of the main thread, for all, where the program is monkey-patched
+    if not hub.main_hub and find_host(environ, start_response).ends_thread:
+        hub.destroy(destroy_loop=True)

@@ -48,11 +48,13 @@ class Host(Protocol):
         frames: functions of the server that call the application, each with its local variable for the handler: if
             middleware has wrapped `start_response`, the handler is found on the stack.
         on_drain: takes a function to call with a close code when the server stops; None if the server cannot do that.
+        ends_thread: whether the server ends the native thread after the request, or after the connection's last.
         forbids_connection_field: whether an answer with a `Connection` field is an error, as PEP 3333 has it.
     """
 
     key: ClassVar[str] = ""
     frames: ClassVar[dict[str, str]] = {}
+    ends_thread: ClassVar[bool] = False
     on_drain: Callable[[Callable[[int], object]], object] | None = None
     forbids_connection_field: bool = False
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import ssl
 from typing import TYPE_CHECKING, Any
+
+from gevent import socket as gsocket
+
+from ..exceptions import NoSocket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +45,17 @@ def detach_socket(socket: Any) -> Detached:
     socket._detach_socket("detached")  # and not detach(), which would leave OpenSSL without its socket
     socket.close()
     return detached
+
+
+def share_socket(socket: Any) -> Any:
+    """Return a gevent socket on the connection of a socket that stays open, one of the standard library.
+
+    Raises:
+        NoSocket: it is over TLS, whose state two sockets cannot share.
+    """
+    if isinstance(socket, ssl.SSLSocket):
+        raise NoSocket("this development server cannot share a connection over TLS: use another server")
+    return gsocket.socket(socket.family, socket.type, socket.proto, fileno=os.dup(socket.fileno()))
 
 
 def drop_watchers(socket: Any) -> None:

@@ -26,7 +26,7 @@ class UnknownHost(Host):
 
     def __init__(self, environ: Environ, _handler: Any = None) -> None:
         self._environ = environ
-        # of wsgiref, and of Django's runserver, which is made of it
+        # of wsgiref, and of Django's runserver, where they have no threads
         self.forbids_connection_field: bool = str(environ.get("SERVER_SOFTWARE", "")).startswith("WSGIServer/")
 
     @staticmethod

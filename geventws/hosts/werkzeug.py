@@ -6,14 +6,10 @@ find the request's end, so that has to stay open: we use a duplicate of the desc
 
 from __future__ import annotations
 
-import os
-import ssl
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from gevent import socket as gsocket
-
-from ..exceptions import NoSocket
 from .host import Host, read_target
+from .sockets import share_socket
 
 if TYPE_CHECKING:
     from ..handshake.origins import Environ
@@ -29,6 +25,7 @@ class WerkzeugHost(Host):
     """
 
     key: ClassVar[str] = "werkzeug.socket"
+    ends_thread: ClassVar[bool] = True
 
     def __init__(self, environ: Environ, socket: Any) -> None:
         self._environ = environ
@@ -42,10 +39,7 @@ class WerkzeugHost(Host):
     @property
     def socket(self) -> Any:
         """A gevent socket on the same connection."""
-        if isinstance(self._socket, ssl.SSLSocket):
-            raise NoSocket("Werkzeug's development server cannot share a connection over TLS: use another server")
-        here = self._socket
-        return gsocket.socket(here.family, here.type, here.proto, fileno=os.dup(here.fileno()))
+        return share_socket(self._socket)
 
     @property
     def target(self) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -149,22 +150,45 @@ def test_a_server_without_sockets(log) -> None:
 
 RUNSERVER = f"""
 import sys
+if "patch" in sys.argv[1:]:
+    from gevent import monkey
+    monkey.patch_all()
 sys.path.insert(0, {str(ROOT / "examples" / "frameworks")!r})
 import django_app
 from django.core.management import execute_from_command_line
-execute_from_command_line(["manage.py", "runserver", "--noreload", "127.0.0.1:0"])
+words = [word for word in sys.argv[1:] if word != "patch"]
+execute_from_command_line(["manage.py", "runserver", "--noreload", *words, "127.0.0.1:0"])
 """
 
 
-def test_runserver_says_how_to_run() -> None:
-    host = Host([sys.executable, "-c", RUNSERVER])
-    port = int(host.wait_for(r"http://127\.0\.0\.1:(\d+)/", 15.0)[1])
-    page = b"GET /echo HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
-    for request, status in ((handshake("/echo"), "501 Not Implemented"), (page, "400 Bad Request")):
-        with RawClient(port) as client:
-            client.send(request)
-            assert client.read_head().status == f"HTTP/1.1 {status}"
+@contextlib.contextmanager
+def run_server(*words: str) -> Iterator[tuple[Host, int]]:
+    """Run Django's development server, and yield it with its port."""
+    host = Host([sys.executable, "-c", RUNSERVER, *words])
+    yield host, int(host.wait_for(r"http://127\.0\.0\.1:(\d+)/", 15.0)[1])
     host.terminate()
     host.wait()
+
+
+@pytest.mark.parametrize("words", [(), ("patch",)])
+def test_runserver_serves_on(words: tuple[str, ...]) -> None:
+    with run_server(*words) as (host, port):
+        with connect(f"ws://127.0.0.1:{port}/hello/ann") as one, connect(f"ws://127.0.0.1:{port}/echo") as other:
+            other.send("hello")
+            assert [one.wait(), other.wait()] == ["hello ann", "hello"]
+        with RawClient(port) as client:  # it leaves without a word
+            client.open(path="/echo")
+        with RawClient(port) as client:
+            client.send(b"GET /echo HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            assert client.read_head().status == "HTTP/1.1 400 Bad Request"
+        host.wait_for('"GET /echo HTTP/1.1" 400')
+    text = "\n".join(host.lines)
+    assert text.count('HTTP/1.1" 101 0') >= 2 and "Traceback" not in text
+
+
+def test_runserver_without_threads_says_how_to_run() -> None:
+    with run_server("--nothreading") as (host, port), RawClient(port) as client:
+        client.send(handshake("/echo"))
+        assert client.read_head().status == "HTTP/1.1 501 Not Implemented"
     assert len([line for line in host.lines if "geventws serve module:application" in line]) == 1
     assert "Traceback" not in "\n".join(host.lines)

@@ -57,7 +57,7 @@ def application(environ: dict[str, Any], start_response: Any) -> Any:
     try:
         return WebSocketWSGI(echo)(environ, start_response)
     finally:
-        leave_thread(environ)
+        leave_thread(environ, start_response)
 
 
 def test_frames_that_follow_the_handshake_at_once_are_not_lost(dial) -> None:
@@ -94,7 +94,7 @@ def test_callbacks_keep_the_thread(dial) -> None:
         try:
             return app(environ, start_response)
         finally:
-            leave_thread(environ)
+            leave_thread(environ, start_response)
 
     client = dial(serve)
     client.open(frames.text("hello"))
@@ -117,4 +117,4 @@ def test_a_connection_over_tls_has_no_socket(certificate, thread_tls, tls, dial)
     client.send(b"")
     with pytest.raises(AssertionError, match="501"):
         client.open()
-    assert caught == ["Werkzeug's development server cannot share a connection over TLS: use another server"]
+    assert caught == ["this development server cannot share a connection over TLS: use another server"]

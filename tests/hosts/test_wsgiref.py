@@ -1,0 +1,117 @@
+"""wsgiref's server with threads, of which Django's runserver is made, and without, which is no host."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+import gevent
+import pytest
+from kit import frames
+from kit.clients import RawClient, handshake
+
+from geventws import NoSocket, WebSocketWSGI
+from geventws.hosts import leave_thread
+
+
+class ThreadedServer(ThreadingMixIn, WSGIServer):
+    """As Django has it."""
+
+
+class QuietHandler(WSGIRequestHandler):
+    """Keeps what it would log."""
+
+    said: list[str] = []
+
+    def log_message(self, format: str, *args: Any) -> None:
+        self.said.append(format % args)
+
+
+@pytest.fixture
+def dial() -> Iterator[Any]:
+    """Serve an application, and return what connects to it."""
+    running, clients = [], []
+    QuietHandler.said.clear()
+
+    def dial(application: Any, server_class: Any = ThreadedServer) -> RawClient:
+        server = server_class(("127.0.0.1", 0), QuietHandler)
+        server.set_app(application)
+        running.append((server, threading.Thread(target=server.serve_forever, args=(0.01,))))
+        running[-1][1].start()
+        clients.append(RawClient(server.server_port))
+        return clients[-1]
+
+    yield dial
+    for client in clients:
+        client.close()
+    for server, thread in running:
+        gevent.get_hub().threadpool.apply(server.shutdown)
+        gevent.get_hub().threadpool.apply(server.server_close)
+        gevent.get_hub().threadpool.apply(thread.join)
+
+
+def application(environ: dict[str, Any], start_response: Any) -> Any:
+    """Serve an echo, and let go of this thread's hub."""
+
+    def echo(ws: Any) -> None:
+        for message in ws:
+            ws.send(message)
+
+    try:
+        return WebSocketWSGI(echo)(environ, start_response)
+    finally:
+        leave_thread(environ, start_response)
+
+
+def test_frames_that_follow_the_handshake_at_once_are_not_lost(dial) -> None:
+    client = dial(application)
+    client.open(frames.text("early") + frames.binary(b"bird"))
+    client.expect(b"\x81\x05early\x82\x04bird")
+    client.send(frames.text("late"))
+    client.expect(b"\x81\x04late")
+    client.leave(4000, "done")
+
+
+def test_nothing_follows_the_close_frame_and_the_log_is_true(dial) -> None:
+    client = dial(application)
+    client.open()
+    client.send(frames.close(1000))
+    assert client.rest() == b"\x88\x02\x03\xe8"
+    with gevent.Timeout(5):
+        while not QuietHandler.said:
+            gevent.sleep(0.01)
+    assert QuietHandler.said == ['"GET / HTTP/1.1" 101 0']
+
+
+def test_a_page_is_refused(dial) -> None:
+    client = dial(application)
+    client.send(b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5\r\n\r\nhello")
+    assert client.rest().split(b"\r\n", 1)[0] == b"HTTP/1.0 405 Method Not Allowed"
+
+
+def test_no_descriptor_is_left(dial) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    client = dial(application)
+    listening = len(os.listdir("/proc/self/fd")) - before
+    client.open()
+    client.leave()
+    with gevent.Timeout(5, False):
+        while len(os.listdir("/proc/self/fd")) > before + listening:
+            gevent.sleep(0.01)
+    assert len(os.listdir("/proc/self/fd")) <= before + listening
+
+
+def test_a_server_without_threads_is_no_host(dial) -> None:
+    def serve(environ: dict[str, Any], start_response: Any) -> Any:
+        with pytest.raises(NoSocket, match="geventws serve module:application"):
+            application(environ, start_response)
+        start_response("501 Not Implemented", [])
+        return []
+
+    client = dial(serve, WSGIServer)
+    client.send(handshake("/"))
+    assert client.read_head().status == "HTTP/1.0 501 Not Implemented"
