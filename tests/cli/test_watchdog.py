@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
-from kit.documents.blocks import free_port
 from kit.programs.command import COMMAND, environment
 from kit.programs.hosts import Host
+from kit.servers.ports import free_port
 
 from geventws import connect
 from geventws.cli import watchdog

@@ -37,7 +37,7 @@ def hosts(certificate, tls) -> Iterator[dict[tuple[str, bool], Host]]:
 def host(request, hosts) -> Iterator[Host]:
     """One of them; everything has to be done within a few seconds."""
     host = hosts[request.param].listening()
-    with gevent.Timeout(10):
+    with gevent.Timeout(30):
         yield host
     print(*host.lines[-20:], sep="\n")  # shown where a test fails
 
@@ -186,7 +186,7 @@ def test_behind_middleware(host, path):
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if "gunicorn" in name])
 def test_behind_middleware_that_has_read_the_body(hosts, command, path):
-    with gevent.Timeout(10), connect(hosts[command, False].listening(), f"/emptied/{path}") as client:
+    with gevent.Timeout(30), connect(hosts[command, False].listening(), f"/emptied/{path}") as client:
         client.send(frames.text("a"))
         client.expect(b"\x81\x01a")
         client.leave()

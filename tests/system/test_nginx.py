@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 import pytest
 import websocket
-from kit.programs.proxies import free_ports, nginx, running
+from kit.programs.proxies import nginx, running
+from kit.servers.ports import free_port
 
 pytestmark = pytest.mark.nginx
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -75,7 +76,7 @@ def site(
     tmp_path_factory: pytest.TempPathFactory, certificate: dict[str, str], thread_tls: ssl.SSLContext
 ) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("nginx")
-    site = Site(*free_ports(2), thread_tls)
+    site = Site(free_port(), free_port(), thread_tls)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}  # installed or not
     with running([sys.executable, "-c", BACKEND], stdout=subprocess.PIPE, env=environment) as backend:
         assert backend.stdout is not None

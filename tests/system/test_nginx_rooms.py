@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 import websocket
-from kit.programs.proxies import free_ports, nginx, running
+from kit.programs.proxies import nginx, running
+from kit.servers.ports import free_port
 
 pytestmark = pytest.mark.nginx
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -63,7 +64,7 @@ def ask(port: int, room: str) -> int:
 
 def test_all_clients_of_a_room_reach_the_same_process(tmp_path: pathlib.Path) -> None:
     with backend() as (one, first), backend() as (other, second):
-        (port,) = free_ports(1)
+        port = free_port()
         with nginx(tmp_path, rendered(port, [first, second]), port):
             homes = {room: ask(port, room) for room in ROOMS}
             assert set(homes.values()) == {one.pid, other.pid}

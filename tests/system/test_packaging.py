@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 from elftools.elf.elffile import ELFFile
-from kit.documents.blocks import ECHO, ROOT, free_port, read_blocks, running, workers_of
+from kit.documents.blocks import ECHO, ROOT, read_blocks, running, workers_of
 from kit.documents.talks import echoes
+from kit.servers.ports import free_port
 from trove_classifiers import classifiers
 
 import geventws

@@ -8,7 +8,8 @@ from typing import Any
 import gevent
 import pytest
 from kit.programs.pair_hosts import GUESTS, IN_PROCESS, serving
-from kit.programs.proxies import free_ports, haproxy, nginx
+from kit.programs.proxies import haproxy, nginx
+from kit.servers.ports import free_port
 from kit.sites.request_pairs import Case, converse, fetch_seen, make_cases, make_messages, read_answers
 
 pytestmark = pytest.mark.nginx
@@ -58,7 +59,7 @@ def behind(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Any]:
     start, site = PROXIES[request.param]
 
     def put(backend: int) -> Any:
-        (port,) = free_ports(1)
+        port = free_port()
         return start(tmp_path, site.format(port=port, backend=backend), port), port
 
     yield put

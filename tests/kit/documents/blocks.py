@@ -26,6 +26,7 @@ import docutils.parsers.rst.roles
 from kit.documents.talks import Place, echoes, is_drained
 from kit.programs import proxies
 from kit.programs.hosts import Host
+from kit.servers.ports import free_port
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 STRICT = {"report_level": 2, "halt_level": 2, "syntax_highlight": "none", "_disable_config": True}
@@ -106,10 +107,6 @@ def read_blocks(name: str) -> Iterator[Block]:
         yield Block(name, node["classes"][1], node.astext())
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 def wait_until_up(host: Host, port: int, workers: int) -> None:

@@ -6,8 +6,9 @@ import pathlib
 import sys
 from collections.abc import Callable
 
-from kit.documents.blocks import Block, arguments_of, free_port, read_blocks, running
-from kit.documents.talks import Place
+from kit.documents.blocks import Block, arguments_of, read_blocks, running
+from kit.documents.talks import ANSWER, Place
+from kit.servers.ports import free_port
 
 BIND = {"geventws": "--bind 127.0.0.1:{}", "gunicorn": "--bind 127.0.0.1:{}", "flask": "--port {}"}
 SERVE = "from geventws import WebSocketServer; import {0}; WebSocketServer(('127.0.0.1', {2}), {1}).serve_forever()"
@@ -51,6 +52,6 @@ def commands(block: Block) -> None:
 
 def _greets(arguments: list[str], port: int) -> None:
     with running([sys.executable, *arguments], port) as place, place.connect(path="/echo/ann") as client:
-        assert client.recv(timeout=5) == "hello ann"
+        assert client.recv(timeout=ANSWER) == "hello ann"
         client.send("you")
-        assert client.recv(timeout=5) == "you"
+        assert client.recv(timeout=ANSWER) == "you"

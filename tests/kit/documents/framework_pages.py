@@ -6,8 +6,9 @@ import pathlib
 import sys
 from collections.abc import Callable
 
-from kit.documents.blocks import Block, arguments_of, free_port, read_blocks, running
-from kit.documents.talks import Place, echoes, refusal
+from kit.documents.blocks import Block, arguments_of, read_blocks, running
+from kit.documents.talks import ANSWER, Place, echoes, refusal
+from kit.servers.ports import free_port
 
 SERVE = "from geventws import WebSocketServer; import {0}; WebSocketServer(('127.0.0.1', {2}), {1}).serve_forever()"
 SETTINGS = """\
@@ -48,9 +49,9 @@ def commands(block: Block) -> None:
 
 def greets(place: Place) -> None:
     with place.connect("/echo/ann") as client:
-        assert client.recv(timeout=5) == "hello ann"
+        assert client.recv(timeout=ANSWER) == "hello ann"
         client.send("you")
-        assert client.recv(timeout=5) == "you"
+        assert client.recv(timeout=ANSWER) == "you"
 
 
 def refuses(place: Place) -> None:

@@ -9,13 +9,13 @@ import time
 import urllib.request
 from typing import Any
 
-from kit.documents.talks import Place, close_of, echoes, hear, refusal
+from kit.documents.talks import ANSWER, Place, close_of, echoes, hear, refusal
 
 
 def post(place: Place, path: str, body: str) -> str:
     """Return what an ordinary route answers."""
     request = urllib.request.Request(f"http://127.0.0.1:{place.port}{path}", body.encode())
-    with urllib.request.urlopen(request, timeout=5) as answer:
+    with urllib.request.urlopen(request, timeout=ANSWER) as answer:
         return answer.read().decode()
 
 
@@ -25,16 +25,16 @@ def post(place: Place, path: str, body: str) -> str:
 def greets(place: Place) -> None:
     with place.connect(additional_headers={"X-User": "ann"}) as client:
         client.send("hello")
-        assert client.recv(timeout=5) == "ann said hello"
+        assert client.recv(timeout=ANSWER) == "ann said hello"
     place.asks({"hello": "somebody said hello"})
 
 
 def tells_all(place: Place) -> None:
     with place.connect() as ann, place.connect() as ben:
-        ben.ping().wait(5)  # its handshake is over, so it is connected
+        ben.ping().wait(ANSWER)  # its handshake is over, so it is connected
         ann.send("news")
         for client in (ann, ben):
-            assert client.recv(timeout=5) == "news"
+            assert client.recv(timeout=ANSWER) == "news"
 
 
 def adds(place: Place) -> None:
@@ -47,13 +47,13 @@ def adds(place: Place) -> None:
 def welcomes_pages(place: Place) -> None:
     for origin in ("https://www.example.org", None):
         with place.connect(origin=origin) as client:
-            assert client.recv(timeout=5) == "welcome"
+            assert client.recv(timeout=ANSWER) == "welcome"
     assert refusal(place, origin="https://elsewhere.example").status_code == 403
 
 
 def knows_cookies(place: Place) -> None:
     with place.connect(additional_headers={"Cookie": "theme=dark; session=8f14e45fceea"}) as client:
-        assert client.recv(timeout=5) == "hello ann"
+        assert client.recv(timeout=ANSWER) == "hello ann"
     for cookies in ({}, {"Cookie": "session=another"}):
         answer = refusal(place, additional_headers=cookies)
         assert (answer.status_code, answer.body) == (401, b"log in first\n")
@@ -61,7 +61,7 @@ def knows_cookies(place: Place) -> None:
 
 def knows_bearers(place: Place) -> None:
     with place.connect(subprotocols=["bearer.c2VjcmV0", "chat"]) as client:
-        assert client.recv(timeout=5) == "hello ann, you speak chat"
+        assert client.recv(timeout=ANSWER) == "hello ann, you speak chat"
     for offered in (["chat"], ["chat", "bearer.guessed"]):
         assert refusal(place, subprotocols=offered).status_code == 401
 
@@ -69,7 +69,7 @@ def knows_bearers(place: Place) -> None:
 def waits_for_a_token(place: Place) -> None:
     with place.connect() as client:
         client.send("c2VjcmV0")
-        assert client.recv(timeout=5) == "hello ann"
+        assert client.recv(timeout=ANSWER) == "hello ann"
     with place.connect() as guesser, place.connect() as silent:
         guesser.send("guessed")
         assert close_of(guesser) == close_of(silent) == (4003, "send a valid token first")
@@ -78,7 +78,7 @@ def waits_for_a_token(place: Place) -> None:
 def expires(place: Place) -> None:
     with place.connect(additional_headers={"Authorization": "Bearer secret"}) as client:
         client.send("hello")
-        assert client.recv(timeout=5) == "hello"
+        assert client.recv(timeout=ANSWER) == "hello"
         assert close_of(client) == (4001, "the token has expired")
     assert refusal(place, additional_headers={"Authorization": "Bearer guessed"}).status_code == 401
 
@@ -105,7 +105,7 @@ def keeps(place: Place) -> None:
         for name, data in (("a.bin", b"\x00\xff" * 1_500_000), ("empty", b"")):
             client.send(json.dumps({"name": name}))
             client.send(data)
-            answer = json.loads(client.recv(timeout=5))
+            answer = json.loads(client.recv(timeout=ANSWER))
             assert answer["name"] == name and pathlib.Path(answer["stored as"]).read_bytes() == data
 
 
@@ -113,7 +113,7 @@ def receives_slices(place: Place) -> None:
     with place.connect() as client:
         for message in (b"12345", b"67", "end"):
             client.send(message)
-        assert client.recv(timeout=5) == "7 bytes"
+        assert client.recv(timeout=ANSWER) == "7 bytes"
 
 
 # Sending from elsewhere
@@ -128,18 +128,18 @@ def notifies(place: Place) -> None:
         for client in (one, two):
             hear(client, "hello")
             hear(client, "bye")
-        assert ben.recv(timeout=5) == "bye"
+        assert ben.recv(timeout=ANSWER) == "bye"
     assert post(place, "/notify/nobody", "hello") == "on its way to 0 connections\n"
 
 
 def has_one_connection(place: Place) -> None:
     with place.connect("/?ann") as first, place.connect("/?ben") as ben:
         first.send("hello")
-        assert first.recv(timeout=5) == "1: hello"
+        assert first.recv(timeout=ANSWER) == "1: hello"
         with place.connect("/?ann"):
             assert close_of(first) == (4009, "connected elsewhere")
         ben.send("hello")
-        assert ben.recv(timeout=5) == "1: hello"
+        assert ben.recv(timeout=ANSWER) == "1: hello"
 
 
 def squares(place: Place) -> None:
@@ -152,7 +152,7 @@ def squares(place: Place) -> None:
 def knows_addresses(place: Place) -> None:
     for sent, told in (({}, "127.0.0.1"), ({"X-Forwarded-For": "forged, 192.0.2.7"}, "192.0.2.7")):
         with place.connect(additional_headers=sent) as client:
-            assert client.recv(timeout=5) == told
+            assert client.recv(timeout=ANSWER) == told
 
 
 def is_slowed_down(place: Place) -> None:
@@ -161,7 +161,7 @@ def is_slowed_down(place: Place) -> None:
         for _ in range(25):
             client.send("hello")
         for _ in range(25):
-            assert client.recv(timeout=5) == "hello"
+            assert client.recv(timeout=ANSWER) == "hello"
         assert time.monotonic() - began > 0.45  # five over the burst of twenty, at ten in a second
 
 
@@ -170,7 +170,7 @@ def has_three_connections(place: Place) -> None:
         for _ in range(3):
             client = three.enter_context(place.connect("/?ann"))
             client.send("hello")
-            assert client.recv(timeout=5) == "hello"
+            assert client.recv(timeout=ANSWER) == "hello"
         with place.connect("/?ann") as fourth:
             assert close_of(fourth) == (4008, "too many connections")
     echoes(place, "/?ann")
@@ -189,7 +189,7 @@ def is_measured(place: Place) -> None:
     with place.connect("/chat") as client:
         for _ in range(2):
             client.send("hello")
-            assert client.recv(timeout=5) == "hello"
-        with urllib.request.urlopen(f"http://127.0.0.1:{place.port}/metrics", timeout=5) as answer:
+            assert client.recv(timeout=ANSWER) == "hello"
+        with urllib.request.urlopen(f"http://127.0.0.1:{place.port}/metrics", timeout=ANSWER) as answer:
             lines = answer.read().decode().splitlines()
     assert {"chat_connections 1", "chat_published 2", "chat_subscriptions 1", "chat_dropped 0"} <= set(lines)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pathlib
 import sys
 
-from kit.documents.blocks import Block, arguments_of, free_port, running
-from kit.documents.talks import Place
+from kit.documents.blocks import Block, arguments_of, running
+from kit.documents.talks import ANSWER, Place
+from kit.servers.ports import free_port
 
 APPLICATION = """\
 print("loaded", flush=True)
@@ -34,7 +35,7 @@ def echoes_text(place: Place, path: str = "/") -> None:
 
 def greets_the_world(place: Place) -> None:
     with place.connect() as client:
-        assert client.recv(timeout=5) == "hello world"
+        assert client.recv(timeout=ANSWER) == "hello world"
 
 
 def repeats(place: Place) -> None:

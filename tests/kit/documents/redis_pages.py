@@ -8,9 +8,10 @@ import sys
 from collections.abc import Callable, Iterator
 
 from kit.documents import talks
-from kit.documents.blocks import Block, arguments_of, execute, free_port, read_blocks, running, serving, workers_of
+from kit.documents.blocks import Block, arguments_of, execute, read_blocks, running, serving, workers_of
 from kit.documents.framework_pages import write_project
-from kit.documents.talks import Place
+from kit.documents.talks import ANSWER, Place
+from kit.servers.ports import free_port
 from kit.servers.redis import RedisServer
 
 SUBSCRIBE = """\
@@ -74,7 +75,7 @@ def job(block: Block) -> None:
     with redis_for(SUBSCRIBE + "\0" + block.text) as text:
         server, _, script = text.partition("\0")
         with serving(server) as place, place.connect() as client:
-            assert client.recv(timeout=5) == "in"
+            assert client.recv(timeout=ANSWER) == "in"
             for _ in range(20):  # the first may come before the server has subscribed at Redis
                 execute(["-c", script])
                 with contextlib.suppress(TimeoutError):

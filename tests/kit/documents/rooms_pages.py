@@ -8,9 +8,10 @@ import pathlib
 import sys
 from collections.abc import Iterator
 
-from kit.documents.blocks import Block, execute, free_port, read_blocks, running
+from kit.documents.blocks import Block, execute, read_blocks, running
 from kit.documents.talks import Place
 from kit.programs.browser import Browser, Page
+from kit.servers.ports import free_port
 
 from geventws.pubsub.rooms.messages import decode_reply, decode_request, encode
 

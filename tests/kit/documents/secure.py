@@ -9,7 +9,7 @@ import time
 
 import trustme
 from kit.documents.blocks import Block, program
-from kit.documents.talks import Place, echoes, knows_robots
+from kit.documents.talks import ANSWER, Place, echoes, knows_robots
 
 
 def tls_program(block: Block) -> None:
@@ -53,7 +53,7 @@ def _renews(place: Place) -> None:
             assert time.monotonic() < deadline
         assert not _trusts(place, first)
         client.send("still here")
-        assert client.recv(timeout=5) == "still here"
+        assert client.recv(timeout=ANSWER) == "still here"
 
 
 def _trusts(place: Place, context: ssl.SSLContext) -> bool:

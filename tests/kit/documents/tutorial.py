@@ -11,10 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from kit.documents.blocks import Block, arguments_of, execute, free_port, read_blocks, running, workers_of
+from kit.documents.blocks import Block, arguments_of, execute, read_blocks, running, workers_of
 from kit.documents.redis_pages import redis_for
-from kit.documents.talks import Place
+from kit.documents.talks import ANSWER, Place
 from kit.programs.browser import Browser
+from kit.servers.ports import free_port
 
 
 def step(module: str, talk: Callable[[Place], None]) -> Callable[[Block], None]:
@@ -112,7 +113,7 @@ def over_redis(talk: Callable[[Place], None]) -> Callable[[Block], None]:
 
 
 def hear(client: Any) -> Any:
-    return json.loads(client.recv(timeout=5))
+    return json.loads(client.recv(timeout=ANSWER))
 
 
 def enter(client: Any, name: str) -> None:

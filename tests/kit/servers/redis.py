@@ -14,7 +14,7 @@ from typing import Any
 
 import gevent
 from gevent.server import StreamServer
-from kit.documents.blocks import free_port
+from kit.servers.ports import free_port
 
 START = 10.0
 """Seconds for it to answer, on a busy machine."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import gevent
 from gevent import socket as gsocket
-from kit.documents.blocks import free_port
+from kit.servers.ports import free_port
 from kit.servers.scripted import Peer
 
 START = 10.0

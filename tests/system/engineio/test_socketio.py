@@ -12,8 +12,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from kit.documents.blocks import Block, free_port, program, read_blocks
+from kit.documents.blocks import Block, program, read_blocks
 from kit.programs.hosts import ROOT, START, Host
+from kit.servers.ports import free_port
 
 FOLDER = pathlib.Path(__file__).parent
 CLIENT = FOLDER / "client.mjs"

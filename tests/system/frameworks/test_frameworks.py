@@ -41,7 +41,7 @@ def host(request, hosts) -> Iterator[Host]:
     if name not in hosts:
         hosts[name] = Host(COMMANDS[name]).listening()
     host = hosts[name]
-    with gevent.Timeout(10):
+    with gevent.Timeout(30):
         yield host
     assert not [line for line in host.lines if line.startswith("Traceback")], "\n".join(host.lines)
 

@@ -98,7 +98,7 @@ def gunicorns() -> Iterator[dict[str, Host]]:
 def test_on_gunicorn(gunicorns, worker, site):
     host = gunicorns[worker].listening()
     before = len(host.lines)
-    with gevent.Timeout(10), RawClient(host.port) as client:
+    with gevent.Timeout(30), RawClient(host.port) as client:
         converse(client, f"/{site}")
         host.wait_for(f'"GET /{site} HTTP/1.1" 101 ')
     assert not [line for line in host.lines[before:] if "Traceback" in line or "rror" in line or "WARN" in line]

@@ -70,7 +70,7 @@ def gunicorns(certificate, tls) -> Iterator[dict[tuple[str, bool], Host]]:
 def test_a_mount_on_gunicorn(gunicorns, way, worker):
     host = gunicorns[worker].listening()
     before = len(host.lines)
-    with gevent.Timeout(10):
+    with gevent.Timeout(30):
         for endpoint in ENDPOINTS:
             path = f"/{way}/{endpoint}/{next(numbers)}"
             with RawClient(host.port, host.tls) as client:
