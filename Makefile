@@ -2,14 +2,19 @@
 #
 #   PYTHON=python3.13 make test     another interpreter
 #   make test ARGS='-k close -x'    arguments for pytest, or for the conformance runner
+#   make test WORKERS=              in one process, so that pytest's -s shows what a test writes
 
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+# The tests in a process more than there are cores, since many wait for others; tests/conftest.py says what stays together.
+WORKERS ?= -n auto --dist loadfile --no-loadscope-reorder
 BIN = $(VENV)/bin
 # A core that cannot be built is an error here; for a user's pip it is not.
 export GEVENTWS_REQUIRE_EXTENSION ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# Tests start hundreds of interpreters, each of which would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Stamps: each stands for a step that was done, and is done again only when what it depends on changes.
 MADE = $(VENV)/.made-$(notdir $(PYTHON))
@@ -30,11 +35,11 @@ run: $(BUILT)   ## serve the demo page at http://127.0.0.1:8000
 	$(BIN)/python examples/demo.py $(ARGS)
 
 test: $(TOOLS) $(PROGRAMS) $(NODE)  ## set up and run every test, and on the Python core all that touch it
-	$(BIN)/python -m pytest $(ARGS)
-	GEVENTWS_PURE_PYTHON=1 $(BIN)/python -m pytest -m "not outside" $(ARGS)
+	$(BIN)/python -m pytest $(WORKERS) $(ARGS)
+	GEVENTWS_PURE_PYTHON=1 $(BIN)/python -m pytest $(WORKERS) -m "not outside" $(ARGS)
 
 watchers: $(TOOLS) $(PROGRAMS) $(NODE)  ## run every test that touches it on the poller for systems without epoll
-	GEVENTWS_POLLER=watchers $(BIN)/python -m pytest -m "not outside" $(ARGS)
+	GEVENTWS_POLLER=watchers $(BIN)/python -m pytest $(WORKERS) -m "not outside" $(ARGS)
 
 build: $(BUILT) ## the environment, and the C core in place
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 import ssl
 import threading
@@ -65,6 +66,29 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if str(item.path.relative_to(TESTS)).startswith(OUTSIDE):
             item.add_marker(pytest.mark.outside)
+    items.sort(key=lambda item: not str(item.path.relative_to(TESTS)).startswith(LONG))
+
+
+LONG = ("cli/", "core/test_build", "core/test_sanitize", "docs/", "system/")
+"""Tests of programs and of builds, which begin first: no worker is still at them when the others have nothing left."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """A worker more than there are cores, since many tests wait for others."""
+    return (os.cpu_count() or 1) + 1
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Leave a file to one worker, which starts its servers once; but no two blocks of the pages share anything."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return nodeid if nodeid.startswith("tests/docs/test_readme.py") else super()._split_scope(nodeid)
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(autouse=True)

@@ -122,7 +122,7 @@ SENT = [
 ]
 
 
-@pytest.mark.parametrize("message, binary, data", SENT, ids=str)
+@pytest.mark.parametrize("message, binary, data", SENT)
 def test_send(join, message, binary, data):
     client = join(lambda ws: ws.send(message, binary))
     client.expect(data)
