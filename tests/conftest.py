@@ -58,15 +58,26 @@ OUTSIDE = (
 """Tests that never notice which core runs, as the beginnings of their paths; none need run on both."""
 
 
+def is_in(beginnings: tuple[str, ...], path: Path) -> bool:
+    """Return whether a path in this folder begins so."""
+    return path.relative_to(TESTS).as_posix().startswith(beginnings)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even read what stands in `OUTSIDE` where it is not to run."""
+    is_outside = collection_path.is_relative_to(TESTS) and is_in(OUTSIDE, collection_path)
+    return True if is_outside and config.option.markexpr == "not outside" else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what stands in `OUTSIDE`, and leave out what is about epoll where there is none."""
     if not HAVE_EPOLL:
         config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("epoll")])
         items[:] = [item for item in items if not item.get_closest_marker("epoll")]
     for item in items:
-        if str(item.path.relative_to(TESTS)).startswith(OUTSIDE):
+        if is_in(OUTSIDE, item.path):
             item.add_marker(pytest.mark.outside)
-    items.sort(key=lambda item: not str(item.path.relative_to(TESTS)).startswith(LONG))
+    items.sort(key=lambda item: not is_in(LONG, item.path))
 
 
 LONG = ("cli/", "core/test_build", "core/test_sanitize", "docs/", "system/")

@@ -11,11 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from kit.sources import PROJECT, SOURCES
 
 import geventws
-
-PACKAGE = Path(geventws.__file__).parent
-PROJECT = Path(__file__).parents[1]
 
 TREE = {
     "": ["text", "exceptions", "_core", "http", "frames", "protocol", "handshake", "engine", "websocket",
@@ -66,11 +64,7 @@ FORBIDDEN = {"gevent", "greenlet", "socket", "ssl", "time", "select", "selectors
 GENERATED = {"_core._frame", "_frame.c"}
 LONGEST = 400
 
-MODULES = {
-    ".".join(path.relative_to(PACKAGE).with_suffix("").parts): ast.parse(path.read_text(), str(path))
-    for path in sorted(PACKAGE.rglob("*.py"))
-}
-every_module = pytest.mark.parametrize("name", MODULES)
+every_module = pytest.mark.parametrize("name", SOURCES)
 
 
 def rank(name: str) -> list[int]:
@@ -86,7 +80,7 @@ def rank(name: str) -> list[int]:
 def imports(name: str) -> Iterator[str]:
     """Yield the modules that a module imports, anywhere in it and for type checkers too; ours with a dot in front."""
     package = ["", *name.split(".")[:-1]]
-    for node in ast.walk(MODULES[name]):
+    for node in ast.walk(SOURCES[name].tree):
         if isinstance(node, ast.Import):
             yield from (absolute(alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level:
@@ -106,13 +100,13 @@ def resolve(base: str, node: ast.ImportFrom) -> Iterator[str]:
     """Yield what `from base import names` imports: modules of ours, or the module the names are in."""
     for alias in node.names:
         inner = f"{base.rstrip('.')}.{alias.name}"
-        yield inner if inner[1:] in MODULES and inner.startswith(".") else base
+        yield inner if inner[1:] in SOURCES and inner.startswith(".") else base
 
 
 def ours(name: str) -> set[str]:
     """Return our own modules that a module imports; the package itself as __init__."""
     found = {imported[1:] or "__init__" for imported in imports(name) if imported.startswith(".")}
-    return {f"{one}.__init__" if f"{one}.__init__" in MODULES else one for one in found} - GENERATED
+    return {f"{one}.__init__" if f"{one}.__init__" in SOURCES else one for one in found} - GENERATED
 
 
 def test_imports_are_read() -> None:
@@ -130,7 +124,7 @@ def test_a_module_has_a_rank(name: str) -> None:
 
 
 def test_the_tree_lists_what_there_is() -> None:
-    there = {name.removesuffix(".__init__") for name in MODULES} - {"__init__"}
+    there = {name.removesuffix(".__init__") for name in SOURCES} - {"__init__"}
     for folder, names in TREE.items():
         for name in names:
             path = f"{folder}.{name}".lstrip(".")
@@ -143,7 +137,7 @@ def test_a_module_imports_lower_ranks_only(name: str) -> None:
     assert not wrong, f"{name} imports {wrong}"
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name.split(".")[0] in SANS_IO])
+@pytest.mark.parametrize("name", [name for name in SOURCES if name.split(".")[0] in SANS_IO])
 def test_no_io_above_the_line(name: str) -> None:
     assert not {imported.split(".")[0] for imported in imports(name)} & FORBIDDEN
 
@@ -155,7 +149,7 @@ def test_exceptions_import_the_text_of_their_messages_alone() -> None:
 
 @every_module
 def test_a_module_opens_with_its_plan(name: str) -> None:
-    tree = MODULES[name]
+    tree = SOURCES[name].tree
     assert ast.get_docstring(tree), f"{name} has no docstring"
     future = [ast.unparse(node) for node in tree.body[1:2]]
     assert future == ["from __future__ import annotations"] or name.endswith("__init__")
@@ -186,13 +180,13 @@ def bound_names(tree: ast.Module) -> Iterator[str]:
 
 @every_module
 def test_all_lists_names_that_there_are(name: str) -> None:
-    names = public_names(MODULES[name])
+    names = public_names(SOURCES[name].tree)
     if names is None:
         return
     assert len(names) == len(set(names)), "a name stands there twice"
     assert not [one for one in names if one.startswith("_") and one != "__version__"]
-    if "__getattr__" not in set(bound_names(MODULES[name])):  # which may make names when asked for
-        assert not set(names) - set(bound_names(MODULES[name]))
+    if "__getattr__" not in set(bound_names(SOURCES[name].tree)):  # which may make names when asked for
+        assert not set(names) - set(bound_names(SOURCES[name].tree))
 
 
 def test_the_package_has_its_public_names() -> None:
@@ -207,7 +201,7 @@ def test_the_public_codec_has_its_names() -> None:
     assert {"HAVE_C", "Frame", "FrameParser", "Opcode", "CloseCode"} <= names
 
 
-SOURCES = sorted(
+FILES = sorted(
     path
     for folder in ("geventws", "tests", "examples", "benchmarks", "tools")
     for path in (PROJECT / folder).rglob("*")
@@ -215,6 +209,6 @@ SOURCES = sorted(
 )
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PROJECT)))
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PROJECT)))
 def test_a_file_is_short(path: Path) -> None:
     assert len(path.read_text().splitlines()) < LONGEST
