@@ -33,7 +33,7 @@ from geventws.engine.loop.poller import get_poller
 from geventws.engine.loop.watchers import HAVE_EPOLL
 from geventws.protocol import compressors
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 """Seconds that one test may take over sockets; only a failing one takes them."""
 
 TESTS = Path(__file__).parent

@@ -11,7 +11,7 @@ from typing import Any
 import gevent
 import pytest
 from gevent.server import StreamServer
-from kit.documents.blocks import free_port
+from kit.servers.ports import free_port
 from kit.servers.redis import RedisServer
 from redis.exceptions import AuthenticationError, BusyLoadingError
 
