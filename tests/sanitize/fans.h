@@ -9,6 +9,12 @@ struct wanted {
     int frames[FRAMES], count;
 };
 
+/* The frames of a call. */
+struct fanned {
+    const uint8_t *data;
+    const int64_t *ends;
+};
+
 /* An array of so many things at the end of an area that goes down as it is taken from. */
 static void *take_from(struct area *area, size_t size)
 {
@@ -17,7 +23,7 @@ static void *take_from(struct area *area, size_t size)
 }
 
 /* Reads all there is for a peer, which is what it was to get up to the first refusal. */
-static void check_peer(int fd, const struct wanted *wanted, const struct ws_fanout *fanout,
+static void check_peer(int fd, const struct wanted *wanted, const struct fanned *fanned,
                        const struct ws_refusal *refused, int count)
 {
     static uint8_t expected[1 << 20], got[1 << 20];
@@ -28,11 +34,13 @@ static void check_peer(int fd, const struct wanted *wanted, const struct ws_fano
     CHECK(whole >= 0);
     for (i = 0; i < wanted->count; i++) {
         int number = wanted->frames[i];
-        size_t most = (size_t)(i < whole ? fanout->sizes[number] : i == whole ? refused->sent : 0);
+        int64_t start = number ? fanned->ends[number - 1] : 0;
+        size_t most = (size_t)(i < whole ? fanned->ends[number] - start
+                               : i == whole ? refused->sent : 0);
 
         CHECK(i < whole || refused[i - whole].frame == number);
         CHECK(i <= whole || !refused[i - whole].sent);
-        memcpy(expected + size, fanout->data + fanout->starts[number], most);
+        memcpy(expected + size, fanned->data + start, most);
         size += most;
     }
     while ((part = recv(fd, got + read_size, sizeof got - read_size, MSG_DONTWAIT)) > 0)
@@ -58,7 +66,8 @@ static int32_t draw_targets(int pairs[PEERS][2], int i, int32_t except, int know
     return count;
 }
 
-static void check_refusals(int pairs[PEERS][2], const struct ws_fanout *fanout, int count)
+static void check_refusals(int pairs[PEERS][2], const struct ws_fanout *fanout,
+                           const struct fanned *fanned, int count)
 {
     int i;
 
@@ -77,7 +86,7 @@ static void check_refusals(int pairs[PEERS][2], const struct ws_fanout *fanout, 
             mine++;
         while (mine + mine_count < end && mine[mine_count].fd == fd)
             CHECK(mine[mine_count++].error == (fanout->shut[fd] ? 0 : EAGAIN));
-        check_peer(pairs[i][0], wanted + i, fanout, mine, mine_count);
+        check_peer(pairs[i][0], wanted + i, fanned, mine, mine_count);
     }
 }
 
@@ -85,40 +94,38 @@ static void fan_once(int pairs[PEERS][2], int known)
 {
     struct area data = input, numbers = output, links = records, refusals = formats;
     size_t frames = pick(FRAMES), i, at = 0, all = 0;
-    int64_t *sizes = take_from(&numbers, sizeof *sizes * frames);
+    int64_t *ends = take_from(&numbers, sizeof *ends * frames);
     int32_t *counts = take_from(&numbers, sizeof *counts * frames);
     int32_t *excepts = take_from(&numbers, sizeof *excepts * frames);
     uint8_t *shut = take_from(&refusals, (size_t)known);
-    struct ws_fanout fanout = {.sizes = sizes, .counts = counts, .excepts = excepts,
-                               .known = known, .shut = shut};
+    struct ws_fanout fanout = {.known = known, .shut = shut};
+    int32_t *targets;
     int count;
 
     memset(wanted, 0, sizeof wanted);
     for (i = 0; i < (size_t)known; i++)
         shut[i] = pick(9) ? 0 : 2;
     for (i = 0; i < frames; i++) {
-        all += (size_t)(sizes[i] = 1 + pick(pick(99) ? 300 : 20000));
+        ends[i] = (int64_t)(all += 1 + pick(pick(99) ? 300 : 20000));
         excepts[i] = pick(3) ? -1 : pairs[pick(PEERS)][1];
         counts[i] = draw_targets(pairs, (int)i, excepts[i], known, fds + at);
         at += (size_t)counts[i];
     }
     CHECK(all < AREA);
-    fanout.data = take_from(&data, all);
+    take_from(&data, all);
     for (i = 0; i < all; i++)
         data.end[i] = (uint8_t)(all - i);
-    fanout.starts = take_from(&numbers, sizeof *fanout.starts * frames);
-    fanout.fds = memcpy(take_from(&numbers, sizeof *fds * at), fds, sizeof *fds * at);
+    targets = memcpy(take_from(&numbers, sizeof *fds * at), fds, sizeof *fds * at);
     fanout.first = take_from(&numbers, sizeof *fds * (size_t)known);
     memset(fanout.first, 0xff, sizeof *fds * (size_t)known);
     fanout.last = take_from(&numbers, sizeof *fds * (size_t)known);
     fanout.links = take_from(&links, sizeof *fanout.links * at);
     refusals.end = (uint8_t *)((uintptr_t)refusals.end & ~(uintptr_t)7);
     fanout.refusals = take_from(&refusals, sizeof *fanout.refusals * at);
-    fanout.frames_count = (int32_t)frames;
-    count = ws_fanout(&fanout);
+    count = ws_fanout(&fanout, data.end, ends, (int32_t)frames, targets, counts, excepts);
     checked++;
     CHECK(count >= 0 && (size_t)count <= at);
-    check_refusals(pairs, &fanout, count);
+    check_refusals(pairs, &fanout, &(struct fanned){data.end, ends}, count);
 }
 
 static void fans(void)

@@ -22,35 +22,31 @@
 #endif
 #endif
 
-/* Chains the frames of each descriptor, and refuses those of unknown ones. Returns how many links
- * there are. */
-static int32_t chain(struct ws_fanout *fanout, int32_t *refused)
+/* The frames of one call: see ws_fanout. */
+struct frames {
+    const uint8_t *data;
+    const int64_t *ends;
+};
+
+static int64_t find_start(const struct frames *frames, int32_t number)
 {
-    const int32_t *fd = fanout->fds;
-    int32_t i, k, count = 0;
-    int64_t start = 0;
+    return number ? frames->ends[number - 1] : 0;
+}
 
-    for (i = 0; i < fanout->frames_count; i++) {
-        int32_t except = fanout->excepts ? fanout->excepts[i] : -1;
+static int64_t find_size(const struct frames *frames, int32_t number)
+{
+    return frames->ends[number] - find_start(frames, number);
+}
 
-        fanout->starts[i] = start;
-        start += fanout->sizes[i];
-        for (k = fanout->counts ? fanout->counts[i] : 1; k > 0; k--, fd++) {
-            if (*fd >= 0 && *fd == except)
-                continue;
-            if (*fd < 0 || *fd >= fanout->known) {
-                fanout->refusals[(*refused)++] = (struct ws_refusal){*fd, i, EBADF, 0, 0};
-                continue;
-            }
-            fanout->links[count] = (struct ws_link){*fd, i, -1};
-            if (fanout->first[*fd] < 0)
-                fanout->first[*fd] = count;
-            else
-                fanout->links[fanout->last[*fd]].next = count;
-            fanout->last[*fd] = count++;
-        }
-    }
-    return count;
+/* Chains the frames of a descriptor: adds a link for one more. */
+static void chain(struct ws_fanout *fanout, int32_t at, int32_t fd, int32_t number)
+{
+    fanout->links[at] = (struct ws_link){fd, number, -1};
+    if (fanout->first[fd] < 0)
+        fanout->first[fd] = at;
+    else
+        fanout->links[fanout->last[fd]].next = at;
+    fanout->last[fd] = at;
 }
 
 /* Notes that the frames from links[at] on were refused, of the first one all but `sent` bytes.
@@ -72,15 +68,15 @@ static int32_t refuse(const struct ws_fanout *fanout, int32_t at, struct ws_refu
 
 /* Gathers frames from links[at] on; frames that are adjacent in memory become one part. Returns the
  * place of the first frame that is left. */
-static int32_t gather(const struct ws_fanout *fanout, int32_t at, struct iovec *parts,
-                      size_t *count)
+static int32_t gather(const struct ws_fanout *fanout, const struct frames *frames, int32_t at,
+                      struct iovec *parts, size_t *count)
 {
     const uint8_t *end = NULL;
 
     for (*count = 0; at >= 0; at = fanout->links[at].next) {
         int32_t number = fanout->links[at].frame;
-        const uint8_t *frame = fanout->data + fanout->starts[number];
-        size_t size = (size_t)fanout->sizes[number];
+        const uint8_t *frame = frames->data + find_start(frames, number);
+        size_t size = (size_t)find_size(frames, number);
 
         if (frame == end)
             parts[*count - 1].iov_len += size;
@@ -108,7 +104,8 @@ static int64_t transmit(int fd, struct iovec *parts, size_t count)
 }
 
 /* Sends all frames of one descriptor, from links[at] on. Returns how many are refused. */
-static int32_t serve(const struct ws_fanout *fanout, int32_t at, struct ws_refusal *refusals)
+static int32_t serve(const struct ws_fanout *fanout, const struct frames *frames, int32_t at,
+                     struct ws_refusal *refusals)
 {
     struct iovec parts[MOST_PARTS];
     int fd = fanout->links[at].fd;
@@ -117,13 +114,13 @@ static int32_t serve(const struct ws_fanout *fanout, int32_t at, struct ws_refus
         return refuse(fanout, at, refusals, 0, 0);
     while (at >= 0) {
         size_t count;
-        int32_t left = gather(fanout, at, parts, &count);
+        int32_t left = gather(fanout, frames, at, parts, &count);
         int64_t sent = transmit(fd, parts, count);
 
         if (sent < 0)
             return refuse(fanout, at, refusals, errno == EWOULDBLOCK ? EAGAIN : errno, 0);
-        while (at != left && sent >= fanout->sizes[fanout->links[at].frame]) {
-            sent -= fanout->sizes[fanout->links[at].frame];
+        while (at != left && sent >= find_size(frames, fanout->links[at].frame)) {
+            sent -= find_size(frames, fanout->links[at].frame);
             at = fanout->links[at].next;
         }
         if (at != left)
@@ -134,23 +131,36 @@ static int32_t serve(const struct ws_fanout *fanout, int32_t at, struct ws_refus
 
 #else
 
-static int32_t serve(const struct ws_fanout *fanout, int32_t at, struct ws_refusal *refusals)
+static int32_t serve(const struct ws_fanout *fanout, const struct frames *frames, int32_t at,
+                     struct ws_refusal *refusals)
 {
+    (void)frames;
     return refuse(fanout, at, refusals, 0, 0);
 }
 
 #endif
 
-int32_t ws_fanout(struct ws_fanout *fanout)
+int32_t ws_fanout(struct ws_fanout *fanout, const uint8_t *data, const int64_t *ends,
+                  int32_t frames_count, const int32_t *fds, const int32_t *counts,
+                  const int32_t *excepts)
 {
-    int32_t refused = 0, count = chain(fanout, &refused), i;
+    const struct frames frames = {data, ends};
+    int32_t refused = 0, count = 0, i, k;
 
+    for (i = 0; i < frames_count; i++)
+        for (k = counts ? counts[i] : 1; k > 0; k--, fds++)
+            if (*fds >= 0 && excepts && *fds == excepts[i])
+                continue;
+            else if (*fds < 0 || *fds >= fanout->known)
+                fanout->refusals[refused++] = (struct ws_refusal){*fds, i, EBADF, 0, 0};
+            else
+                chain(fanout, count++, *fds, i);
     for (i = 0; i < count; i++) {
         int32_t fd = fanout->links[i].fd;
 
         if (fanout->first[fd] != i)
             continue;   /* it was served with the frames before */
-        refused += serve(fanout, i, fanout->refusals + refused);
+        refused += serve(fanout, &frames, i, fanout->refusals + refused);
         fanout->first[fd] = -1;
     }
     return refused;

@@ -20,25 +20,25 @@ struct ws_link {
     int32_t next;         /* the place of the next frame for fd, or -1 */
 };
 
+/* What is known of the descriptors, and room to work in. */
 struct ws_fanout {
-    const uint8_t *data;  /* the frames, one after the other, */
-    const int64_t *sizes; /* the bytes of each, 1 or more, */
-    int64_t *starts;      /* and room for as many numbers */
-    const int32_t *fds;   /* the descriptors that get the first frame, then those that get the
-                           * second, and so on; negative ones are refused; */
-    const int32_t *counts;   /* how many these are for each frame; NULL: one for each; */
-    const int32_t *excepts;  /* for each frame a descriptor that does not get it, or -1;
-                              * NULL: no exceptions */
-    int32_t frames_count;
-    int32_t known;        /* descriptors from this number on are refused, too */
+    int32_t known;        /* descriptors from this number on are refused */
     const uint8_t *shut;  /* for each known descriptor: 0 where it may be sent to */
     int32_t *first;       /* for each known descriptor: -1, before and after each call; */
     int32_t *last;        /* room for as many numbers */
-    struct ws_link *links;          /* room for as many as there are fds; */
+    struct ws_link *links;          /* room for as many as there are fds in a call; */
     struct ws_refusal *refusals;    /* the same */
 };
 
 /* Sends each descriptor its frames, in their order and without blocking. One system call sends up
  * to 64 of them. Fills refusals, and returns their number; those of one descriptor are together, in
- * the order of its frames. After its first refusal, a descriptor gets nothing more. */
-int32_t ws_fanout(struct ws_fanout *fanout);
+ * the order of its frames. After its first refusal, a descriptor gets nothing more.
+ *
+ * data has the frames, one after the other, none of them empty; ends says where in it each ends;
+ * frames_count, how many there are. fds has the descriptors that get the first frame, then those
+ * that get the second, and so on; negative ones are refused. counts says how many these are for
+ * each frame; NULL: one for each. excepts has for each frame a descriptor that does not get it, or
+ * -1; NULL: no exceptions. */
+int32_t ws_fanout(struct ws_fanout *fanout, const uint8_t *data, const int64_t *ends,
+                  int32_t frames_count, const int32_t *fds, const int32_t *counts,
+                  const int32_t *excepts);

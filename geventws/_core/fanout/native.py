@@ -6,20 +6,21 @@ Importing this module fails if the extension was not built.
 from __future__ import annotations
 
 from array import array
+from itertools import accumulate
 from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 from .._frame import ffi, lib
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from .pure import Refusal
 
 refusal_struct = Struct("=iii4xq")
 """struct ws_refusal, without its reserved field."""
 
 _refusals = refusal_struct.iter_unpack
+_fanout = lib.ws_fanout
+_NULL = ffi.NULL
 
 
 class Fanout:
@@ -27,7 +28,7 @@ class Fanout:
 
     def __init__(self) -> None:
         self.shut = bytearray()  # for each known descriptor: 0 if frames may be sent to it
-        self._struct = ffi.new("struct ws_fanout *")  # the arguments of a call
+        self._struct = ffi.new("struct ws_fanout *")  # what C knows of the descriptors
         self._per_descriptor: tuple[object, ...] = ()  # the arrays by descriptor that the struct points to
         self._room = 0  # how many descriptors there is room for, over all frames
         self._links: Any = None  # so many struct ws_link, for C to work with
@@ -54,24 +55,20 @@ class Fanout:
     def send(
         self,
         frames: list[bytes],
-        fds: Sequence[int],
-        counts: Sequence[int] | None = None,
-        excepts: Sequence[int] | None = None,
+        fds: list[int],
+        counts: list[int] | None = None,
+        excepts: list[int] | None = None,
     ) -> list[Refusal]:
         """Send frames, without blocking, and return the refusals: see pure.Fanout."""
         if len(fds) > self._room:
             self._make_room(2 * len(fds))
-        struct = self._struct
-        sizes = array("q", map(len, frames))
-        owned = [
-            ffi.from_buffer("uint8_t[]", b"".join(frames)),
-            ffi.from_buffer("int64_t[]", sizes),
-            ffi.from_buffer("int64_t[]", array("q", sizes)),
-            ffi.from_buffer("int32_t[]", array("i", fds)),
-            ffi.NULL if counts is None else ffi.from_buffer("int32_t[]", array("i", counts)),
-            ffi.NULL if excepts is None else ffi.from_buffer("int32_t[]", array("i", excepts)),
-        ]
-        struct.data, struct.sizes, struct.starts, struct.fds, struct.counts, struct.excepts = owned
-        struct.frames_count = len(frames)
-        count = lib.ws_fanout(struct)
+        count = _fanout(
+            self._struct,
+            b"".join(frames),
+            list(accumulate(map(len, frames))),
+            len(frames),
+            fds,
+            _NULL if counts is None else counts,
+            _NULL if excepts is None else excepts,
+        )
         return list(_refusals(self._view[: 24 * count])) if count else []

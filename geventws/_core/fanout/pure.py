@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
 Refusal: TypeAlias = "tuple[int, int, int, int]"
 """struct ws_refusal: the descriptor, the number of the frame, the errno or 0, and how many bytes of it were sent."""
@@ -24,9 +24,9 @@ class Sender(Protocol):
     def send(
         self,
         frames: list[bytes],
-        fds: Sequence[int],
-        counts: Sequence[int] | None = None,
-        excepts: Sequence[int] | None = None,
+        fds: list[int],
+        counts: list[int] | None = None,
+        excepts: list[int] | None = None,
     ) -> list[Refusal]: ...
 
 
@@ -51,9 +51,9 @@ class Fanout:
     def send(
         self,
         frames: list[bytes],
-        fds: Sequence[int],
-        counts: Sequence[int] | None = None,
-        excepts: Sequence[int] | None = None,
+        fds: list[int],
+        counts: list[int] | None = None,
+        excepts: list[int] | None = None,
     ) -> list[Refusal]:
         """Send frames, without blocking; return the refusals, those of one descriptor together and in order.
 
@@ -73,7 +73,7 @@ class Fanout:
         return refused
 
     def _chain(
-        self, frames: list[bytes], fds: Sequence[int], counts: Sequence[int] | None, excepts: Sequence[int] | None
+        self, frames: list[bytes], fds: list[int], counts: list[int] | None, excepts: list[int] | None
     ) -> dict[int, list[int]]:
         """Return the numbers of each descriptor's frames."""
         chains: dict[int, list[int]] = {}

@@ -202,7 +202,7 @@ class Outbox:
     def flush_corked(self) -> None:
         """Add all corked frames, before a frame that has to follow them."""
         current = self._poller.current
-        if current is not None:
+        if current is not None and current.stream.corked:
             self._poller.call(current, current.flush)
         for stream in list(self.corked):
             stream.flush()
