@@ -1,4 +1,4 @@
-"""The bytes that a connection has sent and the kernel has not taken yet: whose they are, and how fast the peer is."""
+"""The bytes that a connection has sent and the kernel has not accepted yet: who waits for them, and the peer's pace."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ PACE = 64 * 1024
 """Bytes that a peer has to take in each `send_timeout`; or all that is left, if that is less."""
 
 AT_ONCE = 64
-"""Parts that are sent in one turn. Then others have theirs, until the loop says again that the socket is writable."""
+"""Parts that are sent in one turn. Then other connections have theirs, until the loop reports the socket again."""
 
 MOST_OWNED = 64 * 1024
-"""Past this many bytes that no greenlet waits for in `send`, no more such bytes are added."""
+"""Bytes that no greenlet waits for in `send`, beyond which no further such bytes are added."""
 
 
 class Mark:
@@ -61,7 +61,7 @@ class Backlog:
 
     Args:
         rest: the first of them.
-        count: returns how many bytes the kernel holds that the peer has not taken.
+        count: returns how many bytes the kernel holds that the peer has not acknowledged.
 
     Attributes:
         owned: bytes that no greenlet waits for in `send`: replies, and the rest after a greenlet stopped waiting.
@@ -90,7 +90,7 @@ class Backlog:
         self._parts.append(data)
 
     def send(self, transmit: Callable[[bytes | memoryview], int]) -> bool:
-        """Send what the kernel takes, but no more than AT_ONCE parts; return whether nothing is left."""
+        """Send what the kernel accepts, but no more than AT_ONCE parts; return whether nothing is left."""
         parts = self._parts
         for _ in range(AT_ONCE):
             if not parts:
@@ -129,7 +129,7 @@ class Backlog:
         self.owned -= size
 
     def leave(self) -> None:
-        """In a forked child: leave the greenlets that wait where they are, for good."""
+        """In a forked child: leave the waiting greenlets where they are, for good."""
         if self._waiters is not None:
             self._waiters.leave()
 

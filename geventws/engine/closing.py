@@ -1,7 +1,7 @@
 """How a connection ends (RFC 6455 section 7), and who waits for that.
 
-    begin       we close: our close frame is out, and the peer has `close_timeout` to reply with its own
-    reply       the peer has closed, or broken a rule: we reply with the code, or say why the connection fails
+    begin       we close: we have sent a close frame, and the peer has `close_timeout` to reply with its own
+    reply       the peer has closed, or violated the protocol: we reply with its code, or with one that says why we fail
     shut_down   nothing is left to send: the stream ends, at once or when the peer has hung up, in LINGER s at most
     abort       the connection is lost, or we drop it: no closing handshake
 
@@ -32,26 +32,26 @@ if TYPE_CHECKING:
 
 
 class Runner(Protocol):
-    """Who takes the messages of a connection in callbacks. Nothing here may block."""
+    """Passes the messages of a connection to callbacks. No method may block."""
 
     def run(self) -> bool:
-        """Switch to a greenlet that calls back, if there is something to call back for; return whether there was.
+        """Switch to a greenlet that runs callbacks, if there are some to run; return whether there were.
 
-        Called whenever something has come, and when nothing more will come.
+        Called whenever something was received, and when nothing more will be.
         """
 
     def stop(self) -> None:
-        """Call back for no more messages, as we have begun to close."""
+        """Drop all further messages, as we have begun to close."""
 
     def disown(self) -> None:
         """Leave the connection to the parent, in a forked child."""
 
 
 class Subscribed(Protocol):
-    """What others send to a connection."""
+    """The outlet for messages that others send to a connection."""
 
     def end(self) -> None:
-        """The connection takes no more messages."""
+        """Note that the connection takes no more messages."""
 
 
 class Ending(Taker, Protocol):
@@ -80,7 +80,7 @@ class Ending(Taker, Protocol):
 class Closing:
     """The end of one connection. It is made when that begins, or when somebody waits for it: few connections have one.
 
-    Nothing here blocks but `close`, `wait` and `wait_closed`, which block this greenlet only.
+    Only `close`, `wait` and `wait_closed` block, and they block only this greenlet.
     """
 
     __slots__ = ("_connection", "_event", "_timer", "_untaken", "_waiters")
@@ -88,8 +88,8 @@ class Closing:
     def __init__(self, connection: Ending) -> None:
         self._connection: Ending | None = connection  # None once its socket is closed, so that no cycle is left
         self._event: Event | None = None  # set when nothing more will be received; made when asked for
-        self._timer: Any = None  # takes the next step, unless the peer does something before
-        self._untaken: tuple[Any, ...] = ()  # the lists that the handler may still take from, while all else is dropped
+        self._timer: Any = None  # takes the next step, unless the peer acts before
+        self._untaken: tuple[Any, ...] = ()  # messages that the handler may still take, while later ones are dropped
         self._waiters: Waiters | None = None  # greenlets that wait for the end, or for the closed socket
         self._let_go()
 
@@ -99,7 +99,7 @@ class Closing:
         """Send a close frame, after which nothing can be sent, and give the peer `close_timeout` to reply (7.1.2).
 
         Raises:
-            ValueError: code or reason may not be sent. Nothing is sent, and the connection lives.
+            ValueError: the code or the reason may not be sent. Nothing is sent, and the connection stays open.
         """
         connection = self._connection
         if connection is None:
@@ -112,7 +112,7 @@ class Closing:
         if protocol.output:
             connection.send_replies()
         if protocol.end_due:
-            self.shut_down()  # the peer has closed already, or has none to wait for: draft 75 has no closing frame
+            self.shut_down()  # the peer has closed already; or no reply will come, as draft 75 has no closing frame
             return
         if not begun:
             self._wait_for_reply(connection)
@@ -131,7 +131,7 @@ class Closing:
             self._timer = Deadline(poller.clock, timeout, connection.stream.has_input, *call)
 
     def discard(self) -> None:
-        """Drop the messages that are still to come: the handler has closed, and is too far behind to take them."""
+        """Drop all further messages: the handler has closed, and is too far behind to take them."""
         connection = self._connection
         if connection is not None:
             protocol = connection.protocol
@@ -215,7 +215,7 @@ class Closing:
     # Who waits
 
     def close(self, code: int | None, reason: str) -> None:
-        """Close, and block until nothing more will come; at most for `close_timeout`."""
+        """Close, and block until nothing more will be received, for `close_timeout` at most."""
         if self._connection is not None and not self._connection.ended:
             self.begin(code, reason)
             self.wait()
@@ -254,7 +254,7 @@ class Closing:
             self._waiters.wait_until(done, timeout)
 
     def on_closed(self) -> None:
-        """Have the loop run those who wait for the end: nothing more will come, or the socket is closed."""
+        """Have the loop run those who wait: nothing more will be received, or the socket is closed."""
         connection = self._connection
         if connection is None:
             return

@@ -1,11 +1,12 @@
 """One connection at work: it joins the protocol's state machine, the stream, and the inbox of received messages.
 
-The poller knows a connection as this object. It receives without being asked, answers pings and close frames, pauses
-when the handler is behind, notices a dead peer, and ends the connection: with the help of intake.py, keepalive.py and
-closing.py. It runs nobody's code: the greenlet that waits in `WebSocket.wait` does, and the runner of callbacks.
+The poller knows a connection as this object. It receives on its own, answers pings and close frames, pauses when the
+handler is behind, notices a dead peer, and ends the connection: with the help of intake.py, keepalive.py and
+closing.py. It does not run the user's code: that runs in the greenlet that waits in `WebSocket.wait`, or in the runner
+of callbacks.
 
 The loop holds the connection, the connection holds the greenlet that waits, and that greenlet's frames hold the
-`WebSocket`. The connection itself knows no `WebSocket`: when a client drops its own, that ends the connection.
+`WebSocket`. The connection itself does not refer to its `WebSocket`: when a client drops that, the connection ends.
 
 The methods that the poller calls run in the hub, or in a greenlet that parks: they never block.
 """
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class Handshake:
-    """What the opening handshake has told about a connection.
+    """The facts about a connection that are known from its opening handshake.
 
     Args:
         address: the peer's, or on a client the URI; for log lines.
@@ -92,23 +93,23 @@ class Connection:
         owned_socket: Any = None,
     ) -> None:
         # What it joins
-        self.fd: int = socket.fileno()  # the socket's, by which the poller knows us
-        self.handshake: Handshake = handshake  # what it has told, such as whose connection this is
-        self.protocol: ConnectionProtocol = protocol  # the state machine: what was said, and what may be said
-        # through which all bytes come and go
+        self.fd: int = socket.fileno()  # the socket's descriptor, by which the poller knows us
+        self.handshake: Handshake = handshake  # facts from the handshake, such as the peer's address
+        self.protocol: ConnectionProtocol = protocol  # the state machine: what was sent, and what may be sent
+        # all bytes go through it, in both directions
         self.stream: Stream = Stream(socket, self, get_poller(), timing.send_timeout)
         self.keepalive: Keepalive = Keepalive(timing, self.stream.poller.clock)  # pings and pongs
         # Receiving
         protocol.pending = []
         self.inbox: Any = protocol.inbox  # where the poller puts messages: the protocol's own list, or NOWHERE
         self.fast_path: int = 0  # the word of `find_fast_path` that was set last
-        self.alive_since_tick: bool = False  # whether something came since `tick` last looked
+        self.alive_since_tick: bool = False  # whether something was received since `tick` last looked
         self.reader: Any = None  # the greenlet that waits for a message
         self.wait_needs_work: bool = False  # whether `prepare_to_wait` has work to do before a greenlet may wait
-        self.runner: Runner | None = None  # who takes the messages in callbacks, where no greenlet waits for them
+        self.runner: Runner | None = None  # passes the messages to callbacks; None if a greenlet waits for them
         # Sending
         self.fragments: Fragments | None = None  # the message that is being sent in parts
-        self.outlet: Outlet | None = None  # for what others send to it; made when first used
+        self.outlet: Outlet | None = None  # for messages that others send to it; made when first used
         # The end
         self.ended: bool = False  # whether nothing more will be received
         self.owned_socket: Any = owned_socket  # the socket to close when the connection has ended
@@ -116,7 +117,7 @@ class Connection:
         self.stream.plain_limit = find_plain_limit(self)
 
     def open(self) -> None:
-        """Begin to receive, first of all what followed the handshake."""
+        """Start receiving, beginning with the bytes that followed the handshake."""
         self.stream.open()
         self.keepalive.start(self)
         data, self.handshake.trailing_data = self.handshake.trailing_data, b""
@@ -129,19 +130,19 @@ class Connection:
 
     @property
     def peer(self) -> str:
-        """Whose connection this is, for log lines: the peer's address and the path, or on a client the URI."""
+        """The peer, for log lines: its address and the path of the handshake; on a client, the URI."""
         return f"{one_word(self.handshake.address)} {one_word(self.handshake.path)}".strip()
 
     @property
     def closing(self) -> Closing:
-        """Its end: what brings it about, and what waits for it. Made when first used."""
+        """The end of the connection: what brings it about, and who waits for it. Made when first used."""
         if self._closing is None:
             self._closing = Closing(self)
         return self._closing
 
     @property
     def closed(self) -> bool:
-        """Whether the connection is over, or has begun to close: nothing can be sent any more."""
+        """Whether the connection is closed or closing, so that nothing can be sent any more."""
         return self.ended or self.protocol.close_sent
 
     def closed_error(self) -> ConnectionClosed:
@@ -185,7 +186,7 @@ class Connection:
         self.on_closed()
 
     def receive_error(self) -> None:
-        """Close with 1011 after an error of ours, once the messages that came before are taken."""
+        """Close with 1011 after an error of ours, once the messages received before are taken."""
         protocol = self.protocol
         protocol.fail(ProtocolError("an internal error", CloseCode.INTERNAL_ERROR))
         self.after_receiving()
@@ -236,7 +237,7 @@ class Connection:
         self.on_closed()
 
     def send_timed_out(self) -> None:
-        """End the connection, as the peer takes too little."""
+        """End the connection, as the peer accepts too little data."""
         timeout = self.keepalive.timing.send_timeout
         log = self.stream.poller.log
         log.tell(INFO, "%s took less than 64 KB in %g s (send_timeout): aborted", self.peer, timeout)
@@ -290,11 +291,11 @@ class Connection:
             self.stream.push(frame)
 
     def discard(self) -> None:
-        """Take no message any more: see `Closing.discard`."""
+        """Drop all further messages: see `Closing.discard`."""
         self.closing.discard()
 
     def on_closed(self) -> None:
-        """Note that nothing more will come, and wake all greenlets that wait."""
+        """Note that nothing more will be received, and wake all greenlets that wait."""
         stream = self.stream
         stream.plain_limit = -1
         if self.outlet is not None:
@@ -319,7 +320,7 @@ class Connection:
     # The clock of keepalive.py
 
     def tick(self) -> None:
-        """See to the pings. Never raises."""
+        """Send a ping if it is due, or end the connection if the peer is dead. Never raises."""
         self.stream.poller.call(self, self._tick)
 
     def _tick(self) -> None:
@@ -329,7 +330,7 @@ class Connection:
         if stream.abandoned:
             self.receive_eof(errno.EBADF)
             return
-        # Bytes that came while something else held the loop up are a sign of life, too.
+        # Bytes that arrived while something else held the loop up are a sign of life, too.
         alive, self.alive_since_tick = self.alive_since_tick or stream.paused or stream.has_input(), False
         if self.keepalive.tick(self, alive):
             return

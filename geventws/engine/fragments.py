@@ -1,5 +1,5 @@
-"""The longer way out: for messages that are large, masked or compressed, for frames that are encoded already, and for a
-message in parts, between which no other message may go (RFC 6455 5.4).
+"""The slow path of sending: for messages that are large, masked or compressed, for frames that are encoded already, and
+for messages in parts, between which no other message may go (RFC 6455 5.4).
 
 `WebSocket.send` itself sends small messages that leave as they are, and calls these functions for all others. They
 block this greenlet only, and any greenlet of the connection's thread may call them.
@@ -35,7 +35,7 @@ PLAIN_LIMIT = 1536
 """The largest payload that may be corked, and that skips the protocol on its way out if it leaves as it is."""
 
 FRAME_UNITS = 4
-"""The work, in the units of turns.py, of sending a frame the longer way, perhaps with others."""
+"""The work, in the units of turns.py, of sending a frame by the slow path, perhaps with others."""
 
 Payload: TypeAlias = "bytes | memoryview"
 
@@ -55,12 +55,12 @@ HEADERS = Headers()
 
 
 class Releasing(Protocol):
-    """What others send to a connection. It is held back while a message is sent in parts: see outlet.py."""
+    """The outlet for messages that others send to a connection. It holds them while a message is sent in parts."""
 
     sharing: Hashable
 
     def release(self) -> None:
-        """Send it."""
+        """Send the messages that were held."""
 
 
 class Sender(Protocol):
@@ -140,7 +140,7 @@ def take_turn(connection: Sender) -> None:
     """Block while another greenlet sends the parts of a message.
 
     Raises:
-        ConnectionClosed: the connection is over, or has begun to close.
+        ConnectionClosed: the connection is closed or closing.
         ConcurrencyError: this very greenlet sends them.
     """
     stream = connection.stream
@@ -210,7 +210,7 @@ def _compress(connection: Sender, payload: Payload) -> memoryview:
 
 
 def _send_parts(connection: Sender, parts: Iterable[Any], compress: bool | None) -> None:
-    """Send one message in fragments, as its parts come."""
+    """Send one message in fragments, each as soon as its part is produced."""
     check_thread(connection)
     begun = finished = False
     try:
@@ -230,7 +230,7 @@ def send_frames(connection: Sender, data: bytes) -> None:
     """Send whole frames that are encoded already, once no message is being sent in parts.
 
     Raises:
-        ConnectionClosed: the connection is over, or has begun to close.
+        ConnectionClosed: the connection is closed or closing.
     """
     check_thread(connection)
     take_turn(connection)
@@ -287,7 +287,7 @@ def fail(connection: Sender) -> NoReturn:
 
 
 def check_thread(connection: Sender) -> None:
-    """Raise ConcurrencyError in another thread than the connection's."""
+    """Raise ConcurrencyError if the connection belongs to another thread."""
     if get_thread() != connection.stream.poller.thread:
         raise ConcurrencyError(
             "a connection belongs to the thread in which it was opened: with loop = gevent.get_hub().loop of that "

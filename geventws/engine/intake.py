@@ -1,8 +1,8 @@
-"""From a socket's bytes to a connection's messages, as far as its handler keeps up. Nothing here blocks.
+"""Turns a socket's bytes into a connection's messages, as fast as its handler takes them. Nothing here blocks.
 
-The C core receives and decodes the common cases for all connections in one go (receive.h). This module receives large
-messages into buffers of their own, and over TLS; has the protocol decode what the core does not; and pauses receiving
-while a handler has enough to do.
+The C core receives and decodes the common cases for all connections in one call (receive.h). This module receives large
+messages into buffers of their own, and receives over TLS; it has the protocol decode what the core does not; and it
+pauses receiving while a handler is behind.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Taker(Protocol):
         """Switch to the greenlet that waits for a message."""
 
     def receive_data(self, data: memoryview) -> None:
-        """Take bytes as they came."""
+        """Take received bytes."""
 
     def receive_eof(self, number: int) -> None:
         """Note that the stream has ended, with this errno, or 0."""
@@ -75,7 +75,7 @@ def decode(taker: Taker, data: memoryview = NOTHING) -> bool:
 
 
 def receive(taker: Taker) -> bool:
-    """Receive once. Return whether TLS has more that was received already."""
+    """Receive once. Return whether TLS holds more bytes that it has received already."""
     protocol, stream = taker.protocol, taker.stream
     fast_path = taker.fast_path
     if stream.paused:
@@ -115,7 +115,7 @@ def _get_size(protocol: ConnectionProtocol, stream: Stream) -> int:
     return SMALL_CHUNK if small else len(stream.poller.receiver.scratch)
 
 
-# Past the protocol
+# The fast path, past the protocol
 
 
 def find_fast_path(protocol: ConnectionProtocol) -> int:
@@ -141,7 +141,7 @@ def update_fast_path(taker: Taker) -> None:
     word = 0 if stream.paused else find_fast_path(taker.protocol)
     if word != taker.fast_path:
         taker.fast_path = word
-        # bytes that come over TLS, or that only the protocol can inflate, are received and split in `receive`
+        # bytes received over TLS, or that only the protocol can inflate, are split in `receive`
         extension = taker.protocol.extension
         if not stream.opaque and (extension is None or extension.fast_path):
             stream.poller.set_fast_path(taker, word)
@@ -161,7 +161,7 @@ def check_read_ahead(taker: Taker) -> None:
 
 
 def hold_back(taker: Taker) -> None:
-    """Receive and decode no more until the handler has taken what waits; after our close frame, drop what comes."""
+    """Pause receiving until the handler has taken what waits; after our close frame, drop what is received."""
     if taker.protocol.close_sent:
         taker.discard()
         return
@@ -170,7 +170,7 @@ def hold_back(taker: Taker) -> None:
 
 
 def go_on_later(taker: Taker) -> None:
-    """Receive and decode no more until the next turn."""
+    """Pause receiving until the next turn."""
     _pause(taker)
     poller = taker.stream.poller
     poller.turns.later(partial(poller.call, taker, _go_on, taker))
@@ -183,13 +183,13 @@ def _pause(taker: Taker) -> None:
 
 
 def _go_on(taker: Taker) -> None:
-    if taker.stream.paused and not taker.wait_needs_work:  # else the handler's next `wait` does it
+    if taker.stream.paused and not taker.wait_needs_work:  # otherwise the handler's next `wait` does this
         catch_up(taker)
         taker.stream.poller.clock.run_callback(taker.run)
 
 
 def catch_up(taker: Taker) -> None:
-    """Go on with what was kept, and then receive again."""
+    """Decode what was kept, and then receive again."""
     if decode(taker):
         taker.stream.resume()
         update_fast_path(taker)

@@ -1,7 +1,7 @@
 """Keepalive: pings that keep proxies awake, measure the round trip, and find a peer that is gone.
 
-A ping is sent every interval, whatever else is going on. If nothing comes within the timeout after a ping, the peer is
-gone. Anything counts, not only the pong; so do bytes that wait unread because the handler is behind.
+A ping is sent every interval, whatever else is going on. If nothing arrives within the timeout after a ping, the peer
+counts as dead. Any data is a sign of life, not only the pong; so are bytes not yet read because the handler is behind.
 """
 
 from __future__ import annotations
@@ -21,14 +21,13 @@ if TYPE_CHECKING:
     from .stream import Stream
 
 PING_JITTER = 0.1
-"""The part of an interval by which it varies, so that connections opened together do not ping together."""
-
+"""The fraction by which an interval varies, so that connections opened together do not ping together."""
 
 MOST_PINGS = 64
-"""How many pings are remembered until they are answered."""
+"""How many unanswered pings are remembered."""
 
 PING_SIZE = 512
-"""Bytes that one of them takes, together with its result."""
+"""Bytes that a remembered ping takes, together with its result."""
 
 
 class Pinged(Protocol):
@@ -38,21 +37,21 @@ class Pinged(Protocol):
     protocol: ConnectionProtocol
 
     def tick(self) -> None:
-        """See to the pings. The clock calls this. Never raises."""
+        """Send a ping if it is due, or end the connection if the peer is dead. Called by a timer. Never raises."""
 
 
 class Keepalive:
-    """The pings and pongs of one connection, and what the clock says about them.
+    """The pings and pongs of one connection, and their timer.
 
     Args:
-        timing: how often, and for how long.
+        timing: all clocks of the connection.
         clock: the loop's.
 
     Attributes:
-        latency: seconds that the last answered ping took.
-        on_control: a function of opcode and payload for the pings and pongs that come, or None.
+        latency: the round-trip time of the last answered ping, in seconds.
+        on_control: called with opcode and payload of each ping and pong that is received; None calls nothing.
         payloads: collects the payloads of the keepalive's own pings, for code that has to tell their pongs from others;
-            None if there is none.
+            None if there is no such code.
         timing: all clocks of the connection.
     """
 
@@ -64,9 +63,9 @@ class Keepalive:
         self.timing: Timing = timing
         self._clock = clock  # the loop's
         self._timer: Any = None  # calls `tick` of the connection
-        self._next_ping = 0.0  # when it is due, by the clock
+        self._next_ping = 0.0  # when the next ping is due, by the clock
         self._pinged: float | None = None  # when the first ping since the last sign of life was sent
-        self._pings: Sequence[tuple[bytes, float, Any]] = ()  # not answered: payload, when sent, and the result to set
+        self._pings: Sequence[tuple[bytes, float, Any]] = ()  # unanswered: payload, time of sending, result to set
         self.latency: float = 0.0
         self.on_control: Callable[[int, bytes], object] | None = None
         self.payloads: deque[bytes] | None = None
@@ -122,7 +121,7 @@ class Keepalive:
         """
         frame = connection.protocol.encode_control(Opcode.PING, payload)
         if not connection.stream.has_room:
-            result.set_exception(TimeoutError("the peer takes no bytes: the ping was not sent"))
+            result.set_exception(TimeoutError("the ping was not sent: the peer accepts no data"))
             return
         connection.stream.push(frame)
         self.note(payload, result)
@@ -140,7 +139,7 @@ class Keepalive:
         elif len(pings) >= MOST_PINGS:
             forgotten, pings = pings[0][2], pings[1:]
             if forgotten is not None:
-                forgotten.set_exception(TimeoutError(f"it was not answered, nor were {MOST_PINGS} pings after it"))
+                forgotten.set_exception(TimeoutError(f"neither this ping nor {MOST_PINGS} later ones were answered"))
         self._pings = [*pings, (payload, self._clock.monotonic(), result)]
 
     def measure(self) -> int:
@@ -150,7 +149,7 @@ class Keepalive:
     def receive_controls(
         self, controls: Iterable[tuple[int, bytes]], call_out: Callable[..., object]
     ) -> None:
-        """Take pings, which were answered already, and pongs. `call_out` calls `on_control` for each."""
+        """Take received pings, which have been answered, and pongs. `call_out` calls `on_control` for each."""
         for opcode, payload in controls:
             if opcode == Opcode.PONG:
                 self.take_pong(payload)
@@ -158,7 +157,7 @@ class Keepalive:
                 call_out(self.on_control, opcode, payload)
 
     def take_pong(self, payload: bytes) -> None:
-        """Take a pong: it answers its ping and all before it (RFC 6455 5.5.3). One that answers none has no effect."""
+        """Take a pong: it answers its ping and all earlier ones (RFC 6455 5.5.3). Ignore one that answers no ping."""
         payloads = [ping[0] for ping in self._pings]
         if payload not in payloads:
             return
@@ -184,6 +183,6 @@ class Keepalive:
 
 
 def push_ping(connection: Pinged, payload: bytes) -> None:
-    """Send a ping without blocking. None is sent while sending is blocked: it would only wait after the other bytes."""
+    """Send a ping without blocking, unless sending is blocked: then it would only wait after the other bytes."""
     if not connection.stream.blocked:
         connection.stream.push(connection.protocol.encode_control(Opcode.PING, payload))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Options = TypeVar("Options")
 
 LINGER = 1.0
-"""Seconds that a peer has after we have ended our side: to read what was sent, and to end its own."""
+"""Seconds that a peer has, after we have ended our side of the stream, to read what we sent and to end its own side."""
 
 COMPRESSION = PerMessageDeflate()
 """How messages are compressed by default."""
@@ -51,17 +51,17 @@ class SharedOptions(TypedDict, total=False):
 class ConnectionOptions(SharedOptions, total=False):
     """Options of every connection.
 
-    max_message_size: the largest message taken, in bytes, after inflating; 1 MiB by default. A larger one closes with
-        1009.
-    decode_text: whether `wait` returns text as `str`; otherwise as `bytes`, checked to be UTF-8 but not decoded.
-    streaming: whether the connection is a `StreamingWebSocket`, which receives messages piece by piece. It negotiates
-        no compression: a few bytes may stand for a piece of any size.
-    ping_interval: seconds between keepalive pings, varied by 10 %; None sends none.
-    ping_timeout: the connection ends with 1011 if nothing at all comes within this many seconds after a ping; None
-        waits for ever.
-    close_timeout: seconds that `close` waits for the peer's answer; None waits for as long as the connection lives.
-    send_timeout: the connection ends if the peer takes less than 64 KB of what waits to be sent (or all that is left)
-        in this many seconds; None waits for ever.
+    max_message_size: the largest message accepted, in bytes, after inflating; 1 MiB by default. A larger one closes the
+        connection with 1009.
+    decode_text: True, the default, to receive text as `str`; False for `bytes`, checked to be UTF-8 but not decoded.
+    streaming: whether the connection is a `StreamingWebSocket`, which receives messages piece by piece; False by
+        default. It negotiates no compression, with which a few bytes may stand for a piece of any size.
+    ping_interval: seconds between keepalive pings, varied by 10 %; 20 by default; None sends none.
+    ping_timeout: the connection ends with 1011 if nothing at all is received within this many seconds after a ping; 20
+        by default; None waits for ever.
+    close_timeout: seconds that `close` waits for the peer's answer; 5 by default; None waits for ever.
+    send_timeout: the connection ends if the peer accepts less than 64 KB of what waits to be sent (or all that is left)
+        in this many seconds; 30 by default; None waits for ever.
     """
 
     streaming: bool
@@ -115,7 +115,7 @@ def complete(options: Mapping[str, object], defaults: Options, taker: str) -> Op
     """Return options with the defaults of those that are not given.
 
     Raises:
-        TypeError: there is no such option; the error names one with a similar name.
+        TypeError: an option is unknown; the error suggests one with a similar name.
     """
     known = cast("dict[str, object]", defaults)
     for name in options:

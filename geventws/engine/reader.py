@@ -1,4 +1,4 @@
-"""How a greenlet waits for the messages of a connection: one at a time may; the poller runs it when some have come."""
+"""How a greenlet waits for the messages of a connection. Only one may; the poller runs it when some have arrived."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def wait_for_messages(connection: Connection) -> None:
     """Block until there is a message, or none will come.
 
     Raises:
-        ConcurrencyError: another greenlet waits for messages, or this is another thread than the connection's.
+        ConcurrencyError: another greenlet waits for messages, or the connection belongs to another thread.
     """
     if (connection.wait_needs_work or connection.reader is not None) and not prepare_to_wait(connection):
         return
@@ -44,8 +44,8 @@ def wait_for_messages(connection: Connection) -> None:
 
 
 def prepare_to_wait(connection: Connection) -> bool:
-    """Do what has to be done before this greenlet may wait: reply to a close, as the handler has taken the messages
-    before it, and receive again after a pause. Return whether to wait: no message is there, but one may come.
+    """Do what is due before this greenlet waits: reply to a close frame, now that the handler has taken the messages
+    before it, and resume receiving after a pause. Return whether to wait: there is no message, but one may come.
     """
     check_alone(connection)
     held_back, connection.wait_needs_work = connection.wait_needs_work, connection.ended
@@ -57,7 +57,7 @@ def prepare_to_wait(connection: Connection) -> bool:
 
 
 def wait_for_seconds(connection: Connection, timeout: float) -> None:
-    """Block until there is a message, or none will come, or the time is up: TimeoutError."""
+    """Block until there is a message, or none will come. Raises TimeoutError after `timeout` seconds."""
     check_thread(connection)
     if not prepare_to_wait(connection):
         return

@@ -1,7 +1,7 @@
 """A cooperative byte stream over a connected socket, TCP or TLS.
 
-Everything that is sent goes through one queue, so that whole frames leave in the order in which they were given, from
-whatever greenlets. What the kernel does not take at once, the loop sends when the socket is writable again. So a
+Everything that is sent goes through one queue, so whole frames leave in the order of the calls, whatever greenlets make
+them. Bytes that the kernel does not accept at once are sent by the loop when the socket is writable again. So a
 greenlet that is killed while it waits for that leaves no half frame behind.
 
 The queue has two parts, the older first: the backlog, which the kernel has refused, and `corked`, which it has not
@@ -43,8 +43,8 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
 class Stream:
     """The sending half and the raw reads of one TCP connection.
 
-    `send`, `send_large`, `cork` and `wait_for_room` block the greenlet that calls them, and any may call them. In a
-    callback (see poller.py) they do not: bytes that they would wait for count as `owned`. All else never blocks.
+    `send`, `send_large`, `cork` and `wait_for_room` block the greenlet that calls them; any greenlet may. In a callback
+    (see poller.py) they do not block: bytes that they would wait for count as `owned`. All other methods never block.
 
     Two others append to `corked`, to save a call: `WebSocket.send`, if it holds fewer parts than CORK_PARTS and a flush
     is due anyway (it holds some already, or the poller runs this greenlet); and the connection, which adds its last
@@ -77,11 +77,11 @@ class Stream:
         self.channel: Any = channel
         self.poller: Poller = poller
         self.transmit: Callable[[bytes | memoryview], int] = self.calls.send
-        self.error: tuple[Any, ...] | None = None  # errno and text, why nothing can be sent any more
+        self.error: tuple[Any, ...] | None = None  # errno and text of the error after which nothing can be sent
         self.plain_limit: int = -1  # the largest payload that may be sent as it is; -1 if none may: see fragments.py
-        self.corked: list[bytes] = []  # whole frames that wait for company: see above
-        self.blocked: bool = False  # the kernel takes nothing; the poller tells when it does again
-        self.backlog: Backlog | None = None  # the bytes that it has not taken, while blocked
+        self.corked: list[bytes] = []  # whole frames that wait to be sent with others: see above
+        self.blocked: bool = False  # whether the kernel accepts nothing; the poller tells when it does again
+        self.backlog: Backlog | None = None  # the bytes that it has not accepted, while blocked
         self._reading = True  # receiving is not paused
         self._registered = False  # the poller watches the socket
         self._ended = False  # our side is shut down, or will be after the backlog
@@ -89,7 +89,7 @@ class Stream:
     # Readiness
 
     def open(self) -> None:
-        """Begin to watch the socket. The kernel holds nothing back: what should wait for more is corked here."""
+        """Start watching the socket. The kernel must not delay data (TCP_NODELAY): what should wait is corked here."""
         with suppress(OSError):  # a Unix socket has no such delay
             if not getattr(self.socket, "no_delay", False):
                 self.calls.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
@@ -195,11 +195,11 @@ class Stream:
         """Block while too many bytes are left whose senders no longer wait. Raises OSError as `send` does."""
         while not self.has_room:
             if not self.poller.may_block():
-                raise OSError(errno.ENOBUFS, "the peer takes no bytes, and a callback of the loop cannot wait")
+                raise OSError(errno.ENOBUFS, "the peer accepts no data, and a callback of the loop cannot wait")
             self._wait(0)
 
     def send(self, data: bytes) -> None:
-        """Send whole frames. Blocks while the peer does not take them; any greenlet may call it.
+        """Send whole frames. Blocks while the peer reads too slowly; any greenlet may call it.
 
         Raises:
             OSError: the connection is broken.
@@ -253,13 +253,13 @@ class Stream:
                 self._wait(len(data))
 
     def push(self, data: bytes) -> None:
-        """Send whole frames as soon as the peer takes them, without blocking. Never raises."""
+        """Send whole frames as soon as possible, without blocking. Never raises."""
         if self.error is None:
             self.corked.append(data)
             self.flush()
 
     def flush(self) -> None:
-        """Send what is corked at the end of the turn, as far as the peer takes it. Never blocks, never raises."""
+        """Send the corked frames at the end of the turn, as far as the kernel accepts them. Never blocks or raises."""
         outbox, corked = self.poller.outbox, self.corked
         if corked and outbox.gathers and not self.blocked and not self.error and sum(map(len, corked)) <= GATHERED:
             outbox.add(self, self._uncork())
@@ -267,7 +267,7 @@ class Stream:
             self.flush_now()
 
     def flush_now(self, flags: int = 0) -> None:
-        """Send what is corked, after what waits in the outbox. Never blocks, never raises."""
+        """Send the corked frames now, after those that wait in the outbox. Never blocks, never raises."""
         if not self.corked:
             self.poller.outbox.settle(self)
             return
@@ -283,7 +283,7 @@ class Stream:
         self.flush_now(MSG_MORE)
 
     def writable(self) -> None:
-        """Go on sending. The poller calls this when the kernel takes bytes again. Never blocks, never raises."""
+        """Go on sending. The poller calls this when the kernel accepts bytes again. Never blocks, never raises."""
         try:
             if self.backlog is not None and not self.backlog.send(self.transmit):
                 return
@@ -323,7 +323,7 @@ class Stream:
         return data
 
     def put(self, data: bytes | memoryview, flags: int = 0) -> None:
-        """Send as much as the kernel takes, and leave the rest to the poller."""
+        """Send as much as the kernel accepts, and leave the rest to the poller."""
         if self.poller.outbox.holds:
             self.poller.outbox.settle(self)
         if self.error is not None:
@@ -349,7 +349,7 @@ class Stream:
         with suppress(OSError):  # the peer was faster
             self.calls.shutdown(_socket.SHUT_WR)
 
-    # While the kernel takes nothing
+    # While the kernel accepts nothing
 
     def block(self, rest: bytes | memoryview | Delivery) -> None:
         """Leave the rest to the poller, and start the clock of `send_timeout`."""
@@ -392,7 +392,7 @@ class Stream:
             raise OSError(*self.error)
 
     def fail(self, error: OSError) -> None:
-        """Send nothing more, and wake those who wait. Only the error's arguments are kept: its traceback holds data."""
+        """Send nothing more, and wake those who wait. Of the error, keep the arguments: its traceback holds data."""
         if self.error is None:
             self.error = error.args
         self.corked.clear()

@@ -20,13 +20,13 @@ HEAD = """\
 Interoperability
 ================
 
-How geventws gets on with other implementations: what ``make interop`` found on {date}, with {machine}.
+How geventws works with other implementations: what ``make interop`` found on {date}, with {machine}.
 The command writes this page.
 
 Each pair exchanges 17 messages from 0 B to 700 KB, text and binary, with and without what compresses well. Each message
 is echoed and compared before the next one is sent, and the connection ends with a close handshake. Every third message
 is sent in three fragments, and every fourth one has a ping before it or amid its fragments, where the API of the side
-that sends it can. geventws does both; what a peer does stands in the table.
+that sends it can. geventws does both; what a peer does is in the table.
 
 {versions}
 

@@ -1,4 +1,4 @@
-"""Greenlets that serve one connection after the other, if nobody can tell them from new ones.
+"""Greenlets that serve one connection after another, if nobody can tell them from new ones.
 
 A new greenlet costs more than all the Python code of a handshake, and several times as much as a short callback: an
 object, and 16 KiB of stack that are mapped, touched and unmapped. So a greenlet that has served a connection may wait
@@ -39,8 +39,8 @@ class ReusableGreenlets:
 
     def __init__(self, hub: Any) -> None:
         self.hub = hub
-        self._idle: list[Any] = []  # those that wait
-        self._references = 0  # how many references a greenlet has that nobody else knows; counted with the first one
+        self._idle: list[Any] = []  # the greenlets that wait
+        self._references = 0  # the reference count of a greenlet that nobody else refers to; counted with the first one
 
     def _may_wait(self) -> bool:
         """Whether the last greenlet in `_idle` may stay there: nobody can tell it from a new one.

@@ -1,7 +1,7 @@
 """Log lines from code that may not block: they are queued, and a greenlet writes them.
 
-A log handler is other people's code: it may wait for a lock, a disk or a network, and it may raise. So may the code
-that formats a line: an exception makes its own text. The queue is bounded; if lines were dropped, a line says how many.
+A log handler is foreign code: it may wait for a lock, a disk or a network, and it may raise. So may the code that
+formats a line, as an exception's `__str__` does. The queue is bounded; if lines were dropped, a line says how many.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import gevent
 logger: logging.Logger = logging.getLogger("geventws")
 
 MAX_SIZE = 256 * 1024
-"""The most bytes of lines that wait, as counted with the two numbers below."""
+"""The most bytes of lines that may wait, as estimated with the two numbers below."""
 
 LINE_SIZE = 256
-"""Bytes for a line, without its texts."""
+"""Bytes that a line takes, without its arguments."""
 
 ERROR_SIZE = 16 * 1024
-"""Bytes for an exception: its traceback keeps all that its frames hold."""
+"""Bytes that an exception counts as: its traceback keeps everything that its frames refer to."""
 
 
 class _Line(NamedTuple):
@@ -39,7 +39,7 @@ class LogQueue:
     """The lines of one loop that are still to be written.
 
     Attributes:
-        dropped: how many lines found no room since the log last said so.
+        dropped: how many lines were dropped since the log last said so.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class LogQueue:
                 return
             self._tell_dropped()
             self._add(_Line(level, message, arguments, error, size))
-        except Exception:  # as for want of memory
+        except Exception:  # out of memory, say
             self.dropped += 1
 
     def clear(self) -> None:

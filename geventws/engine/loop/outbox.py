@@ -1,14 +1,15 @@
-"""Outbox: frames that connections of a loop send in a turn, and those published to them, leave in one call at its end.
+"""Outbox: collects the frames that a loop's connections send, or that are published to them, in one turn of the loop,
+and sends them in one call at its end.
 
     1. `send` adds a frame and its stream, if many connections are served in the batch; `publish` always adds a frame
-       and all who get it.
+       and its members.
     2. The poller flushes: at the end of a batch, before it waits for the next one, and when a greenlet blocks
        elsewhere. Outside of a batch the loop flushes, in its next round.
-    3. Any other code that sends on a stream, ends it, or changes who gets what, flushes first. So each socket gets
-       everything in the order of the calls.
-    4. A message that is published to more connections than a turn of the loop reaches goes out over several (waves.py).
-    5. One call of the core (fanout.h) sends each descriptor its frames. A frame that it has not taken goes back to its
-       sender: `refuse`.
+    3. Any other code that sends on a stream, ends it, or changes a topic's subscribers, flushes first. So each socket
+       gets everything in the order of the calls.
+    4. A message for more connections than one turn can serve goes out over several turns (waves.py).
+    5. One call of the core (fanout.h) sends each descriptor its frames. A frame that a socket has not accepted goes
+       back to its sender: `refuse`.
 
 The sockets are asked for their descriptors right before the call: somebody may have closed a socket, and its number may
 be another file's by then.
@@ -31,31 +32,31 @@ if TYPE_CHECKING:
     from .waves import Slow
 
 CLOSED, BLOCKED, OWN_FRAMES, IN_PARTS = 1, 2, 4, 8
-"""Why the core may not send to a socket: only its stream may, as with TLS; the kernel takes nothing; its frames differ
-from those of others; a message is being sent in parts."""
+"""Reasons why the core may not send to a socket: only its stream may, as with TLS; the kernel accepts nothing; its
+frames differ from those of others; a message is being sent in parts."""
 
 FEW = 4
-"""In a batch of fewer connections each frame is sent at once: there is nothing to gain."""
+"""Connections in a batch, below which each frame is sent at once: there is nothing to gain."""
 
 GATHERED = 2048
-"""Frames of more bytes than this are sent at once: to copy them costs more than a call of their own."""
+"""Bytes of a frame beyond which it is sent at once: copying it costs more than a call of its own."""
 
 MOST_FRAMES = 128
-"""With this many frames, none waits for the end of the batch."""
+"""Frames in the outbox with which it is flushed before the end of the batch."""
 
 MOST_BYTES = 64 * 1024
-"""The same for the bytes of the frames."""
+"""Bytes of frames beyond which it is flushed before the end of the batch."""
 
 MOST_REFUSED = 256
-"""With more refusals in a call, such as over TLS, fewer published frames are gathered for the next one: Python sends
-these one by one."""
+"""Refusals in a call, as over TLS, beyond which fewer published frames are gathered for the next call: Python sends
+refused frames one by one."""
 
 LONGEST = 0.001
 """Seconds that a frame waits for others at most."""
 
 
 class Publication(Protocol):
-    """A sender to many.
+    """A frame to many connections.
 
     Attributes:
         excepted: one of the members, which does not get the frame; or None.
@@ -70,16 +71,16 @@ class Publication(Protocol):
         """The `fileno` method of the socket of each connection that gets the frame."""
 
     def finish(self, count: int) -> None:
-        """Count the frame as sent to so many; `refuse` is called afterwards for each that has not taken it."""
+        """Count the frame as sent to `count` members; `refuse` follows for each that has not accepted it."""
 
     def refuse(self, channel: Any, frame: bytes, error: int, sent: int) -> None:
-        """Take a frame back that a channel's socket has not taken whole. Never raises, never blocks.
+        """Take back a frame that a channel's socket has not accepted whole. Never raises, never blocks.
 
         Args:
             channel: the channel; None if its socket is closed.
             frame: the frame.
-            error: the errno; 0 if the core has not tried, as the stream has to send it.
-            sent: how many bytes were taken.
+            error: the errno; 0 if the core has not tried, as only the stream may send it.
+            sent: how many bytes were accepted.
         """
 
 
@@ -91,7 +92,7 @@ class Stream(Protocol):
     members: None
 
     def put(self, data: bytes | memoryview, flags: int = 0) -> None:
-        """Send as much as the kernel takes, and leave the rest to the poller."""
+        """Send as much as the kernel accepts, and leave the rest to the poller."""
 
     def block(self, rest: bytes | memoryview) -> None:
         """Leave the rest to the poller."""
@@ -142,14 +143,14 @@ class Outbox:
         self.holds: bool = False
         self.corked: set[Any] = set()
         self._batch = False  # whether a batch of many connections is being served
-        self._frames: list[bytes] = []  # what is to be sent
-        self._senders: list[Any] = []  # of each frame: a Stream or a Publication
+        self._frames: list[bytes] = []  # the frames to send
+        self._senders: list[Any] = []  # the Stream or Publication of each frame
         self._size = 0  # bytes of the frames
         self._published = False  # whether some of them are published
-        self._most_frames = MOST_FRAMES  # with which nothing that is published waits
-        self._widest = 0  # to how many at most
-        self._since = 0.0  # when the first of them was added
-        self._waves = Waves(poller, self._send, self.flush)  # what was published to very many
+        self._most_frames = MOST_FRAMES  # how many frames, some of them published, may wait
+        self._widest = 0  # the most members of one of the publications
+        self._since = 0.0  # when the first frame was added
+        self._waves = Waves(poller, self._send, self.flush)  # messages to very many connections
 
     def _write(self, fd: int, data: bytes) -> int:
         sent: int = self._poller.channels[fd].stream.transmit(data)
@@ -168,7 +169,7 @@ class Outbox:
             reasons[fd] = reasons[fd] | reason if shut else reasons[fd] & ~reason
 
     def forget(self, fd: int) -> None:
-        """Forget what is known of a descriptor: that was another socket."""
+        """Forget what is known of a descriptor: it is now another socket's."""
         self._fanout.shut[fd] = CLOSED
 
     # Frames
@@ -237,13 +238,13 @@ class Outbox:
         self.gathers = self._batch or self.holds
 
     def settle(self, stream: Stream) -> None:
-        """Send everything, and to the peer of a stream without delay. Never raises."""
+        """Flush, and send everything that waits for this stream's peer, without delay. Never raises."""
         self.flush()
         if self._waves.waiting:
             self._waves.hurry([stream.calls.fileno])
 
     def flush(self) -> None:
-        """Send everything, what is published to very many as fast as the loop allows. Never raises."""
+        """Send everything; a message to very many connections goes out over several turns. Never raises."""
         frames, senders, published, size = self._frames, self._senders, self._published, self._size
         self._note_waves()
         if not frames:
@@ -306,7 +307,7 @@ def _take_back(stream: Stream, rest: memoryview, error: int) -> None:
 
 
 def _count_members(senders: list[Any]) -> int:
-    """Return how many get something: those of several publications once, where these are for the same ones."""
+    """Return how many connections get something. Consecutive publications to the same members count once."""
     count, last = 0, None
     for sender in senders:
         if sender.members is not last and sender.members is not None:

@@ -1,11 +1,11 @@
 """The poller of one loop: it receives for all connections at once, and runs the greenlets that wait for messages.
 
 A batch has two halves. First everything that is ready is received, scanned and put into the inboxes, without running
-anybody's code. Then the greenlets that wait for these messages run, one after the other (the run queue). So a message
+the user's code. Then the greenlets that wait for these messages run, one after another (the run queue). So a message
 costs a share of one C call and one switch, and a handler that closes another connection meets no half-processed batch.
 
-The contract of callbacks. The methods of a connection that the poller calls (those of `Channel`, but for `run`), and
-functions called through `call`, are callbacks:
+The contract of callbacks: the methods of a connection that the poller calls (those of `Channel`, except `run`), and
+functions called through `call`, are callbacks.
 
 * A callback runs in the hub, or in the greenlet of any handler: a greenlet that waits for a message receives the next
   batch itself (`park`), and delivers it to all connections.
@@ -57,7 +57,7 @@ class Channel(Protocol):
         """Fail the connection for a whole text message that is not UTF-8."""
 
     def receive_data(self, data: memoryview) -> None:
-        """Take bytes as they were received. The callee may change them until it returns."""
+        """Take received bytes. The method may change them until it returns."""
 
     def readable(self) -> None:
         """Receive from the socket, through the poller's `scratch` if need be."""
@@ -66,7 +66,7 @@ class Channel(Protocol):
         """Send what is left to send."""
 
     def receive_eof(self, errno: int) -> None:
-        """Note that the stream has ended, with this errno, or 0; EBADF for a socket that somebody closed."""
+        """Note that the stream has ended, with this errno, or 0; EBADF if somebody else has closed the socket."""
 
     def receive_error(self) -> None:
         """Close with 1011, as one of its callbacks has raised."""
@@ -95,13 +95,13 @@ class Poller:
 
     Attributes:
         loop: gevent's.
-        current: the channel whose greenlet runs now, if the poller runs it.
+        current: the channel whose greenlet runs now, if the poller has switched to it; None otherwise.
         run_queue: the channels of this batch that have not run yet, the last first.
         uninterrupted: whether no greenlet has blocked anywhere but in `park` since the loop's last turn.
-        closed: whether it serves nobody any more: its hub was destroyed, or this is a forked child.
+        closed: whether it serves no connection any more: its hub was destroyed, or this is a forked child.
         interest: the sockets that are watched, and their channels.
         channels: those that are registered, by descriptor; None for the others.
-        receiver: what receives for them.
+        receiver: receives from their sockets.
         turns: limits how long greenlets and callbacks may go on.
         log: for log lines from callbacks.
         outbox: the frames that leave together at the end of a turn.
@@ -140,10 +140,10 @@ class Poller:
         if not self.closed:
             function(*arguments)
 
-    # The end of the loop, and its forks
+    # The end of the loop, and forks
 
     def let_go(self) -> None:
-        """End all connections, and keep nothing: gevent keeps a destroyed hub, and the frames that destroyed it."""
+        """End all connections, and release everything: gevent keeps a destroyed hub, and the frames that did it."""
         for channel in filter(None, list(self.channels)):
             self.call(channel, channel.receive_eof, 0)
         self.closed = True
@@ -325,7 +325,7 @@ get_thread: Any = get_original("_thread", "get_ident")
 
 
 def get_poller() -> Poller:
-    """Return the poller of this thread's loop, made when first asked for."""
+    """Return the poller of this thread's loop; make it if there is none."""
     hub = gevent.get_hub()
     poller: Poller | None = getattr(hub, "geventws_poller", None)
     if poller is None or poller.closed:

@@ -1,7 +1,7 @@
 """The engine's system calls and its clock: everything it asks of the kernel while connections are at work.
 
-Each loop's poller has one of each. A test, or a simulation in which one seed is one run, may replace them: by a socket
-that takes three bytes and then none, by a clock that moves when it is told to. Nothing has to be patched: make a
+Each loop's poller has one of each. A test, or a simulation in which a seed determines the run, may replace them: by a
+socket that accepts three bytes and then none, or by a clock that the test moves. Nothing has to be patched: make a
 `Poller` with both, and have the loop use it (`set_poller`).
 
 Two parts make system calls of their own: the C core (ws_receive: epoll_wait, recv, fstat, clock_gettime), so a
@@ -41,7 +41,7 @@ class Calls(Protocol):
         """Receive into a buffer, and return how many bytes; 0 is the end. BlockingIOError if nothing is there now."""
 
     def send(self, data: bytes | memoryview, flags: int = 0, /) -> int:
-        """Return how many bytes were taken; BlockingIOError if none were."""
+        """Send; return how many bytes the kernel has accepted. BlockingIOError if none."""
 
     def sendmsg(self, buffers: Any, /) -> int:
         """The same for several buffers in one call."""
@@ -74,7 +74,7 @@ class System:
         return calls
 
     def count_unacknowledged(self, fd: int) -> int:
-        """Return how many bytes the kernel holds that the peer has not taken; 0 if the kernel does not tell."""
+        """Return how many bytes the kernel holds that the peer has not acknowledged; 0 if the kernel does not tell."""
         if sys.platform == "win32":
             return 0
         try:

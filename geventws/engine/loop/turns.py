@@ -1,7 +1,8 @@
-"""Turns: how long one piece of work may hold the loop, and who goes on in a later turn.
+"""Turns: how long one piece of work may hold up the loop, and who goes on in a later turn.
 
-A loop serves everybody only if nobody holds it for long. Code that may have more to do than TURN allows counts its work
-(`spend`), and waits for the next turn when this one is over. The clock is read only once for many small pieces of work.
+A loop serves everybody only if nobody holds it up for long. Code that may have more to do than TURN allows counts its
+work (`spend`), and waits for the next turn when this one is over. The clock is read only once for many small pieces of
+work.
 """
 
 from __future__ import annotations
@@ -43,16 +44,16 @@ class Turns:
     Args:
         hub: the loop's.
         clock: the loop's.
-        polled: returns when the loop last asked for what is ready, as far as is known, by that clock.
-        may_block: tells whether the running code may wait for its turn: callbacks may not.
+        polled: returns the time, by that clock, when the loop last asked which sockets are ready, as far as is known.
+        may_block: returns whether the running code may wait for its turn: callbacks may not.
 
     Attributes:
-        overdue: whether it is the loop's turn, as `note` has found, which does not wait for it.
+        overdue: whether `note`, which does not wait itself, has found that this turn is over.
     """
 
     def __init__(self, hub: Any, clock: Clock, polled: Callable[[], float], may_block: Callable[[], bool]) -> None:
         self._hub = hub
-        self._now = clock.monotonic  # tells the time
+        self._now = clock.monotonic  # returns the time in seconds
         self._polled = polled
         self._may_block = may_block
         self._began = 0.0  # when the loop last had its turn, as far as is known here
@@ -64,7 +65,7 @@ class Turns:
         self._timer = clock.timer(0)  # before libev and libuv call it, they ask for what is ready
 
     def is_over(self) -> bool:
-        """Whether it is the loop's turn."""
+        """Return whether this turn has lasted long enough, so that the loop should go on."""
         return self._now() - max(self._began, self._polled()) >= TURN
 
     def spend(self, units: int) -> None:
@@ -74,10 +75,10 @@ class Turns:
             self.look()
 
     def note(self, units: int) -> None:
-        """Count work of a call that never blocks. After too much of it, all handlers give their messages back.
+        """Count work of a call that never blocks. After too much of it, return the handlers' pending messages.
 
-        A handler that publishes for each message would otherwise go on until it has none: now it waits for its turn
-        when it takes the next one.
+        A handler that publishes for each message would otherwise go on until it has no message left: now it waits for
+        the next turn when it takes the next one.
         """
         self._notes = True
         self._left -= units

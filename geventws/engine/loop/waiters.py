@@ -1,4 +1,4 @@
-"""Greenlets that wait for something to happen to a connection, such as its end. Each has a condition of its own."""
+"""Greenlets that wait for an event of a connection, such as its end. Each has a condition of its own."""
 
 from __future__ import annotations
 

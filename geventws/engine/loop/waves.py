@@ -1,9 +1,9 @@
-"""Waves: what is published to more connections than a turn of the loop reaches goes out over several turns.
+"""Waves: a message for more connections than one turn of the loop can serve goes out over several turns.
 
-    1. The outbox gives `begin` a flush that is too much for one turn. Frames for the same members are one wave.
-    2. Each turn sends to as many of its members as there is time for, and to each of them at once what later waves have
-       for it. A large message is compressed first, slice by slice.
-    3. Whoever is sent anything else meanwhile gets what waits for it before that (`hurry`). So each socket gets
+    1. The outbox passes a flush that is too much for one turn to `begin`. Frames for the same members are one wave.
+    2. Each turn sends a wave to as many of its members as there is time for; each of them also gets what later waves
+       have for it. A large message is compressed first, slice by slice.
+    3. If anything else is sent to a member meanwhile, what waits for it goes first (`hurry`). So each socket gets
        everything in the order of the calls, and nobody waits for a room that it is not in.
 """
 
@@ -19,31 +19,31 @@ if TYPE_CHECKING:
     from .turns import Turns
 
 MOST_UNITS = 1024
-"""Units of work that one flush may be: about 5 ms."""
+"""Units of work that one flush may take at once: about 5 ms."""
 
 UNITS = 256
 """Units between two looks at the clock."""
 
 MOST_AT_ONCE = 64 * 1024
-"""Bytes past which nothing of a later wave goes with them."""
+"""Bytes for one member beyond which it gets nothing of later waves at the same time."""
 
 MOST_WAITING = 1 << 18
-"""Members that all waves together wait for, past which the oldest wave is sent without looking at the clock."""
+"""Members left in all waves together, beyond which the oldest wave is sent without looking at the clock."""
 
 MOST_BYTES = 16 * 1024 * 1024
-"""The same for the bytes of their frames."""
+"""Bytes of all waves' frames, with the same consequence."""
 
 
 def count_units(members: int, size: int) -> int:
-    """Return how much work it is to send so many bytes to so many connections."""
+    """Return the units of work that it takes to send `size` bytes to so many connections."""
     return members * (1 + size // UNIT_SIZE)
 
 
 class Slow(Protocol):
-    """A frame that takes long to make."""
+    """A frame that takes long to make, as compression does."""
 
     def make(self) -> Iterator[object]:
-        """Make it, in steps of a bounded time, after each of which it yields."""
+        """Make the frame in steps that take a bounded time; yield after each step."""
 
     @property
     def frame(self) -> bytes:
@@ -51,11 +51,11 @@ class Slow(Protocol):
 
     @property
     def plain(self) -> bytes:
-        """One that says the same, and takes no time."""
+        """A frame with the same message that is made at once."""
 
 
 class Share:
-    """A publication, as far as some of its members go: see `Publication` in outbox.py."""
+    """A publication to some of its members only: see `Publication` in outbox.py."""
 
     __slots__ = ("count", "finish", "members", "refuse")
 
@@ -78,9 +78,9 @@ class Wave:
 
     Attributes:
         members: as above.
-        left: those who have not got them, as keys.
+        left: the members that have not got them yet, as keys.
         size: the bytes of the frames.
-        steps: what has to be gone through before the frame is made, or None.
+        steps: the iterator that makes the frame; None once it is made.
     """
 
     __slots__ = ("_frames", "_publications", "_slow", "left", "members", "size", "steps")
@@ -90,12 +90,12 @@ class Wave:
         self.left: dict[Any, None] = dict.fromkeys(members)
         self.size: int = 0
         self.steps: Iterator[object] | None = None
-        self._frames: list[bytes] = []  # what goes to all of them
-        self._publications: list[Any] = []  # whose each frame is
-        self._slow: Slow | None = None  # the frame, if that is to be made
+        self._frames: list[bytes] = []  # the frames that all members get
+        self._publications: list[Any] = []  # the publication of each frame
+        self._slow: Slow | None = None  # the frame, if it is slow to make
 
     def add(self, publication: Any, frame: bytes) -> None:
-        """Add a frame that goes to them."""
+        """Add a frame for the members."""
         self._publications.append(publication)
         self._frames.append(frame)
         self.size += len(frame)
@@ -118,7 +118,7 @@ class Wave:
         return [self.left.popitem()[0] for _ in range(min(most, len(self.left)))]
 
     def pick(self, members: Collection[Any]) -> list[Any]:
-        """Return those of the members who have not got them, and forget these."""
+        """Return those of these members that have not got the frames yet, and forget them."""
         found = [member for member in members if member in self.left]
         for member in found:
             del self.left[member]
@@ -158,7 +158,7 @@ class Waves:
         self._send = send
         self._rest = rest
         self.waiting: list[Wave] = []
-        self._due = False  # the loop will call `_go_on`
+        self._due = False  # whether the loop will call `_go_on`
 
     def begin(self, frames: list[bytes], senders: list[Any]) -> None:
         """Send as much as this turn has time for, and the rest in the next ones."""
@@ -167,7 +167,7 @@ class Waves:
             if sender.members is None:
                 self.hurry([sender.calls.fileno])
                 self._send([frame], [sender], False)
-                wave = None  # which that one has got
+                wave = None  # that peer has got it
                 continue
             if wave is None or wave.members is not sender.members:
                 wave = Wave(sender.members)
@@ -183,7 +183,7 @@ class Waves:
         self._start()
 
     def hurry(self, members: Collection[Any]) -> None:
-        """Send these members all that waits for them."""
+        """Send these members everything that waits for them, now."""
         self._serve([(wave, wave.pick(members)) for wave in self.waiting])
 
     def clear(self) -> None:
@@ -218,14 +218,14 @@ class Waves:
             self._rest()
 
     def _advance(self) -> None:
-        """Do the next piece of the oldest wave."""
+        """Do the next step of the oldest wave."""
         wave = self.waiting[0]
         if wave.steps is None:
             self._send_next(wave)
             return
         try:
             wave.step()
-        except BaseException:  # as for want of memory: they get it as it is
+        except BaseException:  # out of memory, say: the members get the plain frame
             self._owner.report(None)
             self.hurry(list(wave.left))
 
@@ -234,13 +234,13 @@ class Waves:
         served = [(wave, members)]
         for later in self.waiting[1:]:
             if later.steps is not None or size > MOST_AT_ONCE:
-                break  # nor what is after that: each gets everything in its order
+                break  # and later waves neither: each member gets everything in order
             served.append((later, later.pick(members)))
             size += later.size
         self._serve(served)
 
     def _serve(self, served: list[tuple[Wave, list[Any]]]) -> None:
-        """Send waves to members that they have forgotten."""
+        """Send waves to members that were taken from them."""
         frames: list[bytes] = []
         shares: list[Share] = []
         for wave, members in served:

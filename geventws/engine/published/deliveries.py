@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 CLOSE, DROP_NEWEST, DROP_OLDEST, LATEST = "close", "drop_newest", "drop_oldest", "latest"
 POLICIES = (CLOSE, DROP_NEWEST, DROP_OLDEST, LATEST)
-"""What happens when a message finds no room: see `PubSub.subscribe`."""
+"""What happens to a message for which the queue has no room: see `PubSub.subscribe`."""
 
 MAKES_ROOM = (DROP_OLDEST, LATEST)
+"""Policies under which a new message may displace older ones."""
 
 
 class Limits(NamedTuple):
@@ -30,16 +31,16 @@ class Limits(NamedTuple):
 
 
 class Tally:
-    """What became of messages. Each counts once for each connection that it was for.
+    """What became of messages. Each counts once for each connection that it was sent to.
 
     published = sent + queued + dropped + abandoned, at every moment.
 
     Attributes:
         published: all messages.
-        sent: those that the kernel has taken whole.
-        queued: those that are on their way to the kernel.
-        dropped: those that found no room, or were dropped to make room for others.
-        abandoned: those whose connection ended before they were sent.
+        sent: messages that the kernel has accepted whole.
+        queued: messages that wait for the kernel.
+        dropped: messages for which there was no room, or that were dropped to make room for others.
+        abandoned: messages whose connection ended before they were sent.
     """
 
     __slots__ = ("abandoned", "dropped", "published", "queued", "sent")
@@ -65,7 +66,7 @@ class Delivery:
         size: the bytes of the whole frame.
         queue: the queue in which it waits, or None.
         tally: where it is counted.
-        policy: what happens when it finds no room.
+        policy: what happens if the queue has no room for it.
         key: with the policy LATEST, it replaces a waiting delivery with the same key; None replaces none.
         begun: whether a part was sent, so that the rest has to follow.
     """
@@ -126,7 +127,7 @@ class Queue:
     def __init__(self) -> None:
         self.size: int = 0
         self._waiting: dict[Delivery, None] = {}  # in the order in which they go out
-        self._latest: dict[Hashable, Delivery] = {}  # those that have a key, by it
+        self._latest: dict[Hashable, Delivery] = {}  # the deliveries with a key, by key
 
     def __len__(self) -> int:
         return len(self._waiting)

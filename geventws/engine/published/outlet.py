@@ -1,11 +1,11 @@
-"""Outlet: for what others send to one connection without waiting for it. Most connections have none.
+"""Outlet: sends messages to one connection on behalf of others, who do not wait for it. Most connections have none.
 
-A published message usually does not pass here: the outbox sends it straight to the socket. It comes here if the socket
-has not taken it, or if the core may not send it: over TLS, masked, or compressed with a context of its own. While the
-stream is blocked, it waits in the stream, in order with what `send` sends; while a message is sent in parts, it waits
-here (RFC 6455 5.4).
+A published message usually does not pass through an outlet: the outbox sends it straight to the socket. The outlet
+gets it if the socket has not accepted it, or if the core may not send it: over TLS, masked, or compressed with a
+context of its own. While the stream is blocked, the message waits in the stream, in order with those of `send`; while
+another message is sent in parts, it waits here (RFC 6455 5.4).
 
-Everything is called in the connection's thread, and nothing blocks.
+All methods are called in the connection's thread, and none blocks.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ PLAIN = "plain"
 NOTSENT_LOWAT: int = getattr(socket, "TCP_NOTSENT_LOWAT", 25)  # Linux and macOS have it
 
 LOW_WATER = 16 * 1024
-"""How many unsent bytes the kernel may hold for a connection that is published to: the others wait with us."""
+"""How many unsent bytes the kernel may hold for a connection that is published to; further ones wait in its queue."""
 
 
 class SendResult(enum.Enum):
-    """What `try_send` has done with a message."""
+    """What `try_send` has done with a message: given it to the kernel, queued it, or dropped it."""
 
     SENT = "sent"
     QUEUED = "queued"
@@ -134,15 +134,15 @@ class Outlet:
     def deliver(
         self, prepared: PreparedMessage, delivery: Delivery, limits: Limits, error: int = 0, sent: int = 0
     ) -> None:
-        """Send a message, or let it wait, or do what its policy says.
+        """Send a message, queue it, or do what its policy says.
 
         Args:
             prepared: the message.
             delivery: its frame, as all connections with the same `sharing` get it.
             limits: how much may wait.
-            error: EAGAIN if the kernel has not taken all of it, 0 if it was not offered to the kernel, any other errno
+            error: EAGAIN if the kernel has not accepted all of it, 0 if it was not offered to the kernel, or the errno
                 of a broken connection.
-            sent: how many bytes the kernel has taken.
+            sent: how many bytes the kernel has accepted.
         """
         connection, stream = self.connection, self.connection.stream
         if error not in (0, errno.EAGAIN):
@@ -236,7 +236,7 @@ class Outlet:
 
     @property
     def buffered(self) -> int:
-        """The bytes that were sent or published, and that the kernel has not taken."""
+        """The bytes that were sent or published, and that the kernel has not accepted."""
         return measure_buffered(self.connection.stream) + sum(map(len, self._held))
 
     def drained(self) -> None:
@@ -249,7 +249,7 @@ class Outlet:
             self.connection.stream.poller.call_out(ws.on_drain, ws)
 
     def try_send(self, prepared: PreparedMessage) -> SendResult:
-        """Send a message, or let it wait if there is room for it, or drop it. Raises ConnectionClosed after the end."""
+        """Send a message, queue it if there is room, or drop it. Raises ConnectionClosed after the end."""
         if self.connection.closed:
             raise self.connection.closed_error()
         self.connection.stream.flush_now()
@@ -264,7 +264,7 @@ class Outlet:
 
 
 def measure_buffered(stream: Any) -> int:
-    """Return how many bytes a stream was to send that the kernel has not taken."""
+    """Return how many bytes of a stream the kernel has not accepted yet."""
     stream.poller.outbox.settle(stream)
     return sum(map(len, stream.corked)) + (stream.backlog.size if stream.backlog is not None else 0)
 
