@@ -53,7 +53,7 @@ def _open_streams() -> None:
 
 def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=_name_program(), description="WebSockets on gevent.")
-    parser.add_argument("--version", action="version", version=describe(), help="tell which parts are at work")
+    parser.add_argument("--version", action="version", version=describe(), help="show which parts are in use")
     commands = parser.add_subparsers(required=True, metavar="connect | serve")
     _add_connect(commands.add_parser("connect", help="talk to a server from a terminal or a pipe"))
     _add_serve(commands.add_parser("serve", help="serve a WSGI application"))
@@ -67,24 +67,24 @@ def _name_program() -> str:
 
 
 def _add_connect(parser: argparse.ArgumentParser) -> None:
-    parser.description = "Send lines as text messages, and show what comes. The exit status is 0 for a clean close."
+    parser.description = "Send lines as text messages, and show received ones. The exit status is 0 for a clean close."
     parser.set_defaults(command=_connect)
     add = parser.add_argument
     add("uri", help="ws://host/path or wss://host/path")
     add("--header", "-H", action="append", default=[], metavar="'NAME: VALUE'", help="a further header; repeatable")
     add("--origin", help="the Origin header")
     add("--subprotocol", action="append", default=[], metavar="NAME", help="offer a subprotocol; repeatable")
-    add("--insecure", action="store_true", help="take any certificate of the server's, for wss://")
-    add("--no-proxy", action="store_true", help="go straight to the server, whatever the environment says")
+    add("--insecure", action="store_true", help="accept any certificate of the server, for wss://")
+    add("--no-proxy", action="store_true", help="connect directly, whatever proxy the environment names")
     add("--unix", metavar="PATH", help="connect to a Unix socket")
-    add("--pings", action="store_true", help="show the pings and pongs that come")
-    add("--timeout", type=float, default=10.0, metavar="SECONDS", help="for connecting; 10")
+    add("--pings", action="store_true", help="show received pings and pongs")
+    add("--timeout", type=float, default=10.0, metavar="SECONDS", help="how long connecting may take; 10 by default")
     add(
         "--wait",
         type=float,
         default=1.0,
         metavar="SECONDS",
-        help="without a message after the end of a pipe's input, before closing; 1",
+        help="after the end of a pipe's input, close once no message has come for this time; 1 by default",
     )
 
 
@@ -93,23 +93,23 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         "Serve a WSGI application with geventws.WebSocketServer. SIGTERM and SIGINT drain it; a second SIGINT ends it."
     )
     parser.epilog = (
-        "Code that blocks without gevent, such as a database's client, holds up every connection, unless --patch has "
-        "it cooperate. Whatever holds the loop up for a second is told, with its stack."
+        "Code that blocks the thread, such as many database clients, holds up every connection; --patch makes most of "
+        "it cooperate. Whatever holds up the loop for a second is logged, with its stack."
     )
     parser.set_defaults(command=_serve, refuse=parser.error)
     add = parser.add_argument
     add("application", type=_check_name, metavar="MODULE:APPLICATION", help="package.module:name of a WSGI callable")
-    add("--bind", type=_check_address, default="127.0.0.1:8000", metavar="HOST:PORT", help="where; 127.0.0.1:8000")
-    add("--certfile", help="the certificate, for TLS")
-    add("--keyfile", help="its key; by default in the same file")
-    add("--reload", action="store_true", help="start anew when a source file changes")
+    add("--bind", type=_check_address, default="127.0.0.1:8000", metavar="HOST:PORT", help="127.0.0.1:8000 by default")
+    add("--certfile", help="the file with the certificate, for TLS")
+    add("--keyfile", help="the file with its key; by default the same file")
+    add("--reload", action="store_true", help="restart when a source file changes")
     add("--patch", action="store_true", help="monkey-patch the standard library first, as gunicorn's workers do")
     add(
         "--workers",
         type=_check_count,
         metavar="N",
-        help="start gunicorn with N processes (pip install 'geventws[gunicorn]'), whose signals are its own; --reload "
-        "and --patch do not apply then, nor the name of an attribute's attribute",
+        help="start gunicorn with N processes (pip install 'geventws[gunicorn]'), which handles signals its own way; "
+        "not with --reload or --patch, and the application's name may not have a dot after the colon",
     )
 
 
@@ -198,7 +198,7 @@ def _serve(options: argparse.Namespace) -> int:
         tls = _make_tls(options)
     except OSError as error:
         files = f"the certificate from {options.certfile} and its key from {options.keyfile or 'the same file'}"
-        print(one_line(f"cannot take {files}: {error}"), file=sys.stderr)
+        print(one_line(f"cannot load {files}: {error}"), file=sys.stderr)
         return 1
     if options.workers is not None:
         return become_gunicorn(options)
@@ -224,13 +224,13 @@ def _patch() -> None:
 def _check_together(options: argparse.Namespace) -> None:
     """Refuse options that do not go together."""
     if options.keyfile is not None and options.certfile is None:
-        options.refuse("--keyfile is the key of a --certfile, and there is none")
+        options.refuse("--keyfile needs --certfile")
     if options.workers is not None and options.patch:
-        options.refuse("--patch goes without --workers: gunicorn's workers are monkey-patched")
+        options.refuse("--patch cannot be used with --workers: gunicorn's workers are monkey-patched anyway")
     if options.workers is not None and options.reload:
-        options.refuse("--reload is for one process, and goes without --workers")
+        options.refuse("--reload cannot be used with --workers: it is for one process")
     if options.workers is not None and "." in options.application.partition(":")[2]:
-        options.refuse(f"with --workers the name may have no dot: {options.application.partition(':')[2]!r}")
+        options.refuse(f"with --workers, the name may not have a dot: {options.application.partition(':')[2]!r}")
 
 
 def _make_tls(options: argparse.Namespace) -> dict[str, Any]:

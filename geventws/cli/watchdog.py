@@ -62,4 +62,4 @@ class Watchdog:
     def _tell(self) -> None:
         frame = sys._current_frames().get(self._thread)
         stack = "".join(traceback.format_stack(frame)) if frame is not None else "(it has ended)\n"
-        logger.warning("the loop has been held up for %g s, and every connection with it:\n%s", MOST, stack.rstrip())
+        logger.warning("the loop, and every connection, has been held up for %g s by:\n%s", MOST, stack.rstrip())

@@ -6,7 +6,7 @@
     TABLE       the step for each event in each phase: the next phase, and the close frame that is sent
 
 `WebSocketProtocol` and `HixieProtocol` derive from `ClosingHandshake`, which takes each step from the table and has no
-flag besides the phase. An event makes no difference where its cell keeps the phase and sends nothing. frames.py, the
+flag besides the phase. An event makes no difference if its cell keeps the phase and sends nothing. frames.py, the
 public codec, encodes and parses the payloads of close frames.
 """
 
@@ -58,8 +58,8 @@ class Phase(enum.Enum):
     Attributes:
         state: what RFC 6455 calls it.
         close_sent: whether nothing can be sent any more: our close frame was the last, or the stream has ended.
-        close_received: whether the peer's close frame came, after which the peer sends nothing.
-        reply_pending: whether our close frame is due as soon as the messages that came before were answered.
+        close_received: whether the peer's close frame was received, after which the peer sends nothing.
+        reply_pending: whether our close frame is due as soon as the messages received before have been answered.
         ending: who ends the stream.
     """
 
@@ -103,7 +103,7 @@ class Sends(enum.Enum):
 
 
 class Step(NamedTuple):
-    """What comes of an event: the next phase, and what we send."""
+    """The consequence of an event: the next phase, and what we send."""
 
     phase: Phase
     sends: Sends = Sends.NOTHING
@@ -179,8 +179,8 @@ class ClosingHandshake:
     __slots__ = ("close_code", "close_reason", "failure", "output", "phase")
 
     def __init__(self) -> None:
-        self.phase: Phase = Phase.OPEN  # how far it is
-        self.close_code: int = LOST  # the peer's close code; ours where we failed the connection; 1006 without either
+        self.phase: Phase = Phase.OPEN  # how far the connection is
+        self.close_code: int = LOST  # the peer's close code; ours if we failed the connection; 1006 without either
         self.close_reason: str = ""  # the reason that came with it
         self.failure: ProtocolError | None = None  # the first rule that the peer broke
         self.output: Any = ()  # frames to send, in order: a list, if there are any
@@ -201,11 +201,11 @@ class ClosingHandshake:
         raise NotImplementedError
 
     def encode_close_frame(self, code: int | None, reason: str) -> bytes:
-        """Return a close frame, or nothing where there are none. ValueError where code or reason may not be sent."""
+        """Return a close frame; b"" if the protocol has none. ValueError if the code or the reason may not be sent."""
         raise NotImplementedError
 
     def send_close(self, code: int | None = 1000, reason: str = "") -> None:
-        """Put a close frame in `output`, unless one was sent. ValueError where code or reason may not be sent."""
+        """Put a close frame in `output`, unless one was sent. ValueError if the code or the reason may not be sent."""
         frame = self.encode_close_frame(code, reason)
         if self._take_step(Event.SEND_CLOSE) is not Sends.NOTHING and frame:
             self.output = append(self.output, frame)

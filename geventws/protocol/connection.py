@@ -6,12 +6,12 @@ is kept in `failure` until `reply_to_close` puts the close frame for it in `outp
 answered at once, unless messages that came before it wait: then the reply is pending (`close_reply_pending`) until they
 are taken and `reply_to_close` is called. The table of all these steps is in closing.py.
 
-A frame that is whole in the bytes received is unmasked in place by the scan, and handled at once. Where only a part of
-it was received, the assembler takes over (messages.py). A large message in one frame gets a buffer of its own:
+A frame that was received whole is unmasked in place by the scan, and handled at once. If only a part of it was
+received, the assembler takes over (messages.py). A large message in one frame gets a buffer of its own:
 `receive_buffer` returns the rest of it, so that a socket can receive straight into it.
 
-Where `pending` is a list, the connection bounds what waits for its handler (memory.py). `receive_data` then stops
-before too much waits, keeps the bytes that are left, and goes on with them when it is called again.
+If `pending` is a list, the messages that wait for the handler are bounded (memory.py): `receive_data` stops before too
+much waits, keeps the bytes that are left, and goes on with them when it is called again.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 __all__ = ["WebSocketProtocol"]
 
 PLAIN_DELIVERY = get_delivery(True, False)
-"""Text as `str`, and messages whole: what the C core can do by itself."""
+"""Text as `str`, and messages whole: what the C core can deliver."""
 
 
 class WebSocketProtocol(ClosingHandshake):
@@ -65,11 +65,11 @@ class WebSocketProtocol(ClosingHandshake):
 
     Args:
         client: whether this side is the client, whose frames are masked.
-        max_message_size: the largest message taken, in bytes, after inflating.
+        max_message_size: the largest message accepted, in bytes, after inflating.
         extension: the negotiated extension, or None.
         decode_text: whether a text message is delivered as `str`; otherwise as `bytes`, checked but not decoded.
-        streaming: whether messages are delivered in pieces, as they come: each is an `EndOfMessage` after any number
-            of `str` or `bytes`, and `max_message_size` bounds only what one part inflates to.
+        streaming: whether messages are delivered in pieces, as they arrive: each message is any number of `str` or
+            `bytes` and then an `EndOfMessage`, and `max_message_size` bounds only what one part inflates to.
     """
 
     __slots__ = (
@@ -93,21 +93,21 @@ class WebSocketProtocol(ClosingHandshake):
         self.max_message_size: int = max_message_size
         self.extension: Extension | None = extension
         self.delivery: Delivery = get_delivery(decode_text, streaming)  # how messages are delivered
-        self.inbox: Any = []  # the messages received, the oldest first: a list, or what takes its place
-        self.pending: Any = ()  # those that the reading greenlet took from it: a list where a connection bounds them
+        self.inbox: Any = []  # the messages received, the oldest first: a list, or something in its place
+        self.pending: Any = ()  # messages that the reading greenlet has taken from it: a list if they are bounded
         self.waiting: int = 0  # the bytes of memory that both hold, while bytes are decoded; 0 without a bound
         self.work: int = 0  # the work done since bytes were received, in frames
         self.controls: Any = ()  # pings and pongs received, with their payloads: a list, if there are any
-        self._assembler = Assembler()  # holds what was received and is not a message yet
+        self._assembler = Assembler()  # holds received bytes that are not a message yet
 
     @property
     def plain_frames(self) -> bool:
-        """Whether a message is sent as its header and its payload as it is: a server masks nothing (RFC 6455 5.1)."""
+        """Whether a frame is just a header and the unchanged payload: a server does not mask (RFC 6455 5.1)."""
         return not self.client
 
     @property
     def tired(self) -> bool:
-        """Whether `receive_data` stopped to let others have their turn: then it need only be called again."""
+        """Whether `receive_data` stopped to let others have their turn: then only another call is needed."""
         return is_tired(self)
 
     def measure(self) -> int:
@@ -119,9 +119,9 @@ class WebSocketProtocol(ClosingHandshake):
 
     @property
     def fast_path(self) -> int:
-        """The largest whole message, in bytes, that may go straight to `inbox`, past this class; 0 where none may.
+        """The largest whole message, in bytes, that may go straight to `inbox`, past this class; 0 if none may.
 
-        One may where the next byte begins a message, and nothing has ended.
+        One may if the next byte begins a message, and nothing has ended.
         """
         if self.close_received or self.failure or not self._assembler.idle or self.delivery != PLAIN_DELIVERY:
             return 0
@@ -156,7 +156,7 @@ class WebSocketProtocol(ClosingHandshake):
         return stopped or assembler.waits
 
     def receive_buffer(self) -> memoryview | None:
-        """Return where the rest of a large frame's payload may be received to; None where `receive_data` is due."""
+        """Return the buffer for the rest of a large frame's payload; None if `receive_data` is to be called instead."""
         frame = self._assembler.frame
         return None if frame is None or self.close_received else frame.rest()
 
@@ -255,7 +255,7 @@ class WebSocketProtocol(ClosingHandshake):
     # Sending
 
     def encode_close_frame(self, code: int | None, reason: str) -> bytes:
-        """Return a close frame. ValueError where code or reason may not be sent."""
+        """Return a close frame. Raises ValueError if the code or the reason may not be sent."""
         return self.encode_control(Opcode.CLOSE, encode_close(code, reason))
 
     def encode_control(self, opcode: int, payload: bytes) -> bytes:
@@ -269,7 +269,7 @@ class WebSocketProtocol(ClosingHandshake):
         return b"".join(self.encode(FIN | opcode, payload))
 
     def encode(self, head: int, payload: Data) -> tuple[bytes, Data]:
-        """Return a frame as header and payload, masked where this side is the client (RFC 6455 5.3)."""
+        """Return a frame as header and payload, masked if this side is the client (RFC 6455 5.3)."""
         if not self.client:
             return encode_header(head, len(payload)), payload
         # 5.3: "The masking key needs to be unpredictable; thus, the masking key MUST be derived from a strong source of
@@ -280,7 +280,7 @@ class WebSocketProtocol(ClosingHandshake):
     def encode_message(self, head: int, payload: Data, compress: bool | None) -> tuple[bytes, Data]:
         """Return a whole message as header and payload.
 
-        `compress` is whether to compress it where that was negotiated; None leaves it to the extension's threshold.
+        `compress` is whether to compress it if that was negotiated; None leaves it to the extension's threshold.
         """
         extension = self.extension
         if extension is not None and extension.wants(len(payload), compress):

@@ -1,7 +1,7 @@
 """The one interface of an extension (RFC 6455 section 9): how it is negotiated, and what it does to messages. No I/O.
 
-    Negotiator      what one side wants: offers, accepts and checks; immutable, shared by all its connections
-    Extension       what the two sides of one connection agreed on: encodes and decodes its messages
+    Negotiator      the wishes of one side: offers, accepts and checks; immutable, shared by all its connections
+    Extension       the result for one connection: encodes and decodes its messages
 
 A new extension is one file that implements both, and a line in `geventws.protocol.EXTENSIONS`. Nothing else knows what
 an extension does: the handshake negotiates through the one, and the protocol and the engine go through the other.
@@ -52,11 +52,11 @@ class Extension(Protocol):
 
     @property
     def fast_path(self) -> bool:
-        """Whether the C core decodes its messages by itself, which knows deflate alone, without a context."""
+        """Whether the C core can decode its messages: it knows only deflate without context."""
 
     @property
     def sharing(self) -> Hashable:
-        """A key that is equal for all that encode a message alike; None where earlier messages change the result."""
+        """A key that is equal for all that encode a message alike; None if earlier messages change the result."""
 
     def measure(self) -> int:
         """Return how many bytes it holds of a message that is being received."""
@@ -67,10 +67,10 @@ class Extension(Protocol):
     # Sending
 
     def wants(self, size: int, compress: bool | None) -> bool:
-        """Tell whether to encode a message of so many bytes; `compress` is what its sender wants, or None."""
+        """Return whether to encode a message of `size` bytes; `compress` is the sender's wish, or None."""
 
     def encode(self, payload: Data) -> bytes | bytearray:
-        """Return what stands for a whole message."""
+        """Return the encoded payload of a whole message."""
 
     def encode_slowly(self, payload: Data) -> Iterator[bytes]:
         """Yield the same in parts, each of which takes a bounded time.
@@ -84,7 +84,7 @@ class Extension(Protocol):
     # Receiving
 
     def decode(self, data: Data, final: bool, limit: int) -> Iterator[bytes]:
-        """Yield what the next part of a message stands for, in pieces of a bounded size, all of which must be taken.
+        """Decode the next part of a message. Yield it in pieces of a bounded size, all of which must be taken.
 
         Args:
             data: the part, cut anywhere.

@@ -1,4 +1,4 @@
-"""The interface of a connection's protocol, which is a `WebSocketProtocol` or a `HixieProtocol`. No I/O."""
+"""The interface of a connection's protocol: either a `WebSocketProtocol` or a `HixieProtocol`. No I/O."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ character waits to be taken: Python keeps four bytes for each character of such 
     limit, and an eighth    the message that is being received, in a buffer that grows by eighths
     SLACK                   what one read received and is kept undecoded (128 KiB), what is corked, replies, pings
 
-A message that was received whole stays encoded until it fits (`fits`). Where nothing else waits, it always does.
+A message that was received whole stays encoded until it fits (`fits`). If nothing else waits, it always fits.
 
 Each kind of protocol is an `Inbound`: it holds what was received, and the functions below keep that within its bounds.
 """
@@ -43,7 +43,7 @@ PAGES = 256 * 1024
 """A text of this many bytes, or more, is decoded from pages of its own."""
 
 PIECE = 32 * 1024
-"""The longest piece of a large frame, in bytes, where messages are delivered in pieces."""
+"""The longest piece of a large frame, in bytes, if messages are delivered in pieces."""
 
 MAX_CONTROLS = 64
 """How many pings and pongs are decoded before the replies to them are sent."""
@@ -79,9 +79,9 @@ class Inbound(Protocol):
 
     Attributes:
         inbox: the messages received, the oldest first: a list, or what takes its place.
-        pending: those that the reading greenlet took from the inbox and has not returned yet: a list; () where nobody
-            bounds what waits.
-        waiting: the bytes of memory that both hold, while bytes are decoded; 0 where nothing is bounded.
+        pending: messages that the reading greenlet has taken from the inbox and not returned yet: a list; () if the
+            waiting messages are not bounded.
+        waiting: the bytes of memory that both hold, while bytes are decoded; 0 if they are not bounded.
         work: the work done since bytes were received, in frames.
         max_message_size: the largest message taken, in bytes.
         delivery: how messages are delivered.
@@ -96,7 +96,7 @@ class Inbound(Protocol):
 
 
 def is_bounded(inbound: Inbound) -> bool:
-    """Whether decoding stops where too much waits."""
+    """Whether decoding stops when too much waits."""
     return isinstance(inbound.pending, list)
 
 

@@ -7,7 +7,7 @@ bytes allow.
 A frame that has arrived in part gets a buffer of its own (partial.py) if it is a control frame, or a message by itself.
 The parts of any other frame are added to its message as they arrive.
 
-Where a connection bounds what waits, a message that has arrived whole stays encoded until there is room to deliver it:
+If the waiting messages are bounded, a message that has arrived whole stays encoded until there is room to deliver it:
 see memory.py. The protocol owns the inbox and the limits. It passes itself to the methods of its `Assembler`, as `to`.
 """
 
@@ -54,7 +54,7 @@ class Recipient(Protocol):
 
 
 class EndOfMessage:
-    """Follows the pieces of a message in `inbox`, where messages are delivered in pieces."""
+    """Follows the pieces of a message in `inbox`, if messages are delivered in pieces."""
 
     def __init__(self, empty: str | bytes) -> None:
         self.empty = empty  # the message that has no pieces
@@ -78,9 +78,9 @@ def too_big(limit: int, size: int | None = None) -> PayloadTooBig:
 
 
 class Assembler:
-    """Holds what one connection has received that is not a message yet: bytes, a part of a frame, parts of a message.
+    """Holds received data that is not a message yet: bytes, a part of a frame, parts of a message.
 
-    Its methods raise ProtocolError when the peer breaks a rule.
+    Its methods raise ProtocolError if the peer violates the protocol.
     """
 
     __slots__ = ("ascii_only", "frame", "kept", "whole", "_body", "_decoder", "_final", "_head", "_pieces")
@@ -92,8 +92,8 @@ class Assembler:
         self.whole: bool = False  # whether a part was received that still has to be decoded, or to find room
         self._head = 0  # opcode and reserved bits of the message whose parts are being received; 0 between messages
         self._body: BytesIO | None = None  # the payload of that message so far
-        self._decoder: Any = None  # checks the payload where it is text
-        self._pieces: Iterator[bytes] | None = None  # what the extension has still to decode of the last part
+        self._decoder: Any = None  # checks the payload, if it is text
+        self._pieces: Iterator[bytes] | None = None  # decodes the rest of the last part, by the extension
         self._final = False  # whether the message ends with that part
 
     @property
@@ -130,7 +130,7 @@ class Assembler:
             self.add(to, head, payload, True)
 
     def begin_frame(self, to: Recipient, frame: RawFrame) -> None:
-        """Prepare for a frame of which the header was received."""
+        """Prepare for a frame whose header was received."""
         _start, length, _key, head = frame
         own = True
         if not head & CONTROL:
@@ -197,7 +197,7 @@ class Assembler:
                 raise ProtocolError("a message begins inside of a fragmented one")
             coded = head & RESERVED
         elif not self._head:
-            raise ProtocolError("a continuation frame continues nothing")
+            raise ProtocolError("a continuation frame has no message to continue")
         elif head & RESERVED:
             # RFC 7692 6.1: "An endpoint MUST NOT set the "Per-Message Compressed" bit of control frames and non-first
             # fragments of a data message."

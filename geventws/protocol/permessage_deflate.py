@@ -1,7 +1,7 @@
 """permessage-deflate: compressed messages (RFC 7692). No I/O.
 
-    PerMessageDeflate   what a route or a client wants, immutable: negotiates, shared by all its connections
-    Deflate             what one connection agreed on: compresses and inflates its messages
+    PerMessageDeflate   the wishes of an endpoint or a client: negotiates; immutable, shared by all its connections
+    Deflate             the result for one connection: compresses and inflates its messages
 
 They are a `Negotiator` and an `Extension` of extension.py.
 
@@ -58,26 +58,26 @@ _STEP = 32 << 10  # output per step: the size of CPython's first buffer, so that
 class PerMessageDeflate:
     """How a server compresses with its clients, or a client with its server, as far as the other side agrees.
 
-    Immutable, so one may serve any number of routes and connections. The names are those of RFC 7692 7.1;
+    Immutable, so one may serve any number of endpoints and connections. The names are those of RFC 7692 7.1;
     "server" and "client" mean the same on both sides.
 
     Args:
         server_no_context_takeover: the server compresses each message by itself. True by default, so that an
             idle connection keeps no compressor (for a client: no inflater). With False, small messages that
             resemble each other shrink further, for about 40 KB on each connection (a client: 11 KB).
-        client_no_context_takeover: the same for the client's messages, sizes the other way round. A server
-            asks for it whether or not the client offered it. True by default.
-        server_max_window_bits: the server looks back at most 2 ** bits bytes, 8 to 15. By default 15 where
-            the server keeps no context, else 12. The other side may ask for less.
-        client_max_window_bits: the same for the client. A server can ask it only of a client that offers to. False
-            leaves it out: a client does not offer to be asked, and a server does not ask.
-        level: 1 (fast) to 9 (small), or 0 (not at all); 2 by default.
-        memory_level: zlib's memLevel, 1 to 9, where zlib compresses; by default 8, or 5 where context is kept and for
-            messages of up to 4 KiB.
-        threshold: bytes; smaller messages are sent as they are. 512 by default.
+        client_no_context_takeover: the same for the client's messages, with the sizes exchanged. A server asks for it
+            whether or not the client has offered it. True by default.
+        server_max_window_bits: the server refers back at most 2 ** bits bytes, 8 to 15. By default 15 if the server
+            keeps no context, 12 if it does. The other side may ask for less.
+        client_max_window_bits: the same for the client. A server can ask for it only if the client offers it. False
+            leaves it out: a client does not offer it, and a server does not ask for it.
+        level: 1 (fast) to 9 (small), or 0 (no compression); 2 by default.
+        memory_level: zlib's memLevel, 1 to 9, for messages that zlib compresses; by default 8, or 5 if context is kept
+            and for messages of up to 4 KiB.
+        threshold: bytes; smaller messages are sent uncompressed. 512 by default.
 
     Raises:
-        ValueError: an argument is out of its range.
+        ValueError: an argument is out of range.
     """
 
     server_no_context_takeover: bool = True
@@ -131,7 +131,7 @@ class PerMessageDeflate:
     def check(self, parameters: Parameters) -> Deflate:
         """Client: return the connection's `Deflate` for the parameters of the server's answer.
 
-        An answer that leaves out what was offered is taken as it stands: we support what it stands for.
+        An answer without some of the offered parameters is valid: we support what it means.
 
         Raises:
             HandshakeError: the answer is one that RFC 7692 7.1 does not allow.
@@ -208,7 +208,7 @@ class Deflate:
 
     Attributes:
         threshold: bytes; messages below it are better sent as they are.
-        fast_path: whether each message is inflated by itself, which the C core does.
+        fast_path: whether received messages have no context, so that the C core can inflate them.
     """
 
     header_bits = RSV1  # RFC 7692 6: "This document allocates the RSV1 bit of the WebSocket header for PMCEs"
@@ -233,20 +233,20 @@ class Deflate:
     ) -> None:
         self.threshold: int = threshold
         self.fast_path: bool = inflate_forgets
-        self._small = small  # for messages that fill no large table
-        self._compressors = compressors  # for all others
-        self._compressor: _Compress | None = None  # where context is kept, or a message is sent in parts
+        self._small = small  # for messages of up to SMALL bytes
+        self._compressors = compressors  # for larger ones
+        self._compressor: _Compress | None = None  # set if context is kept, or a message is being sent in parts
         # A window is what has to be kept: in a message that stands by itself no distance is too far, as in inflate.c.
         self._inflate_window = 15 if inflate_forgets else max(inflate_window, 9)
-        self._inflater: _Decompress | None = None  # where context is kept, or a message is coming
+        self._inflater: _Decompress | None = None  # set if context is kept, or a message is being received
 
     @property
     def sharing(self) -> Hashable:
-        """A key that is equal for all that compress a message alike; None where context is kept."""
+        """A key that is equal for all connections that compress a message alike; None if context is kept."""
         return (self.threshold, self._small, self._compressors) if self._compressors.forgets else None
 
     def wants(self, size: int, compress: bool | None) -> bool:
-        """Tell whether to compress a message of so many bytes; `compress` is what its sender wants, or None."""
+        """Return whether to compress a message of `size` bytes; `compress` is the sender's wish, or None."""
         return size >= self.threshold if compress is None else compress
 
     def longest(self, size: int) -> int:

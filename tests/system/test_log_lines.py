@@ -205,7 +205,7 @@ SCENARIOS: dict[tuple[str, str], Callable[[Any], None]] = {
 }
 
 
-STACKS = {("cli.watchdog", "the loop has been held up for %g s, and every connection with it:\n%s")}
+STACKS = {("cli.watchdog", "the loop, and every connection, has been held up for %g s by:\n%s")}
 """What shows a stack: lines of programs on this machine, and no word of a peer's."""
 
 
