@@ -1,6 +1,7 @@
 """What the bus costs: `python benchmarks/bus.py` starts a Redis of its own, and prints a line for each figure.
 
-    way       CPU and time of one message through Redis, in one process, beside redis-py's own publish and receive
+    way       CPU and time of one message through Redis, in one process, beside redis-py's own publish and receive,
+              and beside Redis alone
     burst     the same, published 100 at a time
     stall     how long the loop is held up while Redis is stopped, frozen, cut off or slow
     cuts      what is lost while the receiving connection is cut every 0.3 s, at 1,000 messages a second
@@ -17,18 +18,18 @@ from gevent import monkey
 monkey.patch_all()  # for redis-py alone
 
 # ruff: noqa: E402
+import gc
 import json
+import os
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import gevent
-import redis
-from gevent.event import Event
+from buses import MESSAGE, Bare, Pair, RedisPy, Sink
 
 from geventws import PreparedMessage, PubSub
 from geventws.pubsub.bus.bus import RedisBus
@@ -38,95 +39,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from kit.servers.redis import RedisServer
 from kit.servers.valve import Valve
 
-MESSAGE = "x" * 200
 RULE = Rule(1000, 300)
 ROUNDS, MESSAGES = 9, 2000
-
-
-def number_of(message: PreparedMessage) -> int:
-    """Return the number that a message begins with; 0 for one without."""
-    return 0 if message.payload[:1] == b"x" else int(message.payload[:8])
-
-
-class Sink:
-    """What a bus tells; it switches to the greenlet that waits for the next message."""
-
-    def __init__(self) -> None:
-        self.got: list[int] = []  # the numbers that messages begin with
-        self.gaps = 0
-        self.register = SimpleNamespace(tick=lambda: None, confirmed=lambda topic: None)  # who is in a room
-        self.waiting: Any = None
-
-    def receive(self, topic: str, message: PreparedMessage, key: str | None) -> None:
-        self.got.append(number_of(message))
-        if self.waiting is not None:
-            gevent.get_hub().loop.run_callback(self.waiting)
-            self.waiting = None
-
-    def receive_at(self, topic: str, position: Any, message: PreparedMessage, key: str | None, ticket: Any) -> None:
-        self.receive(topic, message, key)
-
-    def fill(self, topic: str, position: Any, messages: list[tuple[float, PreparedMessage]]) -> None:
-        self.got += [number_of(message) for _, message in messages]
-
-    def lost(self, topic: str) -> None:
-        self.gaps += 1
-
-    def tell_bus(self, is_up: bool) -> None:
-        pass
-
-
-class Pair:
-    """Two buses: one publishes, the other one is subscribed."""
-
-    def __init__(self, url: str, rule: Rule | None, topic: str = "room") -> None:
-        self.sink, self.rule, self.topic = Sink(), rule, topic
-        self.out, self.into = RedisBus(url, "bench:"), RedisBus(url, "bench:")
-        self.out.start(Sink())
-        self.into.start(self.sink)
-        self.into.subscribe(topic, rule)
-        if rule is not None:
-            self.into.read(topic, rule)
-        gevent.sleep(0.3)
-
-    def publish(self, text: str) -> None:
-        self.out.publish(self.topic, PreparedMessage(text), None, self.rule, None)
-
-    def send_one(self) -> None:
-        """Publish a message, and wait until it has arrived."""
-        self.sink.waiting = gevent.getcurrent().switch
-        self.publish(MESSAGE)
-        gevent.get_hub().switch()
-
-    def close(self) -> None:
-        self.out.close(1)
-        self.into.close(1)
-
-
-class RedisPy:
-    """The same by redis-py alone, whose sockets gevent has patched."""
-
-    def __init__(self, port: int) -> None:
-        self.client = redis.Redis(port=port)
-        self.pubsub = self.client.pubsub(ignore_subscribe_messages=True)
-        self.pubsub.subscribe("theirs")
-        self.arrived = Event()
-        self.listening = gevent.spawn(self._listen)
-        gevent.sleep(0.1)
-
-    def _listen(self) -> None:
-        for _ in self.pubsub.listen():
-            self.arrived.set()
-
-    def send_one(self) -> None:
-        self.arrived.clear()
-        self.client.publish("theirs", MESSAGE)
-        self.arrived.wait()
-
-    def close(self) -> None:
-        self.listening.kill()
-        self.pubsub.close()
-        self.client.close()
+TICK = 0.001
 
 
 def measure(send_one: Callable[[], None]) -> tuple[float, float]:
@@ -141,18 +56,26 @@ def measure(send_one: Callable[[], None]) -> tuple[float, float]:
 
 
 def way(server: RedisServer) -> None:
-    pairs = {"plain": Pair(server.url, None), "with history": Pair(server.url, RULE, "kept")}
-    theirs = RedisPy(server.port)
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in (*pairs, "redis-py")}
+    """The time from `publish` until the other bus delivers, of which Redis has a part; others' work disturbs both."""
+    ways: dict[str, Any] = {
+        "plain": Pair(server.url, None),
+        "with history": Pair(server.url, RULE, "kept"),
+        "redis-py": RedisPy(server.port),
+        "Redis, plain": Bare(server.port, "bare", None),
+        "Redis, history": Bare(server.port, "bare-kept", RULE),
+    }
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for _ in range(ROUNDS):
-        for name, one in (*pairs.items(), ("redis-py", theirs)):
+        for name, one in ways.items():
             found[name].append(measure(one.send_one))
     base = [cpu for cpu, _ in found["redis-py"]]
     for name, figures in found.items():
         cpu, middle = (statistics.median(column) for column in zip(*figures, strict=True))
         ratio = statistics.median([mine / other for (mine, _), other in zip(figures, base, strict=True)])
-        print(f"way     {name:13} {cpu:6.1f} us of CPU a message, {ratio:4.2f} x redis-py; {middle:6.1f} us on its way")
-    for one in (*pairs.values(), theirs):
+        quiet = min([time for _, time in figures])
+        print(f"way     {name:14} {cpu:6.1f} us of CPU a message, {ratio:4.2f} x redis-py; ", end="")
+        print(f"{middle:6.1f} us on its way, {quiet:6.1f} in the quietest round")
+    for one in ways.values():
         one.close()
 
 
@@ -171,62 +94,82 @@ def burst(server: RedisServer) -> None:
         pair.close()
 
 
-class Spinner:
-    """Turns with the loop, and notes how long it was held up between two turns.
+class Ticker:
+    """Has the loop call it each millisecond, and notes what was in between.
 
     Attributes:
-        longest: by the CPU that was used meanwhile.
-        blocked: by the clock, without what the CPU was used for, here or by others: what a call has waited for.
+        longest: the most CPU that the loop has used between two calls, in seconds.
+        blocked: the most time that nobody has used, here or in other programs: what a call has waited for.
     """
 
     def __init__(self) -> None:
         self.longest = self.blocked = 0.0
-        self._turning = gevent.spawn(self._turn)
+        self._waits = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+        gc.collect()
+        gc.freeze()  # what the program has is not the bus's
+        self._before = self._look()
+        self._timer = gevent.get_hub().loop.timer(TICK)
+        self._timer.start(self._tick)
 
-    def _turn(self) -> None:
-        before = self._look()
-        while True:
-            gevent.sleep(0)
-            now = self._look()
-            wall, cpu, others = (late - early for late, early in zip(now, before, strict=True))
-            self.longest = max(self.longest, cpu)
-            self.blocked = max(self.blocked, wall - cpu - others)
-            before = now
+    def _tick(self) -> None:
+        now = self._look()
+        wall, cpu, others = (late - early for late, early in zip(now, self._before, strict=True))
+        self.longest = max(self.longest, cpu)
+        self.blocked = max(self.blocked, wall - cpu - others - TICK)
+        self._before = now
+        self._timer.start(self._tick)
 
     def _look(self) -> tuple[float, float, float]:
         """Return the time, the CPU of this thread, and how long others had it while this one was ready to run."""
-        waited = int(Path("/proc/thread-self/schedstat").read_bytes().split()[1]) / 1e9
+        waited = int(os.pread(self._waits, 100, 0).split()[1]) / 1e9
         return time.perf_counter(), time.thread_time(), waited
 
     def stop(self) -> str:
-        self._turning.kill()
+        self._timer.close()
+        os.close(self._waits)
+        gc.unfreeze()
         return f"{self.longest * 1e3:5.2f} ms of CPU at the longest, {self.blocked * 1e3:5.2f} ms blocked"
 
 
+class Trouble(NamedTuple):
+    """How Redis fails, and how that ends."""
+
+    begin: Callable[[RedisServer, Valve], None]
+    end: Callable[[RedisServer, Valve], None]
+
+
+TROUBLES = {
+    "none": Trouble(lambda server, valve: None, lambda server, valve: None),
+    "stopped": Trouble(lambda server, valve: server.stop(), lambda server, valve: server.start()),
+    "frozen": Trouble(lambda server, valve: server.freeze(), lambda server, valve: server.thaw()),
+    "cut off": Trouble(lambda server, valve: valve.shut(), lambda server, valve: valve.open()),
+    "slow": Trouble(lambda server, valve: valve.slow(0.1), lambda server, valve: valve.slow(0)),
+}
+
+
 def stall(server: RedisServer) -> None:
-    troubles: dict[str, Callable[[Valve], None]] = {
-        "none": lambda valve: None,
-        "stopped": lambda valve: server.stop(),
-        "frozen": lambda valve: server.freeze(),
-        "cut off": lambda valve: valve.shut(),
-        "slow": lambda valve: setattr(valve, "delay", 0.1),
-    }
-    for name, begin in troubles.items():
+    for name, trouble in TROUBLES.items():
         valve = Valve(server.port)
         url = f"redis://127.0.0.1:{valve.port}"
         pairs = [Pair(url, None), Pair(url, RULE, "kept")]
-        begin(valve)
-        spinner = Spinner()
-        for number in range(3000):
-            pairs[number % 2].publish(MESSAGE)
-            gevent.sleep(0.001)
-        print(f"stall   {name:13} {spinner.stop()}")
+        trouble.begin(server, valve)
+        during = measure_stall(pairs, 4)
+        trouble.end(server, valve)
+        print(f"stall   {name:13} {during}; afterwards {measure_stall(pairs, 4)}")
         for pair in pairs:
             pair.out.close(0)
             pair.into.close(0)
-        valve.open()
         valve.close()
-        server.thaw() if name == "frozen" else server.start() if name == "stopped" else None
+
+
+def measure_stall(pairs: list[Pair], seconds: float) -> str:
+    """Publish for some seconds; return how long the loop was held up."""
+    ticker, end, number = Ticker(), time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        pairs[number % 2].publish(MESSAGE)
+        number += 1
+        gevent.sleep(TICK)
+    return ticker.stop()
 
 
 def cuts(server: RedisServer) -> None:

@@ -34,6 +34,10 @@ class Valve:
         """Let nothing through, as a network that has gone; new connections are accepted by the kernel."""
         self._open.clear()
 
+    def slow(self, delay: float) -> None:
+        """Let everything take some seconds from now on."""
+        self.delay = delay
+
     def open(self) -> None:
         """Let everything through again, also what has waited."""
         self._open.set()

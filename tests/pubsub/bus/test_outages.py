@@ -245,7 +245,7 @@ TROUBLE: dict[str, Callable[[RedisServer, Valve], None]] = {
     "stopped": lambda redis, valve: redis.stop(),
     "frozen": lambda redis, valve: redis.freeze(),
     "blackholed": lambda redis, valve: valve.shut(),
-    "slow": lambda redis, valve: setattr(valve, "delay", 0.05),
+    "slow": lambda redis, valve: valve.slow(0.05),
 }
 
 
