@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 SCHEMES = {"redis": "redis", "rediss": "rediss", "unix": "unix", "valkey": "redis", "valkeys": "rediss"}
 """The schemes of URLs, and redis-py's names for them."""
 
+TLS: dict[str, Any] = {"ssl_check_hostname": True}
+"""Options for TLS where the URL does not say: redis-py before 6 did not check the name."""
+
 OWN: dict[str, Any] = {"protocol": 2, "socket_timeout": None, "socket_connect_timeout": None, "retry_on_timeout": False}
 """Options of redis-py's that a URL cannot change: the bus has its own deadlines, and reconnects by itself."""
 
@@ -68,16 +71,16 @@ class _TLSConnection(SSLConnection):
 
     def _make_context(self) -> Any:
         context = gssl.create_default_context()
-        context.check_hostname = self.check_hostname
+        context.check_hostname = self.check_hostname and self.cert_reqs != gssl.CERT_NONE
         context.verify_mode = self.cert_reqs
         if self.certfile or self.keyfile:
             context.load_cert_chain(self.certfile, self.keyfile, self.certificate_password)
         if self.ca_certs or self.ca_path or self.ca_data:
             context.load_verify_locations(self.ca_certs, self.ca_path, self.ca_data)
-        if self.ssl_min_version is not None:
-            context.minimum_version = self.ssl_min_version
-        if self.ssl_ciphers:
-            context.set_ciphers(self.ssl_ciphers)
+        if minimum := getattr(self, "ssl_min_version", None):  # these two are not in redis-py 5.0
+            context.minimum_version = minimum
+        if ciphers := getattr(self, "ssl_ciphers", None):
+            context.set_ciphers(ciphers)
         return context
 
 
@@ -118,7 +121,8 @@ class Address:
             raise ValueError(f"the URL of a bus begins with {known}, not {scheme!r}{_explain(scheme)}")
         options: dict[str, Any] = parse_url(f"{SCHEMES[scheme]}://{rest}")  # type: ignore[no-untyped-call]
         self._make = _CLASSES[options.pop("connection_class", None)]
-        self._options = {name: value for name, value in options.items() if name not in POOL} | OWN
+        defaults = TLS if self._make is _TLSConnection else {}
+        self._options = defaults | {name: value for name, value in options.items() if name not in POOL} | OWN
         parts = urlsplit(url)
         self.text: str = f"{scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         try:

@@ -1,8 +1,9 @@
-"""A Redis of the test's own, as Debian installs it: on an ephemeral port, with nothing on disk."""
+"""A Redis of the test's own, on an ephemeral port, with nothing on disk: Debian's, or what GEVENTWS_REDIS names."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import socket as native
@@ -34,7 +35,7 @@ class RedisServer:
     """
 
     def __init__(self, *options: str) -> None:
-        program = shutil.which("redis-server")
+        program = shutil.which(os.environ.get("GEVENTWS_REDIS", "redis-server"))
         assert program, "redis-server is missing: tools/debian.sh tests"
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"

@@ -56,9 +56,11 @@ def test_over_tls(serve: Any, start: Any, certificate: dict[str, str], scheme: s
     start(*paths, "--tls-port", str(port))
     url = f"{scheme}://127.0.0.1:{port}/0?ssl_ca_certs={certificate['ca_certs']}"
     assert ask(url, "ECHO", "hello") == b"hello"
-    assert ask(f"{scheme}://127.0.0.1:{port}?ssl_cert_reqs=none&ssl_check_hostname=false", "ECHO", "hello") == b"hello"
+    assert ask(f"{scheme}://127.0.0.1:{port}?ssl_cert_reqs=none", "ECHO", "hello") == b"hello"
     with pytest.raises(Exception, match="CERTIFICATE_VERIFY_FAILED"):
         ask(f"{scheme}://127.0.0.1:{port}", "PING")
+    with pytest.raises(Exception, match="not valid for '127.1'"):  # the same address by another name
+        ask(f"{scheme}://127.1:{port}/0?ssl_ca_certs={certificate['ca_certs']}", "PING")
 
 
 def test_over_a_unix_socket(serve: Any, start: Any, tmp_path: Path) -> None:
@@ -86,7 +88,7 @@ def test_the_password_is_not_shown() -> None:
     ("127.0.0.1:6379", "the URL of a bus begins with redis://"),
     ("", "without a bus, in one process, the URL is None"),
     ("redis://127.0.0.1?no_such=option", "does not know this URL's options"),
-    ("redis://127.0.0.1?db=x", "Invalid value for 'db'"),
+    ("redis://127.0.0.1?db=x", "Invalid value for"),
 ])  # fmt: skip
 def test_what_is_no_bus_is_refused_at_once(url: str, told: str) -> None:
     with pytest.raises(ValueError, match=told.replace("+", r"\+")):

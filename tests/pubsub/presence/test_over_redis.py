@@ -111,7 +111,7 @@ def test_members_of_all_processes_are_there(process: Any) -> None:
 
 
 def test_one_who_reconnects_to_another_process_has_not_left(process: Any) -> None:
-    here, there, listener = process(0.3), process(0.3), process()
+    here, there, listener = process(1.5), process(0.3), process()
     listener.hear()
     client = here.come("ana")
     listener.expect(("join", "ana", None))
