@@ -50,10 +50,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 OUTSIDE = (
-    "docs/test_readme", "docs/test_types", "handshake/", "hosts/test_pywsgi_bodies", "http/", "rules/",
-    "system/engineio/", "system/frameworks/", "system/hosts/", "system/test_browser", "system/test_nginx",
-    "system/test_packaging", "system/test_release", "system/test_request_pairs_proxies", "test_exceptions",
-    "test_layers", "test_text",
+    "cli/test_main", "cli/test_reload", "cli/test_terminal", "cli/test_watchdog", "cli/test_workers",
+    "compat/test_geventwebsocket_gunicorn", "docs/", "handshake/", "hosts/test_pywsgi_bodies", "http/", "interop/",
+    "pubsub/bus/wire/test_scripts", "pubsub/rooms/test_script", "rules/", "system/engineio/", "system/frameworks/",
+    "system/hosts/", "system/test_browser", "system/test_hostile", "system/test_nginx", "system/test_packaging",
+    "system/test_release", "system/test_request_pairs_proxies", "system/test_rooms_workers", "test_exceptions",
+    "test_flask", "test_gunicorn", "test_layers", "test_moved", "test_text",
 )  # fmt: skip
 """Tests that never notice which core runs, as the beginnings of their paths; none need run on both."""
 

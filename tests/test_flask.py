@@ -189,7 +189,6 @@ def test_routes_before_and_after_the_application() -> None:
     assert callable(names["/early"])
 
 
-@pytest.mark.outside
 def test_flask_socks_own_tests_pass(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", "--no-build-isolation"]
     subprocess.run([*words, "-d", str(tmp_path), "flask-sock==0.7.0"], check=True, timeout=100, capture_output=True)

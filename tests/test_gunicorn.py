@@ -20,8 +20,6 @@ from kit.programs.lowest import install_lowest, run_module
 
 from geventws.gunicorn import Worker
 
-pytestmark = pytest.mark.outside
-
 OURS, THEIRS = "geventws.gunicorn.Worker", "gevent"
 GUNICORN = [sys.executable, "-m", "gunicorn", "--graceful-timeout", "1", "kit.apps.worker", "--access-logfile", "-"]
 SETTINGS = {

@@ -21,8 +21,6 @@ from kit.programs.command import APPLICATION, DEADLINE, Output, environment, run
 from geventws.cli.workers import _translate_address
 from geventws.client.opening import connect
 
-pytestmark = pytest.mark.outside
-
 WITHOUT = """
 import sys
 sys.modules[sys.argv.pop(1)] = None

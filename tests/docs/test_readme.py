@@ -270,17 +270,13 @@ RUNS: dict[str, dict[str, Callable[[Block], None]]] = {
     },
 }
 
-ONCE = "index install tutorial faq authentication files one-user proxy rate-limits migrating".split()
-"""What the names of pages begin with that are about the program around a connection: no run on each core."""
-
 BLOCKS = [block for name in RUNS for block in read_blocks(name)]
 
 
 def name_block(block: Block) -> Any:
     """Return a block as a parameter: its page, and its last line."""
-    once = block.page.startswith(tuple(f"docs/{name}" for name in ONCE))
     last = block.text.strip().splitlines()[-1].strip()[:40]
-    return pytest.param(block, id=f"{block.page}: {last}", marks=[pytest.mark.outside] if once else [])
+    return pytest.param(block, id=f"{block.page}: {last}")
 
 
 @pytest.mark.parametrize("block", [name_block(block) for block in BLOCKS])

@@ -13,7 +13,7 @@ from kit.documents.blocks import ROOT
 
 import geventws
 
-pytestmark = [pytest.mark.outside, pytest.mark.timeout(180)]  # the first test builds the site
+pytestmark = pytest.mark.timeout(180)  # the first test builds the site
 
 
 @pytest.fixture(scope="module")

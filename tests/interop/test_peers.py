@@ -22,8 +22,6 @@ HERE = pathlib.Path(__file__).parent
 PAGE = HERE.parent.parent / "docs" / "interoperability.rst"
 TIMEOUT = 30
 
-pytestmark = pytest.mark.outside
-
 
 @pytest.fixture
 def env(tmp_path: pathlib.Path) -> dict[str, str]:

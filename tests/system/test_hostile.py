@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.outside
 
 
 def run(*words: str, path: str = "") -> subprocess.CompletedProcess[str]:

@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 from kit.documents.blocks import ROOT
 
-pytestmark = pytest.mark.outside
-
 TARGETS = [
     "x86_64-linux-musl",
     "aarch64-linux-gnu.2.17",

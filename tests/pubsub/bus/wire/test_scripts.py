@@ -25,8 +25,6 @@ NAMES = Names("x:")
 KEYS = NAMES.keys("room")
 RULE = Rule(3, 60)
 
-pytestmark = pytest.mark.outside
-
 
 class Topic:
     """A topic of a real Redis, written and read by the scripts."""
