@@ -24,8 +24,14 @@ COMMANDS = {
     "gunicorn -k gevent_pywsgi": [*GUNICORN, "-k", "gevent_pywsgi"],
     "gunicorn -k geventws.gunicorn.Worker": [*GUNICORN, "-k", "geventws.gunicorn.Worker"],
 }
+PATIENT = {"GUNICORN_CMD_ARGS": "--keep-alive 30"}
+"""gunicorn hangs up on a client whose request is not there after 2 seconds: too few for us on a busy machine."""
+
 START = 15.0
 """Seconds for a server to listen, on a busy machine."""
+
+END = 30.0
+"""Seconds for it to end: gunicorn gives a worker that was told before it could hear it as long as it is told to."""
 
 
 class Host:
@@ -44,7 +50,7 @@ class Host:
         if tls:
             command = command + (["--certfile", tls[0], "--keyfile", tls[1]] if "gunicorn" in command else list(tls))
         path = os.pathsep.join([str(TESTS), str(ROOT), os.environ.get("PYTHONPATH", "")])
-        environment = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **(more or {})}
+        environment = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **PATIENT, **(more or {})}
         self.command = command
         self.tls = client
         self.lines: list[str] = []
@@ -95,7 +101,7 @@ class Host:
     def wait(self) -> int:
         """Block until it has ended, and return its exit status."""
         try:
-            return self._process.wait(10)
+            return self._process.wait(END)
         finally:
             self._process.kill()
             self._process.wait()
