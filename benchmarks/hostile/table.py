@@ -46,7 +46,6 @@ ALL = SERVERS + CLIENTS
 PATCHED = tuple(f"{name}-patched" for name in ALL)
 FORKED = ("pywsgi", "server-tls", "pywsgi-callbacks", "client", "pywsgi-libuv", "pywsgi-patched")
 WITHOUT_TLS = ("pywsgi", "server", "pywsgi-callbacks", "server-callbacks")
-PLAIN_SERVERS = ("pywsgi", "server", "pywsgi-callbacks", "pywsgi-twin")
 OURS = ("server", "server-tls")
 BLOCKING = ("pywsgi", "server-tls", "pywsgi-twin", "client")
 ROOMS = ("pywsgi", "server", "server-tls", "pywsgi-twin")
@@ -133,7 +132,7 @@ ROWS = (
           SERVERS),
     Row("room-left", "20 subscribers that hang up with a RST in the middle of a frame", subscribers.left_midway, SERVED,
         SERVERS),
-    Row("room-flood", "4 peers that publish to 50 members, beside an echo", subscribers.flooded, TURNS, PLAIN_SERVERS),
+    Row("room-flood", "4 peers that publish to 50 members, beside an echo", subscribers.flooded, TURNS, SERVERS),
     Row("alone", "no attack: what the measuring costs", floods.alone, TURNS, ALL),
     Row("flood-tiny", "16 peers of messages of one byte, beside an echo",
         beside(many(wire.BINARY, b"x"), 16), TURNS, ALL),

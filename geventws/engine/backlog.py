@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from .loop.waiters import Waiters
@@ -20,6 +21,9 @@ PACE = 64 * 1024
 
 AT_ONCE = 64
 """Parts that are sent in one turn. Then other connections have theirs, until the loop reports the socket again."""
+
+MOST_JOINED = 16 * 1024
+"""Bytes of small parts that are sent in one call."""
 
 MOST_OWNED = 64 * 1024
 """Bytes that no greenlet waits for in `send`, beyond which no further such bytes are added."""
@@ -91,27 +95,43 @@ class Backlog:
 
     def send(self, transmit: Callable[[bytes | memoryview], int]) -> bool:
         """Send what the kernel accepts, but no more than AT_ONCE parts; return whether nothing is left."""
-        parts = self._parts
-        for _ in range(AT_ONCE):
-            if not parts:
-                return True
-            part = parts[0]
-            tracked = isinstance(part, (Delivery, Mark))
+        left = AT_ONCE
+        while self._parts and left > 0:
+            data, count = self._join(left)
             try:
-                sent = transmit(part.rest if tracked else part) if len(part) else 0
+                sent = transmit(data) if len(data) else 0
             except BlockingIOError:
                 return False
+            left -= count
             self._sent += sent
-            if sent < len(part):
-                if tracked:
-                    part.advance(sent)
-                else:
-                    parts[0] = memoryview(part)[sent:]
+            self._take_out(sent)
+            if sent < len(data):
                 return False
-            parts.popleft()
-            if tracked:
+        return not self._parts
+
+    def _join(self, most: int) -> tuple[bytes | memoryview, int]:
+        """Return the first parts that are sent in one call, and how many they are."""
+        joined: list[bytes | memoryview] = []
+        size = 0
+        for part in islice(self._parts, most):
+            size += len(part)
+            if joined and size > MOST_JOINED:
+                break
+            joined.append(part.rest if isinstance(part, (Delivery, Mark)) else part)
+        return joined[0] if len(joined) == 1 else b"".join(joined), len(joined)
+
+    def _take_out(self, sent: int) -> None:
+        """Take out the parts that were sent, and note how much of the next one was."""
+        parts = self._parts
+        while parts and sent >= len(parts[0]):
+            part = parts.popleft()
+            sent -= len(part)
+            if isinstance(part, (Delivery, Mark)):
                 part.finish()
-        return not parts
+        if sent and isinstance(parts[0], Delivery):
+            parts[0].advance(sent)
+        elif sent:
+            parts[0] = memoryview(parts[0])[sent:]
 
     def wait(self, poller: Poller) -> None:
         """Block until everything that is here now was sent, or nothing more will be."""

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from ..protocol.memory import PLACE, measure
 from .backlog import Backlog
 from .loop.forks import cut
-from .loop.outbox import BLOCKED, CLOSED, GATHERED
+from .loop.outbox import BLOCKED, GATHERED
 from .tls import fill_record, find_tls
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Stream:
                 self.calls.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
         self._registered = True
         self.poller.interest.register(self.channel)
-        self.poller.outbox.shut(self.channel, CLOSED, self._tls is not None)
+        self.poller.outbox.admit(self.channel, self._tls is not None)
 
     def close(self) -> None:
         """Stop watching the socket, drop what is queued, and release everything. Idempotent.

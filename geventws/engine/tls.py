@@ -1,7 +1,8 @@
 """TLS: the calls on a socket (system.py) with OpenSSL in between. A stream need not know more about TLS.
 
 OpenSSL sends and receives records of at most 16 KiB. It keeps the rest of a record that was read only in part, and the
-poller cannot see that (`has_more`). A write that did not go through has to be repeated with the same bytes.
+poller cannot see that (`has_more`). A write that did not go through has to be repeated with the same bytes. These are
+kept here, and count as taken, except for the last one: whoever comes back with that one has them sent.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
     from .loop.system import Calls
 
+MOST_WRITTEN = 16 * 1024
+"""Bytes of a write at the most: a record."""
+
 RECORD_SIZE = 16 * 1024 - 64
 """How many bytes of a large payload are copied after its header, to fill the first record."""
 
@@ -28,11 +32,12 @@ class TLSCalls:
         calls: those on the socket below it.
     """
 
-    __slots__ = ("_calls", "_fd", "_tls")
+    __slots__ = ("_calls", "_fd", "_repeated", "_tls")
 
     def __init__(self, tls: Any, calls: Calls) -> None:
         self._tls = tls
         self._calls = calls
+        self._repeated: bytes | memoryview = b""  # what was written and has to be again
         self._fd = calls.fileno()  # the number that OpenSSL uses, even if it is another file's by now
 
     def recv(self, size: int, flags: int, /) -> bytes:
@@ -61,14 +66,19 @@ class TLSCalls:
 
     def send(self, data: bytes | memoryview, _flags: int = 0, /) -> int:
         """Return how many bytes were taken. Flags are ignored: they are about TCP segments, not records."""
-        write = self._tls.write
-        sent = 0
+        write, sent = self._tls.write, 0
+        part: bytes | memoryview = self._repeated
         try:
-            sent = write(data)
+            while part:
+                part = self._repeated = memoryview(part)[write(part) :] or b""  # which keeps nothing
+                sent = 0 if part else 1  # the byte that was not counted as taken
             while sent < len(data):
-                sent += write(memoryview(data)[sent:])
+                part = memoryview(data)[sent : sent + MOST_WRITTEN] if sent or len(data) > MOST_WRITTEN else data
+                sent += write(part)
         except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
-            pass
+            if not self._repeated:
+                self._repeated = bytes(part)
+                sent += len(part) - 1
         return sent
 
     def sendmsg(self, buffers: Iterable[bytes | memoryview], /) -> int:

@@ -13,7 +13,7 @@ from gevent.event import Event
 from kit import frames
 
 from geventws import ConnectionClosed
-from geventws.engine.backlog import AT_ONCE, MOST_OWNED, PACE, Backlog
+from geventws.engine.backlog import AT_ONCE, MOST_JOINED, MOST_OWNED, PACE, Backlog
 from geventws.protocol.memory import SLACK
 from geventws.websocket import get_connection
 
@@ -60,7 +60,22 @@ def test_so_many_parts_leave_in_one_turn() -> None:
     for _ in range(2 * AT_ONCE):
         backlog.append(b"b")
     assert [backlog.send(transmit) for _ in range(3)] == [False, False, True]
-    assert len(calls) == 2 * AT_ONCE + 1
+    assert calls == [AT_ONCE, AT_ONCE, 1]  # small ones in one call
+
+
+def test_parts_leave_together_as_far_as_they_are_small() -> None:
+    calls: list[int] = []
+
+    def transmit(data: bytes | memoryview) -> int:
+        calls.append(len(data))
+        return len(data) - (len(calls) == 1)
+
+    backlog = Backlog(b"a" * 10, int)
+    for size in (MOST_JOINED - 10, 1, MOST_JOINED + 1, 1):
+        backlog.append(b"b" * size)
+    assert not backlog.send(transmit) and backlog.size == MOST_JOINED + 4
+    assert backlog.send(transmit)
+    assert calls == [MOST_JOINED, 2, MOST_JOINED + 1, 1]
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_who_waits_goes_on_in_turn_as_long_as_what_they_send_is_taken(peer: Peer
 
     peer.calls.sends += [AGAIN]
     sending = [start(send, name) for name in "ab"]
-    peer.calls.sends += [100, 100, 1, AGAIN]  # the two that wait, then a byte of the next
+    peer.calls.sends += [100, 1, AGAIN]  # the two that wait, then a byte of the next
     assert peer.read() == b"a1 b1 a2 b2 "
     assert order == ["a1", "b1", "a2", "b2"] and all(one.ready() for one in sending)
 

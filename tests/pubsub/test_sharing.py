@@ -22,6 +22,7 @@ from geventws import (
 from geventws.compat import eventlet
 from geventws.compat.geventwebsocket.handler import WebSocketHandler
 from geventws.engine.loop.poller import get_poller
+from geventws.engine.tls import TLSCalls
 from geventws.protocol.permessage_deflate import Deflate
 
 DEFLATE = "permessage-deflate"
@@ -148,15 +149,29 @@ def test_the_connections_of_other_systems_names_may_subscribe(room: Room, serve:
     room.wait_until(lambda: room.pubsub.count("room") == 0)
 
 
-def test_fewer_messages_are_gathered_where_python_sends_them(room: Room, secure: Any, monkeypatch: Any) -> None:
-    """Over TLS each frame for each subscriber is a call: 128 of them for many would be one long turn."""
+def test_what_is_published_in_a_turn_is_one_write_over_tls(room: Room, secure: Any, monkeypatch: Any) -> None:
+    writes: list[int] = []
+    send = TLSCalls.send
+    monkeypatch.setattr(TLSCalls, "send", lambda *arguments: writes.append(len(arguments[1])) or send(*arguments))
+    room.open("tls", secure)
+    clients = [room.connect() for _ in range(3)]
+    writes.clear()
+    for number in range(100):
+        room.pubsub.publish("room", f"{number:02}")
+    gevent.sleep(0)
+    assert [read_messages(client, 100) for client in clients] == [[f"{number:02}" for number in range(100)]] * 3
+    assert writes == [400] * 3
+
+
+def test_fewer_messages_are_gathered_where_python_sends_them(room: Room, monkeypatch: Any) -> None:
+    """With contexts of their own each frame for each subscriber is a call: 128 for many would be one long turn."""
     monkeypatch.setattr("geventws.engine.loop.outbox.MOST_REFUSED", 20)
     calls: list[int] = []
     fanout = get_poller().outbox._fanout
     send = fanout.send
     monkeypatch.setattr(fanout, "send", lambda sent, *arguments: calls.append(len(sent)) or send(sent, *arguments))
-    room.open("tls", secure)
-    clients = [room.connect() for _ in range(4)]
+    room.open(compression=PerMessageDeflate(server_no_context_takeover=False))
+    clients = [room.connect(sec_websocket_extensions=DEFLATE) for _ in range(4)]
     for number in range(300):
         room.pubsub.publish("room", str(number))
     gevent.sleep(0)

@@ -87,17 +87,25 @@ class Fanout:
         return chains
 
     def _serve(self, fd: int, numbers: list[int], frames: list[bytes]) -> Iterator[Refusal]:
-        """Send one descriptor its frames, and yield those that it did not take."""
-        error = sent = 0
-        if not self.shut[fd]:
-            error = errno.EAGAIN
-            try:
-                sent = self._write(fd, b"".join([frames[number] for number in numbers]))
-            except BlockingIOError:
-                pass
-            except OSError as broken:
-                error = broken.errno or errno.EPIPE
-        ends = accumulate(len(frames[number]) for number in numbers)
-        for number, end in zip(numbers, ends, strict=True):
-            if end > sent:
-                yield fd, number, error, max(sent - (end - len(frames[number])), 0)
+        """Send one descriptor its frames, and return those that it did not take."""
+        if self.shut[fd]:
+            return ((fd, number, 0, 0) for number in numbers)
+        return write_frames(self._write, fd, numbers, frames)
+
+
+def write_frames(
+    write: Callable[[int, bytes], int], fd: int, numbers: list[int], frames: list[bytes]
+) -> Iterator[Refusal]:
+    """Send one descriptor its frames in one call, and yield those that it did not take: see `Fanout`."""
+    sent = 0
+    error = errno.EAGAIN
+    try:
+        sent = write(fd, b"".join([frames[number] for number in numbers]))
+    except BlockingIOError:
+        pass
+    except OSError as broken:
+        error = broken.errno or errno.EPIPE
+    ends = accumulate(len(frames[number]) for number in numbers)
+    for number, end in zip(numbers, ends, strict=True):
+        if end > sent:
+            yield fd, number, error, max(sent - (end - len(frames[number])), 0)

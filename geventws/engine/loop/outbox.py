@@ -19,21 +19,25 @@ from __future__ import annotations
 
 import errno
 import os
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..._core.fanout.pure import write_frames
 from .turns import UNIT_SIZE
 from .waves import MOST_UNITS, Waves, count_units
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
+    from ..._core.fanout.pure import Refusal
     from .system import Calls, Clock, System
     from .turns import Turns
     from .waves import Slow
 
-CLOSED, BLOCKED, OWN_FRAMES, IN_PARTS = 1, 2, 4, 8
-"""Reasons why the core may not send to a socket: only its stream may, as with TLS; the kernel accepts nothing; its
-frames differ from those of others; a message is being sent in parts."""
+CLOSED, BLOCKED, OWN_FRAMES, IN_PARTS, ENCRYPTED = 1, 2, 4, 8, 16
+"""Reasons why the core may not send to a socket: it is not watched; the kernel accepts nothing; its frames differ from
+those of others; a message is being sent in parts; it has TLS."""
 
 FEW = 4
 """Connections in a batch, below which each frame is sent at once: there is nothing to gain."""
@@ -48,8 +52,8 @@ MOST_BYTES = 64 * 1024
 """Bytes of frames beyond which it is flushed before the end of the batch."""
 
 MOST_REFUSED = 256
-"""Refusals in a call, as over TLS, beyond which fewer published frames are gathered for the next call: Python sends
-refused frames one by one."""
+"""Refusals in a call beyond which fewer published frames are gathered for the next call: Python sends refused frames
+one by one, as where each connection compresses in a context of its own."""
 
 LONGEST = 0.001
 """Seconds that a frame waits for others at most."""
@@ -153,7 +157,8 @@ class Outbox:
         self._waves = Waves(poller, self._send, self.flush)  # messages to very many connections
 
     def _write(self, fd: int, data: bytes) -> int:
-        sent: int = self._poller.channels[fd].stream.transmit(data)
+        stream = self._poller.channels[fd].stream
+        sent: int = stream.attempt(stream.transmit, data)
         return sent
 
     # Which sockets the core may send to
@@ -167,6 +172,11 @@ class Outbox:
         if channel is not None and self._poller.channels[channel.fd] is channel:
             reasons, fd = self._fanout.shut, channel.fd
             reasons[fd] = reasons[fd] | reason if shut else reasons[fd] & ~reason
+
+    def admit(self, channel: Any, encrypted: bool) -> None:
+        """Note that frames may be sent to a channel's socket from now on: by the core, or by OpenSSL."""
+        self.shut(channel, CLOSED, False)
+        self.shut(channel, ENCRYPTED, encrypted)
 
     def forget(self, fd: int) -> None:
         """Forget what is known of a descriptor: it is now another socket's."""
@@ -271,6 +281,8 @@ class Outbox:
         except BaseException:  # nothing was sent, for lack of memory, say: each stream tries by itself
             self._poller.report(None)
             refused = list(_refuse_all(senders))
+        else:
+            refused = self._encrypt(refused, frames) if refused else refused
         if len(refused) > MOST_REFUSED:
             self._most_frames = max(self._most_frames // 2, 1)
         elif self._most_frames < MOST_FRAMES:
@@ -286,6 +298,19 @@ class Outbox:
                 self._poller.call(channel, sender.refuse, channel, frame, error, sent)
             else:
                 self._poller.call(channel, _take_back, sender, memoryview(frame)[sent:], error)
+
+    def _encrypt(self, refused: list[Refusal], frames: list[bytes]) -> list[Refusal]:
+        """Send what is for sockets with TLS, in one call for each; return what is still refused."""
+        shut, channels = self._fanout.shut, self._poller.channels
+        left: list[Refusal] = []
+        for fd, refusals in groupby(refused, itemgetter(0)):
+            these = list(refusals)
+            if these[0][2] or shut[fd] != ENCRYPTED or channels[fd].stream.error is not None:
+                left += these
+            else:
+                numbers = [number for _, number, _, _ in these]
+                self._poller.call(channels[fd], left.extend, write_frames(self._write, fd, numbers, frames))
+        return left
 
     def clear(self) -> None:
         """Forget everything, in a forked child: it is the parent's to send."""

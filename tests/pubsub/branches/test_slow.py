@@ -207,6 +207,31 @@ def test_what_is_published_to_a_context_of_its_own_may_be_dropped(room: Room) ->
     assert seen == sorted(set(seen)) and len(seen) + room.pubsub.stats.dropped == count + 1
 
 
+def test_bursts_are_cut_over_tls_and_arrive_whole(room: Room, secure: Any) -> None:
+    """What OpenSSL could not write is written again, before what waits after it, of which something is dropped."""
+    room.policy = "drop_oldest"
+    room.open("tls", secure)
+    client, dice = room.connect(receive_buffer=SMALL), random.Random(1)
+    (ws,) = room.members
+    count, seen = 0, []
+
+    def burst() -> None:
+        nonlocal count
+        for _ in range(dice.randint(1, 20)):
+            room.pubsub.publish("room", message(count, 4 * dice.randint(1, 800)))
+            count += 1
+        gevent.sleep(0)
+
+    while len(seen) < 2000:
+        burst()
+        while ws.buffered_amount > dice.randint(0, 100_000):
+            seen.append(number_of(client.read_message()))
+    room.pubsub.publish("room", message(count))
+    seen += read_all(room, client, count)
+    assert seen == sorted(set(seen)) and len(seen) + room.pubsub.stats.dropped == count + 1
+    assert room.pubsub.stats.dropped > 20 and reconciles(room.pubsub)
+
+
 def test_an_end_abandons_what_waits(room: Room) -> None:
     room.policy = "drop_newest"
     room.open()
@@ -286,14 +311,16 @@ class Crowd:
         assert stats.sent and stats.dropped and stats.abandoned, "there was something to count"
 
 
-@pytest.mark.parametrize("part", range(10))
-def test_counts_reconcile_in_ten_thousand_random_steps_of_a_hundred_thousand(serve: Any, part: int) -> None:
+@pytest.mark.parametrize("part", [*range(10), "tls"])
+def test_counts_reconcile_in_ten_thousand_random_steps_of_a_hundred_thousand(
+    serve: Any, secure: Any, part: int | str
+) -> None:
     @settings(max_examples=2, deadline=None, derandomize=True, database=None)
     @given(st.integers(0, 1 << 32))
     def run(seed: int) -> None:
         room = Room(serve)
-        room.open()
-        crowd = Crowd(room, seed + part)
+        room.open("tls" if part == "tls" else "blocking", secure)
+        crowd = Crowd(room, seed + (part if isinstance(part, int) else 0))
         for _ in range(5000):
             crowd.step()
         crowd.leave()
