@@ -1,6 +1,6 @@
-"""When to try again: exponential backoff with full jitter, and the Retry-After of a server. No I/O, no clock.
+"""When to retry: exponential backoff with full jitter, and the Retry-After of a server. No I/O, no clock.
 
-Clients that lost a server at the same moment must not all come back at the same moment. So each delay is a random
+Clients that lost a server at the same moment must not all reconnect at the same moment. So each delay is a random
 number between zero and a bound, and only the bound grows.
 """
 

@@ -1,8 +1,8 @@
 """Reaching a server: addresses, Unix sockets, TLS, and one HTTP exchange on the way to the 101. Proxies: proxies.py.
 
-Everything blocks this greenlet only, with or without monkey patching. There is no deadline here for the whole: the
-caller has a timeout that is raised in these functions. It is passed to the functions that read a refusal, so that a
-refusal that is known already is not lost when the time is up. Whatever is raised, no socket is left open: a function
+Everything blocks this greenlet only, with or without monkey patching. There is no deadline for the whole here: the
+caller's timeout is raised in these functions. It is passed to the functions that read the body of a refusal, so that a
+refusal whose head has arrived is not lost when the time is up. Whatever is raised, no socket is left open: a function
 that fails closes the sockets that it was given, or has made.
 """
 
@@ -61,7 +61,7 @@ def connect_unix(path: str | os.PathLike[str]) -> Any:
 
 
 def adopt(socket: Any) -> Any:
-    """Return a connected socket as gevent's; a socket of the standard library is taken over."""
+    """Return a connected socket as a gevent socket. It takes over a socket of the standard library."""
     if not isinstance(socket, gsocket.socket):
         socket = gsocket.socket(socket.family, socket.type, socket.proto, fileno=socket.detach())
     forks.claim(socket)
@@ -69,7 +69,7 @@ def adopt(socket: Any) -> Any:
 
 
 def look_up(host: str, port: int) -> list[Any]:
-    """Return the addresses of a host, alternating between families (RFC 8305 4). An address needs no thread.
+    """Return the addresses of a host, alternating between families (RFC 8305 4). A numeric one needs no lookup.
 
     Raises:
         OSError: it has no address.
@@ -97,7 +97,7 @@ def _connect(address: Any) -> Any:
 
 
 def _race(addresses: list[Any], name: str) -> Any:
-    """Connect to the first address that answers. The next attempt starts when one fails, or takes long."""
+    """Connect to the first address that answers. The next attempt starts when one fails, or takes ATTEMPT_DELAY."""
     results: Queue[Any] = Queue()
     attempts: list[gevent.Greenlet] = []
     errors: list[OSError] = []
@@ -183,7 +183,7 @@ def start_tls(
 
 
 def _await_record(socket: Any, redial: Callable[[], Any] | None) -> None:
-    """Say hello, and block until the server answers; raise HandshakeError if that is no TLS."""
+    """Send the ClientHello, and block until the server answers; raise HandshakeError if the answer is not TLS."""
     socket.settimeout(0.0)
     with contextlib.suppress(ssl.SSLWantReadError):
         socket.do_handshake()
@@ -202,7 +202,7 @@ def _await_record(socket: Any, redial: Callable[[], Any] | None) -> None:
 
 
 def _peek(socket: Any) -> bytes:
-    """Return the first bytes that have come, without taking them; the TLS handshake would."""
+    """Return the first bytes that have arrived, and leave them for the TLS handshake."""
     try:
         return socket._sock.recv(100, _socket.MSG_PEEK)  # type: ignore[no-any-return]
     except OSError:
@@ -212,8 +212,8 @@ def _peek(socket: Any) -> bytes:
 def _ask_plainly(redial: Callable[[], Any], silent: Any, answers: list[bytes]) -> None:
     """Ask a silent server in HTTP, on another connection. If it answers, note that, and end the wait on `silent`.
 
-    Many HTTP servers take the hello of TLS for a line that has not ended yet, and wait. A server that speaks TLS takes
-    the question for a malformed hello, and never answers it in HTTP.
+    Many HTTP servers take the ClientHello for a line that has not ended yet, and wait. A server that speaks TLS takes
+    the question for a malformed ClientHello, and never answers it in HTTP.
     """
     try:
         with contextlib.closing(redial()) as socket:
@@ -235,7 +235,7 @@ def exchange(socket: Any, request: bytes, who: str = "the server", hint: str = "
     Args:
         socket: the connection.
         request: the request.
-        who: who is named in errors; the server by default.
+        who: the name of the other side in errors; "the server" by default.
         hint: added to the error if the other side hangs up without an answer; nothing by default.
 
     Raises:
@@ -279,13 +279,13 @@ def _receive(socket: Any, received: int, who: str, hint: str) -> bytes:
 
 
 def read_body(socket: Any, response: Response, data: bytes, deadline: gevent.Timeout | None = None) -> bytes:
-    """Return the part of an answer's body that comes in time, at most MAX_BODY bytes. Never raises OSError.
+    """Return the part of an answer's body that arrives in time, at most MAX_BODY bytes. Never raises OSError.
 
     Args:
         socket: the connection.
         response: the answer.
         data: what followed its head.
-        deadline: a timeout of the caller's; if it is raised here, it only ends the reading. None by default.
+        deadline: the caller's timeout; if it is raised here, it only ends the reading. None by default.
     """
     body = Body(response)
     body.feed(data)

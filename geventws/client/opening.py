@@ -52,7 +52,7 @@ class Opened(NamedTuple):
 
     Attributes:
         socket: connected, with the handshake done.
-        upgrade: what was agreed on.
+        upgrade: the result of the handshake.
         trailing_data: bytes that followed the 101.
     """
 
@@ -85,7 +85,7 @@ def connect(uri: str, **options: Unpack[ConnectOptions]) -> ClientWebSocket:
     Args:
         uri: ws://host[:port]/path?query, or wss:// for TLS. Name and password, as in wss://name:password@host/, are
             sent as basic authentication.
-        options: by their names.
+        options: see `OpeningOptions` and `ConnectionOptions`.
 
     Returns:
         The connection. Its `response_headers` are those of the server's 101. With `streaming=True` it is a
@@ -96,14 +96,14 @@ def connect(uri: str, **options: Unpack[ConnectOptions]) -> ClientWebSocket:
         InvalidStatus: the server answered, but not with 101; the error has its status, headers and body. A `ProxyError`
             if it was the proxy.
         HandshakeError: the answer is not a valid WebSocket handshake, or it is a redirect that is not followed. The
-            error has its status, headers and body, too; status 0 and nothing else if the answer is not HTTP, or, with
-            wss, not TLS.
-        TimeoutError: it took longer than `open_timeout`.
-        ssl.SSLCertVerificationError: the server's certificate is not trusted, or of another name.
+            error has its status, headers and body, too; if the answer is not HTTP, or with wss not TLS, the status is 0
+            and the others are empty.
+        TimeoutError: opening took longer than `open_timeout`.
+        ssl.SSLCertVerificationError: the server's certificate is not trusted, or is for another name.
         OSError: the server or its proxy cannot be reached, or hung up.
-        ValueError: an option, such as a header, cannot be sent, or is out of its range.
-        TypeError: there is no such option; `subprotocols` is a string; `max_message_size`, one of the timeouts of an
-            open connection or `compression` has the wrong type.
+        ValueError: an option, such as a header, cannot be sent, or its value is out of range.
+        TypeError: an option is unknown; `subprotocols` is a string; `max_message_size`, one of the timeouts of an open
+            connection or `compression` has a wrong type.
     """
     chosen: Any = complete(options, CONNECT_DEFAULTS, "connect")
     check_limits(chosen["max_message_size"], chosen["compression"])
@@ -166,7 +166,7 @@ class Opening:
             raise ValueError("a request has one Host header, not two (RFC 9112 3.2)")
 
     def run(self, max_redirects: int, open_timeout: float | None) -> Opened:
-        """Return the connected socket, what was agreed on, and the bytes that followed the 101."""
+        """Return the connected socket, the result of the handshake, and the bytes that followed the 101."""
         asked = self.uri
         with FairTimeout(open_timeout) as self.deadline:
             try:
@@ -186,7 +186,7 @@ class Opening:
         request = self._request(key)
         socket = self._dial()
         try:
-            hint = "" if self.uri.secure else "; one that serves wss:// alone does so"
+            hint = "" if self.uri.secure else "; a server for wss:// only does that"
             response, early = exchange(socket, request, hint=hint)
             try:
                 upgrade = self._take(response, key, max_redirects)
@@ -203,7 +203,7 @@ class Opening:
         return None
 
     def _take(self, response: Response, key: str, max_redirects: int) -> Upgrade | None:
-        """Return what a 101 has agreed to; or follow a redirect and return None. The caller completes the errors."""
+        """Return the result of a 101; or follow a redirect, and return None. The caller completes the errors."""
         if response.status == 101:
             return self._check_response(response, key)
         location = join_headers(response.headers).get("location")
@@ -233,7 +233,7 @@ class Opening:
             if self.deadline is None or expired is not self.deadline:
                 raise
             late = f"{self.uri} did not open within {self.deadline.seconds:g} s (option: open_timeout)"
-            why = "the TLS handshake did not end; with a server that speaks none it never does"
+            why = "the TLS handshake did not end; with a server that does not speak TLS, it never does"
             raise TimeoutError(f"{late}: {why}") from None
 
     def _connect(self) -> Any:

@@ -1,4 +1,4 @@
-"""Proxies: which one the environment names, and the tunnel through it to the server.
+"""Proxies: finds the one that the environment names, and opens a tunnel through it to the server.
 
     find_proxy       the proxy for a server, or None
     read_proxy       the proxy that a URI names
@@ -44,7 +44,7 @@ def find_proxy(uri: URI) -> Proxy | None:
     A proxy of a kind that is not supported is skipped for the next one.
 
     Raises:
-        InvalidURI: all of them are of such kinds. To connect without a proxy is not what the user wants then.
+        InvalidURI: all of them are of such kinds. The user does not want to connect without a proxy then.
     """
     proxies = getproxies()
     named = [(name, proxies[name]) for name in VARIABLES[uri.secure] if proxies.get(name)]
@@ -86,7 +86,7 @@ def _is_exempt(uri: URI) -> bool:
 
 
 def covers(entry: str, host: str, port: int) -> bool:
-    """Tell whether an entry of no_proxy covers a host.
+    """Return whether an entry of no_proxy covers a host.
 
     Args:
         entry: "*", a name (which covers all names below it), an address or a range of addresses; perhaps with a port.
@@ -119,12 +119,12 @@ def connect_proxy(proxy: Proxy, uri: URI, deadline: gevent.Timeout | None = None
     Args:
         proxy: the proxy.
         uri: the server.
-        deadline: a timeout of the caller's. If it is raised while the body of a refusal is read, it only ends that, as
-            in `read_body`; otherwise it becomes a TimeoutError that names the proxy. None by default.
+        deadline: the caller's timeout. If it is raised while the body of a refusal is read, it only ends the reading,
+            as in `read_body`; otherwise it becomes a TimeoutError that names the proxy. None by default.
 
     Raises:
         ProxyError: the proxy refuses.
-        HandshakeError: its answer is not HTTP, or is followed by bytes that are not the server's.
+        HandshakeError: the proxy's answer is not HTTP, or is followed by bytes that cannot be the server's.
         TimeoutError: `deadline` has passed.
         OSError: the proxy cannot be reached, or hung up; or it answers that it cannot reach the server.
     """
@@ -151,7 +151,7 @@ def _reach(proxy: Proxy) -> Any:
 
 
 def _open_tunnel(socket: Any, proxy: Proxy, uri: URI, deadline: gevent.Timeout | None) -> Any:
-    """Have a proxy connect a socket, which leads to it, to the server; return the socket."""
+    """Ask the proxy at the other end of a socket to connect it to the server; return the socket."""
     lines = [f"CONNECT {uri.address} HTTP/1.1", f"Host: {uri.address}"]
     if proxy.credentials is not None:
         lines.append(f"Proxy-Authorization: {basic_auth(proxy.credentials)}")
@@ -161,7 +161,7 @@ def _open_tunnel(socket: Any, proxy: Proxy, uri: URI, deadline: gevent.Timeout |
             body = read_body(socket, response, early, deadline)
             raise ProxyError(response.status, response.headers, body, str(proxy))
         if early:
-            why = f"the proxy {proxy} sent something of its own behind its answer"
+            why = f"the proxy {proxy} sent data of its own after its answer"
             raise HandshakeError(response.status, why, response.headers)
     except BaseException:
         socket.close()

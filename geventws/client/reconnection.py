@@ -1,4 +1,4 @@
-"""`reconnect`: one connection after the other, with the delays of backoff.py in between."""
+"""`reconnect`: one connection after another, with the delays of backoff.py in between."""
 
 from __future__ import annotations
 
@@ -69,9 +69,9 @@ def reconnect(
 ) -> Iterator[ClientWebSocket]:
     """Iterate over connections to a server: when one has ended, the next one is opened.
 
-    Each step blocks this greenlet until a connection is open. It waits and tries again if the server cannot be reached
-    or does not answer in time, and after the statuses 408, 425, 429 and 500 or more, with their Retry-After. It raises
-    all other errors, for which another try would not help. A connection is closed at the end of the loop's body,
+    Each step blocks this greenlet until a connection is open. It retries if the server cannot be reached or does not
+    answer in time, and after the statuses 408, 425, 429 and 500 or more, whose Retry-After it obeys. It raises all
+    other errors, for which another attempt would not help. A connection is closed at the end of the loop's body,
     however that ends; break out of the loop to stop::
 
         for ws in geventws.reconnect("wss://example.org/feed"):
@@ -79,20 +79,22 @@ def reconnect(
                 print(message)
 
     The delays have full jitter: each is a random number between zero and a bound that grows with every failure, so that
-    the clients of a server that comes back do not all connect at once.
+    not all clients connect at the same moment when a server is back.
 
     Args:
         uri: as for `connect`.
-        initial_delay: the bound of the first delay, in seconds.
-        max_delay: the largest bound, in seconds.
-        factor: the bound is multiplied by this after each failure.
-        reset_after: a connection that lasts so many seconds counts as a success: the delays begin again at the first.
-        max_attempts: after so many failures in a row the last one is raised; None tries for ever.
+        initial_delay: the bound of the first delay, in seconds; 1 by default.
+        max_delay: the largest bound, in seconds; 60 by default.
+        factor: the bound is multiplied by this after each failure; 2 by default.
+        reset_after: the seconds that a connection must last to count as a success, after which the bound starts again
+            at `initial_delay`; 10 by default.
+        max_attempts: the number of failures in a row after which the last one is raised; None, the default, for no
+            limit.
         options: those of `connect`.
 
     Raises:
         InvalidURI, HandshakeError, InvalidStatus, ssl.SSLCertVerificationError, ValueError, TypeError: as `connect`,
-            without another try. As this is a generator, nothing happens before its first step.
+            without a retry. As this is a generator, nothing happens before its first step.
         OSError, InvalidStatus: the last of `max_attempts` failures.
     """
     backoff = Backoff(initial_delay, max_delay, factor)
@@ -113,7 +115,7 @@ def reconnect(
 
 
 def is_transient(error: Exception) -> bool:
-    """Tell whether another try may help after an error of `connect`."""
+    """Return whether a retry may help after an error of `connect`."""
     if isinstance(error, InvalidStatus):
         return error.status in TRANSIENT or error.status >= 500  # RFC 9110 15: 600 to 999 stand for 5xx
     return isinstance(error, OSError) and not isinstance(error, ssl.SSLCertVerificationError)

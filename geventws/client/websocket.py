@@ -1,7 +1,7 @@
-"""ClientWebSocket: what `connect` returns. No server looks after it.
+"""ClientWebSocket: what `connect` returns. Unlike on a server, nobody else closes its connection.
 
-Its socket is closed when the connection has ended, however it ends. And when the last reference to the object goes, the
-connection ends: the loop holds the connection, which holds the greenlets that wait in it, but nothing holds this
+Its socket is closed when the connection has ended, however it ends. The connection also ends when the last reference to
+the object is gone: the loop holds the connection, which holds the greenlets that wait in it, but nothing holds this
 object.
 """
 
@@ -50,10 +50,10 @@ class ClientWebSocket(WebSocket):
 
     @property
     def on_control(self) -> Callable[[int, bytes], object] | None:
-        """A function to call with the opcode and payload of each ping and pong that comes, or None; it may be set.
+        """Called with the opcode and payload of each ping and pong that is received; None, the default, calls nothing.
 
-        It is called in the hub, or in a greenlet that waits for messages, and must not block: gevent's calls that would
-        block raise.
+        It may be set. It is called in the hub, or in a greenlet that waits for messages, and must not block: gevent's
+        calls that would block raise.
         """
         return get_connection(self).keepalive.on_control
 
@@ -64,7 +64,7 @@ class ClientWebSocket(WebSocket):
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Close the connection (RFC 6455 7.1.2), and its socket.
 
-        Blocks until the server has answered, at most for `close_timeout`, and has hung up, at most for another second.
+        Blocks until the server has answered, for `close_timeout` at most, and has hung up, for another second at most.
         Everything else is as for `WebSocket.close`.
         """
         super().close(code, reason)

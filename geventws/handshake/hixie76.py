@@ -35,7 +35,7 @@ _NUMBER_DIGITS = 10  # of a 32-bit number
 
 
 def is_legacy(environ: Environ) -> bool:
-    """Tell whether a request asks for draft 75 or 76. They have no version header: that came later."""
+    """Return whether a request asks for draft 75 or 76. They have no version header: that came later."""
     later = "HTTP_SEC_WEBSOCKET_VERSION" in environ or "HTTP_SEC_WEBSOCKET_KEY" in environ
     return not later and is_upgrade(environ)
 
@@ -52,12 +52,12 @@ def accept(
     It does no I/O and changes none of its arguments.
 
     Args:
-        environ: the request, as WSGI (PEP 3333) has it.
-        target: the request's target as it came in, path and query; None if the server does not tell. The answer has to
-            repeat a "?" at its end, which WSGI itself does not show.
+        environ: the WSGI environ of the request (PEP 3333).
+        target: the request's target as it was received, path and query; None if the server does not tell. The answer
+            has to repeat a "?" at its end, which WSGI itself does not show.
         subprotocols: those that the server speaks; None for any that the client asks for. In these drafts it asks for
             one at most.
-        origins: which pages may connect, as for `geventws.handshake.accept`.
+        origins: the pages that may connect, as for `geventws.handshake.accept`.
 
     Raises:
         HandshakeError: 403 for an origin that may not connect, 400 or 405 for the rest.

@@ -33,7 +33,7 @@ FIXED = (*RESERVED, "sec-websocket-accept", "sec-websocket-extensions")  # of a 
 
 
 def is_upgrade(environ: Environ) -> bool:
-    """Tell whether a request asks for a WebSocket, by its Upgrade and Connection headers alone."""
+    """Return whether a request asks for a WebSocket, judged by its Upgrade and Connection headers alone."""
     upgrade: str = environ.get("HTTP_UPGRADE", "")
     connection: str = environ.get("HTTP_CONNECTION", "")
     return has_token(upgrade, "websocket") and has_token(connection, "upgrade")
@@ -51,14 +51,14 @@ def accept(
     It does no I/O and changes none of its arguments.
 
     Arguments:
-        environ: the request, as WSGI (PEP 3333) has it.
-        subprotocols: those that the server speaks, default none. The first of the client's list that is among
-            them is agreed on; with none in common the connection is accepted without one.
-        origins: which pages may connect. SAME_ORIGIN, the default: an Origin, when there is one, must be the
-            request's own scheme and host. None: no check. A list or set: the origins that may, such as
-            "https://a.example", and None if requests without an Origin (no browser) may. A function: it is
-            called with the origin (or None) and `environ`, and tells whether to go on.
-        extensions: those that the server speaks, best first, default none; the first to accept is used.
+        environ: the WSGI environ of the request (PEP 3333).
+        subprotocols: those that the server speaks; none by default. The first one on the client's list that is among
+            them is chosen; if there is none, the connection is accepted without one.
+        origins: the pages that may connect. SAME_ORIGIN, the default: an Origin, if there is one, must be the request's
+            own scheme and host. None: no check. A list or set: the allowed origins, such as "https://a.example", and
+            None to allow requests without an Origin (they are not from browsers). A function: called with the origin
+            (or None) and `environ`, it returns whether to accept.
+        extensions: those that the server speaks, best first; none by default. The first one that accepts is used.
 
     Raises:
         HandshakeError: 405 for another method than GET, 426 for a version other than 13 and 8, 403 for an

@@ -1,4 +1,4 @@
-"""What both sides of the opening handshake have in common: the result, and the proof that the server understood it.
+"""What both sides of the opening handshake share: the result, and the key by which the server proves what it speaks.
 
 RFC 6455 section 4, no I/O.
 """
@@ -20,7 +20,7 @@ GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 """Part of the answer to a key, so that only a WebSocket server can give it (RFC 6455 1.3)."""
 
 RESERVED = ("upgrade", "connection", "content-length", "transfer-encoding")
-"""Headers of a handshake that the caller may not set."""
+"""Headers of a handshake that only the handshake itself sets."""
 
 
 class Upgrade(NamedTuple):
@@ -28,10 +28,10 @@ class Upgrade(NamedTuple):
 
     Attributes:
         headers: the headers of the 101, as pairs: those to send on a server, those received on a client.
-        protocol: the subprotocol agreed on, or None.
+        protocol: the negotiated subprotocol, or None.
         origin: the Origin that the client sent, or None.
         version: the version of the protocol, 13 or 8.
-        extension: the extension agreed on, as it works for this connection; or None.
+        extension: the negotiated extension, for this connection; or None.
     """
 
     headers: HeaderList

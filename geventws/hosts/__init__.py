@@ -78,7 +78,7 @@ def _find_callers(start_response: StartResponse) -> Iterator[Any]:
 def call_application(
     application: Callable[..., Iterable[bytes]], environ: Environ, start_response: StartResponse
 ) -> Iterable[bytes]:
-    """Call a WSGI application for a request that is no handshake, with an input that has an end."""
+    """Call a WSGI application for a request that is not a handshake, with an input that has an end."""
     if has_endless_body(environ):
         return call_bounded(application, environ, start_response, find_host(environ, start_response))
     return application(environ, start_response)

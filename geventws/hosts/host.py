@@ -1,6 +1,6 @@
 """A host: the server's side of one request. It sends an answer as the server does, and hands out the connection.
 
-A new kind of server is a module with a class like those of this folder, and a line in `HOSTS` (see `__init__`).
+To support another server, add a module with a class like those of this folder, and a line in `HOSTS` (`__init__.py`).
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Host(Protocol):
 
     @property
     def target(self) -> str | None:
-        """The request's target as it came in, path and query; None if the server does not tell."""
+        """The request's target as it was received, path and query; None if the server does not tell."""
 
     def send(self, start_response: StartResponse, status: str, headers: Headers, body: bytes = b"") -> None:
         """Send an answer now, through `start_response`, or past it if middleware holds it back. Blocks."""
@@ -90,14 +90,14 @@ class Host(Protocol):
             tail: bytes to send with the head, in one write.
 
         Returns:
-            The gevent socket, or a bare one; it never blocks from now on. And the bytes that followed the request.
+            The gevent socket, or a bare one, which never blocks from now on; and the bytes that followed the request.
 
         Raises:
             NoSocket: the server gives its application none.
         """
 
     def detach(self, socket: Any) -> Any:
-        """Return the socket of a connection that is to outlive its request; None if it cannot."""
+        """Return the socket of a connection that is to outlive its request; None if the server does not allow that."""
 
     def end_with_answer(self) -> None:
         """Make sure that the connection ends with the answer, and nothing after it is taken for a request.

@@ -1,4 +1,4 @@
-"""`WebSocketServer` as a host: its handler hands the connection out by itself."""
+"""`WebSocketServer` as a host: its handler has methods to hand out the connection."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .host import Headers, Packed, StartResponse
 
 SEAM = "geventws.upgrade"
-"""Where `WebSocketServer` puts the handler of a request that offers an upgrade."""
+"""The key of environ under which `WebSocketServer` puts the handler of a request that offers an upgrade."""
 
 
 class OwnHost(Host):

@@ -2,9 +2,9 @@
 
 Everything here was observed:
 
-* The 101 goes through `start_response` and `write`, so the server's access log has a true status, and no error page can
-  get into the stream afterwards. Middleware may hold back what `write` receives until the application returns: then the
-  handler itself writes it, and what the middleware answers in the end is dropped.
+* The 101 goes through `start_response` and `write`, so the server's access log has the true status, and no error page
+  can get into the stream afterwards. Middleware may hold back what `write` receives until the application returns: then
+  the handler itself writes it, and the middleware's own answer at the end is dropped.
 * Frames that the client sent right after its handshake wait in the handler's reader, not in the socket.
 * pywsgi ends a connection whose reader is closed when the application returns; that also frees the reader's buffer.
 """
@@ -172,7 +172,7 @@ def take_read_ahead(reader: Any) -> bytes:
 
 
 def _slim_down(environ: Environ, handler: Any) -> None:
-    """Have pywsgi drop what nobody reads again: 4 KB while the connection lives, and a line for a log that is off."""
+    """Have pywsgi drop what nobody reads again, 4 KB as long as the connection lasts, and log lines that go nowhere."""
     try:
         del handler.headers  # the parsed request
     except AttributeError:
@@ -225,7 +225,7 @@ def pack_environ(environ: Environ, handler: Any, endpoint: Any) -> PackedEnviron
     requests of its server begin with.
 
     Returns:
-        The environ, which nobody else has; None if the handler keeps it.
+        The environ, which nobody else refers to; None if the handler keeps it.
     """
     if environ is not handler.environ or not _logs_without_environ(handler):
         return None

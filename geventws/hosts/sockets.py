@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PEER_CERTIFICATE = "geventws.peer_certificate"
-"""Where the environ of a request over TLS has a function that returns the client's certificate."""
+"""The key of environ, for requests over TLS, of a function that returns the client's certificate."""
 
 
 class Detached:

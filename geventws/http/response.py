@@ -63,7 +63,7 @@ def check(data: bytes | bytearray, start: int = 0) -> None:
     if not data:
         return
     if data[0] in TLS_RECORDS:
-        raise ValueError("it is TLS, which wss:// URIs are for")
+        raise ValueError("it is TLS, for which the URI must begin with wss://")
     if data[: len(_BEGINNING)] != _BEGINNING[: len(data)]:
         raise ValueError(f"{quoted(_first_line(data))} is not the status line of HTTP/1.1")
     if _IMPOSSIBLE.search(data, max(0, start - 1)) is not None:

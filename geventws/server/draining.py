@@ -1,9 +1,9 @@
 """Draining: how the connections of a server that stops are ended, in which order and at which pace.
 
-Requests under way get their answers, and idle connections end at once. WebSockets are sent a close frame, and their
-clients connect again at once, to other servers. If all were closed at one moment, they would flood those. So they are
-closed one after the other: ten at once, then at an even pace of at least `PACE`. It is faster if there are so many, or
-so little time, that the last ones would otherwise be closed too late to answer.
+Requests under way get their answers, and idle connections end at once. WebSockets get a close frame, and their clients
+reconnect at once, to other servers. If all were closed at the same moment, their clients would flood those servers. So
+they are closed one after another: ten at once, then at an even pace of at least `PACE`. The pace is higher if there are
+so many, or so little time, that the last ones would otherwise be closed too late to answer.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Drain:
         self.wake()
 
     def wake(self) -> None:
-        """Look whether all have ended. Does not block."""
+        """Make `run` look whether all have ended. Does not block."""
         self._moved.set()
 
     @property

@@ -47,7 +47,7 @@ class GivenSocket:
     Args:
         detached: the socket.
         server: the connection's.
-        on_drain: called with a close code when the server stops; None if nobody wants to know.
+        on_drain: called with a close code when the server stops; None calls nothing.
     """
 
     __slots__ = ("_busy", "_on_drain", "_server", "_sock", "_sslobj")

@@ -4,9 +4,9 @@ One object takes the body's bytes from the connection and knows how many are lef
 interrupts it, the next request begins after the body's last byte, or the connection ends. If a body breaks the rules,
 or does not come, reading raises `BodyError`, with the status that answers the request.
 
-A body has a budget for waiting: `body_timeout` seconds at first, and never more. For each `min_body_rate` bytes that
-the application reads, it gets one second back. So a peer that is slow for a while loses nothing, and one that is always
-slower than that runs out of time. Time that the application takes is not counted.
+A body has a budget of waiting time: `body_timeout` seconds at first, and never more. For each `min_body_rate` bytes
+that the application reads, it gets one second back. So a peer that is slow for a while is tolerated, and one that is
+always slower than that rate runs out of time. The time that the application takes does not count.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ class Limits(Protocol):
 
 
 class BodyError(OSError):
-    """A body that does not come, or is malformed; `status` is the HTTP status that answers it."""
+    """A body does not arrive, or is malformed; `status` is the HTTP status to answer with."""
 
     status = "400 Bad Request"
 
 
 class LateBody(BodyError, TimeoutError):
-    """A body that does not come in time."""
+    """A body does not arrive in time."""
 
     status = "408 Request Timeout"
 
 
 class LostBody(BodyError):
-    """A body whose sender has left."""
+    """The sender of a body has left before its end."""
 
 
 class EmptyBody:
@@ -91,15 +91,15 @@ class EmptyBody:
         return self._stream.reader()
 
     def read(self, size: int | None = -1) -> bytes:
-        """Return nothing; after the 101, what comes. As `io.BufferedReader.read`."""
+        """Return b""; after the 101, what the peer sends, as `io.BufferedReader.read`."""
         return self.rfile.read(size) if self.switched else b""
 
     def readline(self, size: int = -1) -> bytes:
-        """Return nothing; after the 101, a line."""
+        """Return b""; after the 101, a line from the peer."""
         return self.rfile.readline(size) if self.switched else b""
 
     def readlines(self, hint: int = -1) -> list[bytes]:
-        """Return nothing; after the 101, all lines."""
+        """Return []; after the 101, all lines from the peer."""
         return self.rfile.readlines(hint) if self.switched else []
 
     def __iter__(self) -> Iterator[bytes]:

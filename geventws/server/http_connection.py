@@ -4,7 +4,7 @@
 The way there is ours: http_stream.py receives the head, a plain head becomes an environ at once (see http/request.py),
 and any other goes through pywsgi's own `read_request` and `get_environ`.
 
-An application that answers 101 gets the connection for itself: nothing is read from it as HTTP again, and once the
+An application that answers 101 gets the connection for itself: the server reads no HTTP from it any more, and once the
 application has taken the socket, only the environ of the request stays in memory.
 """
 
@@ -52,7 +52,7 @@ def share_keys(kind: type[RequestHandler]) -> None:
 
 
 class RequestHandler(WSGIHandler):  # type: ignore[misc]
-    """Handles the requests of one connection, one after the other.
+    """Handles the requests of one connection, one after another.
 
     For a request with an Upgrade field, `environ["geventws.upgrade"]` is this object: an application calls `take` to
     get the connection, and `on_drain` to be called when the server stops. It should remove the key from the environ:
@@ -146,7 +146,7 @@ class RequestHandler(WSGIHandler):  # type: ignore[misc]
 
     @property
     def lasting(self) -> bool:
-        """Whether an application has taken the connection, and wants to know when the server stops."""
+        """Whether an application has taken the connection, and will be notified when the server stops."""
         return self._on_drain is not None
 
     def drain(self, code: int, patient: bool = False) -> None:

@@ -1,8 +1,8 @@
 """SIGTERM for a server that drains: it is noticed at once, and no handler can delay the end beyond the timeout.
 
-The loop notices no signal while a handler computes. But Python runs its own signal handler even then. So that one notes
-when the signal came, and a thread does the rest: if the loop does not move when the time is up, the thread sends
-SIGTERM again, and that ends the greenlet that holds the loop up.
+The loop notices no signal while a handler computes, but Python runs a Python signal handler even then. So that handler
+notes the time, and a thread does the rest: if the loop does not move when the time is up, the thread sends SIGTERM
+again, and then the signal handler raises `GreenletExit` in the greenlet that holds up the loop.
 """
 
 from __future__ import annotations

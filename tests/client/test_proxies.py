@@ -158,7 +158,7 @@ def test_a_proxys_answer_that_can_have_no_body_is_told_at_once(scripted: Any, st
 
 def test_a_proxy_that_speaks_out_of_turn(scripted: Any) -> None:
     proxy = scripted(answering(b"HTTP/1.1 200 x\r\nVia: test\r\n\r\nHTTP/1.1 101 x\r\n\r\n"))
-    with pytest.raises(HandshakeError, match="of its own behind its answer") as caught:
+    with pytest.raises(HandshakeError, match="of its own after its answer") as caught:
         connect("ws://a.example/", proxy=proxy.address)
     assert (caught.value.status, caught.value.headers) == (200, [("Via", "test")])
 

@@ -197,7 +197,7 @@ def test_tls_that_is_cut_short(scripted: Any, secure: Any, sent: bytes) -> None:
 @pytest.mark.parametrize("server", [pywsgi.WSGIServer, WebSocketServer])
 def test_a_plain_request_to_a_server_of_tls(serve: Any, secure: Any, server: Any, hub_errors: list[Any]) -> None:
     site = serve(echo, server_class=server, **secure)
-    why = "the server hung up without an answer; one that serves wss:// alone does so"
+    why = "the server hung up without an answer; a server for wss:// only does that"
     with pytest.raises(ConnectionResetError, match=why):
         connect(f"ws://localhost:{site.port}/")
     site.settle()
@@ -207,7 +207,7 @@ def test_a_plain_request_to_a_server_of_tls(serve: Any, secure: Any, server: Any
 @pytest.mark.parametrize("said", [b"\x15\x03\x01\x00\x02\x02\x46", b"\x15"])
 def test_a_server_that_answers_in_tls(scripted: Any, said: bytes) -> None:
     server = scripted(lambda peer: [answering(said)(peer), peer.rest()])
-    why = "is not HTTP: it is TLS, which wss:// URIs are for"
+    why = "is not HTTP: it is TLS, for which the URI must begin with wss://"
     with pytest.raises(HandshakeError, match=f"the answer of the server {why}"):
         connect(server.uri)
     with pytest.raises(HandshakeError, match=f"the answer of the proxy http://{server.address} {why}"):

@@ -71,7 +71,7 @@ def test_a_beginning_is_let_pass_at_every_cut(end: bytes) -> None:
 @pytest.mark.parametrize(
     ("beginning", "why"),
     [
-        (b"\x15", "it is TLS, which wss:// URIs are for"),
+        (b"\x15", "it is TLS, for which the URI must begin with wss://"),
         (b"\x16\x03\x03\x00", "it is TLS"),
         (b"h", "'h' is not the status line"),
         (b"\n", "'' is not the status line"),
