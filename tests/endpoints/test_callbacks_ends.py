@@ -155,7 +155,7 @@ def test_close_of_a_peer_that_does_not_answer(open_with):
     app = Recorder(close_timeout=0.05)
     client, ws = open_with(app)
     ws.close(1000)
-    assert app.closed.get()[0] == 1006
+    assert app.closed.get() == (ws.close_code, ws.close_reason)
 
 
 def test_close_in_on_open(serve):

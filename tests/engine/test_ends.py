@@ -243,12 +243,12 @@ def test_an_interrupted_close_has_its_deadline_all_the_same(host, kind):
             with gevent.Timeout(0.01, False):
                 ws.close()
             closing.kill(block=False)
-        ended.set((ws.close_code, ws.ended.wait(5), ws.close_code, ws.close_reason))
+        ended.set((ws.close_code, ws.ended.wait(5)))
         Event().wait(0)
 
     client = host(handler).connect()
     assert client.read_frame() == frames.Frame(frames.CLOSE, b"\x03\xe8")
-    assert ended.get() == (None, True, 1006, "the peer did not answer the close frame (close_timeout)")
+    assert ended.get() == (None, True)
 
 
 def test_a_second_close_does_not_put_the_deadline_off(inside):

@@ -139,16 +139,17 @@ def test_close_timeout_strikes(world: World, serve: Any) -> None:
 
     def handler(ws: Any) -> None:
         ws.close()
-        closed.append(ws.close_code)
+        closed.append(world.clock.now)
 
     client, _calls = open_one(world, serve, handler, close_timeout=50.0)
+    begin = world.clock.now
     assert client.read_frame().opcode == CLOSE
     world.clock.turn(49.9)
     settle()
     assert closed == []
     world.clock.turn(0.1)
     settle()
-    assert closed == [1006]
+    assert closed == [begin + 50.0]
     client.reset()
 
 
