@@ -114,7 +114,8 @@ def _join(ws: StreamingWebSocket, empty: str | bytes) -> str | bytes:
 def _refuse(connection: Connection) -> None:
     """Fail a connection for a message that is too large to be held whole."""
     protocol = connection.protocol
-    protocol.inbox.clear()
-    protocol.pending.clear()
+    for messages in (protocol.inbox, protocol.pending):
+        if messages:
+            messages.clear()
     protocol.fail(too_big(protocol.max_message_size))
     connection.closing.reply()

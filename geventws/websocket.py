@@ -72,7 +72,7 @@ class BaseWebSocket:
     def __init__(self, connection: Connection, environ: dict[str, Any] | None = None) -> None:
         self._connection = connection  # the engine, which knows nothing of this object
         self._stream = connection.stream  # the connection's, for `send`
-        self._pending: list[Any] = connection.protocol.pending  # the protocol's own list: taken, but not returned yet
+        self._pending: list[Any] = connection.protocol.pending  # type: ignore[assignment]  # its own: not returned yet
         self._environ: Any = environ if environ is not None else {}  # or packed: see hosts/pywsgi.py
         self.on_drain: Callable[[Any], object] | None = None
 
@@ -321,7 +321,7 @@ class WebSocket(BaseWebSocket):
 
     def __init__(self, connection: Connection, environ: dict[str, Any] | None = None) -> None:
         super().__init__(connection, environ)
-        self._inbox: Any = connection.protocol.inbox  # the protocol's own list: received, but not taken yet
+        self._inbox: list[Any] = connection.protocol.inbox  # the protocol's own list: received, but not taken yet
 
     def wait(self, timeout: float | None = None) -> str | bytes | None:
         """Return the oldest message not yet taken. Blocks until there is one.

@@ -104,7 +104,9 @@ class CallbackRunner:
         self.ws: CallbackWebSocket = ws  # the object that callbacks get
         self._connection = get_connection(ws)  # its engine
         self._inbox = self._connection.protocol.inbox  # the protocol's own list: received, but not taken yet
-        self._pending = self._connection.protocol.pending  # taken from it, but not passed on yet; the newest first
+        pending = self._connection.protocol.pending
+        assert isinstance(pending, list), "a connection bounds what waits"
+        self._pending: list[Any] = pending  # taken from the inbox, but not passed on yet; the newest first
         self._greenlets = get_callback_greenlets()  # the loop's; one of them serves us while there is work
         self._serving = True  # whether callbacks run, or are about to
         self._stopped = False  # whether we have closed the connection, so that messages are dropped

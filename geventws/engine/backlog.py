@@ -147,6 +147,7 @@ class Backlog:
 
     def _disown(self, size: int) -> None:
         self.owned -= size
+        assert self.owned >= 0
 
     def leave(self) -> None:
         """In a forked child: leave the waiting greenlets where they are, for good."""

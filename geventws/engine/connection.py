@@ -101,7 +101,7 @@ class Connection:
         self.keepalive: Keepalive = Keepalive(timing, self.stream.poller.clock)  # pings and pongs
         # Receiving
         protocol.pending = []
-        self.inbox: Any = protocol.inbox  # where the poller puts messages: the protocol's own list, or NOWHERE
+        self.inbox: list[Any] = protocol.inbox  # where the poller puts messages: the protocol's own list, or NOWHERE
         self.fast_path: int = 0  # the word of `find_fast_path` that was set last
         self.alive_since_tick: bool = False  # whether something was received since `tick` last looked
         self.reader: Any = None  # the greenlet that waits for a message

@@ -23,7 +23,7 @@ READ_AHEAD = 64
 
 NOTHING = memoryview(bytearray())
 
-NOWHERE: deque[Any] = deque(maxlen=0)
+NOWHERE: Any = deque(maxlen=0)
 """The inbox of a connection whose messages nobody will take: it drops them."""
 
 
@@ -32,7 +32,7 @@ class Taker(Protocol):
 
     stream: Stream
     protocol: ConnectionProtocol
-    inbox: Any
+    inbox: list[Any]
     fast_path: int
     ended: bool
     wait_needs_work: bool

@@ -89,7 +89,7 @@ def check_alone(connection: Connection) -> None:
         raise ConcurrencyError(f"{connection.reader!r} is waiting for this connection's messages already")
 
 
-def take(connection: Connection, inbox: Any, pending: list[Any]) -> None:
+def take(connection: Connection, inbox: list[Any], pending: list[Any]) -> None:
     """Move messages from `inbox` to `pending`, the newest first: taking from the end of a list is cheap."""
     check_alone(connection)
     turns = connection.stream.poller.turns

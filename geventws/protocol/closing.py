@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import enum
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ..frames import CloseCode
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ..exceptions import ProtocolError
 
 __all__ = ["TABLE", "ClosingHandshake", "Ending", "Event", "Phase", "Sends", "State", "Step"]
+
+T = TypeVar("T")
 
 LOST = int(CloseCode.ABNORMAL_CLOSURE)
 
@@ -162,7 +164,8 @@ TABLE: dict[tuple[Phase, Event], Step] = {
     (Phase.LOST, Event.RECEIVE_CLOSE): Step(Phase.CLOSED),
     **_stay(Phase.LOST, Event.SEND_CLOSE, Event.FAIL, Event.REPLY, Event.RECEIVE_EOF),
 }
-"""What each event does in each phase. No cell is missing."""
+"""What each event does in each phase."""
+assert len(TABLE) == len(Phase) * len(Event), "a cell is missing"
 
 
 def _of_phase(name: str, meaning: str) -> Any:
@@ -183,7 +186,7 @@ class ClosingHandshake:
         self.close_code: int = LOST  # the peer's close code; ours if we failed the connection; 1006 without either
         self.close_reason: str = ""  # the reason that came with it
         self.failure: ProtocolError | None = None  # the first rule that the peer broke
-        self.output: Any = ()  # frames to send, in order: a list, if there are any
+        self.output: list[bytes] | tuple[()] = ()  # frames to send, in order: a list, if there are any
 
     state: Any = _of_phase("state", "OPEN, CLOSING or CLOSED (RFC 6455 4.1, 7.1.3, 7.1.4).")
     close_sent: Any = _of_phase("close_sent", "Whether nothing can be sent any more.")
@@ -241,7 +244,7 @@ class ClosingHandshake:
         return sends
 
 
-def append(items: Any, item: Any) -> Any:
+def append(items: list[T] | tuple[()], item: T) -> list[T]:
     """Return a list with one more item. A connection keeps () instead of a list that is nearly always empty."""
     items = items or []
     items.append(item)

@@ -77,7 +77,7 @@ class WebSocketProtocol(ClosingHandshake):
         "_assembler",
     )  # fmt: skip
 
-    output: Any
+    output: list[bytes] | tuple[()]
 
     def __init__(
         self,
@@ -93,11 +93,13 @@ class WebSocketProtocol(ClosingHandshake):
         self.max_message_size: int = max_message_size
         self.extension: Extension | None = extension
         self.delivery: Delivery = get_delivery(decode_text, streaming)  # how messages are delivered
-        self.inbox: Any = []  # the messages received, the oldest first: a list, or something in its place
-        self.pending: Any = ()  # messages that the reading greenlet has taken from it: a list if they are bounded
+        self.inbox: list[Any] = []  # the messages received, the oldest first: a list, or something in its place
+        # messages that the reading greenlet has taken from it: a list if they are bounded
+        self.pending: list[Any] | tuple[()] = ()
         self.waiting: int = 0  # the bytes of memory that both hold, while bytes are decoded; 0 without a bound
         self.work: int = 0  # the work done since bytes were received, in frames
-        self.controls: Any = ()  # pings and pongs received, with their payloads: a list, if there are any
+        # pings and pongs received, with their payloads: a list, if there are any
+        self.controls: list[tuple[int, bytes]] | tuple[()] = ()
         self._assembler = Assembler()  # holds received bytes that are not a message yet
 
     @property

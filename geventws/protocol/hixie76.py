@@ -115,11 +115,12 @@ class HixieProtocol(ClosingHandshake):
         self.max_message_size: int = max_message_size
         self.strict: bool = strict
         self.delivery: Delivery = get_delivery(decode_text, streaming)  # how messages are delivered
-        self.inbox: Any = []  # the messages received, the oldest first: a list, or what takes its place
-        self.pending: Any = ()  # those that the reading greenlet took from it: a list where a connection bounds them
+        self.inbox: list[Any] = []  # the messages received, the oldest first: a list, or what takes its place
+        # those that the reading greenlet took from it: a list where a connection bounds them
+        self.pending: list[Any] | tuple[()] = ()
         self.waiting: int = 0  # the bytes of memory that both hold, while bytes are decoded; 0 without a bound
         self.work: int = 0  # the work done since bytes were received, in frames
-        self.controls: Any = ()  # pings and pongs, of which there are none
+        self.controls: list[tuple[int, bytes]] | tuple[()] = ()  # pings and pongs, of which there are none
         self._kept = b""  # bytes that were not decoded yet, as too much waits
         self._frame = _Frame()  # the frame that is being received
 

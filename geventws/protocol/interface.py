@@ -29,10 +29,10 @@ class ConnectionProtocol(Protocol):
         max_message_size: the largest message taken, in bytes.
     """
 
-    inbox: Any
-    pending: Any
-    controls: Any
-    output: Any
+    inbox: list[Any]
+    pending: list[Any] | tuple[()]
+    controls: list[tuple[int, bytes]] | tuple[()]
+    output: list[bytes] | tuple[()]
     close_code: int
     close_reason: str
     failure: ProtocolError | None

@@ -87,8 +87,8 @@ class Inbound(Protocol):
         delivery: how messages are delivered.
     """
 
-    inbox: Any
-    pending: Any
+    inbox: list[Any]
+    pending: list[Any] | tuple[()]
     waiting: int
     work: int
     max_message_size: int

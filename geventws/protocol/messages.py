@@ -40,8 +40,8 @@ class Recipient(Protocol):
     The attributes are those of `WebSocketProtocol`.
     """
 
-    inbox: Any
-    pending: Any
+    inbox: list[Any]
+    pending: list[Any] | tuple[()]
     waiting: int
     work: int
     max_message_size: int

@@ -106,6 +106,7 @@ class InterestList:
         except (OSError, ValueError):
             self.doubtful = True  # somebody closed the socket, or the set
         self._count -= 1
+        assert self._count >= 0
         if not self._count:
             self.set.stop()
 

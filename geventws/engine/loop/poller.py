@@ -50,7 +50,7 @@ class Channel(Protocol):
     """What a poller needs of a connection. All but `run` are callbacks: see the module for what they may do."""
 
     fd: int
-    inbox: Any  # what has `append` and `extend`
+    inbox: list[Any]  # what has `append` and `extend`
     peer: str  # for log lines
 
     def refuse_text(self) -> None:
