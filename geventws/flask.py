@@ -26,7 +26,6 @@ from flask.globals import app_ctx
 from .endpoints.decorator import WebSocketWSGI, is_departure
 from .endpoints.views import answer_without_socket
 from .exceptions import ConnectionClosed, NoSocket
-from .hosts import leave_thread
 from .websocket import WebSocket
 
 if TYPE_CHECKING:
@@ -176,5 +175,3 @@ class _Handshake(Response):
         except NoSocket as error:
             status, head, body = answer_without_socket(error)
             return Response(body, status, head)(environ, start_response)
-        finally:
-            leave_thread(environ, start_response)

@@ -20,7 +20,7 @@ from ..engine.loop.poller import get_poller
 from ..engine.options import ConnectionOptions, takes
 from ..engine.reader import prepare_to_wait, take
 from ..frames import Opcode
-from ..hosts import find_host
+from ..hosts import find_host, leave_thread
 from ..protocol.json import encode
 from ..websocket import EXITS, BaseWebSocket, get_connection, keep_packed
 from .decorator import is_departure
@@ -370,6 +370,7 @@ class WebSocketApplication(Endpoint):
             return ws
         assert isinstance(ws, CallbackWebSocket)
         CallbackRunner(ws, self).begin(host.detach(get_connection(ws).stream.socket))
+        leave_thread(host)
         return []
 
 

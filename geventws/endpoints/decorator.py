@@ -11,7 +11,7 @@ from gevent import GreenletExit, get_hub, getcurrent
 
 from ..engine.options import ConnectionOptions, takes
 from ..exceptions import ConnectionClosed
-from ..hosts import find_host
+from ..hosts import find_host, leave_thread
 from ..websocket import EXITS, BaseWebSocket, WebSocket, get_connection, keep_packed
 from .endpoint import ENDPOINT_DEFAULTS, Endpoint, EndpointOptions, as_origins
 
@@ -163,6 +163,7 @@ class WebSocketWSGI(Endpoint, Generic[Handler_co]):
         packed = host.save_room(self)
         if packed is not None:
             keep_packed(ws, packed)
+        left = host if host.ends_thread else None
         del environ, host
         try:
             get_connection(ws).open()
@@ -170,6 +171,8 @@ class WebSocketWSGI(Endpoint, Generic[Handler_co]):
         finally:
             if packed is not None:
                 packed.give_back(ws.environ)
+            if left is not None:
+                leave_thread(left)
         return []
 
     def run(self, ws: WebSocket) -> None:

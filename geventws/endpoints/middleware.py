@@ -16,7 +16,7 @@ from gevent.lock import BoundedSemaphore
 from ..engine.options import ConnectionOptions, takes
 from ..exceptions import ConnectionClosed, HandshakeError
 from ..handshake.server import is_upgrade
-from ..hosts import call_application, find_host, show_certificate
+from ..hosts import call_application, find_host, leave_thread, show_certificate
 from ..hosts.host import EMPTY_INPUT, NO_WRITE
 from ..text import one_word
 from ..websocket import EXITS, get_connection
@@ -113,6 +113,7 @@ class WebSocketMiddleware(Endpoint):
         finally:
             environ["wsgi.websocket"] = None  # or the two would keep each other alive
             ws.end(code)
+            leave_thread(host)
 
     def _relay(self, environ: Environ, answer: Answer) -> Iterator[bytes]:
         """Run the application to its end; yield what it returns until it uses the connection."""

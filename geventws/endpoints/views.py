@@ -12,7 +12,6 @@ import logging
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..exceptions import NoSocket
-from ..hosts import leave_thread
 from .decorator import WebSocketWSGI, is_departure
 
 if TYPE_CHECKING:
@@ -89,8 +88,6 @@ def serve_view(options: dict[str, Any], environ: Environ, function: Callable[[We
         body = b"".join(WebSocketWSGI(handler, **options)(environ, start_response))
     except NoSocket as error:
         return answer_without_socket(error)
-    finally:
-        leave_thread(environ, start_response)
     if failures:
         raise failures.pop()
     status, headers = said[0]

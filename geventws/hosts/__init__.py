@@ -143,8 +143,8 @@ def _end_after_answer(host: Host) -> None:
         pass  # there is no socket, or the client has gone
 
 
-def leave_thread(environ: Environ, start_response: StartResponse) -> None:
+def leave_thread(host: Host) -> None:
     """Release this thread's loop, if the server ends the thread after its request. To be called last."""
-    hub = gevent.get_hub()  # of the main thread, for all, where the program is monkey-patched
-    if not hub.main_hub and find_host(environ, start_response).ends_thread:
+    hub = gevent.get_hub() if host.ends_thread else None
+    if hub is not None and not hub.main_hub:  # where the program is monkey-patched, all threads share that one
         hub.destroy(destroy_loop=True)

@@ -29,6 +29,7 @@ class WerkzeugHost(Host):
 
     def __init__(self, environ: Environ, socket: Any) -> None:
         self._environ = environ
+        self._reader = environ["wsgi.input"]
         self._socket = socket
 
     @staticmethod
@@ -52,7 +53,7 @@ class WerkzeugHost(Host):
 
     def read(self, size: int) -> bytes:
         """Return `size` bytes that follow the head, or fewer if the stream ends. Blocks."""
-        return self._environ["wsgi.input"].read(size)  # type: ignore[no-any-return]
+        return self._reader.read(size)  # type: ignore[no-any-return]
 
     def switch(
         self, start_response: StartResponse, headers: Headers, status: str, tail: bytes = b""
@@ -61,8 +62,7 @@ class WerkzeugHost(Host):
         socket = self.socket
         self.send(start_response, status, headers, tail)
         self._socket.setblocking(False)
-        reader = self._environ["wsgi.input"]
-        return socket, reader.read(len(reader.peek()))
+        return socket, self._reader.read(len(self._reader.peek()))
 
     def detach(self, socket: Any) -> None:
         """Return None: the server's thread ends with the request."""

