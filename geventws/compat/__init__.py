@@ -1,4 +1,4 @@
-"""Code written for other systems, run on geventws: one thin module for each system, with that system's public names.
+"""Modules that run code written for other systems on geventws: each has the public names of one system.
 
-Only import lines change. docs/migrating-from-*.rst has a page for each system that says what is different, and why.
+Such code changes only its import lines. docs/migrating-from-*.rst says for each system what is different, and why.
 """

@@ -47,7 +47,7 @@ LARGEST = 1 << 40
 
 
 class Thread(_Greenlet):  # type: ignore[misc, valid-type]
-    """A greenlet that is made as a `threading.Thread` is."""
+    """A greenlet that is made with the arguments of `threading.Thread`."""
 
     def __init__(self, target: Callable[..., object], args: Any = (), kwargs: Any = None) -> None:
         super().__init__(target, *args, **(kwargs or {}))
@@ -72,7 +72,7 @@ class WebSocketWSGI(wsgi.WebSocketWSGI):
     """
 
     options: ClassVar[dict[str, Any]] = {}
-    """What `install` was given."""
+    """The options of the last `install`."""
 
     def __new__(cls, handler: Callable[[Connection], object], server: Any) -> Any:
         return super().__new__(cls, handler)
@@ -133,13 +133,13 @@ _async = {
 def install(**options: Any) -> None:
     """Have every Engine.IO server of this program with async_mode="gevent" use geventws for its WebSockets.
 
-    Existing servers use it for new connections, too. Idempotent; the last call's options count.
+    Existing servers use it for new connections, too. Idempotent; the options of the last call apply.
 
     Args:
-        options: options of `geventws.WebSocketWSGI`, instead of those from the server's own settings.
+        options: options of `geventws.WebSocketWSGI`, which override those from the server's own settings.
 
     Raises:
-        TypeError: there is no such option.
+        TypeError: an option is unknown.
     """
     Endpoint(**options)  # raises errors now, not with the first connection
     WebSocketWSGI.options = options

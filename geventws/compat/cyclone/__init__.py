@@ -48,7 +48,7 @@ POLICY_VIOLATION = 1008
 class WebSocketHandler:
     """One connection, with callbacks: derive from it, and override those you need.
 
-    Callbacks of one connection run one after the other, in a greenlet of its own.
+    Callbacks of one connection run one after another, in a greenlet of its own.
 
     Args:
         application: the `Application`, or the argument of `as_wsgi`.
@@ -92,7 +92,7 @@ class WebSocketHandler:
         """Take the options of the URL spec; called first, before the handshake."""
 
     def headersReceived(self) -> None:
-        """Called when the request has come: the last moment for `forbidConnection`."""
+        """Called when the request was received: the last moment for `forbidConnection`."""
 
     def connectionMade(self, *args: Any, **kwargs: Any) -> None:
         """Called when the connection is open, with the groups of the URL's pattern."""
@@ -106,8 +106,8 @@ class WebSocketHandler:
     def sendMessage(self, message: str | bytes | dict[str, Any]) -> None:
         """Send a text message: a dict as JSON, bytes as the text that they encode in UTF-8. Any greenlet may call it.
 
-        Bytes that are not UTF-8 are sent as a binary message. Blocks while the peer does not take it. A message to a
-        closed connection is dropped, as Twisted's transports do.
+        Bytes that are not UTF-8 are sent as a binary message. Blocks while the peer reads too slowly. A message to a
+        closed connection is dropped, as with Twisted's transports.
 
         Raises:
             TypeError: the message is none of the three, or a dict holds what is not JSON.
@@ -183,7 +183,7 @@ class Transport:
         return ws is not None and not ws.closed
 
     def loseConnection(self) -> None:
-        """Close the connection once everything is sent. Blocks until the peer has answered, at most for 5 s."""
+        """Close the connection once everything is sent. Blocks until the peer has answered, for 5 s at most."""
         self._ws_protocol.close()
 
 
@@ -204,7 +204,7 @@ class Application:
         handlers: URL specs: (pattern, handler) or (pattern, handler, kwargs). The pattern is a regular expression for
             the whole path. The handler is a subclass of `WebSocketHandler`, whose `initialize` gets the kwargs and
             whose `connectionMade` gets the pattern's groups: by name, if it has named ones, or in order. It may also
-            be any WSGI application. The first that matches is taken; none is a 404.
+            be any WSGI application. The first match is used; without a match, the answer is 404.
         default_host: has no effect.
         settings: kept in `settings`, for handlers, by name and as attributes.
     """
@@ -288,7 +288,7 @@ class Hixie76FrameDecoder:
     """Reads the frames of draft 76 from a stream of bytes. No I/O.
 
     Args:
-        max_message_size: the largest frame taken, in bytes.
+        max_message_size: the largest frame accepted, in bytes; 1 MiB by default.
     """
 
     CLOSING_FRAME = object()

@@ -3,8 +3,8 @@
     from geventws.compat import eventlet                        # was: import eventlet
     from geventws.compat.eventlet import websocket, wsgi        # was: from eventlet import websocket, wsgi
 
-A handler blocks in `ws.wait()` and `ws.send()` as with eventlet, but in a greenlet of gevent's. Every promise of
-eventlet's documentation is in docs/migrating-from-eventlet.rst, with whether it is kept.
+A handler blocks in `ws.wait()` and `ws.send()` as with eventlet, but in a greenlet of gevent's.
+docs/migrating-from-eventlet.rst says for each promise of eventlet's documentation whether it is kept.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class WebSocketWSGI(geventws.WebSocketWSGI):
     Args:
         handler: called with the `WebSocket`, in the request's greenlet. Its result is ignored. Exceptions, except an
             OSError in ACCEPTABLE_CLIENT_ERRORS, go on to the server once the connection is closed.
-        max_frame_length: the largest message taken, in bytes.
+        max_frame_length: the largest message accepted, in bytes; 8 MiB by default.
     """
 
     protocol_version: int | None = None
@@ -134,8 +134,9 @@ class WebSocketWSGI(geventws.WebSocketWSGI):
 
         Args:
             handler: as for the class; None makes a decorator.
-            supported_protocols: those that are supported; the first of the client's list among them is agreed on.
-            origin_checker: a function of the Host and the Origin header ("" without one) that tells whether to accept.
+            supported_protocols: the supported subprotocols; the first one on the client's list among them is chosen.
+            origin_checker: a function of the Host and the Origin header ("" without one) that returns whether to accept
+                the connection.
             support_legacy_versions: whether drafts 75 and 76 are supported, too.
             options: attributes to set, such as `max_frame_length`.
         """
@@ -161,7 +162,7 @@ class WebSocketWSGI(geventws.WebSocketWSGI):
 
     @property
     def origin_checker(self) -> Callable[[str, str], object] | None:
-        """A function of the Host and the Origin header that tells whether to accept; None for no check."""
+        """A function of the Host and the Origin header that returns whether to accept; None for no check."""
         return super().origin_checker
 
     @origin_checker.setter

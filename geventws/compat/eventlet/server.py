@@ -1,4 +1,4 @@
-"""Parts of eventlet that its documentation of WebSockets uses: a listening socket and a WSGI server."""
+"""The parts of eventlet that its documentation of WebSockets uses: a listening socket and a WSGI server."""
 
 from __future__ import annotations
 
@@ -92,9 +92,9 @@ class wsgi:
         Args:
             sock: what `listen` or `wrap_ssl` returned.
             site: the application.
-            log: for access lines: an object with `write`, or a logger; standard error when None.
+            log: for access lines: an object with `write`, or a logger; None for standard error.
             environ: further items for every request's environ.
-            max_size: connections at a time; 1024 when None.
+            max_size: connections at a time; None for 1024.
             custom_pool: a gevent pool for the connections' greenlets, instead of `max_size`.
             log_output: whether there are access lines.
             options: any other option of eventlet's; they have no effect.

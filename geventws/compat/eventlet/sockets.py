@@ -40,7 +40,7 @@ Extensions = dict[str, dict[str, Any]]
 
 
 class Protocol(WebSocketProtocol):
-    """RFC 6455 with the close frames of eventlet: the code of the peer's, or 1000; its text for a message too large."""
+    """RFC 6455 with eventlet's close frames: the peer's code, or 1000; eventlet's text for a message too large."""
 
     __slots__ = ()
 
@@ -62,7 +62,7 @@ class Protocol(WebSocketProtocol):
 class WebSocket(geventws.WebSocket):
     """A connection: of draft 75 or 76 in this class, of RFC 6455 in its subclass `RFC6455WebSocket`.
 
-    It has what a `geventws.WebSocket` has, and any attribute may be set on it.
+    It has everything that a `geventws.WebSocket` has, and any attribute may be set on it.
 
     Args:
         sock: a connected gevent socket, after the handshake; `close` closes it.
@@ -131,7 +131,7 @@ class WebSocket(geventws.WebSocket):
 
     @property
     def websocket_closed(self) -> bool:
-        """Whether the connection is over or has begun to close."""
+        """Whether the connection is closed or closing."""
         return self.closed
 
     @property
@@ -180,7 +180,7 @@ class RFC6455WebSocket(WebSocket):
         protocol: the negotiated subprotocol.
         client: whether this side is the client, whose frames are masked.
         extensions: the negotiated extensions, {"permessage-deflate": {parameter: value}}; it may be set later, too.
-        max_frame_length: the largest message taken, in bytes, however many frames it is in.
+        max_frame_length: the largest message accepted, in bytes, however many frames it is in; 8 MiB by default.
         early: as for `WebSocket`.
         timing: as for `WebSocket`.
     """
@@ -213,7 +213,7 @@ class RFC6455WebSocket(WebSocket):
     ) -> None:
         """Send a message, `str` as text and bytes-like as binary, or a part of one, or a control frame.
 
-        Blocks while the peer does not take it; any greenlet may call it.
+        Blocks while the peer reads too slowly; any greenlet may call it.
 
         Args:
             message: the message, or the part, or the payload of the control frame.
@@ -222,7 +222,7 @@ class RFC6455WebSocket(WebSocket):
             control_code: 8, 9 or 10 sends a close, ping or pong frame.
 
         Raises:
-            BrokenPipeError: the connection is over, or has begun to close (a `geventws.ConnectionClosed`).
+            BrokenPipeError: the connection is closed or closing (a `geventws.ConnectionClosed`).
             ProtocolError: the frame may not be sent.
             TypeError: the message is of another type.
         """
@@ -249,7 +249,7 @@ class RFC6455WebSocket(WebSocket):
 
     @property
     def max_frame_length(self) -> int:
-        """The largest message taken, in bytes."""
+        """The largest message accepted, in bytes."""
         return get_connection(self).protocol.max_message_size
 
     @max_frame_length.setter

@@ -8,7 +8,7 @@ __all__ = ["FrameTooLargeException", "ProtocolError", "WebSocketError"]
 
 
 class WebSocketError(exceptions.WebSocketError, OSError):
-    """The connection is closed, or cannot do what was asked for."""
+    """The connection is closed, or cannot do this."""
 
 
 class ProtocolError(WebSocketError):

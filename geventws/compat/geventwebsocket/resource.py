@@ -64,7 +64,7 @@ class Resource:
 
     Args:
         apps: pairs of a regular expression, matched against the front of PATH_INFO, and an application; or a dict of
-            them. The first that fits is taken: a class for an opening handshake, another one for any other request.
+            them. The first match is used: a class for an opening handshake, a WSGI application for any other request.
     """
 
     def __init__(self, apps: Any = None) -> None:

@@ -48,14 +48,14 @@ class Stream:
         return self._ws.handler
 
     def write(self, data: bytes) -> None:
-        """Write bytes that are whole frames, between other frames. Blocks while the peer does not take them."""
+        """Write bytes that are whole frames, between other frames. Blocks while the peer reads too slowly."""
         get_connection(self._ws).stream.send(bytes(data))
 
 
 class WebSocket(geventws.WebSocket):
     """A connection. `send`, `send_frame` and `close` may be called from any greenlet, also at once.
 
-    It has what a `geventws.WebSocket` has, and any attribute may be set on it.
+    It has everything that a `geventws.WebSocket` has, and any attribute may be set on it.
 
     Attributes:
         handler: the `WebSocketHandler` of the request.
@@ -79,7 +79,7 @@ class WebSocket(geventws.WebSocket):
 
     @property
     def protocol(self) -> str | None:
-        """The Sec-WebSocket-Protocol header of the request as it came, or None."""
+        """The unchanged Sec-WebSocket-Protocol header of the request, or None."""
         return self.environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL")
 
     @property
@@ -121,14 +121,14 @@ class WebSocket(geventws.WebSocket):
         return bytearray(message) if isinstance(message, bytes) else message
 
     def send(self, message: Any, binary: bool | None = None) -> None:
-        """Send a message. Blocks while the peer does not take it.
+        """Send a message. Blocks while the peer reads too slowly.
 
         Args:
             message: `str`, bytes-like, or an iterable of byte values.
-            binary: whether to send it as binary; None sends `str` as text and all else as binary.
+            binary: whether to send it as binary; None, the default, sends `str` as text and all else as binary.
 
         Raises:
-            WebSocketError: the connection is closed, whatever the message is: `ws.send(ws.receive())` ends so.
+            WebSocketError: the connection is closed, whatever the message: so a loop of `ws.send(ws.receive())` ends.
             TypeError: the message is of another type.
         """
         if self.closed:
@@ -141,7 +141,7 @@ class WebSocket(geventws.WebSocket):
             raise WebSocketError(MSG_SOCKET_DEAD) from error
 
     def send_frame(self, message: Any, opcode: int) -> None:
-        """Send one frame: a whole message, a ping, a pong or a close. Blocks while the peer does not take a message.
+        """Send one frame: a whole message, a ping, a pong or a close. For a message, it blocks as `send` does.
 
         Args:
             message: its payload.
@@ -161,10 +161,10 @@ class WebSocket(geventws.WebSocket):
             raise ProtocolError(f"a frame with the opcode {opcode} is no message")
 
     def close(self, code: int = 1000, message: str | bytes | bytearray | None = b"") -> None:
-        """Close the connection with a code and a reason. Blocks until the peer answers, at most for five seconds.
+        """Close the connection with a code and a reason. Blocks until the peer answers, for 5 seconds at most.
 
         Raises:
-            ValueError: code or reason may not be sent (see `geventws.WebSocket.close`).
+            ValueError: the code or the reason may not be sent (see `geventws.WebSocket.close`).
         """
         self._ended = True
         super().close(code, as_text(message or ""))

@@ -2,9 +2,9 @@
 
     from geventws.compat.wsocket import WSocketApp, WebSocketError, logger, run     # was: from wsocket import ...
 
-A `WSocketApp` is a WSGI application three times over: around another one, as middleware; with routes, as a framework;
-or by itself, with events. What ran in threads runs in greenlets, and the events of one connection run in order.
-docs/migrating-from-wsocket.rst goes through the promises.
+A `WSocketApp` is a WSGI application that can be used in three ways: around another one, as middleware; with routes, as
+a framework; or alone, with events. What ran in threads runs in greenlets, and the events of one connection run in
+order. docs/migrating-from-wsocket.rst goes through the promises.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ __all__ = [
 FrameTooLargeException = PayloadTooBig
 
 COMPRESSION = PerMessageDeflate(level=7, threshold=1)
-"""Compresses whatever is not empty, as WSocket does."""
+"""Compresses all messages that are not empty, as WSocket does."""
 
 
 class Event:
     """Functions to be called when something happens: `event += function`, `event -= function`.
 
     Args:
-        default: called where there is no other.
+        default: called if there is no other.
     """
 
     def __init__(self, default: Callable[..., Any] | None = None) -> None:
@@ -71,7 +71,7 @@ class Event:
     __sub__ = __isub__
 
     def clear(self) -> None:
-        """Take all functions out."""
+        """Remove all functions."""
         self._functions.clear()
 
     def __call__(self, *args: Any) -> None:
@@ -87,7 +87,7 @@ class Event:
 
 
 class _EventSlot:
-    """An attribute of a `WSocketApp` that is an `Event`; a function assigned to it takes the place of the others."""
+    """An attribute of a `WSocketApp` that is an `Event`; a function assigned to it replaces the others."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
@@ -102,19 +102,19 @@ class _EventSlot:
 class WSocketApp:
     """A WSGI application with WebSockets.
 
-    With `app`, all requests reach that one; WebSockets are open already, and stand in `environ["wsgi.websocket"]`.
-    Without one, but with routes, requests reach the function for their path. Without both, WebSockets at any path cause
-    events: `onconnect(client)`, `onmessage(message, client)`, `onclose(reason, client)`.
+    With `app`, all requests reach that application; WebSockets are open already, in `environ["wsgi.websocket"]`. With
+    routes and no `app`, requests reach the function for their path. Without both, WebSockets at any path cause events:
+    `onconnect(client)`, `onmessage(message, client)`, `onclose(reason, client)`.
 
     Args:
         app: a WSGI application.
-        protocol: the subprotocol spoken here, or several; the first of the client's list that is among them is taken.
+        protocol: the supported subprotocol, or several; the first one on the client's list among them is chosen.
         protocols: the same.
         options: those of `geventws.WebSocketWSGI`. As in WSocket, no origin is checked unless `origins` says so;
             messages may have 8 MiB.
 
     Attributes:
-        websocket_class: `WebSocket` or a subclass of it, for connections to come.
+        websocket_class: `WebSocket` or a subclass of it, for new connections.
         routes: the functions by their paths.
     """
 
@@ -145,7 +145,7 @@ class WSocketApp:
             self, **{"origins": None, "compression": COMPRESSION, "max_message_size": MAX_MESSAGE_SIZE, **options}
         )
 
-    # What happens where no event has a function
+    # What happens if an event has no function
 
     def on_connect(self, client: WebSocket) -> None:
         """Say hello."""
@@ -163,11 +163,11 @@ class WSocketApp:
         logger.debug("%s: closed: %s", get_connection(client).peer, one_line(message))
 
     def route(self, path: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Return a decorator that puts a function at a path; one with * at its end stands for all that begin so.
+        """Return a decorator that puts a function at a path. A path with a * at its end matches all that begin so.
 
-        The function is called with environ and start_response. That one's arguments may be left out (for "200 OK", and
-        no headers), the status may be a number, and the headers a dict. The function may return `str`, bytes, an
-        iterable of them, or anything that `str` makes text of.
+        The function is called with environ and start_response. `start_response` may be called without arguments (for
+        "200 OK" and no headers), with a number as the status, and with a dict of headers. The function may return
+        `str`, bytes, an iterable of them, or anything that `str` converts to text.
         """
 
         def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -189,7 +189,7 @@ class WSocketApp:
         return self._site(environ, start_response)
 
     def respond(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a request, or serve the WebSocket that stands in its environ."""
+        """Answer a request, or serve the WebSocket in its environ."""
         if self.app is not None:
             return self.app(environ, start_response)
         if self.routes:
@@ -201,7 +201,7 @@ class WSocketApp:
         return []
 
     def _find(self, path: str) -> Callable[..., Any] | None:
-        """Return the function for a path: of those that match, the first that was given; None where none does."""
+        """Return the function for a path: the first one that matches, or None."""
         for route, function in self.routes.items():
             if route == path or (route.endswith("*") and path.startswith(route[:-1])):
                 return function
@@ -267,8 +267,8 @@ def run(
         app: the application; a `WSocketApp` by default.
         host: the address to listen on.
         port: the port to listen on; 0 for any.
-        options: `handler_class` and `server_class` are of the standard library's server, and have no meaning here; any
-            others go to `geventws.WebSocketServer`.
+        options: those of `geventws.WebSocketServer`. `handler_class` and `server_class`, which are for the standard
+            library's server, have no effect.
     """
     options = {name: value for name, value in options.items() if name not in ("handler_class", "server_class")}
     server = WebSocketServer((host, port), app or WSocketApp(), **options)

@@ -17,8 +17,8 @@ from .._controls import Controls
 class WebSocket(geventws.WebSocket):
     """A connection: `environ["wsgi.websocket"]`, and what events get as `client`.
 
-    It has what a `geventws.WebSocket` has, and takes any attribute. A subclass may override the `handle_` methods, and
-    is taken by `app.websocket_class = Subclass`. `send` and `close` may be called from any greenlet.
+    It has everything that a `geventws.WebSocket` has, and any attribute may be set on it. A subclass may override the
+    `handle_` methods; set it with `app.websocket_class = Subclass`. `send` and `close` may be called from any greenlet.
 
     Attributes:
         origin: the Origin header of the handshake, or None.
@@ -42,14 +42,14 @@ class WebSocket(geventws.WebSocket):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._ended = False  # `receive` has told so
+        self._ended = False  # whether `receive` has returned None, or `close` was called
         hooks = {"handle_ping": Opcode.PING, "handle_pong": Opcode.PONG}
         wanted = [opcode for name, opcode in hooks.items() if overrides(self, WebSocket, name)]
         self._controls = Controls(get_connection(self), wanted)  # the pings and pongs that are called back for
 
     @property
     def do_compress(self) -> bool:
-        """Whether the client takes compressed messages."""
+        """Whether the client accepts compressed messages."""
         return get_connection(self).protocol.extension is not None
 
     def wait(self, timeout: float | None = None) -> str | bytes | None:
@@ -71,7 +71,7 @@ class WebSocket(geventws.WebSocket):
             The message; None, once, when the connection has ended.
 
         Raises:
-            WebSocketError: the connection had ended before, as the last `receive` or a `close` said.
+            WebSocketError: `receive` has returned None before, or `close` was called.
         """
         if self._ended:
             raise get_connection(self).closed_error()
