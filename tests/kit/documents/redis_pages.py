@@ -6,6 +6,7 @@ import contextlib
 import pathlib
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from kit.documents import talks
 from kit.documents.blocks import Block, arguments_of, execute, read_blocks, running, serving, workers_of
@@ -100,9 +101,18 @@ def _serve(block: Block, application: str, path: str, form: str = "%s") -> None:
         for number, client in enumerate(clients):
             client.send(form % f"here is {number}")
             talks.hear(client, f"here is {number}")  # it is in the room
-        clients[0].send(form % "everybody")
         for client in clients:
-            talks.hear(client, "everybody")
+            _tell(clients[0], form % "everybody", client)
+
+
+def _tell(speaker: Any, message: str, listener: Any) -> None:
+    """Have a client hear another one: the first message may come before its worker has subscribed at Redis."""
+    for _ in range(20):
+        speaker.send(message)
+        with contextlib.suppress(TimeoutError):
+            talks.hear(listener, "everybody", 0.5)
+            return
+    raise AssertionError("nothing has come")
 
 
 def over_redis(run: Callable[[Block], None]) -> Callable[[Block], None]:

@@ -37,9 +37,9 @@ class Place:
                 assert client.recv(timeout=ANSWER) == answer
 
 
-def hear(client: Any, message: str) -> None:
+def hear(client: Any, message: str, timeout: float = ANSWER) -> None:
     """Receive until a message comes."""
-    while client.recv(timeout=ANSWER) != message:
+    while client.recv(timeout=timeout) != message:
         pass
 
 
