@@ -28,6 +28,7 @@ static const char usage[] =
     "  --connections N --active N    connections, and how many of them echo (all); handshakes: how many at a time\n"
     "  --size BYTES --depth N        size of a message (32), messages in flight per connection (1)\n"
     "  --stalled N                   fanout: connections that read nothing (0)\n"
+    "  --rate N                      fanout: how often a second is published, whoever is late (once all have got the last)\n"
     "  --text                        text messages (binary)\n"
     "  --payload FILE                the message; with --deflate a compressed one\n"
     "  --deflate --tls\n"
@@ -36,12 +37,12 @@ static const char usage[] =
     "  --pid N                       a process of the server, may be given more than once\n"
     "hold prints a line once all connections are open and ends with the standard input.\n";
 
-enum { HOST = 1, PORT, MODE, CONNECTIONS, ACTIVE, SIZE, DEPTH, STALLED, TEXT, PAYLOAD, DEFLATE, TLS, WARMUP, SECONDS, LIMIT, PID };
+enum { HOST = 1, PORT, MODE, CONNECTIONS, ACTIVE, SIZE, DEPTH, STALLED, RATE, TEXT, PAYLOAD, DEFLATE, TLS, WARMUP, SECONDS, LIMIT, PID };
 
 static const struct option known[] = {
     {"host", 1, 0, HOST}, {"port", 1, 0, PORT}, {"mode", 1, 0, MODE},
     {"connections", 1, 0, CONNECTIONS}, {"active", 1, 0, ACTIVE}, {"size", 1, 0, SIZE}, {"depth", 1, 0, DEPTH},
-    {"stalled", 1, 0, STALLED},
+    {"stalled", 1, 0, STALLED}, {"rate", 1, 0, RATE},
     {"text", 0, 0, TEXT}, {"payload", 1, 0, PAYLOAD}, {"deflate", 0, 0, DEFLATE}, {"tls", 0, 0, TLS},
     {"warmup", 1, 0, WARMUP}, {"seconds", 1, 0, SECONDS}, {"limit", 1, 0, LIMIT}, {"pid", 1, 0, PID},
     {0, 0, 0, 0}};
@@ -74,6 +75,7 @@ static bool take(struct options *options, int name, const char *value) {
     case SIZE: options->size = strtoul(value, NULL, 10); break;
     case DEPTH: options->depth = strtoul(value, NULL, 10); break;
     case STALLED: options->stalled = strtoul(value, NULL, 10); break;
+    case RATE: options->rate = strtod(value, NULL); break;
     case TEXT: options->text = true; break;
     case PAYLOAD: options->payload_file = value; break;
     case DEFLATE: options->deflate = true; break;

@@ -22,6 +22,7 @@ struct options {
     size_t active;            /* connections that echo; the others are idle */
     size_t depth;             /* messages in flight per active connection; fanout: that are published together */
     size_t stalled;           /* fanout: connections that read nothing */
+    double rate;              /* fanout: how often a second is published; 0: once everybody has got the last messages */
     double warmup, seconds;   /* seconds */
     double limit;             /* seconds that opening all the connections may take */
     pid_t pids[16];           /* the server's processes, whose CPU time is read */
@@ -52,6 +53,7 @@ struct conn {
     uint64_t body_length, body_at;
     uint64_t *sent;           /* ring of `depth` times at which messages were sent, ns */
     size_t in_flight, oldest;
+    uint64_t received;        /* fanout with a rate: how many messages */
 };
 
 /* Everything there is one of. */
@@ -69,6 +71,9 @@ struct load {
     uint64_t replies_in_event;
     uint64_t round_began;     /* fanout: when the last messages were published, ns, */
     size_t awaited;           /* and how many deliveries of them are still to come */
+    uint64_t interval;        /* fanout with a rate: nanoseconds between two times to publish, or 0; */
+    uint64_t first;           /* the first time, */
+    int timer;                /* and what tells that one has come; see turn() */
     uint64_t messages, errors;
     uint64_t reply_bytes, compressed; /* payload bytes of the replies, and how many replies have RSV1 set */
     char error[160];          /* the first error */

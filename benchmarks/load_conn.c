@@ -190,7 +190,7 @@ static void read_frames(struct load *load, struct conn *conn) {
         forget(load, conn);
     else if (got == 0 || got == IO_ERROR || conn->closed_by_peer)
         conn_fail(load, conn, "the server closed a connection");
-    else if (load->options.mode == MODE_FANOUT && load->replies_in_event > 0 && load->awaited == 0)
+    else if (load->options.mode == MODE_FANOUT && load->interval == 0 && load->replies_in_event > 0 && load->awaited == 0)
         conn_publish(load);
     else if (load->options.mode == MODE_ECHO && load->replies_in_event > 0)
         conn_send(load, conn, load->replies_in_event);

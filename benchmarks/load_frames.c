@@ -113,6 +113,10 @@ static void reply_done(struct load *load, struct conn *conn) {
     load->reply_bytes += conn->body_length;
     load->compressed += (conn->head[0] & RSV1) != 0;
     if (load->options.mode == MODE_FANOUT) {
+        if (load->interval != 0) { /* from when it was due, however late it was sent */
+            stats_latency(load->now - (load->first + conn->received++ / load->options.depth * load->interval));
+            return;
+        }
         stats_latency(load->now - load->round_began);
         load->awaited--;
         return;

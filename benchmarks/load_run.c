@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "load_run.h"
@@ -23,6 +24,15 @@ static void shake_again(struct load *load, struct conn *conn) {
         conn_open(load, conn);
 }
 
+/* Publish as often as the timer says that it is time. */
+static void publish_due(struct load *load) {
+    uint64_t count = 0;
+    if (read(load->timer, &count, sizeof count) != sizeof count)
+        return;
+    while (count-- > 0)
+        conn_publish(load);
+}
+
 /* Wait for events, at most until `deadline`, and handle them; false when the standard input said something. */
 static bool turn(struct load *load, uint64_t deadline) {
     struct epoll_event events[EVENTS];
@@ -34,6 +44,10 @@ static bool turn(struct load *load, uint64_t deadline) {
         struct conn *conn = events[i].data.ptr;
         if (conn == NULL) {
             go_on = false;
+            continue;
+        }
+        if (events[i].data.ptr == load) {
+            publish_due(load);
             continue;
         }
         load->now = stats_now();
@@ -99,13 +113,27 @@ static bool echo(struct load *load) {
     return opened;
 }
 
-/* The first connection publishes to all; the next messages when everybody who reads has got the last ones. */
+static bool start_timer(struct load *load) {
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = load};
+    load->interval = in_nanoseconds(1 / load->options.rate);
+    load->first = stats_now() + load->interval;
+    struct itimerspec times = {
+        .it_interval = {.tv_sec = (time_t)(load->interval / 1000000000), .tv_nsec = (long)(load->interval % 1000000000)},
+        .it_value = {.tv_sec = (time_t)(load->first / 1000000000), .tv_nsec = (long)(load->first % 1000000000)}};
+    load->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    return load->timer >= 0 && timerfd_settime(load->timer, TFD_TIMER_ABSTIME, &times, NULL) == 0 &&
+           epoll_ctl(load->epoll, EPOLL_CTL_ADD, load->timer, &event) == 0;
+}
+
+/* The first connection publishes to all, at a rate, or once everybody who reads has got the last messages. */
 static bool fan_out(struct load *load) {
     size_t reading = load->options.connections - load->options.stalled;
     bool opened = open_all(load);
     for (size_t i = reading; opened && i < load->options.connections; i++)
         io_watch(load, &load->conns[i], 0);
-    if (opened)
+    if (opened && load->options.rate > 0)
+        opened = start_timer(load);
+    else if (opened)
         conn_publish(load);
     else if (load->errors++ == 0)
         snprintf(load->error, sizeof load->error, "the connections did not open in time");

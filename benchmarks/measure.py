@@ -42,9 +42,9 @@ def payload_file(settings: Settings, scenario: Scenario) -> Path | None:
     return path
 
 
-def load_command(settings: Settings, scenario: Scenario, server: Server) -> list[str]:
+def load_command(settings: Settings, scenario: Scenario, server: Server, rate: float = 0.0) -> list[str]:
     words = [str(settings.build / "bin" / "load"), "--port", str(server.port), "--limit", str(OPEN_SECONDS)]
-    words += scenario.load_arguments(payload_file(settings, scenario))
+    words += scenario.load_arguments(payload_file(settings, scenario), rate)
     for pid in server.pids():
         words += ["--pid", str(pid)]
     return words
@@ -54,9 +54,9 @@ def on_core(core: int) -> Any:
     return lambda: os.sched_setaffinity(0, {core})
 
 
-def run_load(settings: Settings, scenario: Scenario, server: Server) -> dict[str, Any]:
+def run_load(settings: Settings, scenario: Scenario, server: Server, rate: float = 0.0) -> dict[str, Any]:
     """Run the load to its end and take the line it prints."""
-    words = load_command(settings, scenario, server)
+    words = load_command(settings, scenario, server, rate)
     words += ["--seconds", str(settings.seconds), "--warmup", str(settings.warmup)]
     limit = OPEN_SECONDS + settings.seconds + settings.warmup + 10
     done = subprocess.run(
@@ -95,10 +95,17 @@ def derive(scenario: Scenario, raw: dict[str, Any], user_share: float) -> dict[s
     }
 
 
+def find_rate(settings: Settings, scenario: Scenario, server: Server) -> float:
+    """How often a second to publish, for the server to be busy as the scenario has it."""
+    raw = run_load(settings, scenario, server)
+    return scenario.share * raw["messages"] / raw["server_cpu"] / scenario.connections
+
+
 def echo(settings: Settings, scenario: Scenario, server: Server) -> dict[str, Any]:
     """CPU, rate and latency; handshakes are counted as messages are."""
+    rate = find_rate(settings, scenario, server) if scenario.share else 0.0
     before = server.cpu_seconds()
-    raw = run_load(settings, scenario, server)
+    raw = run_load(settings, scenario, server, rate)
     user, system = (after - was for was, after in zip(before, server.cpu_seconds(), strict=True))
     return derive(scenario, raw, user / (user + system) if user + system else 0.0)
 

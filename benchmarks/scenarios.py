@@ -20,16 +20,19 @@ class Scenario:
     size: int = 32  # bytes in a message
     depth: int = 1  # messages in flight per connection; fanout: that are published together
     stalled: int = 0  # fanout: connections that read nothing
+    share: float = 0.0  # fanout: of what the server can do, published evenly in time; 0 means the next after the last
     text: bool = False
     tls: bool = False
     deflate: bool = False
 
-    def load_arguments(self, payload: Path | None = None) -> list[str]:
+    def load_arguments(self, payload: Path | None = None, rate: float = 0.0) -> list[str]:
         """The load generator's command line for this scenario."""
         words = ["--connections", str(self.connections), "--active", str(self.active or self.connections)]
         words += ["--size", str(self.size), "--depth", str(self.depth)]
         if self.kind != "echo":
             words += ["--mode", {"handshakes": "handshakes", "memory": "hold", "fanout": "fanout"}[self.kind]]
+        if rate:
+            words += ["--rate", f"{rate:.3f}"]
         if self.stalled:
             words += ["--stalled", str(self.stalled)]
         if payload is not None:
@@ -59,6 +62,8 @@ SCENARIOS = {
         Scenario("fan1000", "publish 200 B to 1,000", kind="fanout", connections=1000, size=200),
         Scenario("fanburst", "publish 8 × 200 B to 1,000", kind="fanout", connections=1000, size=200, depth=8),
         Scenario("fanstall", "the same, 10 stalled", kind="fanout", connections=1000, size=200, stalled=10),
+        Scenario("fanpaced", "publish 200 B to 1,000, at 80 % of capacity", kind="fanout", connections=1000, size=200,
+                 share=0.8),
         Scenario("fandeflate", "publish 1 KB JSON, deflated, to 1,000", kind="fanout", connections=1000, size=1 << 10,
                  text=True, deflate=True),
         Scenario("handshakes", "handshakes, 64 at a time", kind="handshakes", connections=64),
@@ -74,7 +79,7 @@ GROUPS = {
     "echoes": ECHOES,
     "many": ("open1000", "open5000"),
     "deflate": ("deflate1k", "deflate16k"),
-    "fanout": ("fan10", "fan1000", "fanburst", "fanstall", "fandeflate"),
+    "fanout": ("fan10", "fan1000", "fanburst", "fanstall", "fanpaced", "fandeflate"),
     "memory": ("idle2000", "idle8000"),
 }
 

@@ -38,6 +38,9 @@ FANOUT = (
     ("fan10", "geventws-loop", 1.05),
 )
 
+#: What the p99 of a delivery may be as a multiple of Bun's, each at 80 % of its capacity.
+MOST_PACED_P99 = 1.1
+
 #: What stalled subscribers may cost the others.
 MOST_STALLED_P99 = 1.1
 
@@ -81,6 +84,8 @@ def judge_fanout(results: Results) -> Iterator[Verdict]:
     for scenario, peer, limit in FANOUT:
         what = f"{SCENARIOS[scenario].title}: CPU a delivery against {peer}"
         yield from at_most(what, results.ratio(scenario, OURS, peer), limit)
+    paced = results.ratio("fanpaced", OURS, "bun", "p99_us")
+    yield from at_most("p99 of a delivery at 80 % of capacity against bun", paced, MOST_PACED_P99)
     growth = results.growth(OURS, "fan1000", "fanstall", "p99_us")
     yield from at_most("p99 of a delivery: 10 of 1,000 stalled against none", growth, MOST_STALLED_P99)
 
