@@ -1,8 +1,8 @@
 """A connection at a terminal, or between two pipes: what `python -m geventws connect` does once it is connected.
 
-Two greenlets: one shows what comes, one sends what is typed. Reading a terminal blocks a thread, so a thread of the
-pool does it, with all that readline offers; anything else is read by `os.read` in such a thread. The loop, and with it
-the connection, never waits for the user.
+There are two greenlets: one shows received messages, one sends what is typed. Reading a terminal blocks a thread, so a
+thread of the pool does it, with all that readline offers; anything else is read by `os.read` in such a thread. The
+loop, and with it the connection, never waits for the user.
 """
 
 from __future__ import annotations

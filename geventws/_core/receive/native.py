@@ -105,7 +105,7 @@ class Batch:
 
 
 def _take_other(channel: Any, kind: int, start: int, end: int, buffer: Any) -> None:
-    """Take a record that is no message."""
+    """Take a record that is not a message."""
     if kind == DATA:
         channel.receive_data(memoryview(buffer)[start:end])
     elif kind == READABLE:

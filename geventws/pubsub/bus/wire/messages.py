@@ -78,7 +78,7 @@ def encode(name: str) -> bytes:
 
 
 def get_node(data: bytes) -> bytes:
-    """Return the node that has published a message; anything if the bytes are none."""
+    """Return the node that has published a message. For other bytes, the result has no meaning."""
     return data[2 : 2 + NODE_SIZE]
 
 
