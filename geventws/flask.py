@@ -20,13 +20,14 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, Flask, Response, current_app, got_request_exception, request
+from flask import Blueprint, Flask, Response, current_app, got_request_exception, request, session
 from flask.globals import app_ctx
 
 from .endpoints.decorator import WebSocketWSGI, is_departure
+from .endpoints.endpoint import logger
 from .endpoints.views import answer_without_socket
 from .exceptions import ConnectionClosed, NoSocket
-from .websocket import WebSocket
+from .websocket import WebSocket, get_connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -144,6 +145,7 @@ def _explain_mismatch() -> None:
 
 def _call(function: Callable[..., object], args: Any, arguments: dict[str, Any], ws: WebSocket) -> None:
     """Call a route's function. Send Flask's signal for exceptions, but not for a peer that has left."""
+    before = _read_session()
     try:
         function(ws, *args, **arguments)
     except ConnectionClosed:
@@ -153,6 +155,15 @@ def _call(function: Callable[..., object], args: Any, arguments: dict[str, Any],
             app = app_ctx.app
             got_request_exception.send(app, _async_wrapper=app.ensure_sync, exception=error)
         raise
+    finally:
+        if _read_session() != before:
+            peer = get_connection(ws).peer
+            logger.warning("%s: the session was changed after it had been saved for the 101: the change is lost", peer)
+
+
+def _read_session() -> dict[str, Any]:
+    """Return what the application has in the session. Keys with an underscore are those of Flask and its extensions."""
+    return {name: value for name, value in session.items() if not name.startswith("_")}
 
 
 class _Handshake(Response):

@@ -108,6 +108,15 @@ def test_hooks_login_and_session_are_there(site) -> None:
     assert "Content-Type" not in headers and "Content-Length" not in headers
 
 
+def test_a_session_that_is_changed_too_late_is_told(site, log) -> None:
+    cookie = open_page(site, "/login/ann")
+    for path, told in (("/who", []), ("/forget", ["127.0.0.1 /forget: the session was changed"])):
+        with connect(f"ws://127.0.0.1:{site.port}{path}", headers={"Cookie": cookie}) as ws:
+            list(ws)
+        site.settle()
+        assert [record.getMessage().partition(" after")[0] for record in log()] == told
+
+
 def test_receive_returns_none_when_the_time_is_up(site) -> None:
     with connect(f"ws://127.0.0.1:{site.port}/patient") as ws:
         assert ws.wait() == "None"

@@ -177,6 +177,15 @@ def without_sockets(_serve: Any) -> None:
     assert app.test_client().get("/%1B%5B2J%00" + "x" * 3000, headers=headers).status_code == 501
 
 
+def session_changed_too_late(serve: Any) -> None:
+    app = flask.Flask(__name__)
+    app.secret_key = "of the test"
+    Sock(app).route("/<path:path>")(lambda ws, path: flask.session.update(seen=True))
+    site = serve(app)
+    site.connect(PATH.replace("%0A", "")).expect_close(1000)  # Werkzeug's routes match no line end
+    site.settle()
+
+
 SCENARIOS: dict[tuple[str, str], Callable[[Any], None]] = {
     ("endpoints.endpoint", "%s %s refused with %d: %s%s"): refused,
     ("endpoints.decorator", "%s: the handler failed"): handler_failed,
@@ -194,6 +203,9 @@ SCENARIOS: dict[tuple[str, str], Callable[[Any], None]] = {
     ("compat.wsocket", "%r failed"): event_failed,
     ("compat.wsocket", "%s: closed: %s"): closed,
     ("endpoints.views", "%s"): without_sockets,
+    ("flask", "%s: the session was changed after it had been saved for the 101: the change is lost"): (
+        session_changed_too_late
+    ),
     ("gunicorn", "Error handling request %s"): failed_under_gunicorn,
     ("pubsub.bus.arrivals", "a message to topic %s was skipped: %s; further ones are only counted"): (
         lambda _serve: hear_of_topic(FORGED * 100)

@@ -39,6 +39,11 @@ def who(ws: Any) -> None:
     ws.send(f"{current_user.get_id()} {session.get('visits')} {request.path} {flask.g.seen}")
 
 
+@sock.route("/forget")
+def forget(ws: Any) -> None:
+    session["seen"] = True
+
+
 @sock.route("/patient")
 def patient(ws: Any) -> None:
     ws.send(repr(ws.receive(timeout=0)))
