@@ -22,8 +22,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import os
 import sys
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakSet
 
 import gevent
 from gevent.exceptions import BlockingSwitchOutError, HubDestroyed
@@ -146,10 +148,15 @@ class Poller:
         """End all connections, and release everything: gevent keeps a destroyed hub, and the frames that did it."""
         for channel in filter(None, list(self.channels)):
             self.call(channel, channel.receive_eof, 0)
+        self.end()
+
+    def end(self) -> None:
+        """Note that the loop has no turn any more. Its connections, if there are any, stay as they are."""
         self.closed = True
         self.interest.close()
         unregister(self)
         self.receiver.let_go()
+        self.turns.end()
 
     def forked(self) -> None:
         """In a forked child: leave the connections to the parent."""
@@ -334,8 +341,31 @@ def get_poller() -> Poller:
     return poller
 
 
+class _Thread:
+    """A native thread that has loops: Python collects it when the thread ends.
+
+    Attributes:
+        pollers: those of its loops.
+    """
+
+    def __init__(self) -> None:
+        self.pollers: WeakSet[Poller] = WeakSet()
+        self._process = os.getpid()
+
+    def __del__(self) -> None:
+        if self._process == os.getpid() and not sys.is_finalizing():  # a child has none of its parent's threads
+            for poller in [poller for poller in self.pollers if not poller.closed]:
+                poller.end()
+
+
+_local: Any = get_original("_thread", "_local")()  # its `thread`
+
+
 def set_poller(poller: Poller) -> None:
     """Have connections that are opened from now on in the poller's loop use this poller."""
+    if not hasattr(_local, "thread"):
+        _local.thread = _Thread()
+    _local.thread.pollers.add(poller)
     hub = poller.hub
     hub.geventws_poller = poller
     if "destroy" not in vars(hub):  # a hub may be destroyed, such as a thread's, and gevent notifies nobody

@@ -48,10 +48,13 @@ class Turns:
         may_block: returns whether the running code may wait for its turn: callbacks may not.
 
     Attributes:
+        ends: functions that are called in the loop's thread when there will be no turn any more: the hub is about to be
+            destroyed, or the thread ends without that. They must not raise.
         overdue: whether `note`, which does not wait itself, has found that this turn is over.
     """
 
     def __init__(self, hub: Any, clock: Clock, polled: Callable[[], float], may_block: Callable[[], bool]) -> None:
+        self.ends: list[Callable[[], object]] = []
         self._hub = hub
         self._now = clock.monotonic  # returns the time in seconds
         self._polled = polled
@@ -125,6 +128,12 @@ class Turns:
         """In a forked child: let greenlets wait for good, as their connections are the parent's."""
         keep(*self._waiting)
         self._waiting.clear()
+
+    def end(self) -> None:
+        """Note that there will be no turn any more."""
+        ends, self.ends = self.ends, []
+        for end in ends:
+            end()
 
     def _next(self) -> None:
         """Let those that wait go on: at least one, and more until this turn is over. Never raises."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import atexit
 import time
+from contextlib import suppress
+from operator import add
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet
 
@@ -77,7 +79,8 @@ class RedisBus:
         self._lodging: _Lodging | None = None  # the core and its loop; None until it is needed
         self.nodes: set[bytes] = set()
         self._watched: dict[str, Rule | None] = {}  # topics with subscribers here, and how much of them is kept
-        self._past: list[Core] = []  # earlier cores, for their counts
+        self._past: list[_Lodging] = []  # earlier ones that have not moved out yet
+        self._counts = Counts()  # of those that have
         self._waiting = 0  # messages of other threads that wait for the core's loop
         self._waiting_bytes = 0  # the bytes of these messages
         self._overflow = 0  # messages dropped because too many waited there
@@ -92,6 +95,7 @@ class RedisBus:
         self.nodes = set()
         self._watched.clear()
         self._past.clear()
+        self._counts = Counts()
         self._waiting = self._waiting_bytes = self._overflow = 0
         self._lock = RLock()
 
@@ -109,8 +113,8 @@ class RedisBus:
             rule: how much of it is kept; None for nothing.
         """
         with self._lock:
+            core, home = self._lodge(will_receive=not self._watched)
             self._watched[topic] = rule
-            core, home = self._lodge(will_receive=True)
         home.call(self._sync, core, topic)
 
     def unsubscribe(self, topic: str) -> None:
@@ -121,9 +125,9 @@ class RedisBus:
         if lodging is not None:
             lodging.home.call(self._sync, lodging.core, topic)
 
-    def _sync(self, core: Core, topic: str) -> None:
+    def _sync(self, core: Core, topic: str, missed: bool = False) -> None:
         if topic in self._watched:
-            core.watch(topic, self._watched[topic])
+            core.watch(topic, self._watched[topic], missed)
         else:
             core.unwatch(topic)
 
@@ -184,7 +188,7 @@ class RedisBus:
         """Return the core and its loop. Make a core if there is none, if its loop is gone, or if it should move.
 
         Args:
-            will_receive: whether this loop has subscribers: a core in a thread of its own then moves here.
+            will_receive: whether this loop has the first subscribers: a core in a thread of its own then moves here.
 
         Raises:
             RuntimeError: the server is a Redis Cluster or a Sentinel, which are not supported.
@@ -200,36 +204,64 @@ class RedisBus:
                 self._lodging = self._move(lodging)
             return self._lodging  # type: ignore[return-value]
 
-    def _move(self, before: _Lodging | None) -> _Lodging:
-        if before is not None:
-            self._past.append(before.core)
-            if not before.home.closed:
-                before.home.call(before.core.finish, before.home.leave)
+    def _move(self, before: _Lodging | None, is_ending: bool = False) -> _Lodging:
+        """Make a core, in this thread's loop if that is sure to run.
+
+        Args:
+            before: the one whose place it takes. Topics that are watched there have a gap.
+            is_ending: whether this thread's loop ends.
+        """
         core = Core(self._address, self._names, self._receiver, self.nodes)
-        home = Home(core)
-        if is_served():
+        home = Home(core, self._go_on)
+        if is_served() and not is_ending:
             home.settle()
         else:
             home.rent()
         for topic in list(self._watched):
-            home.call(self._sync, core, topic)
+            home.call(self._sync, core, topic, True)
+        if before is not None and before.home.closed:
+            for function, _, *arguments in before.home.take_calls():
+                if function == self._publish_there:
+                    home.call(function, core, *arguments)
+        elif before is not None:
+            before.home.call(before.core.finish, before.home.leave)
+        self._note_past(before)
         return _Lodging(core, home)
+
+    def _go_on(self) -> None:
+        """Move to another thread if there are subscribers: the loop has ended. Called in its thread."""
+        with self._lock, suppress(RuntimeError):  # no thread can be started when the program ends
+            lodging = self._lodging
+            if lodging is not None and lodging.home.closed and self._watched:
+                self._lodging = self._move(lodging, is_ending=True)
+
+    def _note_past(self, latest: _Lodging | None = None) -> None:
+        """Add up the counts of the cores that have moved out. What Redis has not answered there is dropped."""
+        past = [*self._past, latest] if latest is not None else self._past
+        self._past = [one for one in past if not one.home.closed]
+        for core in [one.core for one in past if one not in self._past]:
+            counts = core.counts
+            counts = counts._replace(dropped=counts.published - counts.sent)
+            self._counts = Counts(*map(add, self._counts, counts))
+
+    def _find_cores(self) -> list[Core]:
+        """Return the cores whose counts may still change."""
+        self._note_past()
+        return [one.core for one in (*self._past, self._lodging) if one is not None]
 
     @property
     def queued(self) -> int:
         """How many messages Redis has not answered yet."""
         with self._lock:
-            cores = [*self._past, *([self._lodging.core] if self._lodging is not None else [])]
-            return self._waiting + sum([core.queued for core in cores])
+            return self._waiting + sum([core.queued for core in self._find_cores()])
 
     @property
     def stats(self) -> BusStats:
         """The counts of messages, and whether Redis can be reached."""
         with self._lock:
             lodging = self._lodging
-            cores = [*self._past, *([lodging.core] if lodging is not None else [])]
-            totals = [sum(column) for column in zip(*[core.counts for core in cores], strict=True)] or Counts()
-            total = Counts(*totals)
+            counts = [core.counts for core in self._find_cores()]
+            total = Counts(*map(sum, zip(self._counts, *counts, strict=True)))
             published, dropped = total.published + self._waiting + self._overflow, total.dropped + self._overflow
         queued = published - total.sent - dropped
         is_up = lodging is not None and lodging.core.is_up
@@ -250,8 +282,7 @@ class RedisBus:
         is_flushed = self.flush(timeout)
         with self._lock:
             lodging, self._lodging = self._lodging, None
-            if lodging is not None:
-                self._past.append(lodging.core)
+            self._note_past(lodging)
         if lodging is not None:
             lodging.home.call(lodging.home.leave)
             lodging.home.join(JOIN)

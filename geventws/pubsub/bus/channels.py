@@ -99,8 +99,13 @@ class Channels:
 
     # Topics
 
-    def watch(self, topic: str) -> bool:
-        """Subscribe to a topic. Return True if it still is subscribed, so that no confirmation follows."""
+    def watch(self, topic: str, missed: bool = False) -> bool:
+        """Subscribe to a topic. Return True if it still is subscribed, so that no confirmation follows.
+
+        Args:
+            topic: the topic.
+            missed: whether messages may have been missed already.
+        """
         if self._leaving.pop(topic, None) is not None:
             return self.link.up
         channel = self._channel(topic)
@@ -110,7 +115,7 @@ class Channels:
             if not self._will_join:
                 self._will_join = True
                 self._poller.later(self._join)
-        elif self._is_broken:
+        if missed or (self._is_broken and not self.link.up):
             self._missing.add(topic)
         return False
 

@@ -93,8 +93,15 @@ class Core:
         for link in self._state.links:
             link.close()
 
+    def lose_loop(self) -> None:
+        """Disconnect at once, as the loop has no turn any more."""
+        for link in self._state.links:
+            link.drop()
+
     def finish(self, leave: Callable[[], object]) -> None:
-        """Call `leave` in a greenlet, once Redis has answered for all published messages. Does not block."""
+        """Stop receiving. Call `leave` in a greenlet, once Redis has answered for all messages. Does not block."""
+        if self._channels is not None:
+            self._channels.link.close()
 
         def wait() -> None:
             while self.queued:
@@ -181,14 +188,20 @@ class Core:
 
     # Topics
 
-    def watch(self, topic: str, rule: Rule | None) -> None:
-        """Receive what is published to a topic. If it has a history that is not here yet, read that."""
+    def watch(self, topic: str, rule: Rule | None, missed: bool = False) -> None:
+        """Receive what is published to a topic. If it has a history that is not here yet, read that.
+
+        Args:
+            topic: the topic.
+            rule: how much of it is kept; None for nothing.
+            missed: whether messages may have been missed already.
+        """
         if self._channels is None:
             names = self._names
             own = names.probes(self._node)
             self._channels = Channels(self._address, self._poller, self, names.channel, own)
             self._start(self._channels)
-        is_subscribed = self._channels.watch(topic)
+        is_subscribed = self._channels.watch(topic, missed)
         if rule is not None:
             self._arrivals.streams.watch(topic, rule, is_subscribed)
 

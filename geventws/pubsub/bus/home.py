@@ -39,6 +39,9 @@ class Guest(Protocol):
     def move_out(self) -> None:
         """End the connections and greenlets."""
 
+    def lose_loop(self) -> None:
+        """Give up all that is at work, as the loop has no turn any more. Must not raise."""
+
     def forked(self) -> None:
         """Leave the connections and greenlets to the parent, in a forked child. Must not block."""
 
@@ -54,16 +57,18 @@ class Home:
 
     Args:
         guest: what lives there.
+        ended: called in the loop's thread when the loop ends, unless the guest has moved out. Must not raise.
 
     Attributes:
         loop: gevent's; None until it is known, in the thread of its own.
         is_rented: whether a thread was started for the home.
     """
 
-    def __init__(self, guest: Guest) -> None:
+    def __init__(self, guest: Guest, ended: Callable[[], object]) -> None:
         self.loop: Any = None
         self.is_rented: bool = False
         self._guest = guest
+        self._ended = ended
         self._poller: Any = None  # the loop's
         self._thread: Any = None  # the ident of the loop's thread, once that is known
         self._calls: deque[tuple[Any, ...]] = deque()  # calls by other threads: function and arguments
@@ -86,6 +91,7 @@ class Home:
         """Live in the loop of this thread."""
         self._thread = get_thread()
         self._poller = get_poller()
+        self._poller.turns.ends.append(self._end)
         register(self)
         self._guest.move_in(self._poller)
         with self._lock:
@@ -122,10 +128,24 @@ class Home:
         """Have the guest move out, and end the thread of its own. To be called in the loop's thread."""
         if not self._is_left:
             self._is_left = True
+            self._poller.turns.ends.remove(self._end)
             unregister(self)
             self._guest.move_out()
             if self._leave is not None:
                 self._leave.send()
+
+    def take_calls(self) -> list[tuple[Any, ...]]:
+        """Remove and return the calls that were not made before the loop ended: functions and arguments."""
+        with self._lock:
+            calls = list(self._calls)
+            self._calls.clear()
+        return calls
+
+    def _end(self) -> None:
+        self._is_left = True
+        unregister(self)
+        self._guest.lose_loop()
+        self._ended()
 
     def forked(self) -> None:
         """Leave everything to the parent, in a forked child."""

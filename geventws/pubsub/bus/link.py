@@ -7,6 +7,8 @@ the loop's turn. So a Redis that is slow, frozen or gone blocks nobody.
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 import gevent
@@ -96,6 +98,13 @@ class Link:
         self.abort("the bus is closed")
         if self._greenlet is not None:
             self._greenlet.kill(block=False)
+
+    def drop(self) -> None:
+        """Close the connection for good, without the loop: it has no turn any more. Never raises."""
+        self.closed = True
+        if self._connection is not None:
+            with suppress(OSError):
+                os.close(self._connection.socket.detach())
 
     def abort(self, why: str) -> None:
         """End the connection; the user gets `why` as the error, and the next attempt begins."""

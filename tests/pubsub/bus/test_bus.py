@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import gevent
@@ -72,6 +74,47 @@ def test_its_own_messages_stay_its_own_after_a_move(party: Any) -> None:
     data = module_pack(rented._node)
     one.bus._lodging.core.take("room", data)
     assert one.ear.plain == []
+
+
+def destroy_hub() -> None:
+    gevent.get_hub().destroy(destroy_loop=True)
+
+
+@pytest.mark.parametrize("end", [destroy_hub, lambda: None], ids=["destroyed", "its thread ends"])
+def test_it_goes_on_when_its_loop_is_over(party: Any, end: Callable[[], None]) -> None:
+    """Topics are received again without a publish, and told to have a gap; what nobody has done there is done."""
+    there, one = party(), party()
+
+    loops: list[Any] = []
+
+    def use() -> None:
+        """Publish more than Redis has answered before the loop ends, and what its loop never gets to see."""
+        loops.append(gevent.get_hub().loop)
+        gevent.spawn(one.join, "room").get()
+        one.bus.subscribe("kept", RULE)
+        one.say("room", "unanswered")
+        run_in_thread(lambda: one.say("room", "handed over"))
+        end()
+
+    there.join("room")
+    run_in_thread(use)
+    assert home_of(one).is_rented
+    wait_until(lambda: {"room", "kept"} <= one.confirmed and one.ear.gaps)
+    there.say("room", "hello")
+    wait_until(lambda: one.ear.plain)
+    assert one.ear.gaps == ["room"] and one.ear.plain == [("room", b"hello", None)]
+    assert one.bus.flush(5)
+    wait_until(lambda: there.ear.plain)
+    assert there.ear.plain == [("room", b"handed over", None)]
+    assert one.bus.stats[1:5] == (2, 1, 0, 1)
+    loops[0].destroy()
+
+
+def run_in_thread(function: Callable[[], None]) -> None:
+    """Run a function in a native thread that nobody else uses."""
+    thread = Thread(target=function)
+    thread.start()
+    thread.join()
 
 
 def module_pack(node: bytes) -> bytes:
@@ -236,6 +279,16 @@ def test_flush_and_close(party: Any, redis: Any) -> None:
     assert one.bus.stats[:5] == (False, 1, 1, 0, 0)
     one.join("room")
     assert one.bus.stats.up
+
+
+def test_its_counts_outlive_its_connections(party: Any) -> None:
+    """What was not answered is dropped, and nothing else is left of them."""
+    one = party()
+    for number in range(20):
+        gevent.spawn(one.say, "room", "hello").get()
+        assert one.bus.close(5 if number % 2 else 0) == bool(number % 2)
+    assert one.bus.flush(0)
+    assert one.bus.stats[1:5] == (20, 10, 0, 10) and one.bus._past == []
 
 
 def test_flush_gives_up(party: Any) -> None:

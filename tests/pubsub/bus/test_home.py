@@ -26,6 +26,9 @@ class Guest:
     def move_out(self) -> None:
         self.told.append(("out", get_thread()))
 
+    def lose_loop(self) -> None:
+        self.told.append(("lost", get_thread()))
+
     def forked(self) -> None:
         self.told.append("forked")
 
@@ -36,7 +39,7 @@ def guest() -> Guest:
 
 
 def test_who_serves_is_at_home(serve: Any, guest: Guest, in_thread: Any) -> None:
-    home = Home(guest)
+    home = Home(guest, lambda: None)
     home.settle()
     here = get_thread()
     assert guest.poller is get_poller() and guest.told == [("in", here)]
@@ -52,7 +55,7 @@ def test_who_serves_is_at_home(serve: Any, guest: Guest, in_thread: Any) -> None
 
 
 def test_a_thread_of_its_own(serve: Any, guest: Guest) -> None:
-    home = Home(guest)
+    home = Home(guest, lambda: None)
     called: list[Any] = []
     home.call(lambda: called.append(get_thread()))
     home.rent()
@@ -66,7 +69,7 @@ def test_a_thread_of_its_own(serve: Any, guest: Guest) -> None:
 
 
 def test_calls_that_raise_and_those_that_take_long(serve: Any, guest: Guest, in_thread: Any, log: Any) -> None:
-    home = Home(guest)
+    home = Home(guest, lambda: None)
     home.settle()
     order: list[int] = []
 
@@ -96,7 +99,7 @@ def test_calls_that_raise_and_those_that_take_long(serve: Any, guest: Guest, in_
 
 
 def test_a_child_leaves_it_all(guest: Guest) -> None:
-    home = Home(guest)
+    home = Home(guest, lambda: None)
     home.settle()
     home.forked()
     assert home.closed and guest.told[1:] == ["forked"]
