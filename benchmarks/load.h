@@ -70,7 +70,8 @@ struct load {
     uint64_t now;             /* ns, read once per event */
     uint64_t replies_in_event;
     uint64_t round_began;     /* fanout: when the last messages were published, ns, */
-    size_t awaited;           /* and how many deliveries of them are still to come */
+    size_t awaited;           /* and how many deliveries of them are still to come; */
+    size_t rounds;            /* how often was published */
     uint64_t interval;        /* fanout with a rate: nanoseconds between two times to publish, or 0; */
     uint64_t first;           /* the first time, */
     int timer;                /* and what tells that one has come; see turn() */

@@ -93,6 +93,7 @@ void conn_publish(struct load *load) {
     const struct options *options = &load->options;
     struct conn *publisher = &load->conns[0];
     load->round_began = load->now;
+    load->rounds++;
     load->awaited = (options->connections - options->stalled) * options->depth;
     publisher->out_left += options->depth * load->frame_size;
     conn_flush(load, publisher);

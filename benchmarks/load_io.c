@@ -111,11 +111,13 @@ static void bind_source(int fd, const char *host) {
 bool io_connect(struct load *load, struct conn *conn) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)load->options.port)};
     struct epoll_event event = {.events = EPOLLOUT, .data.ptr = conn};
-    int on = 1;
+    int on = 1, small = 4096;
     conn->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (conn->fd < 0 || inet_pton(AF_INET, load->options.host, &address.sin_addr) != 1)
         return false;
     setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if ((size_t)(conn - load->conns) >= load->options.connections - load->options.stalled)
+        setsockopt(conn->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
     bind_source(conn->fd, load->options.host);
     if (connect(conn->fd, (struct sockaddr *)&address, sizeof address) != 0 && errno != EINPROGRESS)
         return false;

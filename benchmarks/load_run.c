@@ -7,7 +7,7 @@
 
 #include "load_run.h"
 
-enum { EVENTS = 512, AT_A_TIME = 64 };
+enum { EVENTS = 512, AT_A_TIME = 64, FILL_DEPTH = 64, FILL_BYTES = 160 << 10 };
 
 static uint64_t in_nanoseconds(double seconds) {
     return (uint64_t)(seconds * 1e9);
@@ -125,6 +125,18 @@ static bool start_timer(struct load *load) {
            epoll_ctl(load->epoll, EPOLL_CTL_ADD, load->timer, &event) == 0;
 }
 
+/* Publish so much that whoever reads nothing takes nothing any more: 160 KB of it, with what the server holds for it. */
+static void fill_stalled(struct load *load) {
+    size_t depth = load->options.depth;
+    load->options.depth = FILL_DEPTH;
+    conn_publish(load);
+    while (load->rounds * FILL_DEPTH * load->frame_size < FILL_BYTES && load->lost == 0)
+        turn(load, load->now + in_nanoseconds(0.1));
+    load->options.depth = depth;
+    for (size_t last = load->rounds; load->rounds == last && load->lost == 0;)
+        turn(load, load->now + in_nanoseconds(0.1));
+}
+
 /* The first connection publishes to all, at a rate, or once everybody who reads has got the last messages. */
 static bool fan_out(struct load *load) {
     size_t reading = load->options.connections - load->options.stalled;
@@ -133,6 +145,8 @@ static bool fan_out(struct load *load) {
         io_watch(load, &load->conns[i], 0);
     if (opened && load->options.rate > 0)
         opened = start_timer(load);
+    else if (opened && load->options.stalled > 0)
+        fill_stalled(load);
     else if (opened)
         conn_publish(load);
     else if (load->errors++ == 0)

@@ -15,6 +15,7 @@ from kit.core.deflates import inflate, inflater
 from kit.sites.rooms import SMALL, Room, message, number_of
 
 from geventws import PerMessageDeflate, PubSub
+from geventws.engine.loop.poller import get_poller
 from geventws.engine.published.deliveries import POLICIES
 from geventws.websocket import get_connection
 
@@ -125,6 +126,26 @@ def test_the_bounds_are_options(room: Room) -> None:
     room.connect(receive_buffer=SMALL)
     stall(room)
     assert room.pubsub.stats.queued == 3
+
+
+def test_ten_of_a_thousand_hold_a_bounded_amount_and_delay_nobody(room: Room) -> None:
+    """Whatever is published: what waits for each with us, and what the kernel holds for it."""
+    room.policy = "drop_newest"
+    room.open("callbacks")
+    clients = [room.connect() for _ in range(1000)]
+    burst = 16
+    while room.pubsub.stats.dropped < 10 * 100:
+        for _ in range(burst):
+            room.pubsub.publish("room", message(1))
+        for client in clients[10:]:
+            client.read(burst * (SIZE + 4))
+    for one in map(get_connection, room.members[:10]):
+        assert 64 * 1024 - 2 * SIZE < one.outlet.queue.size <= 64 * 1024
+        assert get_poller().system.count_unacknowledged(one.fd) <= 160 * 1024
+    stats = room.pubsub.stats
+    assert stats.sent + stats.queued + stats.dropped == stats.published and not stats.abandoned
+    for client in clients:
+        client.close()
 
 
 def test_a_message_larger_than_the_bound_waits_alone(room: Room) -> None:
