@@ -118,7 +118,8 @@ class Address:
         scheme, colon, rest = url.partition("://")
         if not colon or scheme not in SCHEMES:
             known = ", ".join([f"{one}://" for one in SCHEMES])
-            raise ValueError(f"the URL of a bus begins with {known}, not {scheme!r}{_explain(scheme)}")
+            shown = repr(scheme) if colon or not url else "a text without ://"  # in which there may be a password
+            raise ValueError(f"the URL of a bus begins with {known}, not {shown}{_explain(scheme)}")
         options: dict[str, Any] = parse_url(f"{SCHEMES[scheme]}://{rest}")  # type: ignore[no-untyped-call]
         self._make = _CLASSES[options.pop("connection_class", None)]
         defaults = TLS if self._make is _TLSConnection else {}

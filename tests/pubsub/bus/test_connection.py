@@ -79,6 +79,9 @@ def test_with_a_password(serve: Any, start: Any) -> None:
 def test_the_password_is_not_shown() -> None:
     assert Address("redis://ana:secret@example.org:1/2?db=3").text == "redis://example.org:1/2"
     assert Address("unix:///run/redis.sock").text == "unix:///run/redis.sock"
+    with pytest.raises(ValueError, match="not a text without ://") as found:
+        Address("redis:ana:secret@example.org")
+    assert "secret" not in str(found.value)
 
 
 @pytest.mark.parametrize(("url", "told"), [
