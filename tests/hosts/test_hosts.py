@@ -90,9 +90,9 @@ def test_websockets(host, thread_tls, path):
         assert client.subprotocol == "chat"
         for message in MESSAGES:
             client.send(message)
-            assert client.recv(timeout=5) == message
+            assert client.recv(timeout=15) == message
         client.send(["in ", "three ", "parts"])
-        assert client.recv(timeout=5) == "in three parts"
+        assert client.recv(timeout=15) == "in three parts"
         assert client.ping().wait(5)
         client.close(4000, "bye")
         assert (client.close_code, client.close_reason) == (4000, "bye")
@@ -103,7 +103,7 @@ def test_websockets_is_told_the_code_and_the_reason(host, thread_tls):
     ssl = thread_tls if host.tls else None
     with websockets.sync.client.connect(url(host, "/leave"), ssl=ssl, proxy=None) as client:
         with pytest.raises(ConnectionClosed) as caught:
-            client.recv(timeout=5)
+            client.recv(timeout=15)
     assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (4321, "see you")
 
 
@@ -119,7 +119,7 @@ def test_websocket_client(host, certificate, path):
         client.ping("?")
         assert client.recv_data(control_frame=True) == (frames.PONG, b"?")
     finally:
-        client.close(timeout=5)
+        client.close(timeout=15)
     assert_one_access_line(host, f"/echo/{path}")
 
 

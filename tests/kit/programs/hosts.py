@@ -68,7 +68,7 @@ class Host:
                 self.lines.append(line.rstrip("\n"))
                 self._more.notify_all()
 
-    def wait_for(self, pattern: str, timeout: float = 5.0) -> re.Match[str]:
+    def wait_for(self, pattern: str, timeout: float = START) -> re.Match[str]:
         """Block this thread until a line matches."""
 
         def search() -> re.Match[str] | None:

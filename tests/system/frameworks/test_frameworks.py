@@ -73,7 +73,7 @@ def test_messages_and_a_close_with_its_code(host):
 
 
 def test_a_client_that_others_wrote(host):
-    client = websocket.create_connection(f"ws://127.0.0.1:{host.port}/echo", timeout=5)
+    client = websocket.create_connection(f"ws://127.0.0.1:{host.port}/echo", timeout=15)
     try:
         client.send("hello")
         assert client.recv() == "hello"
