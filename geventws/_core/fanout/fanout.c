@@ -28,16 +28,6 @@ struct frames {
     const int64_t *ends;
 };
 
-static int64_t find_start(const struct frames *frames, int32_t number)
-{
-    return number ? frames->ends[number - 1] : 0;
-}
-
-static int64_t find_size(const struct frames *frames, int32_t number)
-{
-    return frames->ends[number] - find_start(frames, number);
-}
-
 /* Chains the frames of a descriptor: adds a link for one more. */
 static void chain(struct ws_fanout *fanout, int32_t at, int32_t fd, int32_t number)
 {
@@ -65,6 +55,16 @@ static int32_t refuse(const struct ws_fanout *fanout, int32_t at, struct ws_refu
 }
 
 #ifdef HAVE_SENDMSG
+
+static int64_t find_start(const struct frames *frames, int32_t number)
+{
+    return number ? frames->ends[number - 1] : 0;
+}
+
+static int64_t find_size(const struct frames *frames, int32_t number)
+{
+    return frames->ends[number] - find_start(frames, number);
+}
 
 /* Gathers frames from links[at] on; frames that are adjacent in memory become one part. Returns the
  * place of the first frame that is left. */
