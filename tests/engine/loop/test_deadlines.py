@@ -20,8 +20,8 @@ from geventws import WebSocketServer, WebSocketWSGI
 from geventws.engine.loop.deadlines import Deadline, FairTimeout
 from geventws.engine.loop.system import Clock
 
-TIMEOUT = 0.4
-HELD_UP = 0.6
+TIMEOUT = 0.3
+HELD_UP = 0.9
 
 
 @WebSocketWSGI

@@ -64,9 +64,10 @@ FAULTS = [
 def test_what_raises_ends_its_own_connection(serve, victim, log, owner, name, frames, error):
     """Three connections are in one batch, and the second one's callback raises once."""
     left = []
+    have_come = Event()
 
     def handler(ws):
-        gevent.sleep(0.01)  # the messages come before it waits for them
+        have_come.wait()  # the messages come before it waits for them
         for message in ws:
             ws.send(message)
         left.append(ws.close_code)
@@ -77,6 +78,10 @@ def test_what_raises_ends_its_own_connection(serve, victim, log, owner, name, fr
     victim(owner, name, error, lambda one: bool(chosen) and one in chosen and chosen.clear() is None)
     for client, data in zip(clients, [text("one"), frames, text("three")], strict=True):
         client.send(data)
+    while not (found[0].inbox and found[2].inbox):
+        gevent.sleep(0.001)
+    gevent.sleep(0.01)  # for what is called after the batch
+    have_come.set()
     assert (clients[0].read_message(), clients[2].read_message()) == ("one", "three")
     frame = clients[1].read_frame()
     while frame.opcode != CLOSE:

@@ -31,7 +31,7 @@ from kit.servers.ports import free_port
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 STRICT = {"report_level": 2, "halt_level": 2, "syntax_highlight": "none", "_disable_config": True}
 GUNICORN = [sys.executable, "-m", "gunicorn", "--bind"]
-START = 15.0
+START = 30.0
 """Seconds for a program to listen, on a busy machine."""
 
 SERVE = """\

@@ -27,10 +27,10 @@ COMMANDS = {
 PATIENT = {"GUNICORN_CMD_ARGS": "--keep-alive 30"}
 """gunicorn hangs up on a client whose request is not there after 2 seconds: too few for us on a busy machine."""
 
-START = 15.0
+START = 30.0
 """Seconds for a server to listen, on a busy machine."""
 
-END = 30.0
+END = 40.0
 """Seconds for it to end: gunicorn gives a worker that was told before it could hear it as long as it is told to."""
 
 
