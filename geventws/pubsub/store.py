@@ -21,6 +21,7 @@ from gevent.monkey import get_original
 
 from ..engine.loop.forks import register as register_heir
 from ..engine.loop.poller import get_thread
+from .finalizers import is_finalizer, watch_collector
 from .history import Found, History, Position
 from .interface import GAP, Event
 
@@ -76,6 +77,7 @@ class Store:
         self._tickets: Iterator[int] = count()  # the next tickets
         self.lock: Any = RLock()
         register_heir(self)
+        watch_collector()
 
     def forked(self) -> None:
         """Forget everything, in a forked child: the published messages are the parent's."""
@@ -98,6 +100,9 @@ class Store:
         Raises:
             TypeError: `key` is neither a `str` nor None, and there is a bus.
         """
+        if is_finalizer() and (branches := self._branches.all()):
+            branches[0].loop.run_callback_threadsafe(self.publish, topic, message, exclude, key)
+            return sum(map(len, self._branches.find(topic)))
         rule = self._history.find_rule(topic) if self._history.rules else None
         if self.bus is None:
             return self._publish_here(topic, rule, message, exclude, key)

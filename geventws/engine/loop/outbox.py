@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..._core.fanout.pure import write_frames
 from .turns import UNIT_SIZE
-from .waves import MOST_UNITS, Waves, count_units
+from .waves import MOST_UNITS, Waves, abandon_gone, count_units
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -273,6 +273,9 @@ class Outbox:
 
     def _send(self, frames: list[bytes], senders: list[Any], published: bool) -> None:
         """Send frames at once; some of them are published, or none. Never raises."""
+        for frame, sender in zip(frames, senders, strict=True) if published else ():
+            if sender.members is not None:
+                abandon_gone(sender, frame)
         try:
             if published:
                 refused = self._fanout.send(frames, *_expand(senders))

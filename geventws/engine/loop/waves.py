@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .turns import UNIT_SIZE
@@ -37,6 +38,16 @@ MOST_BYTES = 16 * 1024 * 1024
 def count_units(members: int, size: int) -> int:
     """Return the units of work that it takes to send `size` bytes to so many connections."""
     return members * (1 + size // UNIT_SIZE)
+
+
+def abandon_gone(publication: Any, frame: bytes) -> None:
+    """Count those as abandoned that a message was for, and who have left its members since."""
+    members, excepted = publication.members, publication.excepted
+    here = len(members) - (excepted is not None and excepted in members)
+    gone, publication.count = publication.count - here, here
+    for _ in range(gone):
+        publication.finish(1)
+        publication.refuse(None, frame, errno.EPIPE, 0)
 
 
 class Slow(Protocol):
@@ -172,12 +183,14 @@ class Waves:
             if wave is None or wave.members is not sender.members:
                 wave = Wave(sender.members)
                 self.waiting.append(wave)
+            abandon_gone(sender, frame)
             wave.add(sender, frame)
         self._start()
 
     def begin_slow(self, publication: Any, slow: Slow) -> None:
         """The same for one frame that is yet to be made."""
         wave = Wave(publication.members)
+        abandon_gone(publication, slow.plain)
         wave.add_slow(publication, slow)
         self.waiting.append(wave)
         self._start()

@@ -161,8 +161,8 @@ class Branch:
                 message = formed.get(form) or formed.setdefault(form, form.message(name, prepared, place))
             publication = Publication(message, group, exclude, self.tally, self._limits, (name, key))
             if publication.count:
+                count += publication.count  # before any of them leaves
                 put_in(self.poller.outbox, publication, message, group)
-                count += publication.count
         self.poller.turns.note(1 + count_units(count, len(prepared.payload)) // 2)
         return count
 

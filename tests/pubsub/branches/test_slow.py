@@ -253,6 +253,25 @@ def test_bursts_are_cut_over_tls_and_arrive_whole(room: Room, secure: Any) -> No
     assert room.pubsub.stats.dropped > 20 and reconciles(room.pubsub)
 
 
+def test_who_leaves_while_a_large_message_begins_is_counted(room: Room) -> None:
+    """What was published before it is too much for a subscriber, who is closed."""
+    room.pubsub = PubSub(max_queue=3)
+    room.open()
+    offer = {"sec_websocket_extensions": "permessage-deflate"}
+    slow, fast = room.connect(receive_buffer=SMALL, **offer), room.connect(**offer)
+    noise = random.Random(1).randbytes(2000)
+    while room.pubsub.stats.queued < 3:
+        room.pubsub.publish("room", noise)
+        gevent.sleep(0)
+        fast.read_frame()
+    room.pubsub.publish("room", "one too many")
+    assert room.pubsub.publish("room", "x" * 400_000) == 2 and room.pubsub.count("room") == 1
+    assert fast.read_message() == "one too many" and fast.read_frame().rsv
+    slow.reset()
+    room.wait_until(lambda: room.pubsub.stats.queued == 0)
+    assert reconciles(room.pubsub)
+
+
 def test_an_end_abandons_what_waits(room: Room) -> None:
     room.policy = "drop_newest"
     room.open()
