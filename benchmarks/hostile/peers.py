@@ -145,12 +145,13 @@ class Flood:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def _run(self) -> None:
+        poll = select.poll()  # which knows more than 1,024 descriptors
         for peer in self.peers:
             peer.socket.setblocking(False)
+            poll.register(peer.socket, select.POLLIN | (select.POLLOUT if self._data else 0))
         while not self._over.is_set():
             if not any([self._step(peer) for peer in self.peers]):
-                sockets = [peer.socket for peer in self.peers]
-                select.select(sockets, sockets if self._data else [], [], 0.05)
+                poll.poll(50)
 
     def _step(self, peer: Peer) -> bool:
         """Send and receive what is possible; return whether anything was."""
