@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol
@@ -328,10 +329,10 @@ def _take_back(stream: Stream, rest: memoryview, error: int) -> None:
     """Have a stream send later what the core has not sent. The greenlet that sent it does not wait for that."""
     if error not in (0, errno.EAGAIN):
         stream.fail(OSError(error, os.strerror(error)))
-    if stream.error is not None:
-        return  # the next `send` raises it
-    (stream.block if error else stream.put)(rest)
-    stream.own(len(rest))
+    with suppress(OSError):  # the next `send` raises it
+        if stream.error is None:
+            (stream.block if error else stream.put)(rest)
+            stream.own(len(rest))
 
 
 def _count_members(senders: list[Any]) -> int:

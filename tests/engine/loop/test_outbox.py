@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import gevent
@@ -39,7 +40,7 @@ def calls(warm: None, monkeypatch: pytest.MonkeyPatch) -> Calls:
 class Handlers:
     """A site of connections that do with a message what `on_message` does."""
 
-    def __init__(self, serve: Any, count: int, on_message: Any, **options: Any) -> None:
+    def __init__(self, serve: Any, count: int, on_message: Any, tls: Any = None, **options: Any) -> None:
         self.sockets: list[Any] = []
 
         def handler(ws: Any) -> None:
@@ -47,7 +48,7 @@ class Handlers:
             for message in ws:
                 on_message(ws, message)
 
-        self.site = serve(WebSocketWSGI(handler, ping_interval=None, **options))
+        self.site = serve(WebSocketWSGI(handler, ping_interval=None, **options), **(tls or {}))
         self.clients = [self.site.connect() for _ in range(count)]
         while len(self.sockets) < count:
             gevent.sleep(0.001)
@@ -207,3 +208,30 @@ def test_an_error_is_told_by_the_next_send(serve: Any, calls: Calls) -> None:
     while not told:
         gevent.sleep(0.001)
     assert told[0].code == 1006
+
+
+@pytest.mark.parametrize("over", ["tcp", "own frames", "tls"])
+def test_a_peer_that_has_gone_is_no_error_of_ours(serve: Any, secure: Any, log: Any, calls: Calls, over: str) -> None:
+    """Whoever sends the frames: the core, the stream, or OpenSSL."""
+    told: list[ConnectionClosed] = []
+
+    def answer(ws: Any, message: str) -> None:
+        connection = get_connection(ws)
+        if over == "own frames":
+            get_poller().outbox.shut(connection, module.OWN_FRAMES, True)
+        if ws is echoes.sockets[0]:
+            connection.stream.socket._sock.shutdown(socket.SHUT_WR)
+        try:
+            ws.send("first")
+            gevent.sleep(0)
+            ws.send("second")
+        except ConnectionClosed as error:
+            told.append(error)
+
+    echoes = Handlers(serve, 5, answer, tls=secure if over == "tls" else {})
+    for client in echoes.clients:
+        client.send(frames.text("go"))
+    assert [client.read_message() for client in echoes.clients[1:] for _ in "12"] == ["first", "second"] * 4
+    while not told:
+        gevent.sleep(0.001)
+    assert told[0].code == 1006 and log() == []
