@@ -233,7 +233,7 @@ def test_the_socket_of_callbacks_is_closed_while_a_callback_sleeps(serve):
 def test_an_interrupted_close_has_its_deadline_all_the_same(host, kind):
     ended = AsyncResult()
 
-    @WebSocketWSGI(close_timeout=0.1)
+    @WebSocketWSGI(close_timeout=0.4)
     def handler(ws):
         closing = gevent.spawn(ws.close)
         if kind == "kill":
