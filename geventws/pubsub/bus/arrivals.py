@@ -81,16 +81,15 @@ class Arrivals:
     def take(self, topic: str, data: bytes) -> None:
         """Take a message that has arrived over a topic's channel."""
         try:
-            placed = unpack_placed(data)
+            placed, stream = unpack_placed(data), self.streams.get(topic)
             if placed is None:
                 self._take_plain(topic, data)
-                return
+            elif stream is None:  # the process that has published it keeps a history, and this one does not
+                self._take_plain(topic, placed.data)
+            else:
+                self.streams.take(stream, placed)
         except BadMessage as error:
             self.skip(topic, error)
-            return
-        stream = self.streams.get(topic)
-        if stream is not None:
-            self.streams.take(stream, placed)
 
     def _take_plain(self, topic: str, data: bytes) -> None:
         node = get_node(data)

@@ -89,9 +89,10 @@ def test_only_so_many_tickets_are_kept(arrivals: Arrivals, monkeypatch: pytest.M
     assert list(arrivals._tickets) == [(OWN, 7), (OWN, 8), (OWN, 9)]
 
 
-def test_what_is_kept_of_a_topic_that_nobody_wants_is_dropped(arrivals: Arrivals, ear: Ear) -> None:
-    arrivals.take("room", PLACED_HEAD + b"e:1:" + pack(1))
-    assert ear.placed == [] and ear.plain == [] and arrivals.skipped == 0
+def test_what_only_another_process_keeps_is_delivered_once(arrivals: Arrivals, ear: Ear) -> None:
+    for data in (pack(1), pack(1), pack(2, OWN), b"nonsense"):
+        arrivals.take("room", PLACED_HEAD + b"e:1:" + data)
+    assert ear.placed == [] and payloads(ear) == [b"1"] and arrivals.skipped == 1
 
 
 def test_a_gap_is_told_where_nothing_is_kept(arrivals: Arrivals, ear: Ear, asked: list[Any]) -> None:

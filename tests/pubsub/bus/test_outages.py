@@ -21,13 +21,16 @@ from geventws.engine.loop.poller import get_poller
 from geventws.pubsub.bus import link
 
 
+KEPT = {"kept*": (1000, 300)}
+
+
 class Process:
     """A room, its PubSub, and what that tells."""
 
-    def __init__(self, serve: Any, url: str) -> None:
+    def __init__(self, serve: Any, url: str, history: dict[str, tuple[int, float]]) -> None:
         self.gaps: list[str] = []
         self.ups: list[bool] = []
-        self.pubsub = PubSub(url, history={"kept*": (1000, 300)})
+        self.pubsub = PubSub(url, history=history)
         self.pubsub.on_gap = self.gaps.append
         self.pubsub.on_bus = self.ups.append
         self.room = Room(serve)
@@ -63,8 +66,8 @@ def start(serve: Any, redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> It
     monkeypatch.setattr(link, "LAST_DELAY", 0.2)
     started: list[Process] = []
 
-    def start(url: str = redis.url) -> Process:
-        started.append(Process(serve, url))
+    def start(url: str = redis.url, history: Any = KEPT) -> Process:
+        started.append(Process(serve, url, history))
         return started[-1]
 
     yield start
@@ -100,6 +103,16 @@ def test_a_receiver_is_cut(start: Any, redis: RedisServer) -> None:
     assert heard == sorted(heard[:-1]) + [0] and len(heard) == len(set(heard))
     assert set(there.gaps) == {"plain"}
     assert there.pubsub.stats.bus.gaps == len(there.gaps) >= 1
+
+
+def test_processes_that_keep_different_topics(start: Any) -> None:
+    """As while they are replaced by others with another `history`: subscribers get everything, with it or without."""
+    here, there = start(), start(history={})
+    clients = [process.join("kept") for process in (here, there)]
+    for number in range(1, 11):
+        (here if number % 2 else there).say("kept", number)
+        assert [read_numbers(client, number) for client in clients] == [[number]] * 2
+    assert [process.pubsub.history("kept", since="").messages for process in (here, there)] == [list("13579"), []]
 
 
 def test_an_asker_is_cut(start: Any, redis: RedisServer) -> None:
