@@ -41,7 +41,7 @@ class Owner(Protocol):
     """The core. None of these blocks."""
 
     def link_up(self) -> None:
-        """Note that a link is connected."""
+        """Note that a link is connected, and that Redis has confirmed the first channel."""
 
     def link_down(self, error: Exception) -> None:
         """Note that a link is lost, or that an attempt to connect has failed."""
@@ -167,7 +167,6 @@ class Channels:
         self._is_broken = False
         self._joining = deque([self._own, *self._topics])
         self._join()
-        self._owner.link_up()
 
     def receive(self, reply: Any) -> None:
         """Take a reply, or a message."""
@@ -183,6 +182,8 @@ class Channels:
 
     def _confirm(self, channel: bytes) -> None:
         self._unconfirmed -= 1
+        if channel == self._own:  # the first: this user may subscribe
+            self._owner.link_up()
         topic = self._topics.get(channel)
         if topic is not None:
             missed = topic in self._missing

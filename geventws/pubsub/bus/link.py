@@ -16,7 +16,7 @@ import gevent
 from ...client.backoff import Backoff
 from ...engine.loop.system import SYSTEM
 from .connection import UnsupportedServer
-from .wire.resp import NOTHING, make_reader
+from .wire.resp import NOTHING, BadReply, make_reader
 
 if TYPE_CHECKING:
     from ...engine.loop.poller import Poller
@@ -33,6 +33,9 @@ ANSWER_TIMEOUT = 10.0
 
 FIRST_DELAY, LAST_DELAY = 0.05, 5.0
 """The longest delay before the first retry, and before later ones, in seconds. Each is drawn evenly from 0 up to it."""
+
+LASTING = 0.1
+"""Seconds after which a lost connection is tried again at once. One that is lost sooner was refused, perhaps."""
 
 RECEIVED = 64 * 1024
 """Bytes received at once, at most."""
@@ -136,9 +139,8 @@ class Link:
     def _run(self) -> None:
         backoff = Backoff(FIRST_DELAY, LAST_DELAY, 2.0)
         while not self.closed:
-            if self._connect():
+            if self._connect() and self._read() >= LASTING:
                 backoff.reset()
-                self._read()
             if not self.closed:
                 gevent.sleep(backoff.next_delay())
 
@@ -163,12 +165,12 @@ class Link:
         if not self._poller.closed:
             self._end.failed(error)
 
-    def _read(self) -> None:
-        """Read until the connection is over."""
+    def _read(self) -> float:
+        """Read until the connection is over; return how many seconds it has lasted."""
         socket, reader = self._connection.socket, make_reader()
         self._calls = None if hasattr(socket, "unwrap") else SYSTEM.get_calls(socket)
         self.up, self.connects = True, self.connects + 1
-        self._heard = self._pinged = self._poller.clock.monotonic()
+        began = self._heard = self._pinged = self._poller.clock.monotonic()
         self._why = ""
         error: Exception = ConnectionResetError("Redis has closed the connection")
         try:
@@ -179,10 +181,13 @@ class Link:
                 while (reply := reader.gets()) is not NOTHING:
                     self._end.receive(reply)
                     self._poller.turns.spend(1)
-        except Exception as caught:
+        except (OSError, BadReply) as caught:
             error = caught
+        except Exception as caught:
+            error = BadReply(f"Redis has sent what was not expected ({caught!r})")
         finally:
             self._disconnect(ConnectionAbortedError(self._why) if self._why else error)
+        return self._poller.clock.monotonic() - began
 
     def _disconnect(self, error: Exception) -> None:
         self.up = self._is_writing = False

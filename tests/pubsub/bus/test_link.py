@@ -11,6 +11,7 @@ from gevent.server import StreamServer
 from kit.servers.redis import RedisServer
 from kit.sites.buses import wait_until
 
+from geventws.client.backoff import Backoff
 from geventws.engine.loop.poller import get_poller
 from geventws.pubsub.bus import link as module
 from geventws.pubsub.bus.connection import Address, UnsupportedServer
@@ -185,7 +186,22 @@ def test_a_reply_that_is_none_ends_it(dial: Any, redis: RedisServer, monkeypatch
     monkeypatch.setattr(end, "receive", lambda reply: 1 // 0)
     end.link.send(pack(b"PING"))
     wait_until(lambda: end.ups == 2)
-    assert isinstance(end.errors[0], ZeroDivisionError)
+    assert str(end.errors[0]).startswith("Redis has sent what was not expected (ZeroDivisionError(")
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_only_one_that_has_lasted_is_tried_again_at_once(
+    dial: Any, clock: list[float], monkeypatch: pytest.MonkeyPatch, refuses: bool
+) -> None:
+    """As where a user may connect, but not subscribe: each attempt would be refused, without a pause between them."""
+    resets: list[int] = []
+    monkeypatch.setattr(Backoff, "reset", lambda backoff: resets.append(1))
+    end = dial()
+    for number in range(1, 5):
+        wait_until(lambda number=number: end.ups == number)
+        clock[0] += 0 if refuses else module.LASTING
+        end.link.abort("NOPERM")
+    assert len(resets) in ((0,) if refuses else (3, 4))
 
 
 def test_closed_is_closed(dial: Any, redis: RedisServer) -> None:

@@ -20,7 +20,6 @@ from geventws import PubSub
 from geventws.engine.loop.poller import get_poller
 from geventws.pubsub.bus import link
 
-
 KEPT = {"kept*": (1000, 300)}
 
 
@@ -133,6 +132,17 @@ def test_an_asker_is_cut(start: Any, redis: RedisServer) -> None:
     stats = here.pubsub.stats.bus
     assert (stats.published, stats.sent, stats.dropped) == (200, 200, 0) and stats.reconnects
     assert there.gaps == []
+
+
+def test_a_user_that_may_not_subscribe_is_told_once(start: Any, redis: RedisServer, log: Any) -> None:
+    """As a user of Redis 7 whose channels nobody has allowed; what it publishes and keeps goes on."""
+    redis.ask("ACL", "SETUSER", "ana", "on", ">secret", "~*", "resetchannels", "+@all")
+    there = start(f"redis://ana:secret@127.0.0.1:{redis.port}")
+    there.room.connect(["plain"])
+    wait_until(lambda: there.core._channels.link.connects > 3)
+    assert there.ups[-1] is False and not there.pubsub.stats.bus.up
+    lines = [record.getMessage().partition(": NOPERM")[0] for record in log()]
+    assert lines == [f"the bus is down: redis://127.0.0.1:{redis.port}"]
 
 
 def test_redis_begins_anew_without_its_data(start: Any, redis: RedisServer) -> None:
