@@ -103,7 +103,8 @@ def test_options_of_a_pool_and_of_time_mean_nothing() -> None:
 
 
 def test_a_cluster_is_refused(serve: Any, start: Any, tmp_path: Path) -> None:
-    server = start("--cluster-enabled", "yes", "--cluster-port", "0", "--dir", str(tmp_path), "--databases", "1")
+    bus_port = str(free_port())  # by default 10,000 above the other, which anybody may have
+    server = start("--cluster-enabled", "yes", "--cluster-port", bus_port, "--dir", str(tmp_path), "--databases", "1")
     with pytest.raises(UnsupportedServer, match="is a Redis Cluster, which is not supported"):
         Address(f"redis://127.0.0.1:{server.port}").connect()
 
