@@ -95,6 +95,19 @@ def test_what_native_threads_have_left_comes_before_what_is_published_here(room:
     assert late.read_message() == "last"
 
 
+def test_a_thread_and_the_loop_publish_by_turns(room: Room) -> None:
+    """What was published before its turn is not looked at again: each time would double the work."""
+    room.open()
+    client = room.connect()
+    for number in range(0, 80, 2):
+        thread = threading.Thread(target=room.pubsub.publish, args=("room", str(number)))
+        thread.start()
+        thread.join()  # the loop has no turn meanwhile
+        room.pubsub.publish("room", str(number + 1))
+    assert read_messages(client, 80) == [str(number) for number in range(80)]
+    assert room.pubsub.stats.sent == room.pubsub.stats.published == 80
+
+
 def test_what_native_threads_publish_past_the_bound_is_a_gap(room: Room, monkeypatch: Any) -> None:
     monkeypatch.setattr("geventws.pubsub.branches.waiting.MOST_WAITING", 3)
     room.open()

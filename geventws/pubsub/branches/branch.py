@@ -251,7 +251,7 @@ class Branch:
 
     def _catch_up(self, name: str, position: Position | None = None) -> None:
         """Publish now what native threads have left of a topic with history: up to a position, or all of it."""
-        for item in self._waiting.find(name, position):
+        for item in self._waiting.take_of(name, position):
             self._take(item)
 
     def _tell_gap(self, name: str, position: Position | None) -> None:

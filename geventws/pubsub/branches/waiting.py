@@ -88,11 +88,18 @@ class Waiting:
             self._size -= item.size
             return item
 
-    def find(self, topic: str, until: Position | None = None) -> list[Item]:
-        """Return the items that wait for a topic with history: up to a position, or all. They stay in the queue."""
+    def take_of(self, topic: str, until: Position | None = None) -> list[Item]:
+        """Remove the items that wait for a topic with history, up to a position or all, and return them."""
+        taken: list[Item] = []
         with self._lock:
-            items = [(item, item.position) for item in self._items if item.topic == topic]
-        return [item for item, at in items if at is not None and (until is None or not at.is_after(until))]
+            if any(item.topic == topic for item in self._items):
+                left: deque[Item] = deque()
+                for item in self._items:
+                    at = item.position if item.topic == topic else None
+                    (taken if at is not None and (until is None or not at.is_after(until)) else left).append(item)
+                self._items = left
+                self._size -= sum([item.size for item in taken])
+        return taken
 
     def take_gaps(self) -> dict[str, Position | None]:
         """Return the positions of the last messages dropped, by topic, and forget them."""

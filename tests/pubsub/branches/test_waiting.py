@@ -36,13 +36,20 @@ def test_it_is_bounded_in_bytes(monkeypatch: Any) -> None:
     assert waiting.put(item(1, size=8), 1) is False
 
 
-def test_what_waits_of_one_topic_is_found() -> None:
+def test_what_waits_of_one_topic_is_taken_out() -> None:
     waiting = Waiting()
     for one in (item(1), item(1, "other"), item(2), item(3), item(0), item(4)):
         waiting.put(one, 1)
-    found = waiting.find("room", Position("e", 3))
-    assert [one.position.offset for one in found if one.position is not None] == [1, 2, 3]
-    assert waiting.find("room", Position("other", 3)) == [] and len(waiting.find("room")) == 4 and len(waiting) == 6
+
+    def places(items: list[Item]) -> list[tuple[str, Position | None]]:
+        return [(one.topic, one.position) for one in items]
+
+    taken = waiting.take_of("room", Position("e", 3))
+    assert places(taken) == [("room", Position("e", number)) for number in (1, 2, 3)]
+    assert waiting.take_of("room", Position("other", 3)) == waiting.take_of("third") == [] and len(waiting) == 3
+    assert places(waiting.take_of("room")) == [("room", Position("e", 4))]
+    assert places([waiting.take(), waiting.take()]) == [("other", Position("e", 1)), ("room", None)]
+    assert waiting._size == 0
 
 
 def test_a_child_begins_anew() -> None:
