@@ -113,7 +113,8 @@ def command(peer: Peer, build: Path) -> list[str]:
 
 def base(tree: Path) -> Peer:
     """geventws out of another tree, to see what a change is worth."""
-    return Peer("base", "geventws_echo.py pywsgi", module="geventws", environment={"PYTHONPATH": str(tree.resolve())})
+    path = {"PYTHONPATH": str(tree.resolve())}
+    return Peer("base", "geventws_echo.py pywsgi", module="geventws", environment=path, fanout=True)
 
 
 def version(peer: Peer, build: Path) -> str:

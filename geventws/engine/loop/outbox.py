@@ -275,7 +275,7 @@ class Outbox:
     def _send(self, frames: list[bytes], senders: list[Any], published: bool) -> None:
         """Send frames at once; some of them are published, or none. Never raises."""
         for frame, sender in zip(frames, senders, strict=True) if published else ():
-            if sender.members is not None:
+            if sender.members is not None and len(sender.members) != sender.count:
                 abandon_gone(sender, frame)
         try:
             if published:
