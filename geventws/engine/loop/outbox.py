@@ -275,7 +275,8 @@ class Outbox:
     def _send(self, frames: list[bytes], senders: list[Any], published: bool) -> None:
         """Send frames at once; some of them are published, or none. Never raises."""
         for frame, sender in zip(frames, senders, strict=True) if published else ():
-            if sender.members is not None and len(sender.members) != sender.count:
+            members = sender.members
+            if members is not None and (sender.excepted is not None or len(members) != sender.count):
                 abandon_gone(sender, frame)
         try:
             if published:
