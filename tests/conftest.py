@@ -22,7 +22,7 @@ import gevent.ssl
 import pytest
 import trustme
 from gevent.event import AsyncResult
-from kit.clients import RawClient
+from kit.clients import RawClient, make_thread_context
 from kit.leaks import Traces
 from kit.servers.redis import RedisServer
 from kit.servers.scripted import Scripted, start_servers, unset_proxies
@@ -255,7 +255,7 @@ def secure(certificate: dict[str, str], tls: Any) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def thread_tls(certificate: dict[str, str]) -> ssl.SSLContext:
     """The same for clients in threads of their own."""
-    return ssl.create_default_context(cafile=certificate["ca_certs"])
+    return make_thread_context(certificate["ca_certs"])
 
 
 def in_thread(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:

@@ -1,10 +1,12 @@
 """A WebSocket client in raw bytes: it sends what it is told to, right or wrong, and reads what is on the wire.
 
-It runs on gevent's sockets, in the server's thread. Nothing here has a deadline of its own: the tests have.
+It runs on gevent's sockets, in the server's thread. Nothing here has a deadline of its own: the tests have. For clients
+in threads there is a TLS context.
 """
 
 from __future__ import annotations
 
+import ssl
 import struct
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -14,6 +16,17 @@ from kit.frames import BINARY, CLOSE, TEXT, Frame, close, close_payload, frame
 from kit.handshakes import ACCEPT, KEY
 
 RESET = struct.pack("ii", 1, 0)
+
+
+def make_thread_context(authority: str) -> ssl.SSLContext:
+    """Return a TLS context for a client that reads in one thread and writes in another, as websockets does.
+
+    CPython's `ssl` lets both in at once before 3.13. With TLS 1.3, whose tickets come after the handshake, a request is
+    lost now and then, whatever the server; so this stays with TLS 1.2.
+    """
+    context = ssl.create_default_context(cafile=authority)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 class Answer(NamedTuple):

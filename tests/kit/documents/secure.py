@@ -8,6 +8,7 @@ import ssl
 import time
 
 import trustme
+from kit.clients import make_thread_context
 from kit.documents.blocks import Block, program
 from kit.documents.talks import ANSWER, Place, echoes, knows_robots
 
@@ -15,7 +16,7 @@ from kit.documents.talks import ANSWER, Place, echoes, knows_robots
 def tls_program(block: Block) -> None:
     """Run a block beside the certificate that it names."""
     make_certificate()
-    program(lambda place: echoes(place, tls=ssl.create_default_context(cafile="authority.pem")))(block)
+    program(lambda place: echoes(place, tls=make_thread_context("authority.pem")))(block)
 
 
 def tls_program_for_robots(block: Block) -> None:
@@ -44,11 +45,11 @@ def renews(block: Block) -> None:
 
 
 def _renews(place: Place) -> None:
-    first = ssl.create_default_context(cafile="authority.pem")
+    first = make_thread_context("authority.pem")
     with place.connect(tls=first) as client:
         make_certificate()
         os.kill(place.host.pid, signal.SIGHUP)
-        second, deadline = ssl.create_default_context(cafile="authority.pem"), time.monotonic() + 5
+        second, deadline = make_thread_context("authority.pem"), time.monotonic() + 5
         while not _trusts(place, second):
             assert time.monotonic() < deadline
         assert not _trusts(place, first)

@@ -9,6 +9,7 @@ import ssl
 from typing import Any
 
 import pytest
+from kit.clients import make_thread_context
 from kit.programs.hosts import Host
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
@@ -106,7 +107,7 @@ def thinks(place: Place) -> None:
 def knows_robots(place: Place) -> None:
     contexts = {}
     for name in ("robot.example", "human.example"):
-        contexts[name] = ssl.create_default_context(cafile="authority.pem")
+        contexts[name] = make_thread_context("authority.pem")
         contexts[name].load_cert_chain(name)
     with place.connect(tls=contexts["robot.example"]) as client:
         assert client.recv(timeout=ANSWER) == "hello, robot"
