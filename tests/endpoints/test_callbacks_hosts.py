@@ -50,6 +50,8 @@ def host(request, secure):
 
 def test_from_the_handshake_to_the_end(serve, host):
     app = Echo(ping_interval=None)
+    gc.collect()  # of tests before
+    gevent.idle()
     before = count_descriptors()
     site = serve(app, **host)
     assert site.server is not None
