@@ -6,6 +6,7 @@ The queue is bounded. A message that it has no room for is dropped and counted, 
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gevent.monkey import get_original
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from ..history import Position
 
-allocate_lock: Any = get_original("_thread", "allocate_lock")
+RLock: Any = get_original("_thread", "RLock")
 
 MOST_WAITING = 10_000
 """Messages of native threads that may wait for one loop; further ones are dropped, and counted as dropped."""
@@ -51,7 +52,7 @@ class Waiting:
         self._size = 0  # bytes of their messages
         self._overflow = Tally()  # messages dropped because too much waited
         self._gaps: dict[str, Position | None] = {}  # by topic, the last position dropped; None without history
-        self._lock = allocate_lock()  # protects these four
+        self._lock = RLock()  # protects these four; the garbage collector may call here while it is held
 
     def __len__(self) -> int:
         return len(self._items)
@@ -70,6 +71,7 @@ class Waiting:
         Returns:
             True if it is the only one, so that the loop has to be told; False if others wait; None if it is dropped.
         """
+        size = item.size
         with self._lock:
             if len(self._items) >= MOST_WAITING or self._size > MOST_WAITING_BYTES:
                 self._overflow.published += count
@@ -78,27 +80,31 @@ class Waiting:
                     self._gaps[item.topic] = item.position
                 return None
             self._items.append(item)
-            self._size += item.size
+            self._size += size
             return len(self._items) == 1
 
     def take(self) -> Item:
         """Remove the oldest item and return it. There has to be one."""
         with self._lock:
             item = self._items.popleft()
-            self._size -= item.size
+            size = item.size
+            self._size -= size
             return item
 
     def take_of(self, topic: str, until: Position | None = None) -> list[Item]:
         """Remove the items that wait for a topic with history, up to a position or all, and return them."""
         taken: list[Item] = []
         with self._lock:
-            if any(item.topic == topic for item in self._items):
+            items = tuple(self._items)
+            if any([item.topic == topic for item in items]):
                 left: deque[Item] = deque()
-                for item in self._items:
+                for item in items:
                     at = item.position if item.topic == topic else None
                     (taken if at is not None and (until is None or not at.is_after(until)) else left).append(item)
+                left.extend(islice(self._items, len(items), None))  # what a finalizer has added meanwhile
                 self._items = left
-                self._size -= sum([item.size for item in taken])
+                size = sum([item.size for item in taken])
+                self._size -= size
         return taken
 
     def take_gaps(self) -> dict[str, Position | None]:
@@ -111,4 +117,4 @@ class Waiting:
         """Forget everything, in a forked child. The lock is new: a thread that no longer runs may have held the old."""
         self._items.clear()
         self._gaps.clear()
-        self._size, self._overflow, self._lock = 0, Tally(), allocate_lock()
+        self._size, self._overflow, self._lock = 0, Tally(), RLock()

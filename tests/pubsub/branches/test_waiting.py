@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from geventws import PreparedMessage
@@ -54,7 +55,23 @@ def test_what_waits_of_one_topic_is_taken_out() -> None:
 
 def test_a_child_begins_anew() -> None:
     waiting = Waiting()
-    waiting._lock.acquire()  # as a thread that is not there any more
+    holder = threading.Thread(target=waiting._lock.acquire)  # it is not there any more
+    holder.start()
+    holder.join()
     waiting._items.append(item(1))
     waiting.clear()
     assert len(waiting) == 0 and waiting.overflow.published == 0 and waiting.put(item(1), 1) is True
+
+
+def test_a_finalizer_may_call_while_it_is_locked() -> None:
+    """The garbage collector calls it wherever it likes, in the thread that holds the lock."""
+    waiting, later = Waiting(), item(2)
+
+    class Place(Position):
+        def is_after(self, other: Position) -> bool:
+            assert waiting.put(later, 1) is False and waiting.overflow.published == 0
+            return super().is_after(other)
+
+    waiting.put(item(1)._replace(position=Place("e", 1)), 1)
+    assert [one.position for one in waiting.take_of("room", Position("e", 3))] == [Position("e", 1)]
+    assert waiting.take() is later and len(waiting) == 0 and waiting._size == 0
