@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -12,21 +11,12 @@ import gevent
 import pytest
 from kit import frames
 from kit.clients import RawClient
+from kit.sites.threads import DOORS, check_descriptors, check_early_frames, echo
 from werkzeug.serving import make_server
 
-from geventws import NoSocket, WebSocketApplication, WebSocketMiddleware, WebSocketWSGI
+from geventws import NoSocket
 
 logging.getLogger("werkzeug").setLevel("ERROR")  # it logs each request at INFO
-
-
-def echo(ws: Any) -> None:
-    for message in ws:
-        ws.send(message)
-
-
-class Echo(WebSocketApplication):
-    def on_message(self, ws: Any, message: str) -> str:
-        return message
 
 
 @pytest.fixture
@@ -51,27 +41,13 @@ def dial() -> Iterator[Any]:
         gevent.get_hub().threadpool.apply(thread.join)
 
 
-def talk(environ: dict[str, Any], start_response: Any) -> Any:
-    """Echo what comes on the connection that the middleware has put there."""
-    echo(environ["wsgi.websocket"])
-    return []
-
-
-DOORS = [WebSocketWSGI(echo), WebSocketMiddleware(talk), Echo()]
-
-
 @pytest.mark.parametrize("application", DOORS)
 def test_frames_that_follow_the_handshake_at_once_are_not_lost(dial, application) -> None:
-    client = dial(application)
-    client.open(frames.text("early") + frames.text("bird"))
-    client.expect(b"\x81\x05early\x81\x04bird")
-    client.send(frames.text("late"))
-    client.expect(b"\x81\x04late")
-    client.leave(4000, "done")
+    check_early_frames(dial, application)
 
 
 def test_nothing_follows_the_close_frame(dial) -> None:
-    client = dial(WebSocketWSGI(echo))
+    client = dial(echo)
     client.open()
     client.send(frames.close(1000))
     assert client.rest() == b"\x88\x02\x03\xe8"
@@ -79,14 +55,7 @@ def test_nothing_follows_the_close_frame(dial) -> None:
 
 @pytest.mark.parametrize("application", DOORS)
 def test_no_descriptor_is_left(dial, application) -> None:
-    before = len(os.listdir("/proc/self/fd"))
-    client = dial(application)
-    listening = len(os.listdir("/proc/self/fd")) - before
-    client.open()
-    client.leave()
-    while threading.active_count() > 3 and len(os.listdir("/proc/self/fd")) > before + listening:
-        gevent.sleep(0.01)
-    assert len(os.listdir("/proc/self/fd")) <= before + listening
+    check_descriptors(dial, application)
 
 
 def test_a_connection_over_tls_has_no_socket(certificate, thread_tls, tls, dial) -> None:
@@ -94,7 +63,7 @@ def test_a_connection_over_tls_has_no_socket(certificate, thread_tls, tls, dial)
 
     def serve(environ: dict[str, Any], start_response: Any) -> Any:
         with pytest.raises(NoSocket) as raised:
-            WebSocketWSGI(echo)(environ, start_response)
+            echo(environ, start_response)
         caught.append(str(raised.value))
         start_response("501 Not Implemented", [])
         return []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from socketserver import ThreadingMixIn
@@ -13,8 +12,9 @@ import gevent
 import pytest
 from kit import frames
 from kit.clients import RawClient, handshake
+from kit.sites.threads import DOORS, check_descriptors, check_early_frames, echo
 
-from geventws import NoSocket, WebSocketApplication, WebSocketMiddleware, WebSocketWSGI
+from geventws import NoSocket
 
 
 class ThreadedServer(ThreadingMixIn, WSGIServer):
@@ -53,40 +53,13 @@ def dial() -> Iterator[Any]:
         gevent.get_hub().threadpool.apply(thread.join)
 
 
-def echo(ws: Any) -> None:
-    for message in ws:
-        ws.send(message)
-
-
-application = WebSocketWSGI(echo)
-
-
-def talk(environ: dict[str, Any], start_response: Any) -> Any:
-    """Echo what comes on the connection that the middleware has put there."""
-    echo(environ["wsgi.websocket"])
-    return []
-
-
-class Echo(WebSocketApplication):
-    def on_message(self, ws: Any, message: str) -> str:
-        return message
-
-
-DOORS = [application, WebSocketMiddleware(talk), Echo()]
-
-
 @pytest.mark.parametrize("application", DOORS)
 def test_frames_that_follow_the_handshake_at_once_are_not_lost(dial, application) -> None:
-    client = dial(application)
-    client.open(frames.text("early") + frames.text("bird"))
-    client.expect(b"\x81\x05early\x81\x04bird")
-    client.send(frames.text("late"))
-    client.expect(b"\x81\x04late")
-    client.leave(4000, "done")
+    check_early_frames(dial, application)
 
 
 def test_nothing_follows_the_close_frame_and_the_log_is_true(dial) -> None:
-    client = dial(application)
+    client = dial(echo)
     client.open()
     client.send(frames.close(1000))
     assert client.rest() == b"\x88\x02\x03\xe8"
@@ -97,28 +70,20 @@ def test_nothing_follows_the_close_frame_and_the_log_is_true(dial) -> None:
 
 
 def test_a_page_is_refused(dial) -> None:
-    client = dial(application)
+    client = dial(echo)
     client.send(b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5\r\n\r\nhello")
     assert client.rest().split(b"\r\n", 1)[0] == b"HTTP/1.0 405 Method Not Allowed"
 
 
 @pytest.mark.parametrize("application", DOORS)
 def test_no_descriptor_is_left(dial, application) -> None:
-    before = len(os.listdir("/proc/self/fd"))
-    client = dial(application)
-    listening = len(os.listdir("/proc/self/fd")) - before
-    client.open()
-    client.leave()
-    with gevent.Timeout(5, False):
-        while len(os.listdir("/proc/self/fd")) > before + listening:
-            gevent.sleep(0.01)
-    assert len(os.listdir("/proc/self/fd")) <= before + listening
+    check_descriptors(dial, application)
 
 
 def test_a_server_without_threads_is_no_host(dial) -> None:
     def serve(environ: dict[str, Any], start_response: Any) -> Any:
         with pytest.raises(NoSocket, match="geventws serve module:application"):
-            application(environ, start_response)
+            echo(environ, start_response)
         start_response("501 Not Implemented", [])
         return []
 
