@@ -42,7 +42,7 @@ class PreparedMessage:
         compress: as above.
     """
 
-    __slots__ = ("_frames", "compress", "opcode", "payload")
+    __slots__ = ("_compressed", "_plain", "compress", "opcode", "payload")
 
     opcode: Opcode
     payload: bytes
@@ -55,7 +55,8 @@ class PreparedMessage:
         else:
             raise TypeError(f"a message is str or bytes-like, not {type(message).__name__}; json.dumps makes JSON")
         self.compress: bool | None = compress
-        self._frames: dict[Hashable, bytes] = {}  # by what they depend on: see `encode`
+        self._plain: bytes | None = None  # its frame, without compression
+        self._compressed: dict[Hashable, bytes] = {}  # its compressed frames, by the `sharing` of the extension
 
     def __repr__(self) -> str:
         return f"<PreparedMessage {self.opcode.name} of {len(self.payload)} bytes>"
@@ -67,17 +68,17 @@ class PreparedMessage:
             extension: what was negotiated, whose `sharing` is not None; None for no extension.
         """
         if extension is None or not extension.wants(len(self.payload), self.compress):
-            return self._frames.get(None) or self._make(None, FIN | self.opcode, self.payload)
-        key = extension.sharing
-        frame = self._frames.get(key)
-        return frame or self._make(key, FIN | extension.header_bits | self.opcode, extension.encode(self.payload))
+            if self._plain is None:
+                self._plain = encode_header(FIN | self.opcode, len(self.payload)) + self.payload
+            return self._plain
+        return self._compressed.get(extension.sharing) or self._make(extension, extension.encode(self.payload))
 
     def is_slow(self, extension: Extension | None) -> bool:
         """Whether `encode` would keep others from their turn, so that `encode_slowly` should come first."""
         size = len(self.payload)
         if extension is None or size <= LARGE_TO_COMPRESS or not extension.wants(size, self.compress):
             return False
-        return extension.sharing not in self._frames
+        return extension.sharing not in self._compressed
 
     def encode_slowly(self, extension: Extension) -> Iterator[None]:
         """Make the frame in steps that take a bounded time, after each of which it yields; then `encode` has it."""
@@ -86,10 +87,11 @@ class PreparedMessage:
             for part in extension.encode_slowly(self.payload):
                 compressed += part
                 yield
-            self._make(extension.sharing, FIN | extension.header_bits | self.opcode, compressed)
+            self._make(extension, compressed)
 
-    def _make(self, key: Hashable, head: int, payload: bytes | bytearray) -> bytes:
-        frame = self._frames[key] = encode_header(head, len(payload)) + payload
+    def _make(self, extension: Extension, compressed: bytes | bytearray) -> bytes:
+        header = encode_header(FIN | extension.header_bits | self.opcode, len(compressed))
+        frame = self._compressed[extension.sharing] = header + compressed
         return frame
 
 

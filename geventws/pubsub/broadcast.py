@@ -47,11 +47,10 @@ def broadcast(sockets: Iterable[BaseWebSocket], message: Message | PreparedMessa
             shared = outlet.extension if outlet.sharing is not None else None
             group = groups.setdefault(outlet.sharing, Group(shared))
             group.members[outlet.fileno] = Seat(outlet, CLOSE)
-    poller = get_poller()
-    poller.outbox.flush_corked()
+    outbox = get_poller().outbox
     for group in groups.values():
         publication = Publication(prepared, group, None, tally, Limits(), None)
-        put_in(poller.outbox, publication, prepared, group)
+        put_in(outbox, publication, prepared, group)
     return tally.published
 
 

@@ -10,14 +10,15 @@ import gc
 
 from ..engine.loop.poller import get_thread
 
-_threads: list[int] = []  # the thread in which the collector runs, if it does
+collecting: list[int] = []
+"""The thread in which the collector runs; empty if it does not."""
 
 
 def _note(phase: str, _info: object) -> None:
     if phase == "start":
-        _threads.append(get_thread())
+        collecting.append(get_thread())
     else:
-        _threads.clear()
+        collecting.clear()
 
 
 def watch_collector() -> None:
@@ -28,4 +29,4 @@ def watch_collector() -> None:
 
 def is_finalizer() -> bool:
     """Whether the garbage collector has called this code."""
-    return bool(_threads) and _threads[0] == get_thread()
+    return bool(collecting) and collecting[0] == get_thread()

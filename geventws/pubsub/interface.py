@@ -116,6 +116,30 @@ class BusStats(NamedTuple):
     """How often a lost connection was opened again."""
 
 
+class Stats(NamedTuple):
+    """What became of the published messages. A message counts once for each of its subscribers.
+
+    published = sent + queued + dropped + abandoned, at every moment.
+    """
+
+    published: int
+    """Messages that were to be sent."""
+    sent: int
+    """Messages that the kernel has accepted."""
+    queued: int
+    """Messages that wait to be sent."""
+    dropped: int
+    """Messages that the policy dropped because a subscriber's queue was full."""
+    abandoned: int
+    """Messages whose connection ended before they were sent."""
+    topics: int
+    """Topics that have subscribers."""
+    subscriptions: int
+    """Subscriptions of all connections."""
+    bus: BusStats | None = None
+    """Counts of messages to and from other processes; None without a bus."""
+
+
 class Bus(Protocol):
     """The way from a PubSub to those of other processes. It passes what it receives to a `Receiver`.
 

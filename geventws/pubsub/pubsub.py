@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ..engine.options import takes
 from ..engine.published.deliveries import CLOSE, POLICIES, Limits
@@ -10,7 +10,7 @@ from ..protocol.prepared import prepare
 from ..websocket import get_connection
 from .branches.loops import Branches
 from .broadcast import find_outlet, resolve
-from .interface import JOIN, make_formed
+from .interface import JOIN, Stats, make_formed
 from .presence.presence import Presence
 from .rooms.endpoint import ROOMS_DEFAULTS, RoomsOptions, make_endpoint
 from .store import Store
@@ -24,34 +24,10 @@ if TYPE_CHECKING:
     from ..websocket import BaseWebSocket
     from .bus.bus import RedisBus
     from .history import Found, Recovered
-    from .interface import Bus, BusStats, Event, Form, Formed
+    from .interface import Bus, Event, Form, Formed
     from .rooms.endpoint import Authorize, FindMember, RoomsEndpoint
 
-__all__ = ["PubSub", "Stats"]
-
-
-class Stats(NamedTuple):
-    """What became of the published messages. A message counts once for each of its subscribers.
-
-    published = sent + queued + dropped + abandoned, at every moment.
-    """
-
-    published: int
-    """Messages that were to be sent."""
-    sent: int
-    """Messages that the kernel has accepted."""
-    queued: int
-    """Messages that wait to be sent."""
-    dropped: int
-    """Messages that the policy dropped because a subscriber's queue was full."""
-    abandoned: int
-    """Messages whose connection ended before they were sent."""
-    topics: int
-    """Topics that have subscribers."""
-    subscriptions: int
-    """Subscriptions of all connections."""
-    bus: BusStats | None = None
-    """Counts of messages to and from other processes; None without a bus."""
+__all__ = ["PubSub"]
 
 
 class PubSub:
@@ -220,7 +196,8 @@ class PubSub:
             TypeError: the message is of another type, `exclude` is not a connection, or the topic is not a `str`.
             ValueError: the topic is empty or too long (`max_topic_length`).
         """
-        self._check_topic(topic)
+        if type(topic) is not str or not 0 < len(topic) <= self._max_topic_length:
+            self._check_topic(topic)
         prepared = prepare(message)
         excluded = get_connection(resolve(exclude)).outlet if exclude is not None else None
         return self._store.publish(topic, prepared, excluded, key)

@@ -21,7 +21,7 @@ from gevent.monkey import get_original
 
 from ..engine.loop.forks import register as register_heir
 from ..engine.loop.poller import get_thread
-from .finalizers import is_finalizer, watch_collector
+from .finalizers import collecting, is_finalizer, watch_collector
 from .history import Found, History, Position
 from .interface import GAP, Event
 
@@ -100,29 +100,27 @@ class Store:
         Raises:
             TypeError: `key` is neither a `str` nor None, and there is a bus.
         """
-        if is_finalizer() and (branches := self._branches.all()):
+        if collecting and is_finalizer() and (branches := self._branches.all()):
             branches[0].loop.run_callback_threadsafe(self.publish, topic, message, exclude, key)
             return sum(map(len, self._branches.find(topic)))
-        rule = self._history.find_rule(topic) if self._history.rules else None
-        if self.bus is None:
+        rule, bus = self._history.find_rule(topic) if self._history.rules else None, self.bus
+        if bus is None:
+            if rule is None:
+                return self._branches.publish(topic, message, exclude, key)
             return self._publish_here(topic, rule, message, exclude, key)
         if not (key is None or isinstance(key, str)):
             raise TypeError(f"over a bus, a key is str, not {type(key).__name__}")
         if rule is None:
-            reached = self._publish_here(topic, None, message, exclude, key)
-            self.bus.publish(topic, message, key, None, None)
+            reached = self._branches.publish(topic, message, exclude, key)
+            bus.publish(topic, message, key, None, None)
             return reached
-        return self._publish_kept(self.bus, topic, rule, message, exclude, key)
+        return self._publish_kept(bus, topic, rule, message, exclude, key)
 
     def _publish_here(
-        self, topic: str, rule: Rule | None, message: PreparedMessage, exclude: Outlet | None, key: Hashable
+        self, topic: str, rule: Rule, message: PreparedMessage, exclude: Outlet | None, key: Hashable
     ) -> int:
+        """Keep a message, and publish it in each loop of this process."""
         thread, reached = get_thread(), 0
-        if rule is None:
-            for branch in self._branches.all():
-                here = branch.poller.thread == thread
-                reached += (branch.publish if here else branch.publish_later)(topic, message, exclude, key)
-            return reached
         mine = []
         with self.lock:
             position = self._history.append(topic, rule, message)
@@ -227,7 +225,7 @@ class Store:
 
     def receive(self, topic: str, message: PreparedMessage, key: str | None) -> None:
         """Take a message from another process, published to a topic without history."""
-        self._publish_here(topic, None, message, None, key)
+        self._branches.publish(topic, message, None, key)
 
     def receive_at(
         self, topic: str, position: Position, message: PreparedMessage, key: str | None, ticket: int | None

@@ -65,7 +65,7 @@ class Fanout:
         count = _fanout(
             self._struct,
             b"".join(frames),
-            list(accumulate(map(len, frames))),
+            [len(frames[0])] if len(frames) == 1 else list(accumulate(map(len, frames))),
             len(frames),
             fds,
             _NULL if counts is None else counts,

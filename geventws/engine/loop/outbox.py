@@ -136,8 +136,8 @@ class Outbox:
     """
 
     __slots__ = (  # fmt: skip
-        "_batch", "_clock", "_fanout", "_frames", "_most_frames", "_poller", "_published", "_senders", "_since",
-        "_size", "_waves", "_widest", "corked", "gathers", "holds",
+        "_batch", "_clock", "_fanout", "_frames", "_most_frames", "_poller", "_senders", "_since", "_size", "_waves",
+        "_widest", "corked", "gathers", "holds",
     )
 
     def __init__(self, poller: Owner) -> None:
@@ -151,9 +151,8 @@ class Outbox:
         self._frames: list[bytes] = []  # the frames to send
         self._senders: list[Any] = []  # the Stream or Publication of each frame
         self._size = 0  # bytes of the frames
-        self._published = False  # whether some of them are published
         self._most_frames = MOST_FRAMES  # how many frames, some of them published, may wait
-        self._widest = 0  # the most members of one of the publications
+        self._widest = 0  # the most members of one of the publications; 0 if there is none
         self._since = 0.0  # when the first frame was added
         self._waves = Waves(poller, self._send, self.flush)  # messages to very many connections
 
@@ -189,11 +188,6 @@ class Outbox:
         """Begin a batch of many connections: FEW or more."""
         self._batch = self.gathers = True
 
-    def end(self) -> None:
-        """End the batch, and flush."""
-        self._batch = False
-        self.flush()
-
     def add(self, stream: Stream, frame: bytes) -> None:
         """Send a frame of a stream that is not blocked, at the end of the turn.
 
@@ -211,7 +205,7 @@ class Outbox:
         if now - self._since > LONGEST or len(self._frames) >= MOST_FRAMES or self._size > MOST_BYTES:
             self.flush()
 
-    def flush_corked(self) -> None:
+    def _flush_corked(self) -> None:
         """Add all corked frames, before a frame that has to follow them."""
         current = self._poller.current
         if current is not None and current.stream.corked:
@@ -221,22 +215,26 @@ class Outbox:
 
     def publish(self, publication: Publication, frame: bytes) -> None:
         """Send a frame to all members of a publication, at the end of the turn."""
-        if not self._frames:
+        current = self._poller.current
+        if self.corked or (current is not None and current.stream.corked):
+            self._flush_corked()
+        frames = self._frames
+        if not frames:
             self._begin(self._clock.monotonic())
-        self._frames.append(frame)
+        frames.append(frame)
         self._senders.append(publication)
         self._size += len(frame)
-        self._published = True
         if publication.count > self._widest:
             self._widest = publication.count
-        if self._size > MOST_BYTES or len(self._frames) >= self._most_frames:
+        if self._size > MOST_BYTES or len(frames) >= self._most_frames:
             self.flush()
 
     def publish_slowly(self, publication: Publication, frame: Slow) -> None:
         """Send a frame to all members of a publication as soon as it is made, in the next turns."""
+        self._flush_corked()
         self.flush()
         self._waves.begin_slow(publication, frame)
-        self._note_waves()
+        self.flush()  # notes that waves wait
 
     def _begin(self, now: float) -> None:
         self._since = now
@@ -244,48 +242,45 @@ class Outbox:
         if self._poller.current is None:
             self._clock.run_callback(self.flush)
 
-    def _note_waves(self) -> None:
-        self.holds = bool(self._waves.waiting)
-        self.gathers = self._batch or self.holds
-
     def settle(self, stream: Stream) -> None:
         """Flush, and send everything that waits for this stream's peer, without delay. Never raises."""
         self.flush()
         if self._waves.waiting:
             self._waves.hurry([stream.calls.fileno])
 
-    def flush(self) -> None:
-        """Send everything; a message to very many connections goes out over several turns. Never raises."""
-        frames, senders, published, size = self._frames, self._senders, self._published, self._size
-        self._note_waves()
+    def flush(self, end: bool = False) -> None:
+        """Send everything; a message to very many connections goes out over several turns. Never raises.
+
+        Args:
+            end: whether this is the end of the batch.
+        """
+        frames, senders, size, widest = self._frames, self._senders, self._size, self._widest
+        self._batch = self._batch and not end
+        self.holds = bool(self._waves.waiting)
+        self.gathers = self._batch or self.holds
         if not frames:
             return
-        self._frames, self._senders, self._size, self._published = [], [], 0, False
-        if self._widest:
-            most, self._widest = self._widest * len(frames) * (1 + size // UNIT_SIZE), 0
-            if most > MOST_UNITS and count_units(_count_members(senders), size) > MOST_UNITS:
+        self._frames, self._senders, self._size, self._widest = [], [], 0, 0
+        if widest and widest * len(frames) * (1 + size // UNIT_SIZE) > MOST_UNITS:  # perhaps: some may be the same
+            if count_units(_count_members(senders), size) > MOST_UNITS:
                 self._waves.begin(frames, senders)
-                self._note_waves()
+                self.flush()  # notes that waves wait
                 return
-        if self._waves.waiting:
+        if self.holds:  # waves wait
             for sender in senders:
                 self._waves.hurry([sender.calls.fileno] if sender.members is None else sender.members)
-        self._send(frames, senders, published)
+        self._send(frames, senders, widest > 0)
 
     def _send(self, frames: list[bytes], senders: list[Any], published: bool) -> None:
         """Send frames at once; some of them are published, or none. Never raises."""
-        for frame, sender in zip(frames, senders, strict=True) if published else ():
-            members = sender.members
-            if members is not None and (sender.excepted is not None or len(members) != sender.count):
-                abandon_gone(sender, frame)
         try:
             if published:
-                refused = self._fanout.send(frames, *_expand(senders))
+                refused = self._fanout.send(frames, *_expand(frames, senders))
             else:
                 refused = self._fanout.send(frames, [stream.calls.fileno() for stream in senders])
         except BaseException:  # nothing was sent, for lack of memory, say: each stream tries by itself
             self._poller.report(None)
-            refused = list(_refuse_all(senders))
+            refused = list(_refuse_all(frames, senders))
         else:
             refused = self._encrypt(refused, frames) if refused else refused
         if len(refused) > MOST_REFUSED:
@@ -321,7 +316,7 @@ class Outbox:
         """Forget everything, in a forked child: it is the parent's to send."""
         self._frames.clear()
         self._senders.clear()
-        self._size, self._published = 0, False
+        self._size = self._widest = 0
         self._waves.clear()
         self.gathers = self._batch = self.holds = False
 
@@ -346,33 +341,47 @@ def _count_members(senders: list[Any]) -> int:
     return count
 
 
-def _refuse_all(senders: list[Any]) -> Iterator[tuple[int, int, int, int]]:
+def _refuse_all(frames: list[bytes], senders: list[Any]) -> Iterator[tuple[int, int, int, int]]:
     """Yield the refusals of a core that may not send to any descriptor."""
     for number, sender in enumerate(senders):
+        if sender.members is not None:
+            abandon_gone(sender, frames[number])
         for member in list(sender.members) if sender.members is not None else [sender.calls.fileno]:
             if sender.members is None or member is not sender.excepted:
                 yield member(), number, 0, 0
 
 
-def _expand(senders: list[Any]) -> tuple[list[int], list[int], list[int]]:
-    """Return the descriptors, frame by frame; how many there are for each frame; and each frame's exception or -1."""
+def _expand(frames: list[bytes], senders: list[Any]) -> tuple[list[int], list[int], list[int] | None]:
+    """Return the descriptors, how many there are for each frame, and the exceptions: what the core's `send` takes.
+
+    First, count those as abandoned who have left the members since.
+    """
     fds: list[int] = []
     counts: list[int] = []
-    excepts: list[int] = []
+    excepts: list[int] | None = None
     last: Any = None
     for sender in senders:
-        members, excepted = sender.members, -1
+        members = sender.members
         if members is None:
             fds.append(sender.calls.fileno())
             counts.append(1)
         else:
-            if sender.excepted is not None:
-                excepted = sender.excepted()
-                if excepted < 0:
-                    members = [member for member in members if member is not sender.excepted]
+            if sender.excepted is not None or len(members) != sender.count:
+                abandon_gone(sender, frames[len(counts)])
+                members, excepted = _except(sender)
+                if excepted >= 0:
+                    excepts = excepts or [-1] * len(senders)
+                    excepts[len(counts)] = excepted
             if members is not last:
                 numbers, last = [member() for member in members], members
             fds += numbers
             counts.append(len(numbers))
-        excepts.append(excepted)
     return fds, counts, excepts
+
+
+def _except(sender: Any) -> tuple[Any, int]:
+    """Return the members of a publication, and the descriptor of the excepted one: -1 if it is not among them."""
+    excepted = sender.excepted() if sender.excepted is not None else -1
+    if sender.excepted is not None and excepted < 0:
+        return [member for member in sender.members if member is not sender.excepted], -1
+    return sender.members, excepted

@@ -263,7 +263,7 @@ class Poller:
                     self.outbox.flush()  # a greenlet has blocked elsewhere: frames do not wait for it
             self.current = None
             if self.outbox.gathers:
-                self.outbox.end()
+                self.outbox.flush(end=True)
             if self.interest.doubtful and self.receiver.saw_stray:
                 self.interest.recover()
         except HubDestroyed:
@@ -271,7 +271,7 @@ class Poller:
         except BaseException:
             self.report(None)
             self.current = None
-            self.outbox.end()
+            self.outbox.flush(end=True)
             self.interest.recover()
 
     def _begin_batch(self) -> None:
@@ -309,7 +309,7 @@ class Poller:
                 self.flush_current()  # the greenlet waits on another connection than its own
             if not queue:
                 if self.outbox.gathers:
-                    self.outbox.end()
+                    self.outbox.flush(end=True)
                 if self.uninterrupted and patient:
                     self._calling_back = True
                     try:

@@ -77,13 +77,19 @@ class Turns:
         if self._left < 0:
             self.look()
 
-    def note(self, units: int) -> None:
-        """Count work of a call that never blocks. After too much of it, return the handlers' pending messages.
+    def note(self, members: int, size: int) -> None:
+        """Count a message that a call that never blocks publishes. After too much of it, return the handlers' pending
+        messages.
 
         A handler that publishes for each message would otherwise go on until it has no message left: now it waits for
         the next turn when it takes the next one.
+
+        Args:
+            members: how many connections get the message.
+            size: its bytes.
         """
         self._notes = True
+        units = 1 + members * (1 + size // UNIT_SIZE) // 2
         self._left -= units
         if self._left < 0 or units > MANY_UNITS:
             self._left = UNITS

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ...engine.loop.forks import register
-from ...engine.loop.waves import count_units
 from ...engine.published.deliveries import Tally
 from ..interface import GAP, Event
 from .publication import Publication, put_in
@@ -80,7 +79,7 @@ class Branch:
         self._owner = owner
         self._audience = audience
         self._waiting: Waiting = Waiting()  # what native threads have published
-        poller.turns.note(0)  # from now on, handlers may publish
+        poller.turns.note(0, 0)  # from now on, handlers may publish
         register(self)
 
     @property
@@ -151,8 +150,7 @@ class Branch:
         topic = self.topics.get(name)
         if topic is None or (position is not None and not self._is_next(topic, position)):
             return 0
-        self.poller.outbox.flush_corked()
-        count = 0
+        count, poller = 0, self.poller
         formed: dict[Form, PreparedMessage] = {}
         for group in list(topic.groups.values()):  # a copy: a subscriber that is too slow leaves within the loop
             message, form = prepared, group.form
@@ -162,8 +160,8 @@ class Branch:
             publication = Publication(message, group, exclude, self.tally, self._limits, (name, key))
             if publication.count:
                 count += publication.count  # before any of them leaves
-                put_in(self.poller.outbox, publication, message, group)
-        self.poller.turns.note(1 + count_units(count, len(prepared.payload)) // 2)
+                put_in(poller.outbox, publication, message, group)
+        poller.turns.note(count, len(prepared.payload))
         return count
 
     def tell(self, name: str, event: Event, position: Position | None = None) -> None:
@@ -190,7 +188,6 @@ class Branch:
                     self._send(message, group)
 
     def _send(self, message: PreparedMessage, group: Group) -> None:
-        self.poller.outbox.flush_corked()
         publication = Publication(message, group, None, self.tally, self._limits, None)
         put_in(self.poller.outbox, publication, message, group)
 

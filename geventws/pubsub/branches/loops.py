@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...engine.loop.poller import get_poller
+from ...engine.loop.poller import get_poller, get_thread
 from ...engine.published.deliveries import Tally
 from .branch import Branch
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from ...engine.loop.poller import Poller
     from ...engine.published.deliveries import Limits
+    from ...engine.published.outlet import Outlet
+    from ...protocol.prepared import PreparedMessage
     from .branch import Audience
     from .topics import Topic
 
@@ -58,6 +62,14 @@ class Branches:
         """Forget a branch, except for its counts: its loop was destroyed, or belongs to a parent process."""
         if self._branches.pop(branch.poller, None) is not None:
             self._past.append(branch.stats)
+
+    def publish(self, name: str, message: PreparedMessage, exclude: Outlet | None, key: Hashable) -> int:
+        """Publish a message to a topic without history in each loop; return how many subscribers there are."""
+        thread, reached = get_thread(), 0
+        for branch in self.all():
+            here = branch.poller.thread == thread
+            reached += (branch.publish if here else branch.publish_later)(name, message, exclude, key)
+        return reached
 
     def find(self, name: str) -> list[Topic]:
         """Return the topic of this name in each branch that has it."""

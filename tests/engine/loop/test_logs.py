@@ -10,6 +10,7 @@ from gevent.event import Event
 
 from geventws.engine.loop import logs
 from geventws.engine.loop.logs import LogQueue, logger
+from geventws.engine.loop.poller import get_poller
 
 INFO = logging.INFO
 
@@ -28,7 +29,8 @@ class Slow(logging.Handler):
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
-    """The only handler of our logger."""
+    """The only handler of our logger. It gets no line of an earlier test."""
+    drain(get_poller().log)
     handler = Slow()
     monkeypatch.setattr(logger, "handlers", [handler])
     monkeypatch.setattr(logger, "propagate", False)
