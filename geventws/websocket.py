@@ -150,8 +150,7 @@ class BaseWebSocket:
         if self._pending:  # the handler will handle these next, and may send more: wait for that
             corked = stream.corked
             if 0 < len(corked) < CORK_PARTS:
-                corked.append(header)
-                corked.append(payload)
+                corked += header, payload  # at once: another thread must not come between them
             else:
                 cork_frame(self._connection, header, payload)
             return

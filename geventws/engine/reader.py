@@ -91,7 +91,8 @@ def check_alone(connection: Connection) -> None:
 
 def take(connection: Connection, inbox: list[Any], pending: list[Any]) -> None:
     """Move messages from `inbox` to `pending`, the newest first: taking from the end of a list is cheap."""
-    check_alone(connection)
+    if connection.reader is not None:
+        check_alone(connection)
     turns = connection.stream.poller.turns
     if turns.overdue:
         turns.look()
@@ -99,4 +100,5 @@ def take(connection: Connection, inbox: list[Any], pending: list[Any]) -> None:
         turns.spend(SLICE_UNITS)
     pending += inbox[SLICE - 1 :: -1]
     del inbox[:SLICE]
-    turns.remember(inbox, pending)
+    if turns.notes:
+        turns.remember(inbox, pending)

@@ -331,14 +331,14 @@ class Stream:
         if self.backlog is not None:
             self.backlog.append(data)
             return
-        sent = self.attempt(self.calls.send, data, flags)
+        sent = self.attempt((lambda data: self.calls.send(data, flags)) if flags else self.transmit, data)
         if sent < len(data):
             self.block(memoryview(data)[sent:])
 
-    def attempt(self, transmit: Callable[..., int], *arguments: Any) -> int:
+    def attempt(self, transmit: Callable[[Any], int], data: Any) -> int:
         """Send without blocking, and return how many bytes were taken. An error is noted, and raised."""
         try:
-            return transmit(*arguments)
+            return transmit(data)
         except BlockingIOError:
             return 0
         except OSError as error:

@@ -51,6 +51,7 @@ class Turns:
         ends: functions that are called in the loop's thread when there will be no turn any more: the hub is about to be
             destroyed, or the thread ends without that. They must not raise.
         overdue: whether `note`, which does not wait itself, has found that this turn is over.
+        notes: whether `note` was ever called.
     """
 
     def __init__(self, hub: Any, clock: Clock, polled: Callable[[], float], may_block: Callable[[], bool]) -> None:
@@ -61,7 +62,7 @@ class Turns:
         self._may_block = may_block
         self._began = 0.0  # when the loop last had its turn, as far as is known here
         self.overdue: bool = False
-        self._notes = False  # whether `note` was ever called
+        self.notes: bool = False
         self._batches: list[tuple[Any, Any]] = []  # for each taker of messages: the list they came from, and its own
         self._left = UNITS  # until the next look at the clock
         self._waiting: deque[Any] = deque()  # greenlets, and callbacks of the hub, that go on in the next turn
@@ -88,7 +89,7 @@ class Turns:
             members: how many connections get the message.
             size: its bytes.
         """
-        self._notes = True
+        self.notes = True
         units = 1 + members * (1 + size // UNIT_SIZE) // 2
         self._left -= units
         if self._left < 0 or units > MANY_UNITS:
@@ -101,11 +102,13 @@ class Turns:
                 self._batches.clear()
 
     def remember(self, inbox: Any, pending: Any) -> None:
-        """Note whose messages were taken from `inbox` to `pending`, the newest first: see `note`."""
-        if self._notes:
-            if len(self._batches) >= MOST_BATCHES:
-                self._batches = [batch for batch in self._batches if batch[1]]
-            self._batches.append((inbox, pending))
+        """Note whose messages were taken from `inbox` to `pending`, the newest first: see `note`.
+
+        To be called once `notes` is set.
+        """
+        if len(self._batches) >= MOST_BATCHES:
+            self._batches = [batch for batch in self._batches if batch[1]]
+        self._batches.append((inbox, pending))
 
     def look(self) -> None:
         """Block this greenlet until the loop has had its turn, if that is due. Callbacks do not wait."""
