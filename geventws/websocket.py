@@ -149,8 +149,9 @@ class BaseWebSocket:
         header = headers[size] if size < 126 else _medium_header(head, 126, size)
         if self._pending:  # the handler will handle these next, and may send more: wait for that
             corked = stream.corked
-            if 0 < len(corked) < CORK_PARTS:
-                corked += header, payload  # at once: another thread must not come between them
+            if corked and len(corked) < CORK_PARTS:
+                corked.append(header)
+                corked.append(payload)
             else:
                 cork_frame(self._connection, header, payload)
             return
