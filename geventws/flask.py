@@ -18,19 +18,28 @@ opening handshake when the server calls it, and then runs the route's function, 
 from __future__ import annotations
 
 import functools
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import gevent
 from flask import Blueprint, Flask, Response, current_app, got_request_exception, request, session
 from flask.globals import app_ctx
+from gevent.exceptions import BlockingSwitchOutError
 
 from .endpoints.decorator import WebSocketWSGI, is_departure
 from .endpoints.endpoint import logger
 from .endpoints.views import answer_without_socket
+from .engine.loop.poller import get_thread
+from .engine.loop.waiters import Answer
 from .exceptions import ConnectionClosed, NoSocket
 from .websocket import WebSocket, get_connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from .engine.connection import Connection
+    from .protocol.prepared import PreparedMessage
+    from .websocket import Message
 
 __all__ = ["Sock", "SockWebSocket"]
 
@@ -48,9 +57,30 @@ NO_WEBSOCKET = "The request asks for a WebSocket, and this path is none."
 
 
 class SockWebSocket(WebSocket):
-    """The connection that a route's function gets: a `WebSocket` with Flask-Sock's `receive`."""
+    """The connection that a route's function gets: a `WebSocket` with Flask-Sock's `receive`.
+
+    Any native thread may call `send` and `close`, as in Flask-Sock: `flask run` has a thread for each connection. From
+    another thread than the connection's, they block until that thread has done it.
+    """
 
     __slots__ = ()
+
+    def send(self, message: Message | PreparedMessage | Iterable[Message], compress: bool | None = None) -> None:
+        """Send a message: see `WebSocket.send`. Any native thread may call it."""
+        connection = get_connection(self)
+        if get_thread() == connection.stream.poller.thread:
+            super().send(message, compress)
+        else:
+            _ask(connection, super().send, message, compress)
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close the connection: see `WebSocket.close`. Any native thread may call it."""
+        connection = get_connection(self)
+        if get_thread() == connection.stream.poller.thread:
+            super().close(code, reason)
+        else:
+            with suppress(ConnectionClosed):
+                _ask(connection, super().close, code, reason)
 
     def receive(self, timeout: float | None = None) -> str | bytes | None:
         """Return the next message. Blocks until there is one.
@@ -73,6 +103,33 @@ class SockWebSocket(WebSocket):
             assert code is not None and reason is not None
             raise ConnectionClosed(code, reason)
         return message
+
+
+def _ask(connection: Connection, function: Callable[..., object], *arguments: Any) -> None:
+    """Have a connection's thread call a function, in a greenlet. Block until it has returned; raise what it raises.
+
+    Raises:
+        ConnectionClosed: the thread has no loop any more.
+        BlockingSwitchOutError: the caller is a callback of its loop, which may not block.
+    """
+    answer, errors, poller = Answer(), [], connection.stream.poller
+
+    def act() -> None:
+        try:
+            function(*arguments)
+        except BaseException as error:
+            errors.append(error)
+        answer.set(True)
+
+    if not answer.may_wait:
+        raise BlockingSwitchOutError("a callback cannot wait for another thread")
+    with suppress(ValueError):  # the loop was destroyed
+        poller.loop.run_callback_threadsafe(gevent.spawn, act)
+    while not answer.wait(1.0):
+        if poller.closed:
+            raise connection.closed_error()
+    if errors:
+        raise errors[0]
 
 
 class Sock:

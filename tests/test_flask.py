@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import sys
@@ -58,6 +59,26 @@ def test_a_route_serves_on(server: tuple[Host, int]) -> None:
     host.wait()
     text = "\n".join(host.lines)
     assert text.count("Traceback") == 1 and "read of closed file" not in text
+
+
+def test_threads_and_routes_send_to_any_connection_on(server: tuple[Host, int]) -> None:
+    host, port = server
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(connect(f"ws://127.0.0.1:{port}/all")) for _ in range(3)]
+        for ws in clients:
+            ws.send("in")
+            assert ws.wait(5) == "in"
+        for number, ws in enumerate(clients):
+            ws.send(str(number))
+        for ws in clients:
+            said: list[str] = []
+            while len(said) < 3:
+                message = ws.wait(5)
+                said += [message] if message != "in" else []
+            assert sorted(said) == ["0", "1", "2"]
+    with connect(f"ws://127.0.0.1:{port}/clock") as ws:
+        assert (list(ws), ws.close_code, ws.close_reason) == (["0", "1", "2"], 4000, "time is up")
+    assert "Traceback" not in "\n".join(host.lines)
 
 
 PATCHED = "from gevent import monkey; monkey.patch_all(); from kit.apps.flask_site import app"

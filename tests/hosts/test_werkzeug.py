@@ -9,12 +9,16 @@ from typing import Any
 
 import gevent
 import pytest
+from flask import Flask
 from kit import frames
 from kit.clients import RawClient
+from kit.sites.buses import wait_until
 from kit.sites.threads import DOORS, check_descriptors, check_early_frames, echo
 from werkzeug.serving import make_server
 
-from geventws import NoSocket
+from geventws import ConnectionClosed, NoSocket
+from geventws.flask import Sock
+from geventws.websocket import get_connection
 
 logging.getLogger("werkzeug").setLevel("ERROR")  # it logs each request at INFO
 
@@ -44,6 +48,18 @@ def dial() -> Iterator[Any]:
 @pytest.mark.parametrize("application", DOORS)
 def test_frames_that_follow_the_handshake_at_once_are_not_lost(dial, application) -> None:
     check_early_frames(dial, application)
+
+
+def test_a_connection_whose_thread_has_ended_takes_nothing(dial) -> None:
+    app, connections = Flask("site"), []
+    Sock(app).route("/")(connections.append)
+    client = dial(app)
+    client.open()
+    assert client.rest() == b"\x88\x02\x03\xe8"
+    wait_until(lambda: get_connection(connections[0]).stream.poller.closed)
+    with pytest.raises(ConnectionClosed):
+        connections[0].send("too late")
+    connections[0].close()
 
 
 def test_nothing_follows_the_close_frame(dial) -> None:

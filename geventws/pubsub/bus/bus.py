@@ -14,11 +14,12 @@ from gevent._hub_local import get_hub_if_exists
 from gevent.monkey import get_original
 
 from ...engine.loop.forks import register
+from ...engine.loop.waiters import Answer
 from ...text import quoted
 from ..interface import BusStats
 from .connection import Address
 from .core import Core, Counts
-from .home import Answer, Home, RLock, is_served
+from .home import Home, RLock, is_served
 from .wire.messages import Names
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import gevent
 from gevent._hub_local import get_hub_if_exists
-from gevent.event import Event
 from gevent.monkey import get_original
 
 from ...engine.loop.forks import register, unregister
@@ -179,33 +178,3 @@ class Home:
             hub.destroy(destroy_loop=True)
         finally:
             self._living.release()
-
-
-class Answer:
-    """A yes or no that one thread waits for, and another thread, or its own loop, gives.
-
-    Made in the thread that waits.
-    """
-
-    def __init__(self) -> None:
-        self._value = False  # the answer
-        hub = get_hub_if_exists()
-        self._poller = get_poller() if hub is not None else None  # the waiting thread's, if it has a loop
-        self._event = Event() if hub is not None else None  # set with the answer, for a thread with a loop
-        self._gate = allocate_lock()  # locked until the answer is there, for a thread without a loop
-        self._gate.acquire()
-
-    def set(self, value: bool) -> None:
-        """Give the answer. Any thread may do so, once."""
-        self._value = value
-        self._gate.release()
-        if self._poller is not None and self._event is not None:
-            self._poller.loop.run_callback_threadsafe(self._event.set)
-
-    def wait(self, timeout: float) -> bool:
-        """Block until the answer is there; return it; False after `timeout` seconds, or if the caller cannot block."""
-        if self._event is None or self._poller is None:
-            self._gate.acquire(timeout=timeout)
-        elif self._gate.locked() and self._poller.may_block():
-            self._event.wait(timeout)
-        return self._value

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ...engine.loop.forks import register
 from ...engine.loop.poller import get_poller, get_thread
+from ...engine.loop.waiters import Answer
 from ...protocol.json import decode, encode
 from ..branches.branch import call_out
-from ..bus.home import Answer
 from ..bus.wire.members import pack_beat, pack_change, pack_members, parse_beat, parse_members
 from ..interface import JOIN, Event, Stay
 from .members import Change, Members

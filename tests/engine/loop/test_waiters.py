@@ -1,12 +1,15 @@
-"""Greenlets that wait for something of a connection, each with its own question."""
+"""Greenlets that wait for something of a connection, each with its own question; threads that wait for an answer."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import gevent
 import pytest
+from kit.sites.buses import wait_until
 
 from geventws.engine.loop.poller import get_poller
-from geventws.engine.loop.waiters import Waiters
+from geventws.engine.loop.waiters import Answer, Waiters
 
 
 @pytest.fixture
@@ -62,3 +65,34 @@ def test_who_is_woken_may_end_the_wait_of_the_next(waiters: Waiters) -> None:
         gevent.sleep(0)
         assert order == ["a", "b"][:count]
     gevent.joinall(greenlets, raise_error=True)
+
+
+def test_an_answer_is_waited_for(serve: Any, in_thread: Any) -> None:
+    answer = Answer()
+    gevent.spawn(answer.set, True)
+    assert answer.wait(10) and answer.wait(10)
+    assert not Answer().wait(0.01)
+    answers: list[Answer] = []
+
+    def wait() -> bool:
+        answers.append(Answer())
+        return answers[0].wait(10)
+
+    waiting = gevent.get_hub().threadpool.spawn(wait)
+    wait_until(lambda: answers)
+    answers[0].set(True)
+    assert waiting.get()
+    assert not in_thread(lambda: Answer().wait(0.01))
+
+
+def test_a_callback_does_not_wait_for_an_answer(warm: None) -> None:
+    seen: list[bool] = []
+
+    def call_back() -> None:
+        answer = Answer()
+        seen.extend((answer.may_wait, answer.wait(10)))
+
+    assert Answer().may_wait
+    gevent.get_hub().loop.run_callback(call_back)
+    gevent.sleep(0)
+    assert seen == [False, False]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Thread
 from typing import Any
 
 import flask
@@ -13,6 +14,7 @@ from geventws.flask import Sock
 sock = Sock()
 rooms = Blueprint("rooms", __name__, url_prefix="/rooms")
 raised: list[BaseException] = []
+everybody: set[Any] = set()
 
 
 class User(UserMixin):
@@ -32,6 +34,29 @@ def echo(ws: Any) -> None:
 def plus(ws: Any, number: int) -> None:
     for message in ws:
         ws.send(str(int(message) + number))
+
+
+@sock.route("/all")
+def talk_to_all(ws: Any) -> None:
+    everybody.add(ws)
+    try:
+        for message in ws:
+            for one in tuple(everybody):
+                one.send(message)
+    finally:
+        everybody.remove(ws)
+
+
+@sock.route("/clock")
+def clock(ws: Any) -> None:
+    Thread(target=tick, args=(ws,)).start()
+    ws.receive()
+
+
+def tick(ws: Any) -> None:
+    for number in range(3):
+        ws.send(str(number))
+    ws.close(4000, "time is up")
 
 
 @sock.route("/who")

@@ -9,7 +9,7 @@ import pytest
 from kit.sites.buses import wait_until
 
 from geventws.engine.loop.poller import get_poller, get_thread
-from geventws.pubsub.bus.home import Answer, Home, is_served
+from geventws.pubsub.bus.home import Home, is_served
 
 
 class Guest:
@@ -113,21 +113,3 @@ def test_who_is_served(in_thread: Any) -> None:
     gevent.get_hub().loop.run_callback(lambda: served.append(is_served()))
     gevent.sleep(0)
     assert served == [True]
-
-
-def test_an_answer_is_waited_for(serve: Any, in_thread: Any) -> None:
-    answer = Answer()
-    gevent.spawn(answer.set, True)
-    assert answer.wait(10) and answer.wait(10)
-    assert not Answer().wait(0.01)
-    answers: list[Answer] = []
-
-    def wait() -> bool:
-        answers.append(Answer())
-        return answers[0].wait(10)
-
-    waiting = gevent.get_hub().threadpool.spawn(wait)
-    wait_until(lambda: answers)
-    answers[0].set(True)
-    assert waiting.get()
-    assert not in_thread(lambda: Answer().wait(0.01))
