@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from logging import WARNING
 from typing import TYPE_CHECKING, Any
 
 from ..engine.options import takes
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from ..engine.published.outlet import Outlet
     from ..protocol.prepared import Message, PreparedMessage
     from ..websocket import BaseWebSocket
     from .bus.bus import RedisBus
@@ -43,7 +45,8 @@ class PubSub:
     Any kind of connection may subscribe, to any number of PubSubs. A forked child begins without subscribers.
 
     With the URL of a Redis or Valkey server, a PubSub reaches the subscribers in all processes that use the same
-    server: see docs/scaling.rst. Without a URL, it reaches those of its own process.
+    server: see docs/scaling.rst. Without a URL, it reaches those of its own process; if the server has several
+    (`wsgi.multiprocess`, as gunicorn with workers), the first subscription logs a warning.
 
     Args:
         url: `redis://`, `rediss://` (TLS), `unix://`, `valkey://` or `valkeys://`, in redis-py's syntax; None, the
@@ -96,6 +99,7 @@ class PubSub:
         self.on_join: Callable[[str, str, Any], object] | None = None
         self.on_leave: Callable[[str, str, Any], object] | None = None
         self._bus: RedisBus | None = None
+        self._has_subscribers = False  # whether anybody has ever subscribed
         if url is not None:
             self._bus = _make_bus(url, prefix)
             self.use(self._bus)
@@ -352,7 +356,19 @@ class PubSub:
         outlet = find_outlet(ws)
         if outlet.connection.closed:
             raise outlet.connection.closed_error()
+        if not self._has_subscribers:
+            self._has_subscribers = True
+            self._warn_if_alone(outlet)
         return self._store.subscribe(outlet, topic, policy, form, since)
+
+    def _warn_if_alone(self, outlet: Outlet) -> None:
+        """Log that subscribers in other processes hear nothing, if the first one's server has other processes."""
+        if self._store.bus is None and outlet.handle().environ.get("wsgi.multiprocess"):
+            outlet.connection.stream.poller.log.tell(
+                WARNING,
+                "the server has several processes, and a PubSub without a URL reaches only the subscribers in its own: "
+                "for all of them, use PubSub('redis://...')",
+            )
 
     def _look(self, topic: str, since: str | None, limit: int | None) -> Found:
         self._check_topic(topic)

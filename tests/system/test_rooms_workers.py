@@ -178,3 +178,36 @@ def test_forty_clients_miss_nothing_while_workers_are_killed_and_reloaded(
         for one in (*clients, node, page):
             one.close()
     pubsub.close()
+
+
+WORKERS = ["gevent", "gevent_pywsgi", "geventws.gunicorn.Worker"]
+ALONE = """
+from geventws import PubSub, WebSocketWSGI
+
+pubsub = PubSub()
+
+@WebSocketWSGI
+def app(ws):
+    for topic in ws:
+        pubsub.subscribe(ws, topic)
+        ws.send("subscribed")
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("kind", WORKERS)
+def test_rooms_of_several_processes_that_do_not_reach_each_other_are_told(
+    tmp_path: Path, kind: str, workers: int
+) -> None:
+    (tmp_path / "alone.py").write_text(ALONE)
+    words = ["-m", "gunicorn", "--bind", "127.0.0.1:0", "-k", kind, "-w", str(workers), "--chdir", str(tmp_path)]
+    host = Host([sys.executable, *words, "--graceful-timeout", "1", "alone:app"])
+    port = int(host.wait_for(r"Listening at: http://127\.0\.0\.1:(\d+)")[1])
+    with geventws.connect(f"ws://127.0.0.1:{port}/") as ws:
+        for topic in "ab":
+            ws.send(topic)
+            assert ws.wait(10) == "subscribed"
+    host.terminate()
+    host.wait()
+    told = [line for line in host.lines if "the server has several processes" in line]
+    assert len(told) == workers - 1
