@@ -186,6 +186,8 @@ class PubSub:
     ) -> int:
         """Publish a message to the subscribers of a topic. Never blocks; any greenlet and native thread may call it.
 
+        A handler of `signal.signal` may not: it can interrupt any step of ours. One of `gevent.signal_handler` may.
+
         Args:
             topic: the topic.
             message: `str` for text, bytes-like for binary, or a `PreparedMessage`.
