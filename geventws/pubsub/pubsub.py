@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from logging import WARNING
 from typing import TYPE_CHECKING, Any
 
 from ..engine.options import takes
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from ..engine.published.outlet import Outlet
     from ..protocol.prepared import Message, PreparedMessage
     from ..websocket import BaseWebSocket
     from .bus.bus import RedisBus
@@ -99,7 +97,6 @@ class PubSub:
         self.on_join: Callable[[str, str, Any], object] | None = None
         self.on_leave: Callable[[str, str, Any], object] | None = None
         self._bus: RedisBus | None = None
-        self._has_subscribers = False  # whether anybody has ever subscribed
         if url is not None:
             self._bus = _make_bus(url, prefix)
             self.use(self._bus)
@@ -358,19 +355,7 @@ class PubSub:
         outlet = find_outlet(ws)
         if outlet.connection.closed:
             raise outlet.connection.closed_error()
-        if not self._has_subscribers:
-            self._has_subscribers = True
-            self._warn_if_alone(outlet)
         return self._store.subscribe(outlet, topic, policy, form, since)
-
-    def _warn_if_alone(self, outlet: Outlet) -> None:
-        """Log that subscribers in other processes hear nothing, if the first one's server has other processes."""
-        if self._store.bus is None and outlet.handle().environ.get("wsgi.multiprocess"):
-            outlet.connection.stream.poller.log.tell(
-                WARNING,
-                "the server has several processes, and a PubSub without a URL reaches only the subscribers in its own: "
-                "for all of them, use PubSub('redis://...')",
-            )
 
     def _look(self, topic: str, since: str | None, limit: int | None) -> Found:
         self._check_topic(topic)

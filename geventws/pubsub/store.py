@@ -15,6 +15,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager, suppress
 from itertools import count
+from logging import WARNING
 from typing import TYPE_CHECKING, Any, Protocol
 
 from gevent.monkey import get_original
@@ -75,6 +76,7 @@ class Store:
         self._history = History(rules, time.monotonic, self._watchers)  # what is kept
         self._excluded: dict[int | None, Outlet] = {}  # over a bus: who does not get a message, by its ticket
         self._tickets: Iterator[int] = count()  # the next tickets
+        self._is_used = False  # whether anybody has ever subscribed
         self.lock: Any = RLock()
         register_heir(self)
         watch_collector()
@@ -160,6 +162,9 @@ class Store:
             ConnectionClosed: the connection is closed or closing.
             ValueError: the connection has too many topics.
         """
+        if self.bus is None and not self._is_used:
+            _warn_if_alone(outlet)
+        self._is_used = True
         rule = self._history.find_rule(topic)
         if rule is None:
             found = Found([], None, since is not None)
@@ -268,3 +273,13 @@ class Store:
     def tell_bus(self, is_up: bool) -> None:
         """Note that the bus is connected, or no longer is."""
         self._owner.tell_bus(is_up)
+
+
+def _warn_if_alone(outlet: Outlet) -> None:
+    """Log that subscribers in other processes hear nothing, if this subscriber's server has other processes."""
+    if outlet.handle().environ.get("wsgi.multiprocess"):
+        outlet.connection.stream.poller.log.tell(
+            WARNING,
+            "the server has several processes, and a PubSub without a URL reaches only the subscribers in its own: "
+            "for all of them, use PubSub('redis://...')",
+        )
