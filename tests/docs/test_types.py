@@ -22,8 +22,9 @@ Errors = dict[tuple[str, int], str]
 
 
 def run(*command: str) -> str:
-    """Run a checker where no project's settings are, but where the package is found."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MYPYPATH": str(ROOT)}
+    """Run a checker where no project's settings are, but where the package is found, and what is installed here."""
+    path = f"{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # --verifytypes asks its python
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "MYPYPATH": str(ROOT)}
     return subprocess.run([sys.executable, "-m", *command], env=environment, capture_output=True, text=True).stdout
 
 
@@ -72,8 +73,8 @@ def test_both_checkers_pass_what_is_right_and_refuse_what_is_wrong(
 @pytest.mark.timeout(180)
 def test_no_public_type_is_for_a_checker_to_guess() -> None:
     """What `pyright --verifytypes` calls ambiguous, and what is partly unknown because of that."""
-    told = json.loads(run("pyright", "--verifytypes", "geventws", "--ignoreexternal", "--outputjson",
-                          "--pythonpath", sys.executable))["typeCompleteness"]  # fmt: skip
+    words = ("--verifytypes", "geventws", "--ignoreexternal", "--outputjson")
+    told = json.loads(run("pyright", *words))["typeCompleteness"]
     assert told["exportedSymbolCounts"]["withKnownType"] > 1000
     guessed = {
         symbol["name"]: one["message"]
