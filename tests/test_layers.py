@@ -17,7 +17,7 @@ import geventws
 
 TREE = {
     "": ["text", "exceptions", "_core", "http", "frames", "protocol", "handshake", "engine", "websocket",
-         "streaming", "hosts", "endpoints", "client", "pubsub", "server", "flask", "frameworks", "testing",
+         "streaming", "hosts", "endpoints", "client", "pubsub", "server", "flask", "frameworks", "metrics", "testing",
          "gunicorn", "cli", "_moved", "__init__", "__main__", "compat"],
     "_core": ["receive", "fanout", "pure", "native"],
     "_core.receive": ["inodes", "pure", "native"],

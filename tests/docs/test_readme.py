@@ -18,6 +18,7 @@ from kit.documents import (
     flask_pages,
     framework_pages,
     guides,
+    metrics_pages,
     migrations,
     redis_pages,
     rooms_pages,
@@ -104,7 +105,6 @@ RUNS: dict[str, dict[str, Callable[[Block], None]]] = {
         "curl": tutorial.announces,
         "def watched(": handler(guides.is_watched),
         "load_cert_chain": secure.renews,
-        "def metrics(": program(guides.is_measured),
     },
     "docs/install.rst": {
         "pip install geventws": pip_install,
@@ -257,6 +257,11 @@ RUNS: dict[str, dict[str, Callable[[Block], None]]] = {
         "def robots(": secure.tls_program_for_robots,
         "FROM python": docker_command,
         "server.init_socket()": program(echoes),
+    },
+    "docs/metrics.rst": {
+        "pip install": pip_install,
+        "def chat(": program(metrics_pages.is_measured),
+        "def post_worker_init(": metrics_pages.workers,
     },
     "docs/types.rst": {
         "ws: WebSocket)": handler(echoes),

@@ -32,6 +32,7 @@ BROUGHT = {
     "gunicorn": "gunicorn",
     "idna": "idna",
     "json": "orjson",
+    "metrics": "geventws.metrics",
     "redis": "geventws.pubsub.bus.bus",
     "socks": "python_socks",
     "testing": "pytest",

@@ -46,6 +46,7 @@ class InterestList:
 
     Attributes:
         channels: those that are registered, by descriptor; None for the others.
+        count: how many are registered.
         set: what watches their sockets: epoll's, or that of watchers.py.
         doubtful: whether the set may hold a socket that is no channel's.
     """
@@ -55,7 +56,7 @@ class InterestList:
         self.channels: list[Any] = []
         self.doubtful: bool = False
         self._masks = bytearray()  # what each descriptor is watched for
-        self._count = 0  # of the channels
+        self.count: int = 0
         self._retry: Any = None  # the timer of the next attempt to recover
         self._open()
 
@@ -69,13 +70,13 @@ class InterestList:
         if fd >= len(self.channels):
             self._grow(fd + 64 - fd % 64)
         self.set.register(fd, EPOLLIN)
-        if not self._count:
+        if not self.count:
             self.set.start(self._owner.ready)
         before, self.channels[fd] = self.channels[fd], channel
         self._masks[fd] = EPOLLIN
         self._forget(fd)
         if before is None:
-            self._count += 1
+            self.count += 1
         else:  # somebody closed the socket of `before`, and ours has its number
             self.doubtful = True
             self._owner.call(before, before.receive_eof, errno.EBADF)
@@ -105,9 +106,9 @@ class InterestList:
             self.set.unregister(fd)
         except (OSError, ValueError):
             self.doubtful = True  # somebody closed the socket, or the set
-        self._count -= 1
-        assert self._count >= 0
-        if not self._count:
+        self.count -= 1
+        assert self.count >= 0
+        if not self.count:
             self.set.stop()
 
     def _forget(self, fd: int) -> None:
@@ -154,7 +155,7 @@ class InterestList:
                 self._register_again(channel.fd)
             except OSError:
                 self._owner.call(channel, channel.receive_eof, errno.EBADF)
-        if self._count:
+        if self.count:
             self.set.start(self._owner.ready)
 
     def _register_again(self, fd: int) -> None:

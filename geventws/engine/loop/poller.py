@@ -25,7 +25,7 @@ import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Any, Protocol
-from weakref import WeakSet
+from weakref import WeakSet, WeakValueDictionary
 
 import gevent
 from gevent.exceptions import BlockingSwitchOutError, HubDestroyed
@@ -359,6 +359,7 @@ class _Thread:
 
 
 _local: Any = get_original("_thread", "_local")()  # its `thread`
+_pollers: WeakValueDictionary[int, Poller] = WeakValueDictionary()  # those of all threads, by id
 
 
 def set_poller(poller: Poller) -> None:
@@ -366,10 +367,17 @@ def set_poller(poller: Poller) -> None:
     if not hasattr(_local, "thread"):
         _local.thread = _Thread()
     _local.thread.pollers.add(poller)
+    _pollers[id(poller)] = poller
     hub = poller.hub
     hub.geventws_poller = poller
     if "destroy" not in vars(hub):  # a hub may be destroyed, such as a thread's, and gevent notifies nobody
         hub.destroy = functools.partial(_destroy, hub)
+
+
+def count_connections() -> int:
+    """Return how many connections this process has open, in all its loops. Any thread may call it; it never blocks."""
+    pollers = [reference() for reference in _pollers.valuerefs()]  # copied in one step: other threads may add to it
+    return sum([poller.interest.count for poller in pollers if poller is not None and not poller.closed])
 
 
 def _destroy(hub: Any, destroy_loop: bool | None = None) -> None:

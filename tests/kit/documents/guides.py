@@ -183,13 +183,3 @@ def is_watched(place: Place) -> None:
     with place.connect() as client:
         client.close(4000, "enough")
     place.host.wait_for("^ended with 4000 enough$")
-
-
-def is_measured(place: Place) -> None:
-    with place.connect("/chat") as client:
-        for _ in range(2):
-            client.send("hello")
-            assert client.recv(timeout=ANSWER) == "hello"
-        with urllib.request.urlopen(f"http://127.0.0.1:{place.port}/metrics", timeout=ANSWER) as answer:
-            lines = answer.read().decode().splitlines()
-    assert {"chat_connections 1", "chat_published 2", "chat_subscriptions 1", "chat_dropped 0"} <= set(lines)
