@@ -197,7 +197,7 @@ class Outlet:
             self._take_back(old)
         if self.queue.fits(delivery, limits):
             self.queue.append(delivery)
-            if self.connection.stream.blocked:
+            if self.connection.fragments is None:
                 self._put(delivery)
             else:
                 self._held.append(delivery)

@@ -10,6 +10,7 @@ from gevent.event import Event
 from kit.sites.rooms import SMALL, Room, message, read_numbers
 
 from geventws import ConnectionClosed, SendResult
+from geventws.websocket import get_connection
 
 
 @pytest.fixture
@@ -116,3 +117,17 @@ def test_what_on_drain_raises_is_reported(room: Room, hub_errors: list[BaseExcep
     assert slow.read_message() == "still here"
     room.wait_until(lambda: bool(hub_errors or log()))
     hub_errors.clear()
+
+
+def test_a_message_in_parts_is_not_interrupted_where_the_peer_takes_nothing(room: Room) -> None:
+    room.open()
+    slow = room.connect(receive_buffer=SMALL)
+    (ws,) = room.members
+    sending = gevent.spawn(ws.send, (b"part" * 2500 for _ in range(400)))
+    room.wait_until(lambda: get_connection(ws).stream.blocked)
+    room.pubsub.publish("room", "between")
+    assert ws.try_send("single") is SendResult.QUEUED and room.pubsub.stats.queued == 1
+    received = [slow.read_frame() for _ in range(403)]
+    assert [frame.opcode for frame in received] == [2, *[0] * 400, 1, 1]
+    assert [frame.payload for frame in received[-2:]] == [b"between", b"single"]
+    sending.get()
