@@ -21,7 +21,7 @@ from .loop.poller import get_thread
 from .loop.turns import UNIT_SIZE, UNITS
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable
+    from collections.abc import Hashable, Iterable, Iterator
     from types import TracebackType
 
     from ..protocol.interface import ConnectionProtocol
@@ -179,7 +179,8 @@ def send_message(connection: Sender, head: int, payload: Payload, compress: bool
         send_frame(connection, encode_header(head, len(payload)), payload)
         return
     if extension is not None and len(payload) > LARGE_TO_COMPRESS and extension.wants(len(payload), compress):
-        head, payload, compress = head | extension.header_bits, _compress(connection, payload), False
+        _send_slowly(connection, head | extension.header_bits, extension.encode_slowly(payload))
+        return
     take_turn(connection)
     send_frame(connection, *connection.protocol.encode_message(head, payload, compress))
 
@@ -195,18 +196,23 @@ def _send_prepared(connection: Sender, message: PreparedMessage) -> None:
         with Fragments(connection):
             for _ in message.encode_slowly(extension):
                 connection.stream.poller.turns.spend(UNITS)
+            if connection.closed:
+                raise connection.closed_error()
+            send_frame(connection, b"", message.encode(extension))
+        return
     send_frames(connection, message.encode(extension))
 
 
-def _compress(connection: Sender, payload: Payload) -> memoryview:
-    """Compress a large message in slices; the loop has its turn between them when that is due."""
+def _send_slowly(connection: Sender, head: int, parts: Iterator[bytes]) -> None:
+    """Send a large message that is compressed in slices; the loop has its turn between them when that is due."""
     compressed = bytearray()
-    with Fragments(connection):
-        extension: Any = connection.protocol.extension
-        for part in extension.encode_slowly(payload):
+    with Fragments(connection):  # so that what is published meanwhile goes after it
+        for part in parts:
             compressed += part
             connection.stream.poller.turns.spend(UNITS)
-    return memoryview(compressed)
+        if connection.closed:
+            raise connection.closed_error()
+        send_frame(connection, *connection.protocol.encode_message(head, memoryview(compressed), False))
 
 
 def _send_parts(connection: Sender, parts: Iterable[Any], compress: bool | None) -> None:

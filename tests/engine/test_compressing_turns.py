@@ -11,7 +11,7 @@ import pytest
 from kit import frames
 from kit.sites.echoes import check
 
-from geventws import PerMessageDeflate, WebSocketWSGI, connect
+from geventws import PerMessageDeflate, PreparedMessage, PubSub, WebSocketWSGI, connect
 from geventws.engine.loop import turns
 from geventws.protocol.permessage_deflate import LARGE, Deflate
 
@@ -90,6 +90,25 @@ def test_messages_leave_in_the_order_of_the_calls(serve, slices, forgets):
     client, inflater = site.connect(**OFFER), Inflater(forgets)
     expected = [LARGE_TEXT, "small", "x" * 1000, LARGE_TEXT[::-1], "last"]
     assert [inflater.read(client) for _ in expected] == expected
+    client.expect_close()
+
+
+@CONTEXTS
+@pytest.mark.parametrize("kind", [str, PreparedMessage])
+def test_what_is_published_meanwhile_comes_after(serve, slices, forgets, kind):
+    pubsub = PubSub()
+
+    def handler(ws):
+        pubsub.subscribe(ws, "room")
+        sending = gevent.spawn(ws.send, kind(LARGE_TEXT))
+        while not slices:
+            gevent.sleep(0)
+        pubsub.publish("room", "meanwhile")
+        sending.get()
+
+    site = serve(WebSocketWSGI(handler, compression=PerMessageDeflate(server_no_context_takeover=forgets)))
+    client, inflater = site.connect(**OFFER), Inflater(forgets)
+    assert [inflater.read(client) for _ in range(2)] == [LARGE_TEXT, "meanwhile"]
     client.expect_close()
 
 
