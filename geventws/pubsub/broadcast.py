@@ -13,6 +13,7 @@ from ..protocol.prepared import prepare
 from ..websocket import BaseWebSocket, get_connection
 from .branches.publication import Publication, put_in
 from .branches.topics import Group, Seat
+from .finalizers import collecting, is_finalizer
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
@@ -40,14 +41,22 @@ def broadcast(sockets: Iterable[BaseWebSocket], message: Message | PreparedMessa
         TypeError: the message is of another type, or an item of `sockets` is not a connection. Nothing is sent.
         ConcurrencyError: a connection belongs to another thread. Nothing is sent.
     """
-    prepared, tally = prepare(message), Tally()
+    prepared, outlets = prepare(message), [find_outlet(ws) for ws in sockets]
+    if collecting and is_finalizer():
+        get_poller().later(_send, outlets, prepared)
+        return len({outlet for outlet in outlets if not outlet.connection.closed})
+    return _send(outlets, prepared)
+
+
+def _send(outlets: list[Outlet], prepared: PreparedMessage) -> int:
+    """Send a message to those that are open; return how many they are."""
     groups: dict[Hashable, Group] = {}
-    for outlet in [find_outlet(ws) for ws in sockets]:
+    for outlet in outlets:
         if not outlet.connection.closed:
             shared = outlet.extension if outlet.sharing is not None else None
             group = groups.setdefault(outlet.sharing, Group(shared))
             group.members[outlet.fileno] = Seat(outlet, CLOSE)
-    outbox = get_poller().outbox
+    outbox, tally = get_poller().outbox, Tally()
     for group in groups.values():
         publication = Publication(prepared, group, None, tally, Limits(), None)
         put_in(outbox, publication, prepared, group)

@@ -21,12 +21,9 @@ def _note(phase: str, _info: object) -> None:
         collecting.clear()
 
 
-def watch_collector() -> None:
-    """Have `is_finalizer` tell, from now on. Idempotent."""
-    if _note not in gc.callbacks:
-        gc.callbacks.append(_note)
-
-
 def is_finalizer() -> bool:
     """Whether the garbage collector has called this code."""
-    return bool(collecting) and collecting[0] == get_thread()
+    return get_thread() in collecting  # one step: another thread's collection may end meanwhile
+
+
+gc.callbacks.append(_note)

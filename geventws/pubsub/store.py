@@ -22,7 +22,7 @@ from gevent.monkey import get_original
 
 from ..engine.loop.forks import register as register_heir
 from ..engine.loop.poller import get_thread
-from .finalizers import collecting, is_finalizer, watch_collector
+from .finalizers import collecting, is_finalizer
 from .history import Found, History, Position
 from .interface import GAP, Event
 
@@ -79,7 +79,6 @@ class Store:
         self._is_used = False  # whether anybody has ever subscribed
         self.lock: Any = RLock()
         register_heir(self)
-        watch_collector()
 
     def forked(self) -> None:
         """Forget everything, in a forked child: the published messages are the parent's."""
@@ -102,16 +101,18 @@ class Store:
         Raises:
             TypeError: `key` is neither a `str` nor None, and there is a bus.
         """
+        bus = self.bus
+        if bus is not None and not (key is None or isinstance(key, str)):
+            raise TypeError(f"over a bus, a key is str, not {type(key).__name__}")
         if collecting and is_finalizer() and (branches := self._branches.all()):
             branches[0].loop.run_callback_threadsafe(self.publish, topic, message, exclude, key)
             return sum(map(len, self._branches.find(topic)))
-        rule, bus = self._history.find_rule(topic) if self._history.rules else None, self.bus
+        rule = self._history.find_rule(topic) if self._history.rules else None
         if bus is None:
             if rule is None:
                 return self._branches.publish(topic, message, exclude, key)
             return self._publish_here(topic, rule, message, exclude, key)
-        if not (key is None or isinstance(key, str)):
-            raise TypeError(f"over a bus, a key is str, not {type(key).__name__}")
+        assert key is None or isinstance(key, str)
         if rule is None:
             reached = self._branches.publish(topic, message, exclude, key)
             bus.publish(topic, message, key, None, None)

@@ -10,8 +10,9 @@ import gevent
 import pytest
 from kit.sites.rooms import Room, read_messages
 
+from geventws import broadcast
 from geventws.engine.loop.poller import get_poller
-from geventws.pubsub.finalizers import is_finalizer, watch_collector
+from geventws.pubsub.finalizers import is_finalizer
 
 
 @pytest.fixture
@@ -35,8 +36,6 @@ class Garbage:
 
 def test_a_finalizer_of_garbage_is_told_from_others(collected: None) -> None:
     seen: list[bool] = []
-    watch_collector()
-    watch_collector()
     Garbage(lambda: seen.append(is_finalizer()))
     gc.collect()
     alone = Garbage(lambda: seen.append(is_finalizer()))
@@ -74,3 +73,38 @@ def test_where_nobody_is_subscribed_it_publishes_at_once(serve: Any, collected: 
     Garbage(lambda: counts.append(room.pubsub.publish("room", "to nobody")))
     gc.collect()
     assert counts == [0]
+
+
+def test_what_is_broadcast_in_a_flush_leaves_after_it(
+    serve: Any, monkeypatch: pytest.MonkeyPatch, collected: None
+) -> None:
+    room, counts = Room(serve), []
+    room.open()
+    clients = [room.connect() for _ in range(3)]
+    fanout = get_poller().outbox._fanout
+    send = fanout.send
+    monkeypatch.setattr(fanout, "send", lambda *arguments: (gc.collect(), send(*arguments))[1])
+    Garbage(lambda: counts.extend(broadcast(room.members * 2, f"last {number}") for number in range(300)))
+    assert broadcast(room.members, "first") == 3
+    gevent.sleep(0)
+    expected = ["first", *(f"last {number}" for number in range(300))]
+    assert [read_messages(client, 301) for client in clients] == [expected] * 3
+    assert counts == [3] * 300
+
+
+def test_a_finalizer_hears_of_its_own_errors(serve: Any, collected: None) -> None:
+    room, errors = Room(serve), []
+    room.open()
+    client = room.connect()
+    room.pubsub._store.bus = object()  # type: ignore[assignment]  # it is not reached
+
+    def attempt(function: Any, *arguments: Any) -> None:
+        with pytest.raises(TypeError) as raised:
+            function(*arguments)
+        errors.append(str(raised.value))
+
+    Garbage(lambda: attempt(room.pubsub.publish, "room", "message", None, 5))
+    Garbage(lambda: attempt(broadcast, [client], "message"))
+    gc.collect()
+    room.pubsub._store.bus = None
+    assert sorted(errors) == ["a connection is a WebSocket, not RawClient", "over a bus, a key is str, not int"]
