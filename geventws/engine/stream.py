@@ -64,8 +64,8 @@ class Stream:
     members = None  # its frames are for its own peer only: see outbox.py
 
     __slots__ = (  # fmt: skip
-        "_ended", "_reading", "_registered", "_send_timeout", "_tls",
-        "backlog", "blocked", "calls", "channel", "corked", "error", "plain_limit", "poller", "socket", "transmit",
+        "_ended", "_reading", "_registered", "_send_timeout", "_tls", "backlog", "blocked", "calls", "channel",
+        "corked", "error", "overtaken", "plain_limit", "poller", "socket", "transmit",
     )
 
     def __init__(self, socket: Any, channel: Any, poller: Poller, send_timeout: float | None) -> None:
@@ -82,6 +82,7 @@ class Stream:
         self.corked: list[bytes] = []  # whole frames that wait to be sent with others: see above
         self.blocked: bool = False  # whether the kernel accepts nothing; the poller tells when it does again
         self.backlog: Backlog | None = None  # the bytes that it has not accepted, while blocked
+        self.overtaken: bool = False  # whether a close frame has gone ahead of frames that were to be sent before it
         self._reading = True  # receiving is not paused
         self._registered = False  # the poller watches the socket
         self._ended = False  # our side is shut down, or will be after the backlog
@@ -227,7 +228,7 @@ class Stream:
             header, payload = fill_record(header, payload)
         self.flush_now()
         self.wait_for_room()
-        if self.blocked or self.error is not None:
+        if self.blocked or self.overtaken or self.error is not None:
             self.put(header)
             self.put(payload)
         else:
@@ -307,12 +308,10 @@ class Stream:
     def hang_up(self) -> None:
         """End both sides at once; if something is left to send, the peer sees a reset. Idempotent."""
         self.poller.outbox.settle(self)
-        try:
+        with suppress(OSError):  # the peer has gone already
             if self.corked or self.blocked:
                 self.calls.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, _RESET_ON_CLOSE)
             self.calls.shutdown(_socket.SHUT_RDWR)
-        except OSError:
-            pass  # the peer has gone already
         self.close()
 
     def _uncork(self) -> bytes:
@@ -326,8 +325,8 @@ class Stream:
         """Send as much as the kernel accepts, and leave the rest to the poller."""
         if self.poller.outbox.holds:
             self.poller.outbox.settle(self)
-        if self.error is not None:
-            raise OSError(*self.error)
+        if self.error is not None or self.overtaken:
+            raise OSError(*(self.error or (errno.EPIPE, "nothing follows a close frame")))
         if self.backlog is not None:
             self.backlog.append(data)
             return

@@ -173,8 +173,6 @@ class Store:
             return found
         with self._read(topic, rule), self.lock:
             found = self._find(topic, rule, since, None if since is not None else 0)
-            if outlet.connection.closed:  # meanwhile
-                raise outlet.connection.closed_error()
             self._branches.get().subscribe(outlet, topic, policy, form, found.position)
         return found
 

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from .waves import Slow
 
 CLOSED, BLOCKED, OWN_FRAMES, IN_PARTS, ENCRYPTED = 1, 2, 4, 8, 16
-"""Reasons why the core may not send to a socket: it is not watched; the kernel accepts nothing; its frames differ from
-those of others; a message is being sent in parts; it has TLS."""
+"""Reasons why the core may not send to a socket: it is not watched, or nothing may follow its close frame; the kernel
+accepts nothing; its frames differ from those of others; a message is being sent in parts; it has TLS."""
 
 FEW = 4
 """Connections in a batch, below which each frame is sent at once: there is nothing to gain."""
@@ -95,6 +95,7 @@ class Stream(Protocol):
     error: Any
     calls: Calls
     members: None
+    overtaken: bool
 
     def put(self, data: bytes | memoryview, flags: int = 0) -> None:
         """Send as much as the kernel accepts, and leave the rest to the poller."""
@@ -326,7 +327,7 @@ def _take_back(stream: Stream, rest: memoryview, error: int) -> None:
     if error not in (0, errno.EAGAIN):
         stream.fail(OSError(error, os.strerror(error)))
     with suppress(OSError):  # the next `send` raises it
-        if stream.error is None:
+        if stream.error is None and not stream.overtaken:
             (stream.block if error else stream.put)(rest)
             stream.own(len(rest))
 

@@ -21,7 +21,7 @@ from weakref import ref
 
 from ...frames import FIN, CloseCode
 from ...protocol.prepared import LARGE_TO_COMPRESS
-from ..loop.outbox import OWN_FRAMES
+from ..loop.outbox import CLOSED, OWN_FRAMES
 from .deliveries import CLOSE, DROP_NEWEST, Delivery, Limits, Queue, Tally
 
 if TYPE_CHECKING:
@@ -121,7 +121,8 @@ class Outlet:
             self._leavers = (*self._leavers, leaver)
 
     def end(self) -> None:
-        """The connection takes no more messages: it is over, or has begun to close."""
+        """The connection takes no more messages: it is over, or begins to close. What was published goes out before."""
+        self.connection.stream.poller.outbox.settle(self.connection.stream)
         leavers, self._leavers = self._leavers, ()
         for leaver in leavers:
             leaver.leave(self)
@@ -219,10 +220,13 @@ class Outlet:
             if not delivery.begun:
                 self._take_back(delivery)
                 delivery.abandon()
-        connection, code = self.connection, int(CloseCode.TRY_AGAIN_LATER)
-        log = connection.stream.poller.log
+        connection, stream, code = self.connection, self.connection.stream, int(CloseCode.TRY_AGAIN_LATER)
+        log = stream.poller.log
         log.tell(INFO, "%s: closed with %d: too slow for what is published to it", connection.peer, code)
         connection.closing.begin(code, "too slow")
+        stream.poller.outbox.settle(stream)
+        stream.poller.outbox.shut(connection, CLOSED, True)
+        stream.overtaken = True
 
     def release(self) -> None:
         """Send the deliveries that were held back, now that no message is sent in parts."""

@@ -118,6 +118,8 @@ class Branch:
         if position is not None:
             self._catch_up(topic, position)
         self.poller.outbox.settle(outlet.connection.stream)
+        if outlet.connection.closed:  # it was too slow for what was published before
+            raise outlet.connection.closed_error()
         self.topics.subscribe(outlet, topic, policy, form).position = position
         outlet.join(self)
 
@@ -128,8 +130,7 @@ class Branch:
         return self.topics.unsubscribe(outlet, topic)
 
     def leave(self, outlet: Outlet) -> None:
-        """End all subscriptions of a connection that is over."""
-        self.poller.outbox.settle(outlet.connection.stream)
+        """End all subscriptions of a connection that is over. What was published to it has gone out."""
         self.topics.leave(outlet)
 
     def _note_topic(self, name: str, begun: bool) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import random
+import socket
 from typing import Any
 
 import gevent
 import pytest
 from kit.core.deflates import inflate, inflater
 from kit.sites.echoes import check
-from kit.sites.rooms import Room, read_messages
+from kit.sites.rooms import SMALL, Room, message, number_of, read_messages
 
-from geventws import PreparedMessage, WebSocketWSGI
+from geventws import PreparedMessage, PubSub, WebSocketWSGI, broadcast
 from geventws.engine.loop import outbox, turns, waves
 from geventws.engine.loop.poller import get_poller
 from geventws.protocol.permessage_deflate import Deflate
@@ -136,6 +137,23 @@ def test_whose_socket_somebody_closes_meanwhile_is_nobody(room: Room, short_turn
     assert stats.abandoned >= 1 and stats.sent + stats.abandoned == 8
     clients[0].close()
     get_poller().channels[room.members[0]._connection.fd].receive_eof(0)
+
+
+def test_nothing_follows_the_close_frame_of_one_that_is_too_slow(room: Room, short_turns: None) -> None:
+    """Not even what comes to it in a later turn, when it takes bytes again."""
+    room.pubsub = PubSub(max_queue=1)
+    room.open()
+    slow = room.connect(receive_buffer=SMALL)
+    clients = [room.connect([]) for _ in range(100)]
+    ws = room.members[0]
+    room.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
+    reading = gevent.spawn(lambda: (number_of(slow.read_message()), slow.expect_close(1013, "too slow")))
+    for number in range(2):
+        room.pubsub.publish("room", message(number, 4 if number else 20_000))
+    ws.send("hurry")
+    assert broadcast(room.members, "last") == 101
+    assert [client.read_message() for client in clients] == ["last"] * 100
+    assert reading.get() == (0, "too slow")
 
 
 @pytest.mark.parametrize("bound", ["MOST_WAITING", "MOST_BYTES"])

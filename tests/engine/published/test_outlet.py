@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import nullcontext
 from typing import Any
 
 import gevent
 import pytest
 from gevent.event import Event
-from kit.sites.rooms import SMALL, Room, message, read_numbers
+from kit.sites.rooms import SMALL, Room, message, number_of, read_numbers
 
-from geventws import ConnectionClosed, SendResult
+from geventws import ConnectionClosed, PubSub, SendResult, broadcast
 from geventws.websocket import get_connection
 
 
@@ -131,3 +133,35 @@ def test_a_message_in_parts_is_not_interrupted_where_the_peer_takes_nothing(room
     assert [frame.opcode for frame in received] == [2, *[0] * 400, 1, 1]
     assert [frame.payload for frame in received[-2:]] == [b"between", b"single"]
     sending.get()
+
+
+@pytest.mark.parametrize("host", ["blocking", "tls"])
+@pytest.mark.parametrize("size", [4, 5000, 50_000])
+def test_nothing_follows_the_close_frame_of_one_that_is_too_slow(
+    room: Room, secure: Any, size: int, host: str
+) -> None:
+    """It was sent before anybody knew: the kernel refuses both what is published, and what is sent after that."""
+    room.pubsub = PubSub(max_queue=1)
+    room.open(host, secure)
+    slow = room.connect(receive_buffer=SMALL)
+    (ws,) = room.members
+    room.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
+    for number in range(2):
+        room.pubsub.publish("room", message(number, 4 if number else 60_000))
+    with pytest.raises(ConnectionClosed) if size > 4 else nullcontext():
+        ws.send(message(2, size))
+    gevent.sleep(0)
+    assert ws.closed and room.pubsub.stats[:5] == (2, 0, 1, 0, 1)
+    assert number_of(slow.read_message()) == 0
+    slow.expect_close(1013, "too slow")
+
+
+def test_what_was_broadcast_goes_before_a_close_frame_whole(room: Room) -> None:
+    room.open()
+    slow = room.connect([], receive_buffer=SMALL)
+    (ws,) = room.members
+    room.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
+    reading = gevent.spawn(lambda: (number_of(slow.read_message()), slow.expect_close(4000)))
+    assert broadcast([ws], message(1, 60_000)) == 1
+    ws.close(4000)
+    assert reading.get() == (1, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from typing import Any
 
@@ -9,9 +10,9 @@ import gevent
 import pytest
 from kit import frames
 from kit.sites.echoes import check
-from kit.sites.rooms import Room, read_messages
+from kit.sites.rooms import SMALL, Room, message, number_of, read_messages
 
-from geventws import WebSocketWSGI
+from geventws import ConnectionClosed, PubSub, WebSocketWSGI
 
 
 @pytest.fixture
@@ -120,3 +121,19 @@ def test_a_handler_that_publishes_for_each_message_leaves_others_their_turns(
     assert read_messages(room.site._clients[0], 400) == [f"{number:03}" for number in range(400)]
     greedy.leave()
     honest.leave()
+
+
+def test_who_was_too_slow_for_what_is_on_its_way_does_not_subscribe(room: Room) -> None:
+    room.pubsub = PubSub(max_queue=1)
+    room.open()
+    slow = room.connect(receive_buffer=SMALL)
+    (ws,) = room.members
+    room.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
+    for number in range(2):
+        room.pubsub.publish("room", message(number, 4 if number else 60_000))
+    assert not ws.closed
+    with pytest.raises(ConnectionClosed):
+        room.pubsub.subscribe(ws, "other")
+    assert ws.closed and room.pubsub.publish("other", "after the close frame") == room.pubsub.stats.topics == 0
+    assert number_of(slow.read_message()) == 0
+    slow.expect_close(1013, "too slow")

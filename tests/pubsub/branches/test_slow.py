@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+from contextlib import suppress
 from typing import Any
 
 import gevent
@@ -14,7 +15,7 @@ from kit.clients import RawClient
 from kit.core.deflates import inflate, inflater
 from kit.sites.rooms import SMALL, Room, message, number_of
 
-from geventws import PerMessageDeflate, PubSub
+from geventws import ConnectionClosed, PerMessageDeflate, PubSub
 from geventws.engine.loop.poller import get_poller
 from geventws.engine.published.deliveries import POLICIES
 from geventws.websocket import get_connection
@@ -324,7 +325,8 @@ class Crowd:
             if self.random.random() < 0.5:
                 self.room.pubsub.unsubscribe(ws, topic)
             elif not ws.closed:
-                self.room.pubsub.subscribe(ws, topic, self.random.choice(POLICIES))
+                with suppress(ConnectionClosed):  # it turns out to be too slow
+                    self.room.pubsub.subscribe(ws, topic, self.random.choice(POLICIES))
 
     def send(self) -> None:
         for ws in self.room.members[-2:]:
