@@ -276,7 +276,8 @@ class Store:
 
 def _warn_if_alone(outlet: Outlet) -> None:
     """Log that subscribers in other processes hear nothing, if this subscriber's server has other processes."""
-    if outlet.handle().environ.get("wsgi.multiprocess"):
+    environ = getattr(outlet.handle(), "environ", {})  # callbacks have it until on_open returns
+    if environ.get("wsgi.multiprocess"):
         outlet.connection.stream.poller.log.tell(
             WARNING,
             "the server has several processes, and a PubSub without a URL reaches only the subscribers in its own: "

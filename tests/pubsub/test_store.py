@@ -7,6 +7,7 @@ from typing import Any
 
 import gevent
 import pytest
+from kit import frames
 from kit.sites.rooms import Room, read_messages
 
 from geventws import PubSub, Recovered
@@ -133,3 +134,13 @@ def test_what_native_threads_publish_past_the_bound_is_a_gap(room: Room, monkeyp
     assert read_messages(client, 4) == ["0", "1", "2", "here"]
     gevent.sleep(0.01)
     assert gaps == ["room"] * 3
+
+
+def test_the_first_to_subscribe_may_be_a_callback_that_has_no_environ_any_more(room: Room) -> None:
+    room.on_message = lambda ws, topic: room.pubsub.subscribe(ws, topic) and None
+    room.open("callbacks")
+    client = room.connect([])
+    client.send(frames.text("room"))
+    room.wait_until(lambda: room.pubsub.count("room") == 1)
+    room.pubsub.publish("room", "message")
+    assert client.read_message() == "message"
