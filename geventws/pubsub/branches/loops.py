@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from gevent.monkey import get_original
 
 from ...engine.loop.poller import get_poller, get_thread
 from ...engine.published.deliveries import Tally
@@ -17,6 +19,11 @@ if TYPE_CHECKING:
     from ...protocol.prepared import PreparedMessage
     from .branch import Audience
     from .topics import Topic
+
+allocate_lock: Any = get_original("_thread", "allocate_lock")
+
+MOST_PAST = 64
+"""Tallies of ended branches that are kept one by one; a server may end a thread, and its loop, with each connection."""
 
 
 class Branches:
@@ -34,12 +41,14 @@ class Branches:
         self._audience = audience
         self._branches: dict[Poller, Branch] = {}
         self._past: list[Tally] = []  # the counts of branches that have ended
+        self._adding: Any = allocate_lock()  # held by who adds them up; nobody waits for it
 
     def get(self) -> Branch:
         """Return the branch in this thread's loop; make it if there is none."""
         poller = get_poller()
         branch = self._branches.get(poller)
         if branch is None:
+            self.all()  # forgets those that have ended
             branch = self._branches[poller] = Branch(poller, self._limits, self._max_topics, self, self._audience)
         return branch
 
@@ -62,6 +71,12 @@ class Branches:
         """Forget a branch, except for its counts: its loop was destroyed, or belongs to a parent process."""
         if self._branches.pop(branch.poller, None) is not None:
             self._past.append(branch.stats)
+            if len(self._past) > MOST_PAST and self._adding.acquire(False):
+                past, total = list(self._past), Tally()
+                for tally in past:
+                    total.add(tally)
+                self._past[: len(past)] = [total]  # at once: other threads read, and append
+                self._adding.release()
 
     def publish(self, name: str, message: PreparedMessage, exclude: Outlet | None, key: Hashable) -> int:
         """Publish a message to a topic without history in each loop; return how many subscribers there are."""

@@ -9,7 +9,7 @@ import gevent
 import pytest
 from kit.sites.rooms import Room
 
-from geventws import PubSub, connect
+from geventws import PreparedMessage, PubSub, connect
 
 
 @pytest.fixture
@@ -67,3 +67,24 @@ def test_a_loop_that_is_destroyed_has_no_subscribers(room: Room, in_thread: Any)
     assert room.pubsub.stats.published == 1 and room.pubsub.history("room").messages == ["1", "2"]
     kept.clear()
     room.clients_without_topic().close()
+
+
+def test_loops_that_have_ended_leave_only_their_counts(room: Room, in_thread: Any, monkeypatch: Any) -> None:
+    """Where nobody publishes, or asks, in any other."""
+    monkeypatch.setattr("geventws.pubsub.branches.loops.MOST_PAST", 3)
+    room.open()
+
+    def serve_there() -> None:
+        with connect(f"ws://127.0.0.1:{room.site.port}/?none") as ws:
+            room.pubsub.subscribe(ws, "room")
+            room.pubsub._branches.get().publish("room", PreparedMessage("message"), None, None)
+        gevent.get_hub().destroy(destroy_loop=True)
+
+    for _ in range(10):
+        thread = threading.Thread(target=serve_there)
+        thread.start()
+        there = room.clients_without_topic()
+        assert there.wait() == "message" and there.wait() is None
+        in_thread(thread.join)
+        assert len(room.pubsub._branches._branches) == 1 and len(room.pubsub._branches._past) <= 3
+    assert room.pubsub.stats.published == room.pubsub.stats.sent == 10
