@@ -54,6 +54,11 @@ class Publication:
         tally.published += self.count
         tally.queued += self.count
 
+    def withdraw(self) -> None:
+        """Count it no more: it is not sent to anybody."""
+        self._tally.published -= self.count
+        self._tally.queued -= self.count
+
     def finish(self, count: int) -> None:
         """Count it as sent to `count` subscribers."""
         self._tally.queued -= count
@@ -107,5 +112,10 @@ def put_in(outbox: Outbox, publication: Publication, prepared: PreparedMessage, 
     """Put a publication into the outbox: compressed slice by slice if that would take long, or else at once."""
     if group.extension is not None and prepared.is_slow(group.extension):
         outbox.publish_slowly(publication, SlowFrame(prepared, group.extension))
-    else:
-        outbox.publish(publication, prepared.encode(group.extension))
+        return
+    try:
+        frame = prepared.encode(group.extension)
+    except BaseException:  # out of memory, say
+        publication.withdraw()
+        raise
+    outbox.publish(publication, frame)

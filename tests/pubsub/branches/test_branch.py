@@ -13,6 +13,7 @@ from kit.sites.echoes import check
 from kit.sites.rooms import SMALL, Room, message, number_of, read_messages
 
 from geventws import ConnectionClosed, PubSub, WebSocketWSGI
+from geventws.protocol.permessage_deflate import Deflate
 
 
 @pytest.fixture
@@ -137,3 +138,17 @@ def test_who_was_too_slow_for_what_is_on_its_way_does_not_subscribe(room: Room) 
     assert ws.closed and room.pubsub.publish("other", "after the close frame") == room.pubsub.stats.topics == 0
     assert number_of(slow.read_message()) == 0
     slow.expect_close(1013, "too slow")
+
+
+def test_what_cannot_be_compressed_is_not_counted(room: Room, monkeypatch: Any) -> None:
+    def fail(self: Deflate, payload: bytes) -> bytes:
+        raise MemoryError
+
+    room.open()
+    client = room.connect(sec_websocket_extensions="permessage-deflate")
+    with monkeypatch.context() as patch:
+        patch.setattr(Deflate, "encode", fail)
+        with pytest.raises(MemoryError):
+            room.pubsub.publish("room", "x" * 10_000)
+    assert room.pubsub.publish("room", "next") == 1
+    assert client.read_message() == "next" and room.pubsub.stats[:5] == (1, 1, 0, 0, 0)
