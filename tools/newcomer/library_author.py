@@ -70,9 +70,9 @@ def smoke(environment: Environment, *words: str) -> str:
 
 def check_types(journal: Journal, folder: Path, wheel: Path) -> None:
     """Check a library that is typed strictly, and the package's own types."""
-    with journal.step("pip install 'geventws[flask,redis]' mypy pyright"):
+    with journal.step("pip install 'geventws[flask,metrics,redis]' mypy pyright"):
         environment = Environment(folder / "typed")
-        environment.pip(f"geventws[flask,redis] @ {wheel.as_uri()}", "mypy", "pyright")
+        environment.pip(f"geventws[flask,metrics,redis] @ {wheel.as_uri()}", "mypy", "pyright")
         (environment.work / "library.py").write_text(LIBRARY)
     for words in (["mypy", "--strict", "library.py"], ["pyright", "library.py"]):
         with journal.step(" ".join(words)) as seen:
