@@ -111,6 +111,8 @@ class Closing:
         connection.stream.plain_limit = -1
         if protocol.output:
             connection.send_replies()
+        if connection.stream.blocked:
+            connection.stream.overtaken = True  # greenlets may wait there to send
         if protocol.end_due:
             self.shut_down()  # the peer has closed already; or no reply will come, as draft 75 has no closing frame
             return
@@ -170,6 +172,7 @@ class Closing:
             return
         stream = connection.stream
         stream.flush_last()
+        stream.overtaken = True
         if connection.protocol.ends_first and not stream.blocked:
             self.hang_up()
             return

@@ -82,7 +82,7 @@ class Stream:
         self.corked: list[bytes] = []  # whole frames that wait to be sent with others: see above
         self.blocked: bool = False  # whether the kernel accepts nothing; the poller tells when it does again
         self.backlog: Backlog | None = None  # the bytes that it has not accepted, while blocked
-        self.overtaken: bool = False  # whether a close frame has gone ahead of frames that were to be sent before it
+        self.overtaken: bool = False  # whether a close frame has gone ahead of frames that wait elsewhere
         self._reading = True  # receiving is not paused
         self._registered = False  # the poller watches the socket
         self._ended = False  # our side is shut down, or will be after the backlog

@@ -8,6 +8,7 @@ import gevent
 import pytest
 from gevent.event import Event
 from kit import frames
+from kit.sites.rooms import SMALL, Room
 
 from geventws import ConnectionClosed
 
@@ -241,3 +242,35 @@ def test_ping_payload_is_at_most_125_bytes(inside):
         client.expect_close()
 
     inside(handler, client)
+
+
+@pytest.mark.parametrize("who", ["we", "the peer"])
+@pytest.mark.parametrize("size", [4, 5000, 50_000])
+def test_nothing_follows_a_close_frame_that_has_overtaken_a_sender(serve, size, who):
+    """It waits until the peer takes what nobody waits for any more."""
+    room, errors = Room(serve), []
+    room.open()
+    client = room.connect(receive_buffer=SMALL)
+    (ws,) = room.members
+
+    def send(message):
+        try:
+            ws.send(message)
+        except ConnectionClosed as error:
+            errors.append(error)
+
+    killed = gevent.spawn(send, b"x" * 8_000_000)
+    gevent.sleep(0)
+    killed.kill()
+    sending = gevent.spawn(send, b"y" * size)
+    gevent.sleep(0)
+    if who == "we":
+        ending = gevent.spawn(ws.close, 4000)
+    else:
+        client.send(frames.close(4000))
+        ending = gevent.spawn(ws.ended.wait)
+    room.wait_until(lambda: ws.closed)
+    assert len(client.read_message()) == 8_000_000
+    client.expect_close(4000, None, answer=who == "we")
+    gevent.joinall([sending, ending], raise_error=True)
+    assert len(errors) == 1
