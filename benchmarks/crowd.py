@@ -39,17 +39,16 @@ def run(settings: measure.Settings, peer: servers.Peer, fanout: bool) -> Abstrac
     return servers.running(peer, settings.build, settings.server_core, tls=False, deflate=False, fanout=fanout)
 
 
-def measure_crowd(settings: measure.Settings, peer: servers.Peer, count: int) -> str:
-    """Return the line of a peer."""
+def measure_crowd(settings: measure.Settings, peer: servers.Peer, count: int) -> None:
+    """Print the line of a peer, each figure once it is there, so that a later failure does not take it along."""
+    print(f"{peer.name:20} {count:,} connections", end="", flush=True)
     idle = Scenario("idle", "", kind="memory", connections=count)
-    said = []
     for fanout in (False, True) if peer.fanout else (False,):
         with run(settings, peer, fanout) as server:
             figures = measure.memory(settings, idle, server)
-        said.append(f"{'subscribed' if fanout else 'idle'} {figures['rss_bytes'] / 1000:.1f} KB each")
-    if peer.fanout:
-        said.append(publish(settings, peer, count))
-    return f"{peer.name:20} {count:,} connections: {', '.join(said)}"
+        said = f"{'subscribed' if fanout else 'idle'} {figures['rss_bytes'] / 1000:.1f} KB each"
+        print(f"{', ' if fanout else ': '}{said}", end="", flush=True)
+    print(f", {publish(settings, peer, count)}" if peer.fanout else "", flush=True)
 
 
 def publish(settings: measure.Settings, peer: servers.Peer, count: int) -> str:
@@ -72,7 +71,7 @@ def main() -> None:
     machine.build_programs(build)
     settings = measure.Settings(build, options.seconds, warmup=1.0)
     for name in options.peers.split(","):
-        print(measure_crowd(settings, servers.PEERS[name], options.connections), flush=True)
+        measure_crowd(settings, servers.PEERS[name], options.connections)
 
 
 if __name__ == "__main__":
