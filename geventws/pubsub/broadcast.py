@@ -13,7 +13,7 @@ from ..protocol.prepared import prepare
 from ..websocket import BaseWebSocket, get_connection
 from .branches.publication import Publication, put_in
 from .branches.topics import Group, Seat
-from .finalizers import collecting, is_finalizer
+from .finalizers import is_finalizer
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
@@ -42,7 +42,7 @@ def broadcast(sockets: Iterable[BaseWebSocket], message: Message | PreparedMessa
         ConcurrencyError: a connection belongs to another thread. Nothing is sent.
     """
     prepared, outlets = prepare(message), [find_outlet(ws) for ws in sockets]
-    if collecting and is_finalizer():
+    if is_finalizer():
         get_poller().later(_send, outlets, prepared)
         return len({outlet for outlet in outlets if not outlet.connection.closed})
     return _send(outlets, prepared)

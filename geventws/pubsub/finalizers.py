@@ -2,28 +2,29 @@
 
 It may do so between any two steps of ours: for example, between sending a part of a frame and noting what is left. So a
 message that a finalizer publishes waits for the loop's next round.
+
+The collector calls three functions when it starts and when it stops, with "start" or "stop" and an object that tells of
+it, new each time. All three are C functions: in one of Python, a Ctrl-C may raise its KeyboardInterrupt, which the
+collector would swallow.
 """
 
 from __future__ import annotations
 
 import gc
+from collections import OrderedDict
+from typing import Any
 
-from ..engine.loop.poller import get_thread
+from gevent.monkey import get_original
 
-collecting: list[int] = []
-"""The thread in which the collector runs; empty if it does not."""
-
-
-def _note(phase: str, _info: object) -> None:
-    if phase == "start":
-        collecting.append(get_thread())
-    else:
-        collecting.clear()
+_phases: OrderedDict[str, None] = OrderedDict(start=None, stop=None)  # the last one is at the end
+_told: dict[str, Any] = {}  # by phase, the object that tells of its last time
+_told_here: Any = get_original("_thread", "_local")()  # the same, as attributes, if it was in this thread
 
 
 def is_finalizer() -> bool:
     """Whether the garbage collector has called this code."""
-    return get_thread() in collecting  # one step: another thread's collection may end meanwhile
+    return next(reversed(_phases)) == "start" and getattr(_told_here, "start", None) is _told["start"]
 
 
-gc.callbacks.append(_note)
+_move_to_end: Any = _phases.move_to_end  # its second argument, `last`, is true: the object
+gc.callbacks += [_told.__setitem__, _told_here.__setattr__, _move_to_end]

@@ -22,7 +22,7 @@ from gevent.monkey import get_original
 
 from ..engine.loop.forks import register as register_heir
 from ..engine.loop.poller import get_thread
-from .finalizers import collecting, is_finalizer
+from .finalizers import is_finalizer
 from .history import Found, History, Position
 from .interface import GAP, Event
 
@@ -104,7 +104,7 @@ class Store:
         bus = self.bus
         if bus is not None and not (key is None or isinstance(key, str)):
             raise TypeError(f"over a bus, a key is str, not {type(key).__name__}")
-        if collecting and is_finalizer() and (branches := self._branches.all()):
+        if is_finalizer() and (branches := self._branches.all()):
             branches[0].loop.run_callback_threadsafe(self.publish, topic, message, exclude, key)
             return sum(map(len, self._branches.find(topic)))
         rule = self._history.find_rule(topic) if self._history.rules else None

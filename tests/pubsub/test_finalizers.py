@@ -44,6 +44,19 @@ def test_a_finalizer_of_garbage_is_told_from_others(collected: None) -> None:
     assert seen == [True, False] and not is_finalizer()
 
 
+def test_a_finalizer_is_told_from_what_other_threads_do_meanwhile(collected: None, in_thread: Any) -> None:
+    seen: list[bool] = []
+    Garbage(lambda: seen.extend((in_thread(is_finalizer), is_finalizer())))
+    gc.collect()
+    assert seen == [False, True] and not is_finalizer() and not in_thread(is_finalizer)
+
+
+def test_an_interrupt_is_not_lost_in_the_collector() -> None:
+    """As in a function of Python that the collector calls."""
+    written_in_python = [one for one in gc.callbacks if hasattr(one, "__code__")]
+    assert not [one for one in written_in_python if one.__module__.startswith("geventws")]
+
+
 @pytest.mark.parametrize("over", ["tcp", "tls"])
 def test_what_is_published_in_a_flush_leaves_after_it(
     serve: Any, secure: Any, monkeypatch: pytest.MonkeyPatch, collected: None, over: str
