@@ -11,6 +11,7 @@ import importlib
 import os
 import re
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -222,11 +223,12 @@ class Session:
         self._interactive = sys.stdin.isatty() and sys.stdout.isatty()  # whether somebody types
         self._face: Any = Screen(sys.stdout) if self._interactive else Pipe(sys.stdout)  # shows messages
         self._heard_at = time.monotonic()  # when the last message came
+        self._interrupted = False  # by a Ctrl-C
 
     def run(self) -> int:
         """Send and show until the connection is over; return the exit status. Blocks."""
         feeder = gevent.Greenlet(self._feed)
-        written = True
+        written, ignore_interrupts = True, self._watch_interrupts()
         try:
             self._tell(f"connected to {get_connection(self._ws).peer}" + self._details())
             feeder.start()
@@ -240,9 +242,35 @@ class Session:
             print(one_line(f"cannot write: {error}"), file=sys.stderr)
         finally:
             feeder.kill(block=False)
-            self._end()
+            try:
+                self._end()
+            finally:
+                ignore_interrupts()
         self._tell(f"closed: {describe_close(self._ws.close_code or 1006, self._ws.close_reason or '')}")
         return 0 if written and self._ws.close_code in GRACEFUL else 1
+
+    def _watch_interrupts(self) -> Callable[[], None]:
+        """Have the loop watch for Ctrl-C, unless readline does; return what ends that.
+
+        A handler of Python's would wait until the loop has something else to do, and what it raises may be lost in a
+        callback.
+        """
+        if self._interactive:
+            return lambda: None
+        watcher = gevent.signal_handler(signal.SIGINT, self._interrupt, gevent.getcurrent())
+
+        def end() -> None:
+            watcher.cancel()
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        return end
+
+    def _interrupt(self, runner: Any) -> None:
+        """Close, at a Ctrl-C; at a second one, raise KeyboardInterrupt in the greenlet of `run`."""
+        if self._interrupted:
+            runner.throw(KeyboardInterrupt)
+        self._interrupted = True
+        self._ws.close()
 
     def _end(self) -> None:
         """Close the connection, and put the terminal in order even if a second Ctrl-C cuts that short. Blocks."""
