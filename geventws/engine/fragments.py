@@ -287,7 +287,7 @@ def send_after(connection: Sender, frame: bytes, error: OSError) -> None:
 
 
 def fail(connection: Sender) -> NoReturn:
-    """Raise the error for a send that failed: the connection is lost, or was closed by what had to go before."""
+    """Raise the error for a send that failed: the connection is lost, or its close frame has gone ahead."""
     if not connection.stream.overtaken:
         connection.closing.abort("the connection was lost while sending")
     raise connection.closed_error() from None

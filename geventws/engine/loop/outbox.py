@@ -25,8 +25,8 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..._core.fanout.pure import write_frames
-from .turns import UNIT_SIZE
-from .waves import MOST_UNITS, Waves, abandon_gone, count_units
+from .turns import count_units
+from .waves import MOST_UNITS, Waves, abandon_gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -262,7 +262,7 @@ class Outbox:
         if not frames:
             return
         self._frames, self._senders, self._size, self._widest = [], [], 0, 0
-        if widest and widest * len(frames) * (1 + size // UNIT_SIZE) > MOST_UNITS:  # perhaps: some may be the same
+        if widest and count_units(widest * len(frames), size) > MOST_UNITS:  # perhaps: some may be the same
             if count_units(_count_members(senders), size) > MOST_UNITS:
                 self._waves.begin(frames, senders)
                 self.flush()  # notes that waves wait

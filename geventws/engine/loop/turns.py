@@ -38,6 +38,11 @@ UNIT_SIZE = 16 * 1024
 """Bytes whose sending takes about a unit."""
 
 
+def count_units(members: int, size: int) -> int:
+    """Return the units of work that it takes to send `size` bytes to so many connections."""
+    return members * (1 + size // UNIT_SIZE)
+
+
 class Turns:
     """The turns of one loop.
 
@@ -90,7 +95,7 @@ class Turns:
             size: its bytes.
         """
         self.notes = True
-        units = 1 + members * (1 + size // UNIT_SIZE) // 2
+        units = 1 + count_units(members, size) // 2
         self._left -= units
         if self._left < 0 or units > MANY_UNITS:
             self._left = UNITS

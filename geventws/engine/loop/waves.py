@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .turns import UNIT_SIZE
+from .turns import count_units
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -33,11 +33,6 @@ MOST_WAITING = 1 << 18
 
 MOST_BYTES = 16 * 1024 * 1024
 """Bytes of all waves' frames, with the same consequence."""
-
-
-def count_units(members: int, size: int) -> int:
-    """Return the units of work that it takes to send `size` bytes to so many connections."""
-    return members * (1 + size // UNIT_SIZE)
 
 
 def abandon_gone(publication: Any, frame: bytes) -> None:

@@ -40,8 +40,8 @@ def turn() -> None:
 
 
 def test_work_is_counted_in_connections_and_bytes() -> None:
-    assert waves.count_units(100, 200) == 100
-    assert waves.count_units(100, turns.UNIT_SIZE) == 200
+    assert turns.count_units(100, 200) == 100
+    assert turns.count_units(100, turns.UNIT_SIZE) == 200
 
 
 def test_few_get_it_at_once(room: Room, short_turns: None) -> None:
